@@ -1,0 +1,137 @@
+"""Names, descriptors and the one JSON encoder of every OCI document this project writes.
+
+Media types follow the OCI image specification 1.1 (media-types.md, descriptor.md) and Docker's
+"Image Manifest Version 2, Schema 2". Nothing here reads or writes a file.
+
+Guarantee: `encode_json` gives the same bytes for equal values, whatever order they were made in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
+MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+# Layers a registry may refuse to store: their bytes live at the `urls` of the descriptor.
+NONDISTRIBUTABLE_MARKS = ("nondistributable", "foreign")
+
+# The zero of every image: upstream's value for images that say nothing about their age.
+EPOCH = "1970-01-01T00:00:00Z"
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LAYER_COMPRESSIONS = {"": "none", "gzip": "gzip", "zstd": "zstd"}
+
+
+class SpecError(Exception):
+    """A document does not say what the specification demands of it."""
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """Points at content: its type, digest and size in bytes.
+
+    `extra` keeps the optional members (annotations, urls, platform, ...) as they were read.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    def member(self, name: str) -> Any:
+        """The optional member `name`, or None."""
+        return dict(self.extra).get(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """The descriptor as the specification spells it."""
+        required = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        return {**dict(self.extra), **required}
+
+
+def parse_descriptor(value: Any) -> Descriptor:
+    """Read a descriptor from parsed JSON; raises SpecError naming the member at fault."""
+    if not isinstance(value, dict):
+        raise SpecError(f"a descriptor must be an object, found {_shown(value)}")
+    media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
+    if not isinstance(media_type, str) or not media_type:
+        raise SpecError(
+            f"descriptor member 'mediaType' must be a string, found {_shown(media_type)}"
+        )
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise SpecError(
+            "descriptor member 'digest' must be 'sha256:' and 64 lower-case hexadecimal digits, "
+            f"found {_shown(digest)}"
+        )
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise SpecError(f"descriptor member 'size' must be a count of bytes, found {_shown(size)}")
+    extra = tuple((k, v) for k, v in value.items() if k not in ("mediaType", "digest", "size"))
+    return Descriptor(media_type=media_type, digest=digest, size=size, extra=extra)
+
+
+def encode_json(value: Any) -> bytes:
+    """The canonical bytes of `value`: sorted keys, no white space, UTF-8, no NaN.
+
+    Raises SpecError when `value` holds something JSON or UTF-8 cannot carry.
+    """
+    try:
+        text = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"value cannot be written as JSON: {error}") from error
+
+
+def sha256_digest(data: bytes) -> str:
+    """The digest of `data` as descriptors spell it."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def layer_compression(media_type: str) -> str:
+    """'gzip', 'zstd' or 'none' for an OCI or Docker layer type; raises SpecError for others."""
+    for prefix, mark in (
+        (OCI_LAYER, "+"),
+        (DOCKER_LAYER, "."),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar", "+"),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", "."),
+    ):
+        suffix = media_type.removeprefix(prefix)
+        if suffix == media_type:
+            continue
+        name = suffix.removeprefix(mark)
+        if (suffix == "" or suffix == mark + name) and name in _LAYER_COMPRESSIONS:
+            return _LAYER_COMPRESSIONS[name]
+    raise SpecError(f"'{media_type}' is not a layer type of the OCI or the Docker specification")
+
+
+def layer_media_type(compression: str, *, docker: bool) -> str:
+    """The type of a layer in `compression` ('gzip', 'zstd', 'none') for one of the two families."""
+    if compression not in _LAYER_COMPRESSIONS.values():
+        raise SpecError(f"unknown layer compression '{compression}'; known: gzip, zstd, none")
+    if compression == "none":
+        return DOCKER_LAYER if docker else OCI_LAYER
+    return f"{DOCKER_LAYER}.{compression}" if docker else f"{OCI_LAYER}+{compression}"
+
+
+def is_docker(media_type: str) -> bool:
+    """Whether a manifest of this type belongs to Docker's family."""
+    return media_type.startswith("application/vnd.docker.")
+
+
+def _shown(value: Any) -> str:
+    """A short quotation of a bad value: long ones would bury the message."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
