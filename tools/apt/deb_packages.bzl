@@ -1,0 +1,83 @@
+"""`deb_packages`: a lock as repositories, one for each package, fetched when a target needs it.
+
+The hub it makes has `@hub//:<group>_<arch>` for each group of the lock, `@hub//packages:<name>_<arch>`
+for each package, and `packages.bzl` with the macro that declares the package repositories.
+Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
+"""
+
+load(":mirrors.bzl", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch")
+
+def _deb_file_impl(ctx):
+    mirrors = json.decode(ctx.read(ctx.attr._mirrors))
+    urls = deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot)
+    deb = ctx.attr.filename.rpartition("/")[2]
+    if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True).success:
+        fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock)
+    ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
+
+deb_file = repository_rule(
+    implementation = _deb_file_impl,
+    doc = "One .deb, as `:deb`. Declared by a hub's packages.bzl.",
+    attrs = MIRRORS_ATTR | {
+        "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
+        "filename": attr.string(mandatory = True, doc = "Path in the archive."),
+        "lock": attr.string(mandatory = True, doc = "The lock it comes from, for errors."),
+        "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
+        "snapshot": attr.string(mandatory = True, doc = "Timestamp for the permanent fallback."),
+    },
+)
+
+def _repo(hub, package, arch):
+    # Repository names allow no `+`, and Debian's package names no `_`.
+    return "{}_{}_{}".format(hub, arch, package.replace("+", "_p"))
+
+def _group_build(hub, lock):
+    lines = ['package(default_visibility = ["//visibility:public"])']
+    for group, by_arch in sorted(lock["groups"].items()):
+        for arch, names in sorted(by_arch.items()):
+            debs = ['"@{}//:deb"'.format(_repo(hub, name, arch)) for name in names]
+            lines.append('filegroup(name = "{}_{}", srcs = [{}])'.format(group, arch, ", ".join(debs)))
+    return "\n".join(lines) + "\n"
+
+def _package_build(hub, lock):
+    lines = ['package(default_visibility = ["//visibility:public"])']
+    for package in lock["packages"]:
+        lines.append('alias(name = "{name}_{arch}", actual = "@{repo}//:deb")'.format(
+            name = package["name"],
+            arch = package["arch"],
+            repo = _repo(hub, package["name"], package["arch"]),
+        ))
+    return "\n".join(lines) + "\n"
+
+def _packages_bzl(hub, lock, label):
+    lines = [
+        'load("@pinned_image//tools/apt:deb_packages.bzl", "deb_file")',
+        "",
+        "def {}_packages():".format(hub),
+        '    """Declares a repository for each package of {}."""'.format(label),
+    ]
+    for package in lock["packages"]:
+        lines.append("    deb_file(name = {}, archive = {}, filename = {}, lock = {}, sha256 = {}, snapshot = {})".format(*[
+            repr(value)
+            for value in [
+                _repo(hub, package["name"], package["arch"]),
+                package["archive"],
+                package["filename"],
+                str(label),
+                package["sha256"],
+                lock["snapshot"],
+            ]
+        ]))
+    return "\n".join(lines) + "\n"
+
+def _deb_packages_impl(ctx):
+    lock = json.decode(ctx.read(ctx.attr.lock))
+    ctx.file("BUILD.bazel", _group_build(ctx.name, lock))
+    ctx.file("packages/BUILD.bazel", _package_build(ctx.name, lock))
+    ctx.file("packages.bzl", _packages_bzl(ctx.name, lock, ctx.attr.lock))
+
+deb_packages = repository_rule(
+    implementation = _deb_packages_impl,
+    doc = "The hub of a lock of Debian packages.",
+    attrs = {"lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock.")},
+)

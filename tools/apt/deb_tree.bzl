@@ -1,0 +1,60 @@
+"""`deb_tree`: programs from locked packages, unpacked for the build machine and started by their own loader.
+
+Each program gets a launcher that runs it with the loader and the C library of its own packages, so that it
+needs nothing of the machine, no LD_LIBRARY_PATH, and works in any root. Tools and tests use such programs;
+layers are never made from an unpacked tree.
+"""
+
+load(":deb_archive.bzl", "extract_deb")
+load(":mirrors.bzl", "MIRRORS_ATTR", "download_debs", "host_arch", "locked_packages")
+
+_LOADERS = {
+    "amd64": ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+    "arm64": ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+}
+
+# The real path: in a runfiles tree the launcher is a link, and its neighbours need not be there.
+_LAUNCHER = """\
+#!/bin/sh
+self=$(readlink -f "$0")
+root=${{self%/{launcher}}}
+lib=$root/lib/{triplet}
+{exports}exec "$lib/{loader}" --library-path "$lib:$root/usr/lib/{triplet}{extra}" --argv0 "$self" "$root/{program}" "$@"
+"""
+
+def _deb_tree_impl(ctx):
+    lock = json.decode(ctx.read(ctx.attr.lock))
+    arch = host_arch(ctx)
+    if ctx.attr.group not in lock["groups"]:
+        fail("{}: no group {}; it has {}".format(ctx.attr.lock, ctx.attr.group, ", ".join(lock["groups"].keys())))
+    packages = locked_packages(lock, lock["groups"][ctx.attr.group][arch], arch, ctx.attr.lock)
+    for deb in download_debs(ctx, packages, lock["snapshot"], "debs", ctx.attr.lock):
+        extract_deb(ctx, deb)
+    ctx.delete("usr/share/doc")
+    triplet, loader = _LOADERS[arch]
+    for launcher, program in ctx.attr.launchers.items():
+        ctx.delete(launcher)  # A package may bring a link of that name; writing would go through it.
+        ctx.file(launcher, _LAUNCHER.format(
+            exports = "".join(["export {}={}\n".format(key, value) for key, value in ctx.attr.environment.items()]),
+            extra = "".join([":$root/" + directory.format(triplet = triplet) for directory in ctx.attr.library_dirs]),
+            launcher = launcher,
+            loader = loader,
+            program = program,
+            triplet = triplet,
+        ), executable = True)
+        if "/" in launcher:
+            ctx.symlink(launcher, launcher.rpartition("/")[2])
+    ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))
+
+deb_tree = repository_rule(
+    implementation = _deb_tree_impl,
+    doc = "Unpacks a group of a lock for the build machine and writes launchers for its programs.",
+    attrs = MIRRORS_ATTR | {
+        "build_file": attr.label(mandatory = True, allow_single_file = True, doc = "The repository's BUILD file."),
+        "environment": attr.string_dict(doc = "Variables that the launchers set."),
+        "group": attr.string(mandatory = True, doc = "The lock's group to unpack."),
+        "launchers": attr.string_dict(mandatory = True, doc = "Launcher's path to program's path; the root gets a link to each launcher."),
+        "library_dirs": attr.string_list(doc = "More library directories; {triplet} is replaced."),
+        "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+    },
+)

@@ -1,0 +1,137 @@
+"""Where Debian packages are fetched from: one repository that knows, one function that asks it.
+
+Locks hold archive-relative paths and hashes, never hosts. `apt_mirrors` asks `mirrors.py` once which
+base URLs this machine uses (`DEBIAN_MIRROR`, else apt's sources) and every package repository reads
+its answer, so that there is one place to look when a download goes wrong.
+"""
+
+SNAPSHOT = "https://snapshot.debian.org/archive"
+
+_BUILD = 'exports_files(["mirrors.json"], visibility = ["//visibility:public"])\n'
+
+def _apt_mirrors_impl(ctx):
+    python = ctx.which("python3")
+    if not python:
+        fail("apt_mirrors: no python3 on PATH; Python 3.9 or newer is the one thing this build expects of a machine")
+    result = ctx.execute([python, ctx.path(ctx.attr._tool)])
+    if result.return_code:
+        fail("apt_mirrors: {} failed:\n{}".format(ctx.attr._tool, result.stderr))
+    ctx.file("mirrors.json", result.stdout)
+    ctx.file("BUILD.bazel", _BUILD)
+
+apt_mirrors = repository_rule(
+    implementation = _apt_mirrors_impl,
+    doc = "Writes mirrors.json: the base URLs of each Debian archive on this machine.",
+    attrs = {"_tool": attr.label(default = "//tools/apt:mirrors.py", allow_single_file = True)},
+    configure = True,
+    environ = ["DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR"],
+)
+
+MIRRORS_ATTR = {
+    "_mirrors": attr.label(
+        default = "@apt_mirrors//:mirrors.json",
+        allow_single_file = True,
+        doc = "The answer of apt_mirrors.",
+    ),
+}
+
+def deb_urls(mirrors, archive, filename, snapshot):
+    """Lists where a package may be had, in the order to try.
+
+    Args:
+      mirrors: dict of archive name to base URLs, as in mirrors.json.
+      archive: "debian" or "debian-security".
+      filename: the package's path in the archive, as in its index.
+      snapshot: the lock's timestamp, for the permanent fallback.
+
+    Returns:
+      A list of URLs; the last one is the permanent fallback.
+    """
+    bases = mirrors.get(archive, []) + ["/".join([SNAPSHOT, archive, snapshot])]
+
+    # A `+` is literal in a path, but some proxies and object stores read it as a space.
+    return ["{}/{}".format(base, filename.replace("+", "%2B")) for base in bases]
+
+def _redacted(url):
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return scheme + "://" + host.rpartition("@")[2] + slash + path
+
+def fail_to_fetch(ctx, filename, sha256, urls, lock):
+    """Stops with the one message for a package that no mirror has.
+
+    Args:
+      ctx: the repository_ctx.
+      filename: the package's path in the archive.
+      sha256: the hash that was wanted.
+      urls: what was tried.
+      lock: label or name of the lock that pins it.
+    """
+    fail("""{repo}: {file} could not be had with sha256 {sha} from any of
+  {urls}
+(the warnings above say why each one failed). Check the network or set DEBIAN_MIRROR to a mirror that
+has it; if the package has been superseded, `bazel run` the lock target next to {lock}.""".format(
+        repo = ctx.name,
+        file = filename,
+        sha = sha256,
+        urls = "\n  ".join([_redacted(url) for url in urls]),
+        lock = lock,
+    ))
+
+def locked_packages(lock, names, arch, label):
+    """Finds packages in a decoded lock.
+
+    Args:
+      lock: the decoded lock (README.md in third_party/debian describes the format).
+      names: package names.
+      arch: "amd64" or "arm64".
+      label: the lock's label, for the error.
+
+    Returns:
+      The packages' entries, in the order of `names`.
+    """
+    found = {package["name"]: package for package in lock["packages"] if package["arch"] == arch}
+    missing = [name for name in names if name not in found]
+    if missing:
+        fail("{}: no package {} for {}; add it to the list beside the lock and lock again".format(
+            label,
+            ", ".join(missing),
+            arch,
+        ))
+    return [found[name] for name in names]
+
+def download_debs(ctx, packages, snapshot, directory, lock):
+    """Downloads packages at once and waits for all of them.
+
+    Args:
+      ctx: the repository_ctx; its rule must have MIRRORS_ATTR.
+      packages: entries of a lock.
+      snapshot: the lock's timestamp.
+      directory: where to put them.
+      lock: label of the lock, for the error.
+
+    Returns:
+      The paths of the .deb files, in the order of `packages`.
+    """
+    mirrors = json.decode(ctx.read(ctx.attr._mirrors))
+    jobs = []
+    for package in packages:
+        urls = deb_urls(mirrors, package["archive"], package["filename"], snapshot)
+        path = "{}/{}.deb".format(directory, package["name"])
+        pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, block = False)
+        jobs.append((package, urls, path, pending))
+    for package, urls, _, pending in jobs:
+        if not pending.wait().success:
+            fail_to_fetch(ctx, package["filename"], package["sha256"], urls, lock)
+    return [path for _, _, path, _ in jobs]
+
+def host_arch(ctx):
+    """Returns Debian's name of the machine's architecture ("amd64" or "arm64").
+
+    Args:
+      ctx: the repository_ctx.
+    """
+    arch = {"aarch64": "arm64", "amd64": "amd64", "arm64": "arm64", "x86_64": "amd64"}.get(ctx.os.arch)
+    if ctx.os.name != "linux" or not arch:
+        fail("this build runs on Linux on x86_64 or aarch64, and this is {} on {}".format(ctx.os.name, ctx.os.arch))
+    return arch

@@ -1,0 +1,31 @@
+"""`reproducibility_test`: an image is built a second time, elsewhere and otherwise, and must be the same."""
+
+load("@rules_python//python:defs.bzl", "py_test")
+load(":steps.bzl", "build_steps")
+
+def reproducibility_test(name, target, deps, **kwargs):
+    """Runs every command that made `target` once more and compares all bytes.
+
+    Bazel's own build is the first of the two builds. The second runs in another directory, with another
+    umask, time zone, locale, hash seed and user name, and on one processor.
+
+    Args:
+      name: name of the test.
+      target: an image or a layer.
+      deps: the py_library of each tool that takes part.
+      **kwargs: further attributes of the test.
+    """
+    build_steps(
+        name = name + "_steps",
+        target = target,
+        testonly = True,
+    )
+    py_test(
+        name = name,
+        srcs = ["//tools/reproducibility:rebuild.py"],
+        main = "//tools/reproducibility:rebuild.py",
+        args = ["--steps", "$(rootpath :{}_steps)".format(name)],
+        data = [":{}_steps".format(name)],
+        deps = deps + ["//tools/reproducibility:compare"],
+        **kwargs
+    )
