@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Finds the Debian mirrors of this machine: apt's configuration in, base URLs out.
+
+    python3 tools/apt/mirrors.py
+    {"debian": ["http://mirror.example/debian"], "debian-security": [...]}
+
+`DEBIAN_MIRROR` (base URLs of the `debian` archive, separated by spaces) and `DEBIAN_SECURITY_MIRROR`
+come first; else apt's sources are read in both formats of sources.list(5). Only the archive part of a
+source counts, not its suite: one archive's pool holds the packages of every suite, so a machine that
+runs one Debian release can fetch another's packages from the same mirror.
+
+Every download is checked against a sha256, so a wrong guess here costs a failed request and nothing
+else. That is why sources that merely look like Debian's are kept, after those that certainly are.
+
+Standard library only and Python 3.9: it also runs before the pinned interpreter is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEBIAN = "debian"
+SECURITY = "debian-security"
+ARCHIVES = (DEBIAN, SECURITY)
+
+# Suites and code names of Debian itself; other distributions' names (noble, nodistro) are not here.
+_RELEASES = frozenset(
+    "oldoldstable oldstable stable testing unstable sid experimental "
+    "stretch buster bullseye bookworm trixie forky duke".split()
+)
+_POCKETS = frozenset(["", "updates", "security", "backports", "backports-sloppy", "proposed-updates"])
+# What deb822 takes for "no" in Enabled (apt's StringToBool).
+_NO = frozenset(["no", "false", "without", "off", "disable", "0"])
+_OTHER_DISTRIBUTIONS = ("ubuntu", "raspbian", "raspberrypi", "kali", "devuan", "linuxmint")
+_SOURCE_FILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+
+class MirrorError(Exception):
+    """A mirror setting that cannot be used; the message names the variable or file and the cause."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One enabled binary source: a base URL, one suite of it, its components and its keyring."""
+
+    url: str
+    suite: str
+    components: tuple[str, ...]
+    signed_by: str
+
+
+def archive_urls(
+    archive: str, *, environ: Mapping[str, str], apt_dir: Path = Path("/etc/apt")
+) -> list[str]:
+    """Returns the base URLs of `archive` ("debian" or "debian-security"), best first, no "/" at the end.
+
+    The list is empty when the machine has no Debian source. Raises MirrorError for a setting or a
+    source file that cannot be read as what it should be, ValueError for an unknown archive.
+    """
+    if archive not in ARCHIVES:
+        raise ValueError(f"archive {archive!r} is not one of {', '.join(ARCHIVES)}")
+    main = _from_environment("DEBIAN_MIRROR", environ)
+    security = _from_environment("DEBIAN_SECURITY_MIRROR", environ)
+    if archive == DEBIAN and main:
+        return main
+    if archive == SECURITY and (security or main):
+        return security or _unique(_security_url(url) for url in main)
+    found = _from_sources(archive, apt_dir)
+    if archive == SECURITY and not found:
+        # A machine of testing, or one with security updates switched off.
+        return _unique(_security_url(url) for url in _from_sources(DEBIAN, apt_dir))
+    return found
+
+
+def read_sources(apt_dir: Path) -> list[Source]:
+    """Reads sources.list and sources.list.d in apt's order; files the user may not read are left out.
+
+    Raises MirrorError, with file and line, for an entry apt would not accept either.
+    """
+    found: list[Source] = []
+    for path in _source_files(apt_dir):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except PermissionError:
+            continue  # It may hold credentials; what is closed to this user is not this user's mirror.
+        parse = _parse_deb822 if path.suffix == ".sources" else _parse_one_line
+        found.extend(parse(text, path))
+    return found
+
+
+def redacted(url: str) -> str:
+    """Returns the URL without user name and password, for messages."""
+    return re.sub(r"^([a-z0-9+.-]+://)[^/]*@", r"\1", url, flags=re.IGNORECASE)
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> list[str]:
+    urls = environ.get(name, "").split()
+    for url in urls:
+        if not re.match(r"(https?://[^/]|file:/)", url):
+            raise MirrorError(
+                f"{name}: {redacted(url)!r} is not the base URL of an archive; wanted one or more of "
+                "http://HOST/PATH, https://HOST/PATH or file:///PATH, separated by spaces"
+            )
+    return _unique(_normal(url) for url in urls)
+
+
+def _from_sources(archive: str, apt_dir: Path) -> list[str]:
+    certain: list[str] = []
+    possible: list[str] = []
+    for source in read_sources(apt_dir):
+        if _archive_of(source) == archive:
+            (certain if _is_certain(source) else possible).append(source.url)
+    return _unique(url for base in certain + possible for url in _expand(base))
+
+
+def _archive_of(source: Source) -> str | None:
+    # "bookworm-security", "stable-updates", and until Debian 10 "buster/updates" for security.
+    release, _, pocket = source.suite.replace("/updates", "-security").partition("-")
+    if release not in _RELEASES or pocket not in _POCKETS or "main" not in source.components:
+        return None
+    if any(name in source.url.lower() for name in _OTHER_DISTRIBUTIONS):
+        return None
+    return SECURITY if pocket == "security" else DEBIAN
+
+
+def _is_certain(source: Source) -> bool:
+    last = source.url.rstrip("/").rpartition("/")[2]
+    return "debian-archive" in source.signed_by or last.startswith("debian")
+
+
+def _source_files(apt_dir: Path) -> list[Path]:
+    parts = apt_dir / "sources.list.d"
+    names = sorted(os.listdir(parts)) if parts.is_dir() else []
+    wanted = [n for n in names if n.endswith((".list", ".sources")) and _SOURCE_FILE.match(n)]
+    candidates = [apt_dir / "sources.list", *(parts / name for name in wanted)]
+    return [path for path in candidates if path.is_file()]
+
+
+def _parse_one_line(text: str, path: Path) -> Iterator[Source]:
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.partition("#")[0].strip()
+        if not line:
+            continue
+        match = re.match(r"(deb|deb-src)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)\s*(.*)\Z", line)
+        if not match:
+            raise MirrorError(
+                f"{path}:{number}: {redacted(line)!r} is not 'deb [options] URL SUITE COMPONENT...'; "
+                "mend the file, or set DEBIAN_MIRROR to the mirror to use"
+            )
+        kind, options, url, suite, components = match.groups()
+        if kind == "deb":
+            signed_by = " ".join(
+                word.partition("=")[2]
+                for word in (options or "").split()
+                if word.lower().startswith("signed-by=")
+            )
+            yield Source(url, suite, tuple(components.split()), signed_by)
+
+
+def _parse_deb822(text: str, path: Path) -> Iterator[Source]:
+    for stanza in _stanzas(text, path):
+        if "deb" not in stanza.get("types", "").split():
+            continue
+        if stanza.get("enabled", "yes").strip().lower() in _NO:
+            continue
+        components = tuple(stanza.get("components", "").split())
+        for url in stanza.get("uris", "").split():
+            for suite in stanza.get("suites", "").split():
+                yield Source(url, suite, components, stanza.get("signed-by", ""))
+
+
+def _stanzas(text: str, path: Path) -> Iterator[dict[str, str]]:
+    """Splits a deb822 file into stanzas of lower-cased field names; comments may stand anywhere."""
+    fields: dict[str, str] = {}
+    last = ""
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        if line.startswith("#"):
+            continue
+        if not line.strip():
+            if fields:
+                yield fields
+            fields, last = {}, ""
+        elif line[0] in " \t" and last:
+            fields[last] += " " + line.strip()
+        else:
+            name, colon, value = line.partition(":")
+            if not colon or line[0] in " \t":
+                raise MirrorError(
+                    f"{path}:{number}: {redacted(line.strip())!r} is not a 'Name: value' line; "
+                    "mend the file, or set DEBIAN_MIRROR to the mirror to use"
+                )
+            last = name.strip().lower()
+            fields[last] = value.strip()
+
+
+def _expand(url: str) -> Iterator[str]:
+    """Yields the usable URLs behind one: itself, or the entries of a mirror+file: list."""
+    scheme, _, rest = url.partition(":")
+    if scheme.lower() in ("http", "https", "file", "copy"):
+        yield _normal(url)
+    elif scheme.lower() in ("mirror+file", "mirror+copy"):
+        # apt-transport-mirror(1): one URL a line, options after a tab. Debian's cloud images use it.
+        try:
+            lines = Path("/" + rest.lstrip("/")).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return
+        for line in lines:
+            entry = line.partition("#")[0].partition("\t")[0].strip()
+            if entry.lower().startswith(("http:", "https:", "file:")):
+                yield _normal(entry)
+    # cdrom:, tor+http: and the like cannot be read by plain downloaders.
+
+
+def _normal(url: str) -> str:
+    scheme, _, rest = url.partition(":")
+    scheme = scheme.lower()
+    if scheme in ("file", "copy"):
+        return "file:///" + rest.strip("/")
+    return f"{scheme}:{rest.rstrip('/')}"
+
+
+def _security_url(url: str) -> str:
+    return url + "-security" if url.endswith("/debian") else url
+
+
+def _unique(urls: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(urls))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the mirrors of both archives as JSON."""
+    parser = argparse.ArgumentParser(
+        description="Print the base URLs of Debian's archives that this machine uses, as JSON."
+    )
+    parser.add_argument(
+        "--apt-dir", type=Path, default=Path("/etc/apt"), help="apt's configuration (%(default)s)"
+    )
+    options = parser.parse_args(argv)
+    try:
+        mirrors = {
+            archive: archive_urls(archive, environ=os.environ, apt_dir=options.apt_dir)
+            for archive in ARCHIVES
+        }
+    except (MirrorError, OSError) as error:
+        print(f"mirrors: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(mirrors, indent=2, sort_keys=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
