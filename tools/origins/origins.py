@@ -1,0 +1,137 @@
+"""Lists every address that a build of this workspace may ask, from what its WORKSPACE declares.
+
+    origins.py --repositories repositories.json --lock label=file …
+
+An address is written with `<debian>`, `<debian-security>` or `<index>` in place of the machine's mirrors.
+Guarantee: a repository of a kind that is not known here is an error, never left out of the list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Repository = Mapping[str, Any]
+Locks = Mapping[str, Mapping[str, Any]]
+
+# Repositories that are made of files of this workspace, or of what another repository fetched.
+LOCAL_KINDS = frozenset(
+    {"_declared", "apt_mirrors", "deb_packages", "local_repository", "pip_repository", "whl_library"}
+)
+_SHA256_HEX_DIGITS = 64
+
+
+class OriginError(Exception):
+    """A repository whose origin is unknown, not one of the two, or not pinned."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file: which repository wants it, where from, and the sha256 (hex) that it must have."""
+
+    repository: str
+    url: str
+    sha256: str
+
+
+def downloads(repositories: Sequence[Repository], locks: Locks) -> list[Download]:
+    """Returns every download that the repositories may cause, sorted.
+
+    Raises:
+        OriginError: a repository is of an unknown kind, or a download is not pinned by a sha256.
+    """
+    found: list[Download] = []
+    for repository in repositories:
+        kind, name = repository["kind"], repository["name"]
+        if kind in LOCAL_KINDS:
+            continue
+        if kind not in _READERS:
+            raise OriginError(
+                f"repository {name} is a {kind}, which fetches from neither of the two origins; "
+                "declare it from a Debian package or a wheel (third_party/README.md)"
+            )
+        found.extend(_READERS[kind](repository, locks))
+    for download in found:
+        if len(download.sha256) != _SHA256_HEX_DIGITS:
+            raise OriginError(
+                f"repository {download.repository}: {download.url} is not pinned by a sha256"
+            )
+    return sorted(set(found), key=lambda download: (download.url, download.repository))
+
+
+def _debian(repository: str, package: Mapping[str, Any], snapshot: str) -> Iterator[Download]:
+    archive, filename = package["archive"], package["filename"]
+    yield Download(repository, f"<{archive}>/{filename}", package["sha256"])
+    fallback = f"https://snapshot.debian.org/archive/{archive}/{snapshot}/{filename}"
+    yield Download(repository, fallback, package["sha256"])
+
+
+def _deb_file(repository: Repository, locks: Locks) -> Iterator[Download]:
+    return _debian(repository["name"], repository, repository["snapshot"])
+
+
+def _locked(
+    repository: Repository, locks: Locks, wanted: Callable[[Mapping[str, Any]], bool]
+) -> Iterator[Download]:
+    label = repository["lock"].lstrip("@").partition("//")[2]
+    if label not in locks:
+        raise OriginError(f"repository {repository['name']}: its lock //{label} was not given")
+    lock = locks[label]
+    for package in lock["packages"]:
+        if wanted(package):
+            yield from _debian(repository["name"], package, lock["snapshot"])
+
+
+def _deb_archive(repository: Repository, locks: Locks) -> Iterator[Download]:
+    return _locked(repository, locks, lambda package: package["name"] == repository["package"])
+
+
+def _deb_tree(repository: Repository, locks: Locks) -> Iterator[Download]:
+    label = repository["lock"].lstrip("@").partition("//")[2]
+    groups = locks[label]["groups"][repository["group"]] if label in locks else {}
+    return _locked(
+        repository, locks, lambda package: package["name"] in groups.get(package["arch"], [])
+    )
+
+
+def _wheel_file(repository: Repository, locks: Locks) -> Iterator[Download]:
+    yield Download(
+        repository["name"], f"<index>/…/{repository['filename']}", repository["sha256"]
+    )
+
+
+_READERS: Mapping[str, Callable[[Repository, Locks], Iterator[Download]]] = {
+    "deb_archive": _deb_archive,
+    "deb_file": _deb_file,
+    "deb_tree": _deb_tree,
+    "wheel_file": _wheel_file,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the list, one download a line; returns 1 if a repository's origin is not allowed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repositories", type=Path, required=True)
+    parser.add_argument("--lock", action="append", default=[], metavar="PACKAGE:FILE=PATH")
+    args = parser.parse_args(argv)
+    locks = {}
+    for pair in args.lock:
+        label, _, path = pair.partition("=")
+        locks[label] = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        found = downloads(json.loads(args.repositories.read_text(encoding="utf-8")), locks)
+    except OriginError as error:
+        print(f"origins: {error}", file=sys.stderr)
+        return 1
+    for download in found:
+        print(f"{download.sha256}  {download.url}  ({download.repository})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
