@@ -1,0 +1,59 @@
+"""Downloads small archive files from the first mirror that has the right bytes."""
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+
+_TIMEOUT_SECONDS = 60
+_CHUNK_BYTES = 1 << 20
+
+
+class FetchError(Exception):
+    """No mirror gave the file; the message lists every address tried and why it failed."""
+
+
+def read_url(url: str, *, limit: int) -> bytes:
+    """Return what `url` holds; raises FetchError past `limit` bytes or on any failure."""
+    # gzip as a transfer encoding would be undone by nobody here; the files are compressed.
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+    content = bytearray()
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as reply:
+            while chunk := reply.read(_CHUNK_BYTES):
+                content += chunk
+                if len(content) > limit:
+                    raise FetchError(f"{url}: larger than the {limit} bytes expected")
+    except (OSError, http.client.HTTPException, urllib.error.URLError) as error:
+        raise FetchError(f"{url}: {error}") from error
+    return bytes(content)
+
+
+def first_good(
+    urls: Sequence[str],
+    *,
+    what: str,
+    limit: int,
+    check: Callable[[bytes], str | None],
+) -> bytes:
+    """Return the first of `urls` whose content passes `check`.
+
+    `check` returns None for good content, else what is wrong with it. `limit` is in bytes.
+    Raises FetchError naming every failure when none passes.
+    """
+    failures = []
+    for url in urls:
+        try:
+            content = read_url(url, limit=limit)
+        except FetchError as error:
+            failures.append(str(error))
+            continue
+        problem = check(content)
+        if problem is None:
+            return content
+        failures.append(f"{url}: {problem}")
+    reasons = "\n  ".join(failures) or "the mirror list is empty"
+    raise FetchError(
+        f"{what} cannot be had from any mirror:\n  {reasons}\n"
+        "Check the network, or name another mirror in DEBIAN_MIRROR"
+    )

@@ -1,0 +1,63 @@
+"""Makes a working gpgv and its keyring out of Debian packages, without installing them.
+
+The lock command needs gpgv where the host has none (inside the private root of tools/bazelw, say).
+The previous lock pins both the program and the keys by SHA256, so the chain of trust runs from a
+reviewed commit to the next index.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.apt.signature import SignatureError, Verifier
+from tools.archive.deb import DebError, data_tar, relative_path
+
+_GPGV = "usr/bin/gpgv"
+_KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
+    """Unpack `debs` below `directory` and return the Verifier they hold.
+
+    gpgv is started through its own C library's loader, so that the host's plays no part. Raises
+    SignatureError when gpgv, its loader or the keyring is not in the packages.
+    """
+    for deb in debs:
+        try:
+            _unpack(deb, directory=directory)
+        except (DebError, OSError) as error:
+            raise SignatureError(f"{deb}: {error}") from error
+    # libc6 for amd64 also has a link /lib64/ld-linux…; the file itself is beside libc.so.6.
+    loaders = sorted(directory.glob("lib/*-linux-gnu/ld-linux-*.so.*"))
+    gpgv = directory / _GPGV
+    for wanted, there in (
+        ("ld-linux-*.so.*", bool(loaders)),
+        (_GPGV, gpgv.is_file()),
+        (_KEYRING, (directory / _KEYRING).is_file()),
+    ):
+        if not there:
+            raise SignatureError(
+                f"the packages for signing have no {wanted}: {', '.join(deb.name for deb in debs)}"
+            )
+    libraries = sorted({str(file.parent) for file in directory.glob("**/*-linux-gnu/*.so.*")})
+    return Verifier(
+        command=(str(loaders[0]), "--library-path", ":".join(libraries), str(gpgv)),
+        keyring=directory / _KEYRING,
+    )
+
+
+def _unpack(deb: Path, *, directory: Path) -> None:
+    with data_tar(deb) as tar:
+        for member in tar:
+            path = directory / relative_path(member.name, of=deb)
+            if member.isreg():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = tar.extractfile(member)
+                assert content is not None  # true of every regular member
+                with content, path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+                path.chmod(0o755 if member.mode & 0o111 else 0o644)
+            elif member.issym() and "/" not in member.linkname:
+                # libfoo.so.1 → libfoo.so.1.2; links that lead elsewhere are not needed here.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(member.linkname)

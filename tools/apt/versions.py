@@ -1,0 +1,52 @@
+"""Debian version order and the operators of relationship fields.
+
+The order is dpkg's (deb-version(7)), taken from python-debian's pure-Python class: its default
+class would switch to libapt where that happens to be installed, and a lock must not depend on
+what a machine has.
+"""
+
+import enum
+import functools
+
+from debian.debian_support import NativeVersion
+
+
+class Operator(enum.Enum):
+    """The comparison operators of Debian Policy 7.1; the two obsolete ones are not accepted."""
+
+    EARLIER = "<<"
+    EARLIER_EQUAL = "<="
+    EQUAL = "="
+    LATER_EQUAL = ">="
+    LATER = ">>"
+
+
+@functools.lru_cache(maxsize=65536)
+def _parsed(version: str) -> NativeVersion:
+    return NativeVersion(version)
+
+
+def compare(left: str, right: str) -> int:
+    """Return a negative number, zero or a positive number as `left` is older, equal or newer.
+
+    Raises ValueError when either is not a Debian version.
+    """
+    older = _parsed(left)
+    newer = _parsed(right)
+    return (older > newer) - (older < newer)
+
+
+def satisfies(version: str, operator: Operator, wanted: str) -> bool:
+    """Return whether `version OPERATOR wanted` holds, as in `libc6 (>= 2.36)`."""
+    order = compare(version, wanted)
+    match operator:
+        case Operator.EARLIER:
+            return order < 0
+        case Operator.EARLIER_EQUAL:
+            return order <= 0
+        case Operator.EQUAL:
+            return order == 0
+        case Operator.LATER_EQUAL:
+            return order >= 0
+        case Operator.LATER:
+            return order > 0
