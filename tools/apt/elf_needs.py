@@ -1,0 +1,233 @@
+"""Proves that a set of Debian packages is closed: every object finds all it needs inside the set.
+
+    python3 -m tools.apt.elf_needs --lock third_party/debian/bookworm.lock.json \\
+        --arch amd64 --debs *.deb
+
+Judges the packages' files as the image will have them (usr-merged, the lock's paths left out, the
+update-alternatives links made) by the rules of ld.so(8): for each object its own RUNPATH or RPATH,
+then the directories of ld.so.conf. Stricter than the loader in one way: a library that only an
+object loaded earlier could have brought in does not count. Prints each thing that is missing and
+exits 1, or says how much it checked.
+"""
+
+import argparse
+import posixpath
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.apt.elf import MAGIC, Elf, ElfError, read_elf
+from tools.apt.lockfile import LockError, read_lock
+from tools.apt.paths import Exclusions, merged
+from tools.archive.deb import DebError, data_tar, relative_path
+
+# What Debian calls each architecture, in paths and in ELF headers.
+TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
+_MAX_LINKS = 40  # as the kernel's ELOOP
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the set: where it came from, and what it is as far as that matters here."""
+
+    package: str
+    size: int
+    link: str | None = None
+    elf: Elf | None = None
+    interpreter: str | None = None
+
+
+@dataclass
+class Tree:
+    """The files of a root file system by path, without a leading slash; directories are implied."""
+
+    arch: str
+    files: dict[str, File] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+
+    def add(self, path: str, file: File) -> None:
+        """Put one file at `path` (usr-merged)."""
+        self.files[path] = file
+        parent = posixpath.dirname(path)
+        while parent and parent not in self.directories:
+            self.directories.add(parent)
+            parent = posixpath.dirname(parent)
+
+    def resolve(self, path: str) -> str | None:
+        """Return the path of the file that `path` leads to through links; None if nowhere."""
+        parts, done, links = merged(path.lstrip("/")).split("/"), "", 0
+        while parts:
+            part = parts.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = posixpath.dirname(done)
+                continue
+            done = merged(posixpath.join(done, part))
+            found = self.files.get(done)
+            if found is not None and found.link is not None:
+                links += 1
+                if links > _MAX_LINKS:
+                    return None
+                parts = found.link.split("/") + parts
+                done = "" if found.link.startswith("/") else posixpath.dirname(done)
+        return done if done in self.files else None
+
+    def objects(self) -> Iterator[tuple[str, Elf]]:
+        """Yield every ELF object of this architecture, by path."""
+        for path, file in sorted(self.files.items()):
+            # Some packages carry small objects for other machines, as data.
+            if file.elf is not None and file.elf.machine == MACHINES[self.arch]:
+                yield path, file.elf
+
+    def library(self, soname: str, *, of: str) -> str | None:
+        """Return the path of the library that the object at `of` gets for `soname`."""
+        elf = self.files[of].elf
+        assert elf is not None
+        if "/" in soname:
+            return self.resolve(soname)
+        triplet = TRIPLETS[self.arch]
+        origin = "/" + posixpath.dirname(of)
+        own = [
+            directory.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+            for directory in elf.search
+        ]
+        # /etc/ld.so.conf.d of libc6 and libc-bin name these, and /lib and /usr/lib are built in.
+        for directory in (*own, "usr/local/lib", f"usr/local/lib/{triplet}", f"usr/lib/{triplet}", "usr/lib"):
+            found = self.resolve(posixpath.join(directory, soname))
+            if found is not None:
+                candidate = self.files[found].elf
+                if candidate is not None and candidate.machine == elf.machine:
+                    return found
+        return None
+
+
+def read_tree(debs: Iterable[Path], *, arch: str, exclusions: Exclusions) -> Tree:
+    """Return the files of `debs` as the image will have them.
+
+    Raises DebError for a bad package, ElfError (naming package and path) for a bad object.
+    """
+    tree = Tree(arch=arch)
+    for deb in debs:
+        package = deb.name.partition("_")[0].removesuffix(".deb")
+        with data_tar(deb) as tar:
+            for member in tar:
+                path = merged(relative_path(member.name, of=deb))
+                if member.isdir() or exclusions.match(path):
+                    continue
+                link = interpreter = elf = None
+                if member.issym():
+                    link = member.linkname
+                elif member.islnk():
+                    # A hard link is the same file under another name.
+                    link = "/" + merged(relative_path(member.linkname, of=deb))
+                elif member.isreg():
+                    content = tar.extractfile(member)
+                    assert content is not None  # true of every regular member
+                    head = content.read(256)
+                    if head.startswith(MAGIC):
+                        try:
+                            elf = read_elf(head + content.read())
+                        except ElfError as error:
+                            raise ElfError(f"{deb}: {path}: {error}") from error
+                    elif head.startswith(b"#!") and member.mode & 0o111:
+                        words = head[2:].split(b"\n")[0].decode("utf-8", "replace").split()
+                        interpreter = words[0] if words else None
+                tree.add(path, File(package, member.size, link, elf, interpreter))
+    for path, target in alternatives(tree).items():
+        tree.add(path, File("update-alternatives", 0, target))
+    return tree
+
+
+def alternatives(tree: Tree) -> dict[str, str]:
+    """Return the links that update-alternatives would make and objects of the image need.
+
+    libblas3 and liblapack3 keep their libraries in directories of their own and only a
+    maintainer script links them to where ld.so looks.
+    """
+    base = f"usr/lib/{TRIPLETS[tree.arch]}"
+    return {
+        f"{base}/{soname}": f"{directory}/{soname}"
+        for directory, soname in (("blas", "libblas.so.3"), ("lapack", "liblapack.so.3"))
+        if f"{base}/{directory}/{soname}" in tree.files
+        or any(path.startswith(f"{base}/{directory}/{soname}") for path in tree.files)
+    }
+
+
+def missing(tree: Tree) -> list[str]:
+    """Return a sentence for every need that the set does not meet; empty when it is closed."""
+    found = []
+    for path, elf in tree.objects():
+        package = tree.files[path].package
+        for soname in elf.needed:
+            library = tree.library(soname, of=path)
+            if library is None:
+                found.append(f"{package}: /{path} needs {soname}, which no package here has")
+                continue
+            provider = tree.files[library].elf
+            assert provider is not None  # library() returns objects only
+            for name, version in elf.wanted_versions:
+                if name == soname and version not in provider.defined_versions:
+                    found.append(f"{package}: /{path} needs {version} of /{library}, not there")
+        if elf.interpreter is not None and tree.resolve(elf.interpreter) is None:
+            found.append(f"{package}: /{path} needs the loader {elf.interpreter}, not there")
+    for path, file in sorted(tree.files.items()):
+        if file.interpreter is not None and tree.resolve(file.interpreter) is None:
+            found.append(f"{file.package}: /{path} is a script for {file.interpreter}, not there")
+    return found
+
+
+def reach(tree: Tree, roots: Sequence[str]) -> Mapping[str, str]:
+    """Return every object that `roots` load, directly or not, by path, with who asks for it first.
+
+    Raises ElfError when a root is not an object of the tree.
+    """
+    asked: dict[str, str] = {}
+    waiting = []
+    for root in roots:
+        path = tree.resolve(root)
+        if path is None or tree.files[path].elf is None:
+            raise ElfError(f"{root}: no ELF object of the packages given")
+        waiting.append((path, "a root"))
+    while waiting:
+        path, reason = waiting.pop()
+        if path in asked:
+            continue
+        asked[path] = reason
+        elf = tree.files[path].elf
+        assert elf is not None  # only objects are queued
+        for soname in elf.needed:
+            library = tree.library(soname, of=path)
+            if library is not None:
+                waiting.append((library, f"/{path}"))
+    return asked
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check the packages named on the command line; 0 is closed, 1 not."""
+    parser = argparse.ArgumentParser(
+        description="Prove that every ELF object of some Debian packages finds all it needs there."
+    )
+    parser.add_argument("--lock", type=Path, required=True, help="lock with the excluded paths")
+    parser.add_argument("--arch", choices=sorted(TRIPLETS), required=True)
+    parser.add_argument("--debs", type=Path, nargs="+", required=True, help=".deb files")
+    options = parser.parse_args(argv)
+    try:
+        lock = read_lock(options.lock)
+        exclusions = Exclusions(tuple(rule.glob for rule in lock.excluded_paths))
+        tree = read_tree(options.debs, arch=options.arch, exclusions=exclusions)
+    except (DebError, ElfError, LockError, OSError) as error:
+        print(f"elf_needs: {error}", file=sys.stderr)
+        return 1
+    problems = missing(tree)
+    for problem in problems:
+        print(f"elf_needs: {problem}", file=sys.stderr)
+    objects = sum(1 for _ in tree.objects())
+    print(f"{options.arch}: {objects} objects, {len(problems)} needs unmet")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
