@@ -1,0 +1,85 @@
+"""`wheel_locks`: reads the wheel locks and declares what they pin.
+
+For each hub there is the lock as rules_python's `pip_parse` reads it (`@<name>//:<hub>.txt`), and
+`@<name>//:wheels.bzl` has the macro `wheel_repositories`, which declares a repository for each wheel.
+"""
+
+_TOOLS_HUB = "pypi"
+
+_WHEELS_BZL = """\
+load("@pinned_image//tools/py:wheel_repositories.bzl", "declare_library_hub", "declare_wheel_hub")
+
+def wheel_repositories():
+    \"\"\"Declares a repository for each locked wheel; each is fetched when a target needs it.\"\"\"
+{calls}
+"""
+
+def parse_wheel_lock(text, source):
+    """Reads a lock in the format that tools/py/lockfile.py writes.
+
+    Args:
+      text: the lock's text.
+      source: names the lock in errors.
+
+    Returns:
+      A list of dictionaries with the keys name, requirement, pin, filename and sha256; `requirement` is
+      the whole line with extras and hash, `pin` is name==version.
+    """
+    wheels = []
+    filename = None
+    line = None
+    for raw in text.split("\n"):
+        if raw.startswith("# wheel: "):
+            filename = raw.removeprefix("# wheel: ")
+        elif raw.endswith(" \\"):
+            line = raw.removesuffix(" \\")
+        elif raw.startswith("    --hash=sha256:"):
+            if not filename or not line or "==" not in line:
+                fail("{}: {} has no `# wheel:` comment and pin above it; run //third_party/python:lock".format(source, raw.strip()))
+            full_name, _, version = line.partition("==")
+            name = full_name.partition("[")[0]
+            wheels.append({
+                "filename": filename,
+                "name": name,
+                "pin": "{}=={}".format(name, version),
+                "requirement": "{} {}".format(line, raw.strip()),
+                "sha256": raw.strip().removeprefix("--hash=sha256:"),
+            })
+            filename = None
+            line = None
+        elif raw and not raw.startswith("#"):
+            fail("{}: unexpected line {}; run `bazel run //third_party/python:lock`".format(source, repr(raw)))
+    return wheels
+
+def _host_arch(ctx):
+    arch = {"aarch64": "arm64", "amd64": "amd64", "arm64": "arm64", "x86_64": "amd64"}.get(ctx.os.arch)
+    if not arch:
+        fail("wheels are locked for x86_64 and aarch64; this machine is {}".format(ctx.os.arch))
+    return arch
+
+def _lock_for(ctx, locks, arch):
+    for label, lock_arch in locks.items():
+        if lock_arch == arch:
+            return label
+    fail("@{}: no lock for {} among {}".format(ctx.name, arch, locks.values()))
+
+def _declare(ctx, hub, lock, macro):
+    text = ctx.read(lock)
+    ctx.file(hub + ".txt", text)
+    return "    {}({}, {})".format(macro, repr(hub), repr(parse_wheel_lock(text, str(lock))))
+
+def _wheel_locks_impl(ctx):
+    calls = [_declare(ctx, _TOOLS_HUB, _lock_for(ctx, ctx.attr.tools, _host_arch(ctx)), "declare_library_hub")]
+    for label, arch in ctx.attr.image.items():
+        calls.append(_declare(ctx, "{}_{}".format(_TOOLS_HUB, arch), label, "declare_wheel_hub"))
+    ctx.file("wheels.bzl", _WHEELS_BZL.format(calls = "\n".join(calls)))
+    ctx.file("BUILD.bazel", "exports_files(glob([\"*.txt\"]))\n")
+
+wheel_locks = repository_rule(
+    implementation = _wheel_locks_impl,
+    doc = "Reads wheel locks, for `pip_parse` and for the repositories of the wheels.",
+    attrs = {
+        "image": attr.label_keyed_string_dict(mandatory = True, doc = "Locks of the image, to their architecture."),
+        "tools": attr.label_keyed_string_dict(mandatory = True, doc = "Locks of tools and tests, to their architecture."),
+    },
+)
