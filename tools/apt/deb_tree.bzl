@@ -22,17 +22,27 @@ lib=$root/lib/{triplet}
 {exports}exec "$lib/{loader}" --library-path "$lib:$root/usr/lib/{triplet}{extra}" --argv0 "$self" "$root/{program}" "$@"
 """
 
+def _move(ctx, source, target):
+    result = ctx.execute(["mv", source, target])
+    if result.return_code:
+        fail("{}: {}".format(ctx.name, result.stderr))
+
 def _deb_tree_impl(ctx):
     lock = json.decode(ctx.read(ctx.attr.lock))
     arch = host_arch(ctx)
-    if ctx.attr.group not in lock["groups"]:
-        fail("{}: no group {}; it has {}".format(ctx.attr.lock, ctx.attr.group, ", ".join(lock["groups"].keys())))
-    packages = locked_packages(lock, lock["groups"][ctx.attr.group][arch], arch, ctx.attr.lock)
+    unknown = [group for group in ctx.attr.groups if group not in lock["groups"]]
+    if unknown:
+        fail("{}: no group {}; it has {}".format(ctx.attr.lock, unknown[0], ", ".join(lock["groups"].keys())))
+    names = [name for group in ctx.attr.groups for name in lock["groups"][group][arch]]
+    packages = locked_packages(lock, names, arch, ctx.attr.lock)
     for deb in download_debs(ctx, packages, lock["snapshot"], "debs", ctx.attr.lock):
         extract_deb(ctx, deb)
     ctx.delete("usr/share/doc")
     triplet, loader = _LOADERS[arch]
     for launcher, program in ctx.attr.launchers.items():
+        if launcher == program:
+            program = launcher + ".elf"
+            _move(ctx, launcher, program)
         ctx.delete(launcher)  # A package may bring a link of that name; writing would go through it.
         ctx.file(launcher, _LAUNCHER.format(
             exports = "".join(["export {}={}\n".format(key, value) for key, value in ctx.attr.environment.items()]),
@@ -52,8 +62,11 @@ deb_tree = repository_rule(
     attrs = MIRRORS_ATTR | {
         "build_file": attr.label(mandatory = True, allow_single_file = True, doc = "The repository's BUILD file."),
         "environment": attr.string_dict(doc = "Variables that the launchers set."),
-        "group": attr.string(mandatory = True, doc = "The lock's group to unpack."),
-        "launchers": attr.string_dict(mandatory = True, doc = "Launcher's path to program's path; the root gets a link to each launcher."),
+        "groups": attr.string_list(mandatory = True, doc = "The lock's groups to unpack."),
+        "launchers": attr.string_dict(
+            mandatory = True,
+            doc = "Launcher's path to program's path, which may be the same; the root gets a link to each launcher.",
+        ),
         "library_dirs": attr.string_list(doc = "More library directories; {triplet} is replaced."),
         "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
     },

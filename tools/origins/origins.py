@@ -93,9 +93,14 @@ def _deb_archive(repository: Repository, locks: Locks) -> Iterator[Download]:
 
 def _deb_tree(repository: Repository, locks: Locks) -> Iterator[Download]:
     label = repository["lock"].lstrip("@").partition("//")[2]
-    groups = locks[label]["groups"][repository["group"]] if label in locks else {}
+    groups = locks[label]["groups"] if label in locks else {}
     return _locked(
-        repository, locks, lambda package: package["name"] in groups.get(package["arch"], [])
+        repository,
+        locks,
+        lambda package: any(
+            package["name"] in groups[group].get(package["arch"], [])
+            for group in repository["groups"]
+        ),
     )
 
 

@@ -30,7 +30,7 @@ _TREE = {
     "kind": "deb_tree",
     "name": "cpython",
     "lock": "@@//third_party/debian:lock.json",
-    "group": "toolchain",
+    "groups": ["toolchain"],
 }
 
 

@@ -5,7 +5,7 @@ _ORIGIN = [
     "archive",
     "commit",
     "filename",
-    "group",
+    "groups",
     "lock",
     "package",
     "path",
