@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,9 @@ class RootLock:
     groups: Mapping[str, Mapping[str, tuple[str, ...]]]
     packages: tuple[LockedPackage, ...]
 
-    def select(self, arch: str, *, groups: Iterable[str]) -> tuple[LockedPackage, ...]:
-        """Returns the packages of `groups` for one architecture, in the order of their names."""
-        wanted = {name for group in groups for name in self.groups[group].get(arch, ())}
-        return tuple(p for p in self.packages if p.arch == arch and p.name in wanted)
+    def select(self, arch: str) -> tuple[LockedPackage, ...]:
+        """Returns the packages of one architecture, in the order of their names."""
+        return tuple(package for package in self.packages if package.arch == arch)
 
 
 def parse_lock(text: str, *, of: Path) -> RootLock:

@@ -1,0 +1,143 @@
+"""Builds Bazel's private root from its lock: packages in, `CACHE/roots/<key>/` out.
+
+    CACHE/debs/<sha256>.deb    downloaded packages, shared by all roots
+    CACHE/roots/<key>/usr      the root: everything is under usr, its configuration in usr/etc
+
+A root is built beside its final place and renamed when it is whole and on the disk, under a lock
+that makes a second bazelw wait; whatever interrupts the build, a root that is there is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from tools.bazel_root.certificates import certificates, pem_bundle
+from tools.bazel_root.download import Cancelled, Store
+from tools.bazel_root.errors import BazelRootError
+from tools.bazel_root.extract import MERGED, Unpacker
+from tools.bazel_root.lockfile import LockedPackage
+from tools.bazel_root.progress import Progress
+
+_TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+_WORKERS = 6  # downloads wait for the network, and unpacking releases the interpreter's lock
+
+
+def build_root(
+    target: Path, *, cache: Path, packages: tuple[LockedPackage, ...], arch: str, mirrors: list[str]
+) -> None:
+    """Makes `target`, unless it is there or another process has just made it.
+
+    Raises BazelRootError for everything the user can mend; nothing of a failed build is reused but
+    verified downloads.
+    """
+    roots, debs = target.parent, cache / "debs"
+    for directory in (roots, debs):
+        directory.mkdir(parents=True, exist_ok=True)
+    with _alone(cache / "build.lock"):
+        if target.is_dir():
+            return
+        for leftover in roots.glob("tmp.*"):  # of a build that was killed; only one runs at a time
+            _remove(leftover)
+        scratch = Path(tempfile.mkdtemp(prefix="tmp.", dir=roots))
+        try:
+            _fill(scratch, packages=packages, debs=debs, mirrors=mirrors)
+            finish(scratch / "root", arch=arch)
+            _sync(roots)
+            os.rename(scratch / "root", target)
+        finally:
+            _remove(scratch)
+
+
+def finish(root: Path, *, arch: str) -> None:
+    """Does what the packages' maintainer scripts would have done and Bazel needs."""
+    usr, triplet = root / "usr", _TRIPLETS[arch]
+    (usr / "bin" / "awk").symlink_to("mawk")
+    (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
+    # Debian's server looks for this library beside its jars and crashes on zstd archives without it.
+    (usr / "share" / "bazel" / "libzstd-jni.so").symlink_to(f"../../lib/{triplet}/libzstd-jni.so")
+    # Everything in one tree: it is mounted in one step, and /etc is made afresh at each start.
+    os.rename(root / "etc", usr / "etc")
+    shutil.rmtree(usr / "etc" / "bazel")  # Debian's settings; launcher.py writes its own
+    shutil.rmtree(usr / "etc" / "ssl", ignore_errors=True)  # likewise: trust.py makes it
+    authorities = sorted((usr / "share" / "ca-certificates" / "mozilla").glob("*.crt"))
+    bundle = pem_bundle(certificates(path.read_bytes() for path in authorities))
+    (usr / "share" / "ca-bundle.pem").write_bytes(bundle)
+    for mount_point in ("local", "src"):  # the host's own
+        (usr / mount_point).mkdir(exist_ok=True)
+    (root / "mnt").mkdir()  # where enter.py puts the new root file system
+
+
+def _fill(
+    scratch: Path, *, packages: tuple[LockedPackage, ...], debs: Path, mirrors: list[str]
+) -> None:
+    """Downloads and unpacks all packages; the first failure stops the others."""
+    root = scratch / "root"
+    root.mkdir()
+    (root / "usr").mkdir()
+    for name in MERGED:
+        (root / name).symlink_to(f"usr/{name}")
+        (root / "usr" / name).mkdir()
+    total = sum(package.size for package in packages)
+    progress = Progress(total_bytes=total, packages=len(packages))
+    cancelled = threading.Event()
+    store = Store(
+        debs, scratch=scratch, mirrors=mirrors, on_bytes=progress.downloaded, cancelled=cancelled
+    )
+    unpacker = Unpacker(root)
+
+    def install(package: LockedPackage) -> None:
+        if cancelled.is_set():
+            raise Cancelled
+        unpacker.unpack(store.fetch(package))
+        progress.unpacked()
+
+    print(f"bazelw: preparing Bazel in {scratch.parent} (once)", file=sys.stderr)
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        try:
+            # The largest first, so that the last one to finish is a small one.
+            ordered = sorted(packages, key=lambda package: -package.size)
+            jobs = [pool.submit(install, package) for package in ordered]
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in done:
+                error = job.exception()
+                if error is not None and not isinstance(error, Cancelled):
+                    raise error
+        finally:
+            cancelled.set()
+            progress.close()
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with open(path, "a", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("bazelw: waiting for another bazelw that prepares Bazel", file=sys.stderr)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    """Puts the file system's data on the disk, so that a power cut cannot leave a renamed husk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(handle) != 0:
+            raise OSError(ctypes.get_errno(), "syncfs", str(directory))
+    finally:
+        os.close(handle)

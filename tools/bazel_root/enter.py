@@ -1,0 +1,219 @@
+"""Enters the private root: this process gets its own mounts and becomes Bazel.
+
+Nothing runs beside or above Bazel: the launcher's process itself unshares a mount namespace (and a
+user namespace when it is not privileged), pivots into a small tmpfs on which the root's /usr and
+the host's other top-level directories are mounted at their own paths, and calls execve. So signals,
+terminal, standard streams, exit codes and paths are Bazel's own (unshare(2), user_namespaces(7),
+pivot_root(2)).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tools.bazel_root.errors import BazelRootError
+
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 32, 4096, 16384, 1 << 19
+_MNT_DETACH = 2
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+# The root's own, or mounted in a way of their own; every other top-level directory is the host's.
+HIDDEN = frozenset("usr bin sbin lib lib32 lib64 libo32 libx32 etc".split())
+_SPECIAL = frozenset("dev proc sys".split())
+# Parts of a hidden directory that are the host's all the same: what the administrator put there.
+_SHOWN = ("/usr/local", "/usr/src", "/etc/docker", "/etc/containers")
+# Files of the host's /etc that programs started by `bazel run` need to find users and hosts.
+_ETC_FILES = ("hosts", "hostname", "localtime", "passwd", "group", "resolv.conf", "subuid", "subgid")
+
+
+@dataclass(frozen=True)
+class World:
+    """What Bazel is to see: where the root is, which files go to /etc, and what to mount."""
+
+    root: str
+    binds: tuple[str, ...]
+    etc: Mapping[str, bytes]
+    links: Mapping[str, str]
+
+
+def host_directories() -> tuple[str, ...]:
+    """Returns the names of the host's top-level directories that Bazel is to see, sorted."""
+    names = sorted(os.listdir("/"))
+    skip = HIDDEN | _SPECIAL
+    return tuple(n for n in names if n not in skip and os.path.isdir("/" + n))
+
+
+def check_visible(path: str, *, what: str) -> None:
+    """Raises BazelRootError when `path` lies where the root hides the host's files."""
+    real = os.path.realpath(path)
+    if real.split("/")[1] in HIDDEN and not real.startswith(tuple(d + "/" for d in _SHOWN)):
+        raise BazelRootError(
+            f"{what} {path} lies under /{real.split('/')[1]}, which Bazel's private root replaces by "
+            "its own; move it, or bring a Bazel of your own (BAZELW_BAZEL=PATH)"
+        )
+
+
+def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
+    """Replaces this process by `argv` inside the world; only an error returns, as BazelRootError."""
+    calls = _Calls()
+    _unshare(calls)
+    try:
+        calls.mount("none", "/", flags=_MS_REC | _MS_SLAVE)
+        new = os.path.join(world.root, "mnt")
+        calls.mount("tmpfs", new, kind="tmpfs", data="mode=0755,size=64m")
+        _populate(calls, new, world)
+        os.chdir(new)
+        calls.pivot_root()
+        calls.detach_old_root()
+        os.chdir("/")
+        os.chdir(cwd)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise BazelRootError(no_namespaces(str(error))) from error
+        raise BazelRootError(f"cannot set up Bazel's private root: {error}") from error
+    try:
+        os.execve(argv[0], list(argv), dict(environ))
+    except OSError as error:
+        raise BazelRootError(
+            f"cannot start Bazel in {world.root}: {error}; if its file system is mounted noexec, set "
+            "XDG_CACHE_HOME to a directory on another one"
+        ) from error
+
+
+def _populate(calls: _Calls, new: str, world: World) -> None:
+    for name in ("usr", "etc", *_SPECIAL):
+        os.mkdir(f"{new}/{name}")
+    for name in ("bin", "sbin", "lib", "lib64"):
+        os.symlink(f"usr/{name}", f"{new}/{name}")
+    calls.bind(f"{world.root}/usr", f"{new}/usr")
+    calls.make_read_only(f"{new}/usr")
+    for name in _SPECIAL:
+        calls.bind(f"/{name}", f"{new}/{name}")
+    for name in world.binds:
+        if os.path.islink("/" + name):
+            os.symlink(os.readlink("/" + name), f"{new}/{name}")
+        else:
+            os.mkdir(f"{new}/{name}")
+            calls.bind(f"/{name}", f"{new}/{name}")
+    _populate_etc(f"{new}/etc", world)
+    for path in _SHOWN:
+        if os.path.isdir(path):
+            os.makedirs(new + path, exist_ok=True)
+            calls.bind(path, new + path)
+
+
+def _populate_etc(etc: str, world: World) -> None:
+    for name in os.listdir(f"{world.root}/usr/etc"):
+        os.symlink(f"/usr/etc/{name}", f"{etc}/{name}")
+    for name in _ETC_FILES:
+        try:
+            with open(f"/etc/{name}", "rb") as stream:
+                _write(f"{etc}/{name}", stream.read())
+        except OSError:
+            continue  # not every host has each
+    for path, content in world.etc.items():
+        _write(f"{etc}/{path}", content)
+    for path, target in world.links.items():
+        os.makedirs(os.path.dirname(f"{etc}/{path}"), exist_ok=True)
+        os.symlink(target, f"{etc}/{path}")
+
+
+def _write(path: str, content: bytes) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.islink(path):
+        os.unlink(path)
+    with open(path, "wb") as stream:
+        stream.write(content)
+
+
+def _unshare(calls: _Calls) -> None:
+    uid, gid = os.getuid(), os.getgid()
+    try:
+        calls.unshare(_CLONE_NEWNS)  # root: no user namespace, so that nothing else changes
+        return
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise BazelRootError(no_namespaces(str(error))) from error
+    try:
+        calls.unshare(_CLONE_NEWNS | _CLONE_NEWUSER)
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as stream:
+                stream.write(text)
+    except OSError as error:
+        raise BazelRootError(no_namespaces(str(error))) from error
+
+
+def no_namespaces(cause: str) -> str:
+    """Returns the message for a host that does not let this user make namespaces."""
+    reasons = []
+    for path, bad, fix in (
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
+         "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"),
+    ):
+        try:
+            with open(path, encoding="ascii") as stream:
+                if stream.read().strip() == bad:
+                    reasons.append(f"  {path} is {bad}; an administrator can change it: {fix}")
+        except OSError:
+            continue
+    if not reasons:
+        reasons.append(
+            "  no kernel setting forbids it, so a container's seccomp or security profile does:\n"
+            "  start the container with a profile that allows unshare and mount"
+        )
+    return (
+        f"this host does not let an ordinary user make namespaces ({cause}), which Bazel's private root"
+        " needs:\n" + "\n".join(reasons) + "\nOr run bazelw as root, or install Bazel 7.7.1 or bazelisk"
+        " and put it on PATH (or name it in BAZELW_BAZEL)."
+    )
+
+
+class _Calls:
+    """The system calls that Python 3.9 has no names for; each raises OSError."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def unshare(self, flags: int) -> None:
+        self._check(self._libc.unshare(flags), "unshare")
+
+    def mount(self, source: str, target: str, *, flags: int = 0, kind: str = "", data: str = "") -> None:
+        result = self._libc.mount(
+            os.fsencode(source), os.fsencode(target), kind.encode() or None,
+            ctypes.c_ulong(flags), data.encode() or None,
+        )
+        self._check(result, f"mount {source} on {target}")
+
+    def bind(self, source: str, target: str) -> None:
+        self.mount(source, target, flags=_MS_BIND | _MS_REC)
+
+    def make_read_only(self, target: str) -> None:
+        # A user namespace may not drop the flags of the mount it copied; statvfs names them.
+        found = os.statvfs(target).f_flag
+        keep = found & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME)
+        keep |= (1 << 21) if found & os.ST_RELATIME else 0
+        self.mount("none", target, flags=_MS_BIND | _MS_REMOUNT | _MS_RDONLY | keep)
+
+    def pivot_root(self) -> None:
+        number = _SYS_PIVOT_ROOT[os.uname().machine]
+        self._check(self._libc.syscall(number, b".", b"."), "pivot_root")
+
+    def detach_old_root(self) -> None:
+        self._check(self._libc.umount2(b".", _MNT_DETACH), "umount of the old root")
+
+    def _check(self, result: int, what: str) -> None:
+        if result != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"{what}: {os.strerror(number)}")

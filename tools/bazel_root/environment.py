@@ -1,0 +1,69 @@
+"""The environment in which Bazel runs inside the root, and with it whatever `bazel run` starts.
+
+The user's variables pass through, so that a started program finds what it would find outside:
+terminal, proxies, container engines, agents. Left out is what speaks of the host's own /usr, which
+is not there. What repository rules need of the host's configuration travels here too, and not on a
+command line, which every user of the machine can read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from tools.apt.mirrors import MirrorError, archive_urls
+from tools.bazel_root.errors import BazelRootError
+from tools.bazel_root.pip_config import pip_environment
+from tools.bazel_root.trust import BUNDLE, VARIABLES
+
+_BUNDLE = f"/etc/ssl/certs/{BUNDLE}"
+# They would have the root's programs load the host's libraries, modules or locales.
+_DROPPED_PREFIXES = ("LD_", "LC_", "PYTHON", "BASH_FUNC_", "PIP_")
+_DROPPED = frozenset(
+    "BASH_ENV CDPATH CLASSPATH ENV GCONV_PATH JAVA_HOME JAVA_OPTS JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS "
+    "LANGUAGE LOCPATH OLDPWD SSL_CERT_DIR VIRTUAL_ENV _JAVA_OPTIONS".split()
+)
+# The host's last: its docker credential helpers and the like are often static programs.
+_PATH = "/usr/bin:/bin:/usr/local/bin"
+
+
+def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables for Bazel inside the root.
+
+    Raises BazelRootError for a setting of the host that cannot be understood.
+    """
+    inside = {
+        name: value
+        for name, value in environ.items()
+        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES)
+    }
+    inside.update(pip_environment(environ))
+    inside.update(_mirrors(environ))
+    inside.update(
+        PATH=_PATH,
+        # The root has this locale alone; another would make shells complain and Java lose umlauts.
+        LANG="C.UTF-8",
+        SHELL="/bin/bash",
+        HOME=os.path.expanduser("~"),
+    )
+    inside.update({name: _BUNDLE for name in VARIABLES})
+    if "USER" not in inside:
+        import getpass
+
+        inside["USER"] = getpass.getuser()
+    return inside
+
+
+def _mirrors(environ: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    try:
+        for variable, archive in (
+            ("DEBIAN_MIRROR", "debian"),
+            ("DEBIAN_SECURITY_MIRROR", "debian-security"),
+        ):
+            urls = archive_urls(archive, environ=environ)
+            if urls:
+                found[variable] = " ".join(urls)
+    except MirrorError as error:
+        raise BazelRootError(str(error)) from error
+    return found

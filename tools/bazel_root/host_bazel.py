@@ -1,0 +1,96 @@
+"""Finds a Bazel of the user's own that can do this build: `bazel` or `bazelisk`, version 7 or 8."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tools.bazel_root.errors import BazelRootError
+
+PRIVATE = "private"
+_NAMES = ("bazel", "bazelisk")
+_SUITABLE = frozenset([7, 8])
+_PROBE_TIMEOUT = 60  # seconds: bazelisk fetches Bazel at its first start
+_FORGET_FAILURE = 3600  # seconds
+
+
+def find_host_bazel(environ: Mapping[str, str], *, cache: Path, workspace: Path) -> str | None:
+    """Returns the path of the Bazel to use, or None for the private root.
+
+    `BAZELW_BAZEL` decides when it is set: "private", or a path that is used without being probed.
+    Raises BazelRootError when that path cannot be executed.
+    """
+    chosen = environ.get("BAZELW_BAZEL", "")
+    if chosen == PRIVATE:
+        return None
+    if chosen:
+        path = shutil.which(chosen, path=environ.get("PATH"))
+        if path is None:
+            raise BazelRootError(
+                f"BAZELW_BAZEL: {chosen!r} is not an executable file; name a Bazel 7 or 8, or say "
+                f"'{PRIVATE}' for the one that bazelw prepares itself"
+            )
+        return path
+    for name in _NAMES:
+        path = shutil.which(name, path=environ.get("PATH"))
+        if path is not None and not _is_bazelw(path, workspace):
+            if _major(path, environ, cache=cache, workspace=workspace) in _SUITABLE:
+                return path
+    return None
+
+
+def _is_bazelw(path: str, workspace: Path) -> bool:
+    return os.path.realpath(path) == str(workspace / "tools" / "bazelw")
+
+
+def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Path) -> int | None:
+    """Returns the major version, remembered as long as nothing has changed that decides it."""
+    import hashlib
+    import time
+
+    found = os.stat(path)
+    identity = [os.path.realpath(path), found.st_mtime_ns, found.st_size, found.st_ino]
+    identity += [environ.get("USE_BAZEL_VERSION", ""), _read(workspace / ".bazelversion")]
+    name = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
+    note = cache / "probes" / name
+    try:
+        remembered = note.read_text(encoding="ascii")
+        if remembered or time.time() - note.stat().st_mtime < _FORGET_FAILURE:
+            return int(remembered) if remembered else None
+    except (OSError, ValueError):
+        pass
+    major = probe(path, workspace=workspace)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    scratch = note.with_name(f"{name}.{os.getpid()}")
+    scratch.write_text("" if major is None else str(major), encoding="ascii")
+    os.replace(scratch, note)
+    return major
+
+
+def probe(path: str, *, workspace: Path) -> int | None:
+    """Asks a Bazel for its version, without starting a server; None when it does not say."""
+    try:
+        result = subprocess.run(
+            [path, "--version"],
+            cwd=workspace,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    match = re.search(r"^bazel (\d+)\.", result.stdout, flags=re.MULTILINE)
+    return int(match.group(1)) if match and result.returncode == 0 else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,34 @@
+"""Builds the private root at the first start and turns the machine's troubles into clear errors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+from tools.apt.mirrors import MirrorError, archive_urls
+from tools.bazel_root.build import build_root
+from tools.bazel_root.errors import BazelRootError
+from tools.bazel_root.lockfile import parse_lock
+
+_SNAPSHOT = "https://snapshot.debian.org/archive/debian"
+
+
+def prepare(
+    root: Path, *, cache: Path, arch: str, lock_file: Path, environ: Mapping[str, str]
+) -> None:
+    """Makes `root` from the lock; raises BazelRootError with the next step."""
+    lock = parse_lock(lock_file.read_text(encoding="utf-8"), of=lock_file)
+    packages = lock.select(arch)
+    try:
+        mirrors = [*archive_urls("debian", environ=environ), f"{_SNAPSHOT}/{lock.snapshot}"]
+        build_root(root, cache=cache, packages=packages, arch=arch, mirrors=mirrors)
+    except MirrorError as error:
+        raise BazelRootError(str(error)) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BazelRootError(
+                f"no space left in {cache}: the root takes about 450 MB with its packages; make room, or "
+                "set XDG_CACHE_HOME to a directory on another disk"
+            ) from error
+        raise BazelRootError(f"cannot prepare Bazel in {cache}: {error}") from error
