@@ -1,0 +1,210 @@
+"""Receives a multipart upload straight into its file: constant memory, written once.
+
+FastAPI's own `UploadFile` would first spool the whole body to a temporary directory and only then
+let us see it. Here each chunk is parsed (RFC 7578, by python-multipart), hashed and written as it
+arrives, and the size limit bites at the first byte too many.
+"""
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import anyio
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from app.errors import (
+    InvalidUploadError,
+    StorageFullError,
+    UploadTimeoutError,
+    UploadTooLargeError,
+)
+from app.services.storage import Storage
+from app.services.videos import Upload, hasher
+
+FIELD = "file"
+WRITE_SIZE = 1024 * 1024
+# What boundaries, part headers and small fields beside the file may add to a body.
+OVERHEAD = 64 * 1024
+HEADER_LIMIT = 16 * 1024
+
+
+@asynccontextmanager
+async def receive(
+    request: Request, *, storage: Storage, limit: int, idle_timeout: float
+) -> AsyncIterator[Upload]:
+    """Yield the complete upload; its temporary file is gone after the block, unless moved.
+
+    Raises InvalidUploadError, UploadTooLargeError (more than `limit` bytes), UploadTimeoutError
+    (nothing for `idle_timeout` seconds) or StorageFullError.
+    """
+    path = storage.incoming()
+    file = await run_in_threadpool(path.open, "xb")
+    try:
+        form = _Form(boundary=_boundary(request), limit=limit)
+        _check_length(request, limit=limit)
+        try:
+            with file:
+                await _pump(request, form, file, idle_timeout=idle_timeout)
+                await run_in_threadpool(_sync, file)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFullError("There is no room left for this file.") from error
+            raise
+        yield Upload(path, form.size, form.hash.hexdigest(), form.finished_filename())
+    finally:
+        file.close()
+        path.unlink(missing_ok=True)
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise InvalidUploadError(
+            f"Send a multipart/form-data body with the video in the field {FIELD!r}."
+        )
+    return options[b"boundary"]
+
+
+def _check_length(request: Request, *, limit: int) -> None:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit + OVERHEAD:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> UploadTooLargeError:
+    return UploadTooLargeError(f"Videos of up to {limit} bytes are accepted.")
+
+
+async def _pump(
+    request: Request, form: "_Form", file: BinaryIO, *, idle_timeout: float
+) -> None:
+    chunks = aiter(request.stream())
+    try:
+        while True:
+            with anyio.fail_after(idle_timeout):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                break
+            form.feed(chunk)
+            if len(form.pending) >= WRITE_SIZE:
+                await run_in_threadpool(form.flush, file)
+    except TimeoutError:
+        raise UploadTimeoutError(f"Nothing arrived for {idle_timeout:g} s.") from None
+    except ClientDisconnect:
+        raise InvalidUploadError("The connection closed before the upload was complete.") from None
+    form.end()
+    await run_in_threadpool(form.flush, file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@dataclass
+class _Form:
+    """The state of parsing; the parser calls the `_on` methods as it goes through a chunk."""
+
+    boundary: bytes
+    limit: int
+    size: int = 0
+    pending: bytearray = field(default_factory=bytearray)
+
+    def __post_init__(self) -> None:
+        self.hash = hasher()
+        self._filename: str | None = None
+        self._complete = False
+        self._in_file = False
+        self._headers: dict[bytes, bytes] = {}
+        self._name = bytearray()
+        self._value = bytearray()
+        self._overhead = 0
+        self._parser = MultipartParser(
+            self.boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """Parse a chunk; the file's part of it goes to `pending`."""
+        before = self.size
+        try:
+            self._parser.write(chunk)
+        except MultipartParseError as error:
+            raise InvalidUploadError(f"The multipart body is malformed: {error}.") from error
+        self._overhead += len(chunk) - (self.size - before)
+        if self._overhead > OVERHEAD:
+            raise InvalidUploadError("The form holds more beside the file than is reasonable.")
+
+    def flush(self, file: BinaryIO) -> None:
+        """Hash and write what is pending."""
+        self.hash.update(self.pending)
+        file.write(self.pending)
+        self.pending.clear()
+
+    def end(self) -> None:
+        """Check that the form was complete and held a file that is not empty."""
+        if not self._complete:
+            raise InvalidUploadError("The multipart body ends before its closing boundary.")
+        if self._filename is None:
+            raise InvalidUploadError(f"The form has no file in the field {FIELD!r}.")
+        if self.size == 0:
+            raise InvalidUploadError("The file is empty.")
+
+    def finished_filename(self) -> str:
+        """Return the file's name as the client gave it."""
+        return self._filename or ""
+
+    def _on_part_begin(self) -> None:
+        self._headers = {}
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        if len(self._value) > HEADER_LIMIT:
+            raise InvalidUploadError("A header of the multipart body is too long.")
+
+    def _on_header_end(self) -> None:
+        self._headers[bytes(self._name).lower()] = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _on_headers_finished(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        self._in_file = options.get(b"name") == FIELD.encode() and b"filename" in options
+        if self._in_file:
+            if self._filename is not None:
+                raise InvalidUploadError("Send one file at a time.")
+            self._filename = options[b"filename"].decode("utf-8", "replace")
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._in_file:
+            return
+        self.size += end - start
+        if self.size > self.limit:
+            raise _too_large(self.limit)
+        self.pending += data[start:end]
+
+    def _on_part_end(self) -> None:
+        self._in_file = False
+
+    def _on_end(self) -> None:
+        self._complete = True

@@ -1,0 +1,60 @@
+"""Structured logs: one JSON object per line on standard output.
+
+Events are dotted nouns with fields (`event("video.stored", video_id=…)`), never prose with values
+pasted in. Records of other libraries keep their text as `message`.
+"""
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+_SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "alembic")
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON; field names are stable, values never span lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the JSON line, with the traceback in `exception` if there is one."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        fields = getattr(record, "fields", None)
+        line["message" if fields is None else "event"] = record.getMessage()
+        current = request_id.get()
+        if current is not None:
+            line["request_id"] = current
+        line.update(fields or {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure_logging(level: str) -> None:
+    """Send every logger of this process through JsonFormatter, the servers' own included."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _SERVER_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+    # app.api.middleware logs each request with its id and duration; uvicorn's line adds nothing.
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def event(
+    name: str, /, *, level: int = logging.INFO, exc_info: bool = False, **fields: object
+) -> None:
+    """Log one event with its fields."""
+    logging.getLogger("app").log(level, name, extra={"fields": fields}, exc_info=exc_info)

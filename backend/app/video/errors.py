@@ -1,0 +1,25 @@
+"""What can be wrong with a video or with looking at it. Messages are shown to users."""
+
+
+class VideoError(Exception):
+    """Base of all errors of this library."""
+
+
+class UnreadableVideoError(VideoError):
+    """The file is no media file of a known kind, or it is damaged."""
+
+
+class NoVideoStreamError(VideoError):
+    """The file is readable but has nothing to look at, such as a sound recording."""
+
+
+class VideoTooBigError(VideoError):
+    """The picture has more pixels than we decode."""
+
+
+class TimeLimitError(VideoError):
+    """Looking at the video took longer than allowed."""
+
+
+class ToolError(VideoError):
+    """A program could not be run at all: it is missing, or hung. The video is not to blame."""

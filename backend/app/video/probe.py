@@ -1,0 +1,154 @@
+"""Asks ffprobe what a file is: never its name, never the type the client claims.
+
+Only containers that hold their own data are opened. ffmpeg also reads play lists and scripts
+(hls, concat, dash …) that name *other* files and addresses, so an uploaded text file could otherwise
+make the service read its own disk or network.
+"""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
+from app.video.process import run
+
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,gif,"  # may hold video
+    "mp3,wav,flac,aac"  # never do, but then "it has no picture" is the better answer
+)
+PROTOCOLS = "file"
+PROBE_TIMEOUT_S = 30.0
+MAX_PIXELS = 8192 * 8192  # one such frame is 200 MB as BGR; more would endanger the worker
+
+_ENTRIES = (
+    "format=format_name,duration"
+    ":stream=codec_type,codec_name,width,height,avg_frame_rate,r_frame_rate,time_base,duration"
+    ":stream_disposition=attached_pic:stream_tags=rotate,DURATION:stream_side_data=rotation"
+)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What ffprobe says of the first video stream."""
+
+    container: str
+    codec: str
+    width: int
+    """Pixels as coded, before rotation."""
+    height: int
+    rotation: int
+    """Degrees clockwise a player turns the picture: 0, 90, 180 or 270."""
+    frame_rate: Fraction | None
+    """Average frames per second; None when the file does not say."""
+    duration: Fraction | None
+    """Seconds; None when the file does not say."""
+    picture_duration: Fraction | None
+    """Seconds of the video stream alone; None when the file only says how long the whole is."""
+    time_base: Fraction
+    """Seconds per tick of the stream's timestamps."""
+    has_audio: bool
+
+
+def probe(path: Path, *, ffprobe: str) -> Probe:
+    """Describe the video in `path`.
+
+    Raises UnreadableVideoError, NoVideoStreamError or VideoTooBigError when the file is at fault,
+    ToolError when ffprobe is.
+    """
+    finished = run(
+        [ffprobe, "-v", "error", "-hide_banner",
+         "-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS,
+         "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
+        timeout=PROBE_TIMEOUT_S,
+    )  # fmt: skip
+    if finished.code != 0:
+        # ffprobe names the file by our path, which is nobody's business outside.
+        reason = finished.error_tail.replace(f"file:{path}", "the file")
+        raise UnreadableVideoError(f"ffprobe cannot read the file as a video: {reason}")
+    return parse(finished.output)
+
+
+def parse(output: bytes) -> Probe:
+    """Read ffprobe's JSON. Raises as `probe` does."""
+    try:
+        document = json.loads(output)
+        container = str(document["format"]["format_name"])
+        streams: list[dict[str, Any]] = document["streams"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableVideoError("ffprobe recognises no media in the file") from error
+    # A cover picture in a sound file is a "video" stream too.
+    videos = [
+        stream
+        for stream in streams
+        if stream.get("codec_type") == "video"
+        and not stream.get("disposition", {}).get("attached_pic")
+    ]
+    if not videos:
+        kinds = sorted({str(stream.get("codec_type", "unknown")) for stream in streams})
+        found = " and ".join(kinds) if kinds else "nothing"
+        raise NoVideoStreamError(f"the file has no video stream; it holds {found}")
+    return _describe(videos[0], document["format"], container=container, streams=streams)
+
+
+def _describe(
+    video: dict[str, Any],
+    container_facts: dict[str, Any],
+    *,
+    container: str,
+    streams: list[dict[str, Any]],
+) -> Probe:
+    width, height = int(video.get("width", 0)), int(video.get("height", 0))
+    if width <= 0 or height <= 0:
+        raise UnreadableVideoError("the video stream has no picture size; the file is damaged")
+    if width * height > MAX_PIXELS:
+        raise VideoTooBigError(f"the picture is {width}x{height}; {MAX_PIXELS} pixels are the limit")
+    whole = _fraction(container_facts.get("duration"))
+    picture = _fraction(video.get("duration")) or _clock(video.get("tags", {}).get("DURATION"))
+    has_audio = any(stream.get("codec_type") == "audio" for stream in streams)
+    return Probe(
+        container=container,
+        codec=str(video.get("codec_name", "unknown")),
+        width=width,
+        height=height,
+        rotation=_rotation(video),
+        frame_rate=_fraction(video.get("avg_frame_rate")) or _fraction(video.get("r_frame_rate")),
+        duration=picture or whole,
+        picture_duration=picture or (None if has_audio else whole),
+        time_base=_fraction(video.get("time_base")) or Fraction(1, 1000),
+        has_audio=has_audio,
+    )
+
+
+def _fraction(text: object) -> Fraction | None:
+    """Read "30000/1001" or "12.345" exactly; None for what is absent, zero or negative."""
+    try:
+        value = Fraction(str(text))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return value if value > 0 else None
+
+
+def _clock(text: object) -> Fraction | None:
+    """Read Matroska's "00:01:02.345000000" exactly; None for what is absent or malformed."""
+    parts = str(text).split(":")
+    if len(parts) != 3:  # noqa: PLR2004  (hours, minutes, seconds)
+        return None
+    try:
+        hours, minutes, seconds = (Fraction(part) for part in parts)
+    except (ValueError, ZeroDivisionError):
+        return None
+    value = hours * 3600 + minutes * 60 + seconds
+    return value if value > 0 else None
+
+
+def _rotation(video: dict[str, Any]) -> int:
+    # The display matrix counts counter-clockwise, the older `rotate` tag clockwise.
+    for side_data in video.get("side_data_list", []):
+        if "rotation" in side_data:
+            return round(-float(side_data["rotation"]) / 90) * 90 % 360
+    try:
+        return round(float(video.get("tags", {}).get("rotate", 0)) / 90) * 90 % 360
+    except ValueError:
+        return 0

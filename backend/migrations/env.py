@@ -1,0 +1,82 @@
+"""Runs migrations: from the command line, or from `app.schema.upgrade`.
+
+One starter migrates, the others wait and then find nothing to do. PostgreSQL: an advisory lock held
+by the transaction. SQLite: BEGIN EXCLUSIVE, with foreign keys off because batch mode rebuilds tables
+that others refer to; what it left is checked before the commit.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from app.db import make_engine
+from app.models import Base
+from app.settings import SettingsError, load_settings
+
+# Any constant shared by all replicas; this one is "video" in ASCII.
+ADVISORY_LOCK = 0x766964656F
+# How long one statement may wait for a table that the old version is using, before it gives way.
+LOCK_TIMEOUT = "10s"
+
+
+def database_url() -> str:
+    """Return the address given by `app.schema.upgrade`, else the settings'."""
+    given = context.config.attributes.get("database_url")
+    if given is not None:
+        return str(given)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise SystemExit(f"alembic: {error}") from None
+    if settings.database_url is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return settings.sqlalchemy_url()
+
+
+def date_revision(_context: object, _revision: object, directives: list[Any]) -> None:
+    """Name a new migration after this minute instead of at random; `app.schema` relies on it."""
+    for directive in directives:
+        directive.rev_id = datetime.now(UTC).strftime("%Y%m%d_%H%M")
+
+
+def configure(connection: Connection | None, *, url: str | None = None) -> None:
+    """Tell Alembic how to compare and how to alter."""
+    context.configure(
+        connection=connection,
+        url=url,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        compare_server_default=True,
+        process_revision_directives=date_revision,
+        literal_binds=url is not None,
+    )
+
+
+def run_online() -> None:
+    """Migrate the database behind the lock."""
+    engine = make_engine(database_url(), foreign_keys=False)
+    with engine.connect().execution_options(sqlite_begin="EXCLUSIVE") as connection:
+        with connection.begin():
+            if connection.dialect.name == "postgresql":
+                connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}
+                )
+                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            configure(connection)
+            context.run_migrations()
+            if connection.dialect.name == "sqlite":
+                broken = connection.execute(text("PRAGMA foreign_key_check")).all()
+                if broken:
+                    raise RuntimeError(f"the migration leaves dangling references: {broken}")
+    engine.dispose()
+
+
+if context.is_offline_mode():
+    # `alembic upgrade head --sql`: print the statements for a careful administrator.
+    configure(None, url=database_url())
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    run_online()
