@@ -28,10 +28,8 @@ _declared = repository_rule(
 )
 
 def _plain(value):
-    if type(value) in ["bool", "int", "string"]:
-        return value
     if type(value) in ["list", "tuple"]:
-        return [_plain(item) for item in value]
+        return [str(item) for item in value]
     return str(value)
 
 def declared_repositories(name):
