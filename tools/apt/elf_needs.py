@@ -95,7 +95,8 @@ class Tree:
             for directory in elf.search
         ]
         # /etc/ld.so.conf.d of libc6 and libc-bin name these, and /lib and /usr/lib are built in.
-        for directory in (*own, "usr/local/lib", f"usr/local/lib/{triplet}", f"usr/lib/{triplet}", "usr/lib"):
+        system = ("usr/local/lib", f"usr/local/lib/{triplet}", f"usr/lib/{triplet}", "usr/lib")
+        for directory in (*own, *system):
             found = self.resolve(posixpath.join(directory, soname))
             if found is not None:
                 candidate = self.files[found].elf
@@ -174,6 +175,9 @@ def missing(tree: Tree) -> list[str]:
         if elf.interpreter is not None and tree.resolve(elf.interpreter) is None:
             found.append(f"{package}: /{path} needs the loader {elf.interpreter}, not there")
     for path, file in sorted(tree.files.items()):
+        # Elsewhere than in these, `#!` is habit: Debian's cgi.py names a /usr/local/bin/python.
+        if not path.startswith(("usr/bin/", "usr/sbin/", "usr/libexec/")):
+            continue
         if file.interpreter is not None and tree.resolve(file.interpreter) is None:
             found.append(f"{file.package}: /{path} is a script for {file.interpreter}, not there")
     return found

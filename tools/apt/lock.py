@@ -87,9 +87,14 @@ def make_lock(intent: Intent, *, archive: Archive) -> Lock:
             for name, package in image.packages.items()
             if name in intent.exclude_packages
         }
-        shares = {**_image_groups(intent, image), **_tool_groups(intent, known, locked, arch)}
-        for name, members in shares.items():
-            groups.setdefault(name, {})[arch] = members
+        tools = _tool_closures(intent, known)
+        for group in intent.tools:
+            closure = tools[group.name]
+            members = set(closure.packages) - set(group.exclude_packages)
+            groups.setdefault(group.name, {})[arch] = tuple(sorted(members))
+            _add(locked, closure, arch=arch, names=members)
+        for name, share in _image_groups(intent, image).items():
+            groups.setdefault(name, {})[arch] = share
         _add(locked, image, arch=arch, names=set(image.packages) - set(excluded[arch]))
     _refuse_idle_exclusions(intent, excluded)
     newest = max(release.date for release in archive.releases)
@@ -120,23 +125,23 @@ def _image_groups(intent: Intent, image: Closure) -> dict[str, tuple[str, ...]]:
     return shares
 
 
-def _tool_groups(
-    intent: Intent, known: Universe, locked: list[LockedPackage], arch: str
-) -> dict[str, tuple[str, ...]]:
-    shares = {}
+def _tool_closures(intent: Intent, known: Universe) -> dict[str, Closure]:
+    """Resolve each tool group by itself, and see that every exclusion is of use to some group."""
+    closures = {}
+    asked, used = set(), set()
     for group in intent.tools:
         _refuse_excluded_request(group, group.exclude_packages)
         closure = resolve(known, requested=tuple(group.packages), name=group.name)
-        idle = sorted(set(group.exclude_packages) - set(closure.packages))
-        if idle:
-            raise LockError(
-                f"group {group.name!r} excludes {', '.join(idle)}, which nothing in it needs on"
-                f" {arch}; drop it from exclude_packages"
-            )
-        members = set(closure.packages) - set(group.exclude_packages)
-        shares[group.name] = tuple(sorted(members))
-        _add(locked, closure, arch=arch, names=members)
-    return shares
+        closures[group.name] = closure
+        # Groups share lists of exclusions, so a name may be idle in one of them.
+        asked |= set(group.exclude_packages)
+        used |= set(group.exclude_packages) & set(closure.packages)
+    if asked != used:
+        raise LockError(
+            f"tools: exclude_packages names {', '.join(sorted(asked - used))}, which nothing needs"
+            f" on {known.architecture}; drop it"
+        )
+    return closures
 
 
 def _add(locked: list[LockedPackage], closure: Closure, *, arch: str, names: set[str]) -> None:
