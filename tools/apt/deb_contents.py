@@ -1,0 +1,221 @@
+"""Reads a .deb as the image will have it: usr-merged, without what the lock excludes.
+
+Every member is judged here, so that the rules that write layers see only regular files, directories
+and links with safe, normalised paths. Owners and modes are the archive's; `LayerWriter` drops
+setuid and setgid.
+"""
+
+import itertools
+import posixpath
+import tarfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
+from tools.archive import deb
+from tools.archive.layer import Kind
+
+_COPYRIGHT_DIRECTORY = "usr/share/doc"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a package, at its path in the image.
+
+    `data` is None where the reader was not asked for it. `target` is a symlink's text, or the path
+    of the file that a hard link is another name of.
+    """
+
+    path: str
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    data: bytes | None = None
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package: its control data by name, and its members by path in the image."""
+
+    name: str
+    version: str
+    architecture: str
+    source: Path
+    control: dict[str, bytes] = field(repr=False)
+    members: dict[str, Member] = field(repr=False)
+    dropped: frozenset[str] = field(repr=False)
+
+
+def all_paths(_: str) -> bool:
+    """The choice of a reader that wants the content of every file."""
+    return True
+
+
+def read_packages(
+    sources: Iterable[Path],
+    *,
+    exclusions: Exclusions,
+    wants: Callable[[str], bool] = all_paths,
+    jobs: int | None = None,
+) -> list[Package]:
+    """Reads packages on several threads and returns them sorted by name.
+
+    `wants` says of a path in the image whether its content is needed. Raises deb.DebError for a
+    malformed or unsafe package, and for two of the same name.
+    """
+    # The largest first: one that is begun last would leave the other threads idle at the end.
+    ordered = sorted(sources, key=lambda path: (-path.stat().st_size, path.name))
+    with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
+        read = pool.map(
+            lambda path: read_package(path, exclusions=exclusions, wants=wants), ordered
+        )
+        packages = sorted(read, key=lambda package: (package.name, package.version))
+    for one, other in itertools.pairwise(packages):
+        if one.name == other.name:
+            raise deb.DebError(
+                f"{other.source}: package {other.name!r} is also in {one.source}; keep one of "
+                f"{one.version} and {other.version}"
+            )
+    return packages
+
+
+def read_package(
+    source: Path, *, exclusions: Exclusions, wants: Callable[[str], bool] = all_paths
+) -> Package:
+    """Reads one package; see `read_packages`."""
+    control = deb.control_files(source)
+    fields = deb.parse_control(control["control"], of=source)
+    members: dict[str, Member] = {}
+    with deb.data_tar(source) as tar:
+        for info in tar:
+            member = _member(info, tar, of=source, wants=wants)
+            if member is None:
+                continue
+            known = members.setdefault(member.path, member)
+            if known != member and not known.kind == member.kind == "dir":
+                raise deb.DebError(f"{source}: {member.path!r} is there twice, and differs")
+    kept = _kept(members, exclusions)
+    return Package(
+        name=fields["Package"],
+        version=fields["Version"],
+        architecture=fields["Architecture"],
+        source=source,
+        control=control,
+        members=_with_live_hardlinks(members, kept, of=source),
+        dropped=frozenset(members.keys() - kept),
+    )
+
+
+def _member(
+    info: tarfile.TarInfo, tar: tarfile.TarFile, *, of: Path, wants: Callable[[str], bool]
+) -> Member | None:
+    name = deb.relative_path(info.name, of=of)
+    if not name:
+        return None  # the root directory
+    path = merged(name)
+    member = Member(path=path, kind="file", mode=info.mode & 0o7777, uid=info.uid, gid=info.gid)
+    if name in MERGED_DIRECTORIES:
+        # The image has links there, of `file_system.py`. Debian 13's base-files ships the same.
+        if info.isdir() or (info.issym() and info.linkname == f"usr/{name}"):
+            return None
+        raise deb.DebError(f"{of}: {name!r} is neither a directory nor a link to usr/{name}")
+    if info.isdir():
+        return replace(member, kind="dir")
+    if info.issym():
+        return replace(member, kind="symlink", target=_merged_target(name, info.linkname, of=of))
+    if info.islnk():
+        target = merged(deb.relative_path(info.linkname, of=of))
+        return replace(member, kind="hardlink", target=target)
+    if not info.isreg():
+        kind = {tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device"}
+        what = kind.get(info.type, f"special file of type {info.type!r}")
+        raise deb.DebError(f"{of}: {name!r} is a {what}; an image has files, directories and links")
+    if not wants(path):
+        return member
+    content = tar.extractfile(info)
+    assert content is not None  # true of every regular member
+    return replace(member, data=content.read())
+
+
+def _merged_target(name: str, target: str, *, of: Path) -> str:
+    """Returns a symlink's text, corrected where usr-merge moves the link below another root.
+
+    A relative link that goes through the root (`lib/x -> ../usr/share/y`) means something else once
+    it lies one directory deeper. Debian policy 10.5 wants those absolute, and so they are rare.
+    """
+    if not target or "\0" in target or "\n" in target:
+        raise deb.DebError(f"{of}: symlink {name!r} has an unusable target {target!r}")
+    if target.startswith("/"):
+        return target
+    aim = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    if aim == ".." or aim.startswith("../"):
+        raise deb.DebError(f"{of}: symlink {name!r} -> {target!r} climbs out of the root")
+    new_directory = posixpath.dirname(merged(name))
+    reached = posixpath.normpath(posixpath.join(new_directory, target))
+    if reached in (aim, merged(aim)):
+        return target
+    return posixpath.relpath(merged(aim), new_directory or ".")
+
+
+def _kept(members: dict[str, Member], exclusions: Exclusions) -> set[str]:
+    """Returns the paths that stay: not excluded, nor a directory that exclusion leaves empty."""
+    out = {
+        path
+        for path, member in members.items()
+        if exclusions.match(path) and not _leads_to_copyright(member)
+    }
+    kept = members.keys() - out
+    if not out:
+        return set(kept)
+    parents_of_dropped = {parent for path in out for parent in _parents(path)}
+    parents_of_kept = {
+        parent for path in kept if members[path].kind != "dir" for parent in _parents(path)
+    }
+    # A directory that was empty in the package stays: it may be there to be written to.
+    return {
+        path
+        for path in kept
+        if members[path].kind != "dir" or path in parents_of_kept or path not in parents_of_dropped
+    }
+
+
+def _leads_to_copyright(member: Member) -> bool:
+    """Whether this is a copyright file, or the link or directory through which one is found.
+
+    Licences ask that their text travels with the binaries, so no exclusion drops it. A package may
+    share the directory of another one by a link `usr/share/doc/NAME`.
+    """
+    directory, _, name = member.path.rpartition("/")
+    if name == "copyright":
+        return posixpath.dirname(directory) == _COPYRIGHT_DIRECTORY
+    return member.kind == "symlink" and directory == _COPYRIGHT_DIRECTORY
+
+
+def _parents(path: str) -> Iterable[str]:
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _with_live_hardlinks(
+    members: dict[str, Member], kept: set[str], *, of: Path
+) -> dict[str, Member]:
+    """Returns the kept members; a hard link to a dropped file becomes that file."""
+    result: dict[str, Member] = {}
+    moved: dict[str, str] = {}  # dropped file -> the first kept name of it
+    for path in sorted(kept):
+        member = members[path]
+        if member.kind == "hardlink":
+            source = members.get(member.target)
+            if source is None or source.kind != "file":
+                raise deb.DebError(f"{of}: {path!r} is a hard link to {member.target!r}, no file")
+            if source.path not in kept:
+                first = moved.setdefault(source.path, path)
+                member = (
+                    replace(source, path=path) if first == path else replace(member, target=first)
+                )
+        result[path] = member
+    return result

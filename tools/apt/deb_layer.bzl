@@ -1,0 +1,58 @@
+"""`deb_layer`: the files of Debian packages as one image layer."""
+
+load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
+load(":layer_policy.bzl", "layer_policy")
+
+_DOC = """Merges Debian packages into a layer, without running any of their scripts.
+
+Paths are usr-merged, the lock's `excluded_paths` are left out (copyright files never), every
+timestamp is the lock's, and scanners find each package in /var/lib/dpkg/status.d. The layer with
+base-files also holds the links /bin, /lib, /sbin, /lib64 and so has to be the lowest one.
+
+    deb_layer(
+        name = "base_layer_amd64",
+        debs = ["@debian//:base_amd64"],
+        lock = "//third_party/debian:bookworm.lock.json",
+    )
+"""
+
+_ATTRS = {
+    "debs": attr.label_list(
+        doc = "Packages, all of one architecture; a conflict between two of them is an error.",
+        allow_files = [".deb"],
+        mandatory = True,
+    ),
+    "lock": attr.label(
+        doc = "Lock of Debian packages: the timestamp and the paths to leave out.",
+        allow_single_file = [".json"],
+        mandatory = True,
+    ),
+    "_layer_policy": attr.label(default = "//tools/apt:layer_policy", executable = True, cfg = "exec"),
+    "_tool": attr.label(default = "//tools/apt:deb_layer", executable = True, cfg = "exec"),
+}
+
+def _deb_layer_impl(ctx):
+    layer = declare_layer(ctx)
+    policy = layer_policy(ctx, ctx.file.lock, ctx.executable._layer_policy)
+    args = ctx.actions.args()
+    args.add("--lock", policy)
+    args.add_all(ctx.files.debs, before_each = "--deb")
+    args.add("--out", layer.blob)
+    args.add("--descriptor", layer.descriptor)
+    args.use_param_file("@%s")
+    args.set_param_file_format("multiline")
+    ctx.actions.run(
+        executable = ctx.executable._tool,
+        arguments = [args],
+        inputs = ctx.files.debs + [policy],
+        outputs = [layer.blob, layer.descriptor],
+        mnemonic = "DebLayer",
+        progress_message = "Merging {} packages into %{{output}}".format(len(ctx.files.debs)),
+    )
+    return layer_providers(layer)
+
+deb_layer = rule(
+    implementation = _deb_layer_impl,
+    doc = _DOC,
+    attrs = _ATTRS,
+)

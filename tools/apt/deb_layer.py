@@ -1,0 +1,106 @@
+"""Merges the data of Debian packages into one image layer; no maintainer script runs.
+
+    python3 -m tools.apt.deb_layer --lock bookworm.lock.json --deb libc6.deb --deb dash.deb \\
+        --out base.tar.gz --descriptor base.json
+
+The same packages and lock give the same bytes. The layer holds the packages' files, usr-merged and
+without the lock's excluded paths; for each package the entry by which scanners see it; and with
+base-files the links of the root (`file_system.py`).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.apt import dpkg_status, file_system
+from tools.apt.deb_contents import Member, Package, read_packages
+from tools.apt.layer_policy import PolicyError, read_policy
+from tools.archive.deb import DebError
+from tools.archive.layer import LayerError, LayerWriter
+
+
+class DebLayerError(Exception):
+    """Packages that cannot be one layer; the message names them and the path at fault."""
+
+
+def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
+    """Returns the layer of these packages, ready to be written.
+
+    Raises DebLayerError when two of them ship different things at one path, and LayerError for a
+    path that a layer cannot have.
+    """
+    layer = LayerWriter(mtime=mtime)
+    owners: dict[str, str] = {}
+    for package in packages:
+        for path, member in package.members.items():
+            if package.name == file_system.CARRIER and path in file_system.VAR_LINKS:
+                continue
+            try:
+                add_member(layer, member)
+            except LayerError as error:
+                if path not in owners:
+                    raise LayerError(f"{package.name}: {error}") from error
+                raise DebLayerError(
+                    f"{path}: packages {owners[path]!r} and {package.name!r} both ship it: {error}; "
+                    "leave one of them out of the image, or exclude the path in the lock's intent"
+                ) from error
+            owners.setdefault(path, package.name)
+        entry = f"{dpkg_status.DIRECTORY}/{package.name}"
+        layer.add_file(entry, dpkg_status.stanza(package), mode=0o644)
+        layer.add_file(f"{entry}.md5sums", dpkg_status.md5sums(package), mode=0o644)
+        if package.name == file_system.CARRIER:
+            for path, target in _root_links(package).items():
+                layer.add_symlink(path, target)
+    return layer
+
+
+def _root_links(package: Package) -> dict[str, str]:
+    try:
+        return file_system.root_links(package.architecture)
+    except KeyError:
+        known = ", ".join(sorted(file_system.USR_MERGE_LINKS))
+        raise DebLayerError(
+            f"{package.source}: architecture {package.architecture!r} is not known ({known} are); "
+            "say in tools/apt/file_system.py which links its root has"
+        ) from None
+
+
+def add_member(layer: LayerWriter, member: Member) -> None:
+    """Adds a package's member to a layer; the member's content must have been read."""
+    if member.kind == "dir":
+        layer.add_dir(member.path, mode=member.mode, uid=member.uid, gid=member.gid)
+    elif member.kind == "symlink":
+        layer.add_symlink(member.path, member.target, uid=member.uid, gid=member.gid)
+    elif member.kind == "hardlink":
+        layer.add_hardlink(member.path, member.target)
+    else:
+        assert member.data is not None  # `compose` is given packages read whole
+        layer.add_file(member.path, member.data, mode=member.mode, uid=member.uid, gid=member.gid)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Builds a layer; prints one line and returns 1 when the packages do not allow it."""
+    parser = argparse.ArgumentParser(
+        description="Merge Debian packages into one deterministic image layer.",
+        fromfile_prefix_chars="@",
+    )
+    parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
+    parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
+    parser.add_argument("--out", type=Path, required=True, help="the .tar.gz to write")
+    parser.add_argument("--descriptor", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+    options = parser.parse_args(argv)
+    try:
+        policy = read_policy(options.lock)
+        packages = read_packages(options.deb, exclusions=policy.exclusions, jobs=options.jobs)
+        layer = compose(packages, mtime=policy.mtime)
+        layer.write(options.out, options.descriptor, jobs=options.jobs)
+    except (DebError, DebLayerError, LayerError, PolicyError, OSError) as error:
+        print(f"deb_layer: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

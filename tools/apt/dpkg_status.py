@@ -1,0 +1,57 @@
+"""Writes what vulnerability and licence scanners read to see a package: its stanza and md5sums.
+
+The files are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the layout that scanners know from
+images without a package manager. dpkg's one `status` file could not be split over layers.
+"""
+
+import hashlib
+
+from tools.apt.deb_contents import Package
+from tools.apt.paths import merged
+from tools.archive.deb import DebError
+
+DIRECTORY = "var/lib/dpkg/status.d"
+
+
+def stanza(package: Package) -> bytes:
+    """Returns the control stanza as dpkg's status file would have it: with a Status field."""
+    lines = package.control["control"].decode("utf-8").strip("\n").split("\n")
+    position = 1 + next(i for i, line in enumerate(lines) if line.lower().startswith("package:"))
+    # Scanners skip a package whose state they cannot tell from removed.
+    lines.insert(position, "Status: install ok installed")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def md5sums(package: Package) -> bytes:
+    """Returns the package's md5sums for the files that are in the image, at their paths there.
+
+    Sums are the packager's own where there are any, so that they witness what Debian built. Raises
+    DebError for a line that is not a sum and a path.
+    """
+    if "md5sums" not in package.control:
+        return _own_md5sums(package)
+    lines = []
+    for line in package.control["md5sums"].decode("utf-8").splitlines():
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 32:
+            raise DebError(f"{package.source}: md5sums: {line!r} is not 'SUM  PATH'")
+        path = merged(name.removeprefix("./"))
+        if path in package.members:
+            lines.append((path, digest))
+    return _format(lines)
+
+
+def _own_md5sums(package: Package) -> bytes:
+    conffiles = package.control.get("conffiles", b"").decode("utf-8").split("\n")
+    configuration = {merged(name.lstrip("/")) for name in conffiles}
+    return _format(
+        [
+            (path, hashlib.md5(member.data, usedforsecurity=False).hexdigest())
+            for path, member in package.members.items()
+            if member.data is not None and path not in configuration
+        ]
+    )
+
+
+def _format(lines: list[tuple[str, str]]) -> bytes:
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(lines)).encode()

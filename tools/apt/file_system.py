@@ -1,0 +1,30 @@
+"""The links every root file system of Debian 12 has and no package ships.
+
+debootstrap makes the usr-merge links before it unpacks anything, and base-files' postinst turns
+/var/run and /var/lock into links. From Debian 13 on base-files itself ships them, so here they come
+with base-files too: in the layer that holds it, which is the lowest, so that no later layer can
+write to a path whose link is missing.
+"""
+
+CARRIER = "base-files"
+
+# lib64 holds the loader that amd64's ABI names; arm64's is in lib.
+USR_MERGE_LINKS = {
+    "amd64": ("bin", "lib", "lib64", "sbin"),
+    "arm64": ("bin", "lib", "sbin"),
+}
+
+# What base-files' postinst replaces directories of the package by, in `migrate_directory`.
+VAR_LINKS = {
+    "var/lock": "/run/lock",
+    "var/run": "/run",
+}
+
+
+def root_links(architecture: str) -> dict[str, str]:
+    """Returns path -> target of the links of a root for a Debian architecture.
+
+    Raises KeyError for an architecture nobody has looked at.
+    """
+    usr_merge = {name: f"usr/{name}" for name in USR_MERGE_LINKS[architecture]}
+    return usr_merge | VAR_LINKS

@@ -1,0 +1,61 @@
+"""`file_layer`: plain files, directories and symlinks as one image layer."""
+
+load(":layer_info.bzl", "declare_layer", "layer_providers")
+
+# 2020-01-01T00:00:00Z. Any constant does; zero is avoided because zip files cannot hold it.
+_MTIME = 1577836800
+
+_DOC = """Puts files, directories and symlinks into a layer.
+
+    file_layer(
+        name = "motd_layer",
+        files = {":motd.txt": "/etc/motd"},
+        dirs = ["/srv/data"],
+        owners = {"/srv/data": "1000:1000"},
+    )
+"""
+
+_ATTRS = {
+    "dirs": attr.string_list(doc = "Absolute paths of directories; parents come by themselves."),
+    "files": attr.label_keyed_string_dict(
+        doc = "Label of one file -> its absolute path in the image.",
+        allow_files = True,
+    ),
+    "modes": attr.string_dict(doc = "Path -> octal mode; files are 0644, directories 0755."),
+    "mtime": attr.int(default = _MTIME, doc = "Timestamp of every entry, in seconds."),
+    "owners": attr.string_dict(doc = "Path -> UID:GID in numbers; root's otherwise."),
+    "symlinks": attr.string_dict(doc = "Absolute path of a link -> its target."),
+    "_tool": attr.label(default = "//tools/archive:file_layer", executable = True, cfg = "exec"),
+}
+
+def _file_layer_impl(ctx):
+    layer = declare_layer(ctx)
+    args = ctx.actions.args()
+    args.add("--mtime", ctx.attr.mtime)
+    args.add("--out", layer.blob)
+    args.add("--descriptor", layer.descriptor)
+    for target, path in ctx.attr.files.items():
+        files = target[DefaultInfo].files.to_list()
+        if len(files) != 1:
+            fail("'files': {} is {} files, {} can be only one.".format(target.label, len(files), path))
+        args.add_joined("--file", [files[0].path, path], join_with = "=")
+    args.add_all(ctx.attr.dirs, before_each = "--dir")
+    for flag, pairs in [("--symlink", ctx.attr.symlinks), ("--mode", ctx.attr.modes), ("--owner", ctx.attr.owners)]:
+        args.add_all(["{}={}".format(*pair) for pair in pairs.items()], before_each = flag)
+    args.use_param_file("@%s")
+    args.set_param_file_format("multiline")
+    ctx.actions.run(
+        executable = ctx.executable._tool,
+        arguments = [args],
+        inputs = ctx.files.files,
+        outputs = [layer.blob, layer.descriptor],
+        mnemonic = "FileLayer",
+        progress_message = "Writing layer %{output}",
+    )
+    return layer_providers(layer)
+
+file_layer = rule(
+    implementation = _file_layer_impl,
+    doc = _DOC,
+    attrs = _ATTRS,
+)

@@ -1,0 +1,131 @@
+"""Puts plain files, directories and symlinks into one image layer.
+
+    python3 -m tools.archive.file_layer --mtime 1700000000 --out etc.tar.gz --descriptor etc.json \\
+        --file motd.txt=/etc/motd --dir /srv/data --symlink /srv/current=data \\
+        --mode /etc/motd=0600 --owner /srv/data=1000:1000
+
+The same files and flags give the same bytes; owner, mode and time of the files on disk mean
+nothing. Files are 0644 and directories 0755, owned by root, unless a flag says otherwise.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.archive.layer import LayerError, LayerWriter, normalise
+
+_ROOT = (0, 0)
+
+
+@dataclass(frozen=True)
+class FileLayer:
+    """What goes into a layer. Paths are absolute in the image; owners are (uid, gid)."""
+
+    files: Mapping[str, Path]
+    dirs: tuple[str, ...]
+    symlinks: Mapping[str, str]
+    modes: Mapping[str, int]
+    owners: Mapping[str, tuple[int, int]]
+
+
+def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
+    """Returns the layer, ready to be written.
+
+    Raises LayerError for a path that two entries claim, for a mode or owner of a path that is not
+    in the layer, and for a setuid or setgid mode.
+    """
+    paths = [*content.files, *content.dirs, *content.symlinks]
+    for kind, settings in (("mode", content.modes), ("owner", content.owners)):
+        for path in sorted(settings.keys() - set(paths)):
+            raise LayerError(f"{path}: given a {kind}, but the layer has no such path")
+    for path, mode in content.modes.items():
+        allowed = 0o1777 if path in content.dirs else 0o777
+        if path in content.symlinks or mode & ~allowed:
+            raise LayerError(f"{path}: mode {mode:04o} is not one it can have")
+    layer = LayerWriter(mtime=mtime)
+    for path, source in content.files.items():
+        uid, gid = content.owners.get(path, _ROOT)
+        mode = content.modes.get(path, 0o644)
+        layer.add_file(_in_image(path), source.read_bytes(), mode=mode, uid=uid, gid=gid)
+    for path in content.dirs:
+        uid, gid = content.owners.get(path, _ROOT)
+        layer.add_dir(_in_image(path), mode=content.modes.get(path, 0o755), uid=uid, gid=gid)
+    for path, target in content.symlinks.items():
+        uid, gid = content.owners.get(path, _ROOT)
+        layer.add_symlink(_in_image(path), target, uid=uid, gid=gid)
+    return layer
+
+
+def _in_image(path: str) -> str:
+    if not path.startswith("/"):
+        raise LayerError(f"{path}: say where it is in the image with a leading '/'")
+    return normalise(path.lstrip("/"))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    # The last "=": a file's name on disk comes from a label and may hold one, a mode never does.
+    left, equals, right = text.rpartition("=")
+    if not equals or not left or not right:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form LEFT=RIGHT")
+    return left, right
+
+
+def _mode(text: str) -> tuple[str, int]:
+    path, digits = _pair(text)
+    return path, int(digits, 8)
+
+
+def _owner(text: str) -> tuple[str, tuple[int, int]]:
+    path, owner = _pair(text)
+    uid, _, gid = owner.partition(":")
+    return path, (int(uid), int(gid))
+
+
+def _unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Returns pairs as a dictionary; raises LayerError when a path is there twice."""
+    result: dict[str, str] = {}
+    for path, value in pairs:
+        if path in result:
+            raise LayerError(f"{path}: given twice: {result[path]!r} and {value!r}")
+        result[path] = value
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Builds a layer; prints one line and returns 1 when the flags contradict each other."""
+    parser = argparse.ArgumentParser(
+        description="Put files, directories and symlinks into one deterministic image layer.",
+        fromfile_prefix_chars="@",
+    )
+    parser.add_argument("--mtime", type=int, required=True, help="seconds, for every entry")
+    parser.add_argument("--out", type=Path, required=True, help="the .tar.gz to write")
+    parser.add_argument("--descriptor", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+    lists = {"action": "append", "default": []}
+    parser.add_argument("--file", type=_pair, metavar="FILE=/PATH", **lists)
+    parser.add_argument("--dir", metavar="/PATH", **lists)
+    parser.add_argument("--symlink", type=_pair, metavar="/PATH=TARGET", **lists)
+    parser.add_argument("--mode", type=_mode, metavar="/PATH=OCTAL", **lists)
+    parser.add_argument("--owner", type=_owner, metavar="/PATH=UID:GID", **lists)
+    options = parser.parse_args(argv)
+    try:
+        files = _unique([(path, source) for source, path in options.file])
+        content = FileLayer(
+            files={path: Path(source) for path, source in files.items()},
+            dirs=tuple(options.dir),
+            symlinks=_unique(options.symlink),
+            modes=dict(options.mode),
+            owners=dict(options.owner),
+        )
+        layer = compose(content, mtime=options.mtime)
+        layer.write(options.out, options.descriptor, jobs=options.jobs)
+    except (LayerError, OSError) as error:
+        print(f"file_layer: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
