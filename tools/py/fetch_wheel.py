@@ -18,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.py.pip_settings import PipSettingsError, pip_environment
+from tools.bazel_root.errors import BazelRootError
+from tools.py.pip_settings import fetching_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ def fetch(
     requirement: str, *, sha256: str, filename: str, pip: Path, output: Path, environ: Mapping[str, str]
 ) -> Path:
     """Downloads the wheel with the pip in directory `pip` and returns its path in `output`. Raises FetchError."""
-    environment = {**pip_environment(environ), "PYTHONPATH": str(pip)}
+    environment = {**fetching_environment(environ), "PYTHONPATH": str(pip)}
     with tempfile.TemporaryDirectory(prefix="fetch-wheel-") as scratch:
         wanted = Path(scratch, "wanted.txt")
         wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
@@ -101,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
             output=args.output,
             environ=os.environ,
         )
-    except (FetchError, PipSettingsError) as error:
+    except (FetchError, BazelRootError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

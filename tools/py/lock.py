@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.bazel_root.errors import BazelRootError
 from tools.py.lockfile import LockedWheel, LockError, parse_lock, render_lock
-from tools.py.pip_settings import PipSettingsError
 from tools.py.resolve import read_requirements, resolve
 from tools.py.target import Target, architectures, target_from_debian_lock
 
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _lock(args, environ=os.environ)
-    except (LockError, PipSettingsError, OSError) as error:
+    except (LockError, BazelRootError, OSError) as error:
         print(f"lock: {error}", file=sys.stderr)
         return 1
 

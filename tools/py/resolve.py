@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tools.py.closure import Closure, Distribution, Root, applies, find_closure
 from tools.py.lockfile import LockedWheel, LockError
-from tools.py.pip_settings import pip_environment
+from tools.py.pip_settings import locking_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,9 +101,8 @@ def _run_pip(
     """Returns pip's choice by canonical name. Raises LockError with pip's last lines."""
     import pip  # noqa: PLC0415 -- only its place is wanted, and only here
 
-    environment = pip_environment(environ)
+    environment = locking_environment(environ)
     environment["PYTHONPATH"] = str(Path(pip.__file__).parent.parent)
-    environment.pop("PIP_EXTRA_INDEX_URL", None)
     with tempfile.TemporaryDirectory(prefix="wheel-lock-") as scratch:
         wanted, pinned, report = (Path(scratch, name) for name in ("wanted.txt", "pinned.txt", "report.json"))
         wanted.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")

@@ -1,0 +1,52 @@
+"""The list of files that wheels bring and an image does not need, each with its reason.
+
+    [{"glob": "**/*.pyi", "reason": "type stubs are read by type checkers, never at run time"}]
+
+A glob matches a whole path below dist-packages: `*` stays within one name, `**` spans any number of names, a
+leading `!` keeps what an earlier glob left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tools.apt.paths import Exclusions
+from tools.py.wheel_tree import PACKAGES, WheelError, WheelTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def read_exclusions(path: Path) -> tuple[str, ...]:
+    """Returns the globs of the list at `path`, in order. Raises WheelError when an entry lacks its reason."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        globs = tuple(str(entry["glob"]) for entry in entries if entry["reason"].strip())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f'{path}: wanted a list of {{"glob": "...", "reason": "..."}}: {type(error).__name__}: {error}'
+        raise WheelError(message) from error
+    if len(globs) != len(entries):
+        message = f"{path}: every glob needs a reason"
+        raise WheelError(message)
+    return globs
+
+
+def _below_packages(path: str) -> str:
+    return path.removeprefix(f"{PACKAGES}/") if path.startswith(f"{PACKAGES}/") else ""
+
+
+def without_excluded(tree: WheelTree, *, globs: tuple[str, ...]) -> WheelTree:
+    """Returns the tree without the files that `globs` leave out; files outside dist-packages always stay."""
+    excluded = Exclusions(globs=globs)
+    return replace(tree, files=tuple(file for file in tree.files if not excluded.match(_below_packages(file.path))))
+
+
+def unused_globs(trees: Iterable[WheelTree], *, globs: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the globs that match no file of `trees`: they stand for something that is gone."""
+    paths = [_below_packages(file.path) for tree in trees for file in tree.files]
+    return tuple(
+        glob for glob in globs if not any(Exclusions(globs=(glob.removeprefix("!"),)).match(path) for path in paths)
+    )

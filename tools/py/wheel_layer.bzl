@@ -1,0 +1,66 @@
+"""`wheel_layer`: wheels become a layer."""
+
+load("//tools/archive:layer_info.bzl", "LayerInfo")
+
+_DOC = """Installs wheels into a layer, as PyPA's `installer` does.
+
+Packages go to /usr/local/lib/python3.N/dist-packages and console scripts to /usr/local/bin, with bytecode
+that no timestamp invalidates. Put wheels that are large or change rarely into a layer of their own.
+
+    wheel_layer(
+        name = "wheels",
+        lock = "//third_party/debian:bookworm.lock.json",
+        wheels = [whl_requirement("fastapi"), whl_requirement("uvicorn")],
+    )
+"""
+
+def _wheel_layer_impl(ctx):
+    layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
+    descriptor = ctx.actions.declare_file(ctx.label.name + ".json")
+    for wheel in ctx.files.wheels:
+        if wheel.extension != "whl":
+            fail("wheel_layer {}: {} is not a wheel; use whl_requirement(...) of a hub".format(ctx.label, wheel.short_path))
+
+    args = ctx.actions.args()
+    args.add_all(ctx.files.wheels, before_each = "--wheel")
+    args.add("--lock", ctx.file.lock)
+    args.add("--out", layer)
+    args.add("--descriptor", descriptor)
+    inputs = ctx.files.wheels + [ctx.file.lock]
+    if ctx.file.excluded_paths:
+        args.add("--exclude", ctx.file.excluded_paths)
+        inputs.append(ctx.file.excluded_paths)
+    ctx.actions.run(
+        outputs = [layer, descriptor],
+        inputs = inputs,
+        executable = ctx.executable._tool,
+        arguments = [args],
+        mnemonic = "WheelLayer",
+        progress_message = "Installing %d wheels into %%{label}" % len(ctx.files.wheels),
+    )
+    return [
+        DefaultInfo(files = depset([layer])),
+        LayerInfo(blob = layer, descriptor = descriptor),
+    ]
+
+wheel_layer = rule(
+    implementation = _wheel_layer_impl,
+    doc = _DOC,
+    attrs = {
+        "excluded_paths": attr.label(
+            allow_single_file = [".json"],
+            doc = "JSON list of globs below dist-packages that stay out, each with its reason.",
+        ),
+        "lock": attr.label(
+            allow_single_file = [".json"],
+            doc = "Lock of Debian packages, for the image's one timestamp.",
+            mandatory = True,
+        ),
+        "wheels": attr.label_list(
+            allow_files = [".whl"],
+            doc = "The wheels.",
+            mandatory = True,
+        ),
+        "_tool": attr.label(cfg = "exec", default = "//tools/py:wheel_layer", executable = True),
+    },
+)

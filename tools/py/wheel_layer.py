@@ -1,0 +1,75 @@
+"""Wheels → one image layer: packages in dist-packages, console scripts in /usr/local/bin, bytecode beside sources.
+
+    wheel_layer --wheel numpy-….whl --wheel idna-….whl --exclude excluded_paths.json \\
+        --lock bookworm.lock.json --out layer.tar.gz --descriptor layer.json
+
+Same wheels, same bytes. The wheels' own RECORDs are checked, two wheels may not bring one path with different
+content, and the metadata that scanners read (`*.dist-info`) stays, with a RECORD of what the layer holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tools.archive.layer import LayerError, LayerWriter
+from tools.py.bytecode import BytecodeError
+from tools.py.exclusions import read_exclusions, without_excluded
+from tools.py.wheel_tree import TreeFile, WheelError, merge, read_wheel, with_bytecode
+
+_SCRIPT_MODE = 0o755
+_FILE_MODE = 0o644
+
+
+def layer_files(
+    wheels: list[Path], *, globs: tuple[str, ...] = (), jobs: int | None = None
+) -> tuple[TreeFile, ...]:
+    """Returns every file of the layer, sorted by path. Raises WheelError or BytecodeError."""
+    trees = [without_excluded(read_wheel(wheel), globs=globs) for wheel in sorted(wheels, key=lambda path: path.name)]
+    return merge(with_bytecode(trees, jobs=jobs))
+
+
+def write_layer(
+    files: tuple[TreeFile, ...], *, mtime: int, out: Path, descriptor: Path, jobs: int | None = None
+) -> None:
+    """Writes the layer and its descriptor; `mtime` is in seconds since 1970. Raises LayerError."""
+    layer = LayerWriter(mtime=mtime)
+    for file in files:
+        layer.add_file(file.path, file.data, mode=_SCRIPT_MODE if file.executable else _FILE_MODE)
+    layer.write(out, descriptor, jobs=jobs)
+
+
+def read_mtime(lock: Path) -> int:
+    """Returns the one timestamp of the image, from the lock of Debian packages. Raises LayerError."""
+    try:
+        return int(json.loads(lock.read_text(encoding="utf-8"))["mtime"])
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{lock}: wanted a lock with an integer `mtime`: {error!r}"
+        raise LayerError(message) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the layer the flags describe; returns 0, or 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, fromfile_prefix_chars="@"
+    )
+    parser.add_argument("--wheel", type=Path, action="append", required=True, help="a .whl file; repeatable")
+    parser.add_argument("--exclude", type=Path, help="JSON list of globs that stay out, with reasons")
+    parser.add_argument("--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp")
+    parser.add_argument("--out", type=Path, required=True, help="the layer, a .tar.gz")
+    parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
+    args = parser.parse_args(argv)
+    try:
+        globs = read_exclusions(args.exclude) if args.exclude else ()
+        files = layer_files(args.wheel, globs=globs)
+        write_layer(files, mtime=read_mtime(args.lock), out=args.out, descriptor=args.descriptor)
+    except (WheelError, BytecodeError, LayerError, OSError) as error:
+        print(f"wheel_layer: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
