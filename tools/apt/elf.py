@@ -37,35 +37,37 @@ def read_elf(content: bytes) -> Elf:
     """Return what the object in `content` needs; raises ElfError when it is damaged."""
     try:
         file = ELFFile(io.BytesIO(content))
-        needed, soname, rpath, runpath = [], None, None, None
+        needed: list[str] = []
+        soname: str | None = None
+        rpath: str | None = None
+        runpath: str | None = None
         interpreter = None
         for segment in file.iter_segments():
             if isinstance(segment, InterpSegment):
                 interpreter = segment.get_interp_name()
             elif isinstance(segment, DynamicSegment):
                 for tag in segment.iter_tags():
-                    if tag.entry.d_tag == "DT_NEEDED":
-                        needed.append(tag.needed)
-                    elif tag.entry.d_tag == "DT_SONAME":
-                        soname = tag.soname
-                    elif tag.entry.d_tag == "DT_RPATH":
-                        rpath = tag.rpath
-                    elif tag.entry.d_tag == "DT_RUNPATH":
-                        runpath = tag.runpath
+                    # pyelftools puts each string into an attribute named after its tag.
+                    texts = vars(tag)
+                    needed += [texts["needed"]] if "needed" in texts else []
+                    soname = texts.get("soname", soname)
+                    rpath = texts.get("rpath", rpath)
+                    runpath = texts.get("runpath", runpath)
         # Debian strips symbols, never these sections: without them no version could be checked.
-        wanted, defined = [], set()
+        wanted: list[tuple[str, str]] = []
+        defined: set[str] = set()
         for section in file.iter_sections():
             if isinstance(section, GNUVerNeedSection):
                 for library, versions in section.iter_versions():
                     # 0x2 is VER_FLG_WEAK: ld.so does not insist on those.
                     wanted += [
-                        (library.name, version.name)
+                        (str(library.name), str(version.name))
                         for version in versions
                         if not version.entry.vna_flags & 0x2
                     ]
             elif isinstance(section, GNUVerDefSection):
                 for _, versions in section.iter_versions():
-                    defined.add(next(versions).name)
+                    defined.add(str(next(versions).name))
         search = runpath if runpath is not None else rpath
         return Elf(
             machine=file["e_machine"],

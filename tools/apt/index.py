@@ -113,14 +113,10 @@ def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -
         limit=_INRELEASE_LIMIT_BYTES,
         check=lambda content: None if content else "is empty",
     )
-    return parse_release(
-        verifier.signed_text(content, name=f"{suite}: InRelease"), suite=suite
-    )
+    return parse_release(verifier.signed_text(content, name=f"{suite}: InRelease"), suite=suite)
 
 
-def fetch_packages(
-    release: Release, *, architecture: str, mirrors: Sequence[str]
-) -> list[Package]:
+def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str]) -> list[Package]:
     """Fetch the Packages index that `release` vouches for and return its records, in order.
 
     Raises FetchError when no mirror has it with the right SHA256, IndexFileError when it cannot

@@ -1,6 +1,6 @@
-"""Reads what people ask of Debian (third_party/debian/bookworm.yaml); refuses what it does not know.
+"""Reads what people ask of Debian: third_party/debian/bookworm.yaml, described in the README there.
 
-The file is described in third_party/debian/README.md.
+What it does not know it refuses.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class _Loader(yaml.SafeLoader):
 def read_intent(path: Path) -> Intent:
     """Return the intent in `path`; raises IntentError naming file and key."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (safe subset)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
         return _intent(data)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, IntentError) as error:
         raise IntentError(f"{path}: {error}") from error

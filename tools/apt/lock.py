@@ -22,7 +22,6 @@ from tools.apt.index import (
     IndexFileError,
     Package,
     Release,
-    Suite,
     fetch_packages,
     fetch_release,
 )
@@ -35,6 +34,7 @@ from tools.apt.lockfile import (
     LockError,
     decode,
     encode,
+    replace_file,
 )
 from tools.apt.mirrors import MirrorError, archive_urls
 from tools.apt.resolver import Closure, ResolveError, Universe, resolve, universe
@@ -194,9 +194,9 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
         return []
     before = {} if old is None else {(p.name, p.arch): p.version for p in old.packages}
     after = {(p.name, p.arch): p.version for p in new.packages}
-    lines = [] if old is None or old.snapshot == new.snapshot else [
-        f"snapshot {old.snapshot} → {new.snapshot}"
-    ]
+    lines = []
+    if old is not None and old.snapshot != new.snapshot:
+        lines.append(f"snapshot {old.snapshot} → {new.snapshot}")
     for name, arch in sorted(before.keys() | after.keys()):
         was, now = before.get((name, arch), "absent"), after.get((name, arch), "absent")
         if was != now:
@@ -214,23 +214,6 @@ def _old_lock(path: Path) -> Lock | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace `path` in one step, so that an interruption leaves the old lock whole."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            # mkstemp's 0600 is not what a file of the repository should have.
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Resolve the Debian packages of the intent and write their lock."
@@ -243,7 +226,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-expired",
         action="store_true",
-        help="accept an index that is past its Valid-Until (an old mirror, or an attacker's replay)",
+        help="accept an index past its Valid-Until (an old mirror, or an attacker's replay)",
     )
     parser.add_argument(
         "--signing-debs",
@@ -294,7 +277,7 @@ def _run(options: argparse.Namespace) -> int:
             print("stale; renew it with: bazel run //third_party/debian:lock", file=sys.stderr)
         return 1 if lines else 0
     if lines:
-        _write(path, encode(new))
+        replace_file(path, encode(new))
     return 0
 
 

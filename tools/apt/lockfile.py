@@ -6,6 +6,8 @@ permanent archive (snapshot.debian.org) has every file.
 """
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +88,7 @@ def encode(lock: Lock) -> str:
             for group, by_arch in lock.groups.items()
         },
         "packages": [
-            {**vars(package), "depends": list(package.depends)}
-            for package in sorted(lock.packages)
+            {**vars(package), "depends": list(package.depends)} for package in sorted(lock.packages)
         ],
         "excluded_packages": dict(lock.excluded_packages),
         "excluded_versions": {arch: dict(names) for arch, names in lock.excluded_versions.items()},
@@ -131,3 +132,20 @@ def read_lock(path: Path) -> Lock:
         raise LockError(
             f"{path}: {error}; write it anew with: bazel run //third_party/debian:lock"
         ) from error
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace `path` in one step, so that an interruption leaves the old file whole."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            # The 0600 of temporary files is not what a file of the repository should have.
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TIMEOUT_SECONDS = 60
-# Status words of gpgv (GnuPG's doc/DETAILS) that spoil a file however many other signatures are
-# good. A signature by a key that is not in the keyring (NO_PUBKEY) does not: Debian signs each
-# file with several keys, and the ring need not hold all of them.
-_FATAL = frozenset({"BADSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG", "NODATA", "UNEXPECTED"})
+# Status words of gpgv (GnuPG's doc/DETAILS). Each signature yields one of GOODSIG, BADSIG, ERRSIG
+# (no key), EXPSIG, EXPKEYSIG and REVKEYSIG. As for apt, one good one suffices, since Debian signs
+# with several keys, old ones among them; and one bad one condemns the file.
+_WANTED = frozenset({"GOODSIG", "VALIDSIG"})
+_FATAL = frozenset({"BADSIG", "NODATA", "UNEXPECTED"})
+_TELLING = _FATAL | {"ERRSIG", "EXPSIG", "EXPKEYSIG", "NO_PUBKEY", "REVKEYSIG"}
 
 
 class SignatureError(Exception):
@@ -31,8 +33,8 @@ class Verifier:
     def signed_text(self, content: bytes, *, name: str) -> str:
         """Return the text that a key of the keyring has signed; `name` is for messages.
 
-        Raises SignatureError when there is no good signature, when any signature is bad,
-        expired or by an expired or revoked key, and when gpgv cannot be run.
+        Raises SignatureError when there is no good signature (one that has expired, or whose key
+        has expired or was revoked, is not good), when any is bad, and when gpgv cannot be run.
         """
         if not self.keyring.is_file():
             raise SignatureError(f"{name}: the keyring {self.keyring} does not exist")
@@ -46,8 +48,8 @@ class Verifier:
                 directory=directory,
             )
             words = {line.split()[1] for line in status if line.startswith("[GNUPG:] ")}
-            if "VALIDSIG" not in words or words & _FATAL or not text.is_file():
-                found = ", ".join(sorted(words & (_FATAL | {"NO_PUBKEY", "ERRSIG"})))
+            if not words >= _WANTED or words & _FATAL or not text.is_file():
+                found = ", ".join(sorted(words & _TELLING))
                 raise SignatureError(
                     f"{name}: no good signature by a key of {self.keyring.name}"
                     f" (gpgv says {found or 'nothing'}: {complaint}). The mirror may be broken or"
@@ -55,9 +57,7 @@ class Verifier:
                 )
             return text.read_text(encoding="utf-8")
 
-    def _run(
-        self, arguments: Sequence[str], *, name: str, directory: str
-    ) -> tuple[list[str], str]:
+    def _run(self, arguments: Sequence[str], *, name: str, directory: str) -> tuple[list[str], str]:
         try:
             # A private home keeps a user's own GnuPG settings and keys out of the verdict.
             done = subprocess.run(
