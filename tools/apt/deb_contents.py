@@ -5,6 +5,7 @@ and links with safe, normalised paths. Owners and modes are the archive's; `Laye
 setuid and setgid.
 """
 
+import enum
 import itertools
 import posixpath
 import tarfile
@@ -14,18 +15,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
+from tools.apt.soname import Soname, SonameError, read_soname
 from tools.archive import deb
 from tools.archive.layer import Kind
 
 _COPYRIGHT_DIRECTORY = "usr/share/doc"
 
 
+class Content(enum.Enum):
+    """What to read of a file: everything, what ldconfig would look at, or nothing."""
+
+    ALL = enum.auto()
+    SONAME = enum.auto()
+    NOTHING = enum.auto()
+
+
+Wants = Callable[[str], Content]
+
+
 @dataclass(frozen=True)
 class Member:
     """One file of a package, at its path in the image.
 
-    `data` is None where the reader was not asked for it. `target` is a symlink's text, or the path
-    of the file that a hard link is another name of.
+    `data` and `soname` are None where the reader was not asked for them, and `soname` also for what
+    is no shared object. `target` is a symlink's text, or the path of the file that a hard link is
+    another name of.
     """
 
     path: str
@@ -33,7 +47,8 @@ class Member:
     mode: int
     uid: int
     gid: int
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
+    soname: Soname | None = None
     target: str = ""
 
 
@@ -50,21 +65,21 @@ class Package:
     dropped: frozenset[str] = field(repr=False)
 
 
-def all_paths(_: str) -> bool:
+def everything(_: str) -> Content:
     """The choice of a reader that wants the content of every file."""
-    return True
+    return Content.ALL
 
 
 def read_packages(
     sources: Iterable[Path],
     *,
     exclusions: Exclusions,
-    wants: Callable[[str], bool] = all_paths,
+    wants: Wants = everything,
     jobs: int | None = None,
 ) -> list[Package]:
     """Reads packages on several threads and returns them sorted by name.
 
-    `wants` says of a path in the image whether its content is needed. Raises deb.DebError for a
+    `wants` says of a path in the image what of its content is needed. Raises deb.DebError for a
     malformed or unsafe package, and for two of the same name.
     """
     # The largest first: one that is begun last would leave the other threads idle at the end.
@@ -83,9 +98,7 @@ def read_packages(
     return packages
 
 
-def read_package(
-    source: Path, *, exclusions: Exclusions, wants: Callable[[str], bool] = all_paths
-) -> Package:
+def read_package(source: Path, *, exclusions: Exclusions, wants: Wants = everything) -> Package:
     """Reads one package; see `read_packages`."""
     control = deb.control_files(source)
     fields = deb.parse_control(control["control"], of=source)
@@ -111,7 +124,7 @@ def read_package(
 
 
 def _member(
-    info: tarfile.TarInfo, tar: tarfile.TarFile, *, of: Path, wants: Callable[[str], bool]
+    info: tarfile.TarInfo, tar: tarfile.TarFile, *, of: Path, wants: Wants
 ) -> Member | None:
     name = deb.relative_path(info.name, of=of)
     if not name:
@@ -134,11 +147,18 @@ def _member(
         kind = {tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device"}
         what = kind.get(info.type, f"special file of type {info.type!r}")
         raise deb.DebError(f"{of}: {name!r} is a {what}; an image has files, directories and links")
-    if not wants(path):
+    wanted = wants(path)
+    if wanted is Content.NOTHING:
         return member
-    content = tar.extractfile(info)
-    assert content is not None  # true of every regular member
-    return replace(member, data=content.read())
+    stream = tar.extractfile(info)
+    assert stream is not None  # true of every regular member
+    content = stream.read()
+    if wanted is Content.ALL:
+        return replace(member, data=content)
+    try:
+        return replace(member, soname=read_soname(content))
+    except SonameError as error:
+        raise deb.DebError(f"{of}: {path}: {error}") from error
 
 
 def _merged_target(name: str, target: str, *, of: Path) -> str:

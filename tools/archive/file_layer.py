@@ -103,12 +103,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the .tar.gz to write")
     parser.add_argument("--descriptor", type=Path, required=True, help="the JSON to write")
     parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
-    lists = {"action": "append", "default": []}
-    parser.add_argument("--file", type=_pair, metavar="FILE=/PATH", **lists)
-    parser.add_argument("--dir", metavar="/PATH", **lists)
-    parser.add_argument("--symlink", type=_pair, metavar="/PATH=TARGET", **lists)
-    parser.add_argument("--mode", type=_mode, metavar="/PATH=OCTAL", **lists)
-    parser.add_argument("--owner", type=_owner, metavar="/PATH=UID:GID", **lists)
+    parser.add_argument("--file", type=_pair, metavar="FILE=/PATH", action="append", default=[])
+    parser.add_argument("--dir", metavar="/PATH", action="append", default=[])
+    parser.add_argument(
+        "--symlink", type=_pair, metavar="/PATH=TARGET", action="append", default=[]
+    )
+    parser.add_argument("--mode", type=_mode, metavar="/PATH=OCTAL", action="append", default=[])
+    parser.add_argument(
+        "--owner", type=_owner, metavar="/PATH=UID:GID", action="append", default=[]
+    )
     options = parser.parse_args(argv)
     try:
         files = _unique([(path, source) for source, path in options.file])

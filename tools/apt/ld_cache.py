@@ -1,0 +1,229 @@
+"""Writes /etc/ld.so.cache for a set of packages, as ldconfig(8) would, without running it.
+
+The loader does not need the cache, since Debian's libraries lie where it looks anyway, but
+ctypes.util.find_library does: it asks `ldconfig -p`. Writing it here rather than running ldconfig
+makes it for any architecture on any machine.
+
+The format is glibc's `glibc-ld.so.cache1.1` (sysdeps/generic/dl-cache.h), little-endian, which all
+architectures of Debian's locks are. The choice of entries follows ldconfig's (elf/ldconfig.c); a
+test compares both with the real ldconfig.
+"""
+
+import fnmatch
+import functools
+import posixpath
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tools.apt.deb_contents import Member
+from tools.apt.paths import merged
+
+MAGIC = b"glibc-ld.so.cache1.1"
+_HEADER = struct.Struct("<20sIIB3xI12x")  # magic, entries, string bytes, flags, extensions' offset
+_ENTRY = struct.Struct("<iIIIQ")  # flags, name, path, (unused) OS version, hwcap
+_LITTLE_ENDIAN = 2
+_ELF_LIBC6 = 0x0003
+_MACHINE_FLAGS = {"EM_X86_64": 0x0300, "EM_AARCH64": 0x0A00}
+MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
+
+# Built into Debian's ldconfig, after what ld.so.conf names.
+_DEFAULT_DIRECTORIES = ("/lib", "/usr/lib")
+_MAX_LINKS = 40  # as the kernel's ELOOP
+
+
+class LdCacheError(Exception):
+    """Libraries or a configuration that this writer does not know how to treat."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """An entry of the cache: the name that is asked for and the path that is opened."""
+
+    soname: str
+    path: str
+
+
+def is_library_name(path: str) -> bool:
+    """Whether ldconfig would open a file of this name to look for a soname."""
+    name = posixpath.basename(path)
+    return ".so" in name and name.startswith(("lib", "ld-")) and not name.endswith(".py")
+
+
+def configured_directories(configuration: Mapping[str, bytes]) -> list[str]:
+    """Returns the directories of ld.so.conf, in order; `configuration` is its files by path.
+
+    Raises LdCacheError for a directive that is not a directory or an include.
+    """
+    directories: list[str] = []
+    _read_configuration("etc/ld.so.conf", configuration, directories)
+    return list(dict.fromkeys([*directories, *_DEFAULT_DIRECTORIES]))
+
+
+def _read_configuration(
+    path: str, configuration: Mapping[str, bytes], directories: list[str]
+) -> None:
+    for raw in configuration.get(path, b"").decode("utf-8").splitlines():
+        line = raw.partition("#")[0].strip()
+        if line.startswith("include"):
+            pattern = line.removeprefix("include").strip()
+            pattern = posixpath.normpath(posixpath.join("/etc", pattern)).lstrip("/")
+            for included in sorted(configuration):
+                if fnmatch.fnmatchcase(included, pattern):
+                    _read_configuration(included, configuration, directories)
+        elif line.startswith("/"):
+            directories.append(posixpath.normpath(line))
+        elif line:
+            raise LdCacheError(f"/{path}: {line!r} is neither a directory nor an include")
+
+
+def find_libraries(
+    members: Mapping[str, Member],
+    *,
+    directories: Iterable[str],
+    architecture: str,
+) -> list[Library]:
+    """Returns what ldconfig would put in the cache, in the order of the cache.
+
+    `members` is the whole tree by path. Raises LdCacheError for glibc-hwcaps directories, whose
+    entries have a format of their own.
+    """
+    by_directory: dict[str, list[Member]] = {}
+    for member in members.values():
+        if "/glibc-hwcaps/" in member.path:
+            raise LdCacheError(f"/{member.path}: glibc-hwcaps is not supported; exclude the path")
+        if member.kind != "dir" and is_library_name(member.path):
+            by_directory.setdefault(posixpath.dirname(member.path), []).append(member)
+    found: list[Library] = []
+    seen: set[str] = set()
+    for directory in directories:
+        # /lib and /usr/lib are one directory: ldconfig keeps the name it came to first.
+        real = merged(f"{directory.lstrip('/')}/x").removesuffix("/x")
+        if real in seen:
+            continue
+        seen.add(real)
+        names = _directory_sonames(by_directory.get(real, []), members, MACHINES[architecture])
+        found += [Library(soname, f"{directory}/{soname}") for soname in names]
+    # The loader searches by bisection, from high to low. Equal names stay in the order found.
+    return sorted(found, key=functools.cmp_to_key(_compare_libraries))
+
+
+def _directory_sonames(
+    entries: Iterable[Member],
+    members: Mapping[str, Member],
+    machine: str,
+) -> list[str]:
+    chosen: set[str] = set()
+    for entry in entries:
+        real = resolve(entry.path, members)
+        soname = members[real].soname if real is not None else None
+        if real is None or soname is None or soname.machine != machine:
+            continue
+        name = soname.soname or posixpath.basename(entry.path)
+        if entry.kind == "symlink":
+            base = posixpath.basename(real)
+            # A link to the file that bears the soname, or a linker's libx.so -> libx.so.1, is known
+            # by its own name; any other is as good as the file.
+            if base == name or (base.endswith(".so") and name.startswith(base)):
+                name = posixpath.basename(entry.path)
+        chosen.add(name)
+    return sorted(chosen)
+
+
+def resolve(path: str, members: Mapping[str, Member]) -> str | None:
+    """Returns the path of the file that `path` leads to through links; None if it leads nowhere."""
+    parts, done, links = path.lstrip("/").split("/"), "", 0
+    while parts:
+        part = parts.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = posixpath.dirname(done)
+            continue
+        # Also where the root's own usr-merge links would lead.
+        done = merged(posixpath.join(done, part)) if parts or done else part
+        member = members.get(done)
+        if member is None:
+            continue
+        if member.kind == "hardlink":
+            done = member.target
+        elif member.kind == "symlink":
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            parts = member.target.split("/") + parts
+            done = "" if member.target.startswith("/") else posixpath.dirname(done)
+    member = members.get(done)
+    return done if member is not None and member.kind == "file" else None
+
+
+def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -> dict[str, str]:
+    """Returns the links soname -> file that ldconfig makes where a package ships none."""
+    links: dict[str, str] = {}
+    for library in libraries:
+        path = merged(library.path.lstrip("/"))
+        if path in members:
+            continue
+        directory = posixpath.dirname(path)
+        files = [
+            posixpath.basename(member.path)
+            for member in members.values()
+            if member.soname is not None
+            and member.soname.soname == library.soname
+            and posixpath.dirname(member.path) == directory
+        ]
+        if files:
+            links[path] = max(files, key=functools.cmp_to_key(compare_names))
+    return links
+
+
+def cache_bytes(libraries: Iterable[Library], *, architecture: str) -> bytes:
+    """Returns the content of ld.so.cache for libraries in the order of `find_libraries`."""
+    entries = list(libraries)
+    flags = _ELF_LIBC6 | _MACHINE_FLAGS[MACHINES[architecture]]
+    strings = bytearray()
+    offsets: dict[str, int] = {}
+    base = _HEADER.size + len(entries) * _ENTRY.size
+    packed = bytearray()
+    for library in entries:
+        for text in (library.soname, library.path):
+            if text not in offsets:
+                offsets[text] = base + len(strings)
+                strings += text.encode() + b"\0"
+        packed += _ENTRY.pack(flags, offsets[library.soname], offsets[library.path], 0, 0)
+    header = _HEADER.pack(MAGIC, len(entries), len(strings), _LITTLE_ENDIAN, 0)
+    return bytes(header + packed + strings)
+
+
+def compare_names(one: str, other: str) -> int:
+    """Compares as the loader does (_dl_cache_libcmp): runs of digits by value, the rest by byte."""
+    i = j = 0
+    while i < len(one):
+        a, b = one[i], other[j] if j < len(other) else "\0"
+        if _is_digit(a) and _is_digit(b):
+            one_value, i = _number(one, i)
+            other_value, j = _number(other, j)
+            if one_value != other_value:
+                return one_value - other_value
+        elif _is_digit(a) or _is_digit(b):
+            return 1 if _is_digit(a) else -1
+        elif a != b:
+            return ord(a) - ord(b)
+        else:
+            i, j = i + 1, j + 1
+    return 0 if j >= len(other) else -1
+
+
+def _compare_libraries(one: Library, other: Library) -> int:
+    return compare_names(other.soname, one.soname)
+
+
+def _is_digit(character: str) -> bool:
+    return "0" <= character <= "9"
+
+
+def _number(text: str, start: int) -> tuple[int, int]:
+    end = start
+    while end < len(text) and _is_digit(text[end]):
+        end += 1
+    return int(text[start:end]), end
