@@ -32,7 +32,16 @@ NONDISTRIBUTABLE_MARKS = ("nondistributable", "foreign")
 EPOCH = "1970-01-01T00:00:00Z"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_LAYER_COMPRESSIONS = {"": "none", "gzip": "gzip", "zstd": "zstd"}
+# Pairs of layer types without their compression, and what precedes a compression's name.
+_OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+_DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+_LAYER_FAMILIES = (
+    (OCI_LAYER, "+", DOCKER_LAYER),
+    (DOCKER_LAYER, ".", OCI_LAYER),
+    (_OCI_FOREIGN, "+", _DOCKER_FOREIGN),
+    (_DOCKER_FOREIGN, ".", _OCI_FOREIGN),
+)
+_LAYER_COMPRESSIONS = ("gzip", "zstd", "none")
 
 
 class SpecError(Exception):
@@ -102,24 +111,20 @@ def sha256_digest(data: bytes) -> str:
 
 def layer_compression(media_type: str) -> str:
     """'gzip', 'zstd' or 'none' for an OCI or Docker layer type; raises SpecError for others."""
-    for prefix, mark in (
-        (OCI_LAYER, "+"),
-        (DOCKER_LAYER, "."),
-        ("application/vnd.oci.image.layer.nondistributable.v1.tar", "+"),
-        ("application/vnd.docker.image.rootfs.foreign.diff.tar", "."),
-    ):
-        suffix = media_type.removeprefix(prefix)
-        if suffix == media_type:
-            continue
-        name = suffix.removeprefix(mark)
-        if (suffix == "" or suffix == mark + name) and name in _LAYER_COMPRESSIONS:
-            return _LAYER_COMPRESSIONS[name]
-    raise SpecError(f"'{media_type}' is not a layer type of the OCI or the Docker specification")
+    return _layer_parts(media_type)[1]
+
+
+def convert_layer_type(media_type: str, *, docker: bool) -> str:
+    """The same kind of layer in Docker's family, or in OCI's; raises SpecError for other types."""
+    stem, compression, counterpart = _layer_parts(media_type)
+    if is_docker(media_type) != docker:
+        stem = counterpart
+    return stem if compression == "none" else f"{stem}{'.' if docker else '+'}{compression}"
 
 
 def layer_media_type(compression: str, *, docker: bool) -> str:
     """The type of a layer in `compression` ('gzip', 'zstd', 'none') for one of the two families."""
-    if compression not in _LAYER_COMPRESSIONS.values():
+    if compression not in _LAYER_COMPRESSIONS:
         raise SpecError(f"unknown layer compression '{compression}'; known: gzip, zstd, none")
     if compression == "none":
         return DOCKER_LAYER if docker else OCI_LAYER
@@ -129,6 +134,17 @@ def layer_media_type(compression: str, *, docker: bool) -> str:
 def is_docker(media_type: str) -> bool:
     """Whether a manifest of this type belongs to Docker's family."""
     return media_type.startswith("application/vnd.docker.")
+
+
+def _layer_parts(media_type: str) -> tuple[str, str, str]:
+    """Stem, compression, and the stem of the other family."""
+    for stem, mark, counterpart in _LAYER_FAMILIES:
+        if media_type == stem:
+            return stem, "none", counterpart
+        compression = media_type.removeprefix(stem + mark)
+        if compression != media_type and compression in ("gzip", "zstd"):
+            return stem, compression, counterpart
+    raise SpecError(f"'{media_type}' is not a layer type of the OCI or the Docker specification")
 
 
 def _shown(value: Any) -> str:

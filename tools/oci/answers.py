@@ -1,0 +1,52 @@
+"""What a registry's refusal means: its error codes, and words for the user.
+
+Format: distribution-spec 1.1, "Error Codes".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tools.oci.credentials import Credentials
+from tools.oci.transport import Response
+
+_NO_CREDENTIALS = (
+    "no credentials were found for this host: log in with 'docker login' or 'podman login', "
+    "or set REGISTRY_AUTH_FILE"
+)
+
+
+class RegistryError(Exception):
+    """The registry refused. `codes` are its error codes; `details` their JSON, as it sent them."""
+
+    def __init__(self, message: str, *, codes: tuple[str, ...] = (), details: str = "") -> None:
+        super().__init__(message)
+        self.codes = codes
+        self.details = details
+
+
+def refusal(what: str, response: Response, *, credentials: Credentials | None) -> RegistryError:
+    """The error for an answer to `what` that is not the wanted one."""
+    errors = _errors(response.body)
+    message = f"{what}: {response.status} {response.reason}"
+    if errors:
+        said = (f"{each.get('code')}: {each.get('message', '')}" for each in errors)
+        message += f" ({'; '.join(said)})"
+    if response.status in (401, 403):
+        used = f"credentials used: {credentials.source}" if credentials else _NO_CREDENTIALS
+        message += f"; {used}"
+    return RegistryError(
+        message,
+        codes=tuple(str(each.get("code")) for each in errors),
+        details=json.dumps([each.get("detail") for each in errors]),
+    )
+
+
+def _errors(body: bytes) -> list[dict[str, Any]]:
+    """The errors a registry reports, as far as its answer can be understood."""
+    try:
+        errors = json.loads(body)["errors"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []

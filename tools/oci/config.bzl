@@ -1,0 +1,92 @@
+"""oci_image_config: any OCI layout -> the same image with a healthcheck and what else upstream lacks."""
+
+load(
+    ":layout_rules.bzl",
+    "DIGEST_ATTR",
+    "digest_file",
+    "digest_target",
+    "label_text",
+    "layout_inputs",
+    "layout_of",
+    "layout_providers",
+)
+load(":text_files.bzl", "common_attributes")
+
+_DOC = """\
+Sets the healthcheck, stop signal, shell and media types of an image that any rule has made.
+
+podman honours a healthcheck only in an image of Docker's media types, so those are the default once
+there is one. What would lose the healthcheck is an error.
+"""
+
+_DURATIONS = [
+    "healthcheck_interval",
+    "healthcheck_timeout",
+    "healthcheck_start_period",
+    "healthcheck_start_interval",
+]
+
+_ATTRS = {
+    "allow_ignored_healthcheck": attr.bool(doc = "Allow media_types = 'oci' with a healthcheck."),
+    "healthcheck": attr.string_list(
+        doc = "`['CMD', program, argument...]`, `['CMD-SHELL', command]` or `['NONE']`.",
+    ),
+    "healthcheck_retries": attr.int(doc = "Failures in a row that mean unhealthy. 0: unset."),
+    "image": attr.label(mandatory = True, doc = "An OCI layout of one image."),
+    "media_types": attr.string(
+        values = ["", "docker", "oci"],
+        doc = "Empty: docker with a healthcheck, else those of the image.",
+    ),
+    "shell": attr.string_list(doc = "What runs a CMD-SHELL healthcheck, e.g. `['/bin/sh', '-c']`."),
+    "stop_signal": attr.string(doc = "Such as SIGTERM."),
+    "_config": attr.label(default = ":config", executable = True, cfg = "exec"),
+} | {name: attr.string(doc = "A duration such as 30s or 1m30s.") for name in _DURATIONS}
+
+def _oci_image_config_impl(ctx):
+    output = ctx.actions.declare_directory(ctx.label.name)
+    digest = digest_file(ctx)
+    args = ctx.actions.args()
+    args.add_all("--input", [layout_of(ctx.attr.image, "image")], expand_directories = False)
+    args.add_all("--output", [output], expand_directories = False)
+    args.add("--digest-output", digest)
+    args.add("--label", label_text(ctx.label))
+    args.add_all(ctx.attr.healthcheck, format_each = "--healthcheck=%s")
+    args.add_all(ctx.attr.shell, format_each = "--shell=%s")
+    for name in _DURATIONS + ["stop_signal", "media_types"]:
+        if getattr(ctx.attr, name):
+            args.add(getattr(ctx.attr, name), format = "--{}=%s".format(name.replace("_", "-")))
+    if ctx.attr.healthcheck_retries:
+        args.add("--healthcheck-retries", ctx.attr.healthcheck_retries)
+    if ctx.attr.allow_ignored_healthcheck:
+        args.add("--allow-ignored-healthcheck")
+    ctx.actions.run(
+        executable = ctx.executable._config,
+        arguments = [args],
+        inputs = layout_inputs([ctx.attr.image]),
+        outputs = [output, digest],
+        mnemonic = "OciImageConfig",
+        progress_message = "Configuring image %{label}",
+    )
+    return layout_providers(ctx, output, digest, targets = [ctx.attr.image])
+
+oci_image_config_rule = rule(
+    implementation = _oci_image_config_impl,
+    doc = _DOC,
+    attrs = _ATTRS | DIGEST_ATTR,
+)
+
+def oci_image_config(name, image, **kwargs):
+    """An image with a healthcheck, stop signal, shell or other media types.
+
+    Args:
+        name: the target; its output directory has the same name, `<name>.digest` has its digest.
+        image: an OCI layout of one image.
+        **kwargs: the rule's other attributes, and those common to all rules.
+    """
+    oci_image_config_rule(
+        name = name,
+        image = image,
+        digest_out = name + ".json.sha256",
+        **kwargs
+    )
+    digest_target(name, **common_attributes(kwargs))

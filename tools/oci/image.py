@@ -1,0 +1,220 @@
+"""Layers, a base and settings -> an OCI image layout that holds JSON and links only.
+
+    image --output out --digest-output out.json.sha256 --os linux --architecture amd64 \
+        --label //backend:image --layer app.tar.gz app.descriptor.json --user 1000:1000
+
+The API behind it is rules_oci's `oci_image`; the documents follow image-spec 1.1 (config.md,
+manifest.md). Same inputs, same bytes: no clock, and every document from the one encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.oci import settings as settings_module
+from tools.oci import spec
+from tools.oci.descriptor import DescriptorError, LayerDescriptor, read_descriptor
+from tools.oci.layout import Image, LayoutError, read_layout
+from tools.oci.layout_writer import document, write_digest, write_layout
+from tools.oci.settings import Settings, SettingsError, apply_settings
+
+
+class ImageError(Exception):
+    """The image cannot be assembled; says what is at fault."""
+
+
+@dataclass(frozen=True)
+class NewLayer:
+    """A layer to add: the file and what is known of it."""
+
+    path: Path
+    descriptor: LayerDescriptor
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """An image's documents, and where the bytes of each of its layers are, by digest."""
+
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    links: dict[str, Path]
+
+
+def scratch_config(*, os: str, architecture: str, variant: str | None) -> dict[str, Any]:
+    """The config of an image without layers and settings."""
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        "config": {},
+        "created": spec.EPOCH,
+        "os": os,
+        "rootfs": {"type": "layers", "diff_ids": []},
+    }
+    return {**config, "variant": variant} if variant else config
+
+
+def assemble(
+    config: dict[str, Any],
+    *,
+    base: Image | None,
+    layers: Sequence[NewLayer],
+    settings: Settings,
+    created_by: str,
+) -> Assembled:
+    """Put `layers` and `settings` on top of `base`, whose config is `config`.
+
+    A base of Docker's media types stays one: a manifest that mixes the families is refused by
+    container engines. Raises ImageError for a layer whose file is not what its descriptor says.
+    """
+    media_type = base.media_type if base else spec.OCI_MANIFEST
+    docker = spec.is_docker(media_type)
+    config = apply_settings(config, settings)
+    rootfs = dict(config.get("rootfs") or {})
+    rootfs["diff_ids"] = [
+        *(rootfs.get("diff_ids") or []),
+        *(layer.descriptor.diff_id for layer in layers),
+    ]
+    config["rootfs"] = {"type": "layers", **rootfs}
+    history = _base_history(config, base) + [_history(created_by) for _ in layers]
+    if history:
+        config["history"] = history
+    links = {layer.digest: layer.path for layer in base.layers} if base else {}
+    entries = list(base.manifest["layers"]) if base else []
+    for layer in layers:
+        _check_size(layer)
+        found = layer.descriptor
+        type_ = spec.layer_media_type(found.compression, docker=docker)
+        entries.append({"mediaType": type_, "digest": found.digest, "size": found.size})
+        links.setdefault(found.digest, layer.path)
+    config_type = base.manifest["config"]["mediaType"] if base else spec.OCI_CONFIG
+    manifest = make_manifest(config, config_type=config_type, media_type=media_type, layers=entries)
+    inherited = (base.manifest.get("annotations") or {}) if base else {}
+    if annotations := {**inherited, **dict(settings.annotations)}:
+        manifest["annotations"] = annotations
+    return Assembled(config=config, manifest=manifest, links=links)
+
+
+def make_manifest(
+    config: dict[str, Any], *, config_type: str, media_type: str, layers: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The manifest that joins a config with its layers' descriptors."""
+    descriptor, _ = document(config, media_type=config_type)
+    return {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": descriptor.to_json(),
+        "layers": layers,
+    }
+
+
+def write_image(image: Assembled, *, output: Path, digest_output: Path) -> None:
+    """Write the layout directory and the digest file of an assembled image."""
+    root, manifest = document(image.manifest, media_type=image.manifest["mediaType"])
+    documents = [manifest, spec.encode_json(image.config)]
+    write_layout(output, root=root, documents=documents, links=image.links)
+    write_digest(digest_output, root.digest)
+
+
+def _history(created_by: str) -> dict[str, Any]:
+    return {"created": spec.EPOCH, "created_by": created_by}
+
+
+def _base_history(config: dict[str, Any], base: Image | None) -> list[dict[str, Any]]:
+    """The base's history, made complete: readers refuse one that describes only some layers."""
+    history = list(config.get("history") or [])
+    described = sum(1 for entry in history if not entry.get("empty_layer"))
+    missing = (len(base.layers) if base else 0) - described
+    return history + [_history("layer of the base image") for _ in range(missing)]
+
+
+def _check_size(layer: NewLayer) -> None:
+    try:
+        size = layer.path.stat().st_size
+    except OSError as error:
+        raise ImageError(f"{layer.path}: layer cannot be read: {error.strerror}") from error
+    if size != layer.descriptor.size:
+        raise ImageError(
+            f"{layer.path}: layer has {size} bytes, its descriptor says {layer.descriptor.size}; "
+            "they were not made by the same action"
+        )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else path.read_text(encoding="utf-8")
+
+
+def read_settings(flags: argparse.Namespace) -> Settings:
+    """Read the files the flags name; raises SettingsError and OSError."""
+    entrypoint, cmd, created = _text(flags.entrypoint), _text(flags.cmd), _text(flags.created)
+    parse = settings_module
+    return Settings(
+        entrypoint=None if entrypoint is None else parse.parse_arguments(entrypoint),
+        cmd=None if cmd is None else parse.parse_arguments(cmd),
+        env=parse.parse_pairs(_text(flags.env) or "", what="env"),
+        labels=parse.parse_pairs(_text(flags.labels) or "", what="labels"),
+        annotations=parse.parse_pairs(_text(flags.annotations) or "", what="annotations"),
+        exposed_ports=parse.parse_ports(_text(flags.exposed_ports) or ""),
+        volumes=parse.parse_set(_text(flags.volumes) or ""),
+        user=flags.user,
+        workdir=flags.workdir,
+        created=None if created is None else parse.parse_time(created),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="layout directory to write")
+    add("--digest-output", type=Path, required=True, help="file for the manifest's digest")
+    add("--base", type=Path, help="layout directory of the base image")
+    add("--os", help="operating system, without a base")
+    add("--architecture", help="processor architecture, without a base")
+    add("--variant", help="variant of the architecture, without a base")
+    add("--label", required=True, help="the target, for history and messages")
+    add("--layer", type=Path, nargs=2, action="append", default=[], metavar=("TAR", "DESCRIPTOR"))
+    for name in ("entrypoint", "cmd"):
+        add(f"--{name}", type=Path, metavar="FILE", help="one argument a line")
+    for name in ("env", "labels", "annotations"):
+        add(f"--{name}", type=Path, metavar="FILE", help="key=value lines")
+    for name in ("exposed-ports", "volumes"):
+        add(f"--{name}", type=Path, metavar="FILE", help="separated by commas")
+    add("--created", type=Path, metavar="FILE", help="a time in RFC 3339")
+    add("--user", help="user[:group], names or numbers")
+    add("--workdir", help="working directory")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = _parser()
+    flags = parser.parse_args(argv)
+    if flags.base is None and not (flags.os and flags.architecture):
+        parser.error("--os and --architecture are needed when there is no --base")
+    try:
+        base = read_layout(flags.base) if flags.base else None
+        config = (
+            base.config
+            if base
+            else scratch_config(os=flags.os, architecture=flags.architecture, variant=flags.variant)
+        )
+        layers = [NewLayer(tar, read_descriptor(json)) for tar, json in flags.layer]
+        image = assemble(
+            config,
+            base=base,
+            layers=layers,
+            settings=read_settings(flags),
+            created_by=f"bazel build {flags.label}",
+        )
+        write_image(image, output=flags.output, digest_output=flags.digest_output)
+    except (ImageError, LayoutError, DescriptorError, SettingsError, OSError) as error:
+        print(f"ERROR: {flags.label}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

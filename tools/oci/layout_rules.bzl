@@ -1,0 +1,78 @@
+"""What the rules that take or make an OCI layout have in common."""
+
+def layout_of(target, attribute):
+    """The one directory that is the layout of `target`.
+
+    The contract is upstream's: DefaultInfo with exactly one directory, no provider of its own, so
+    that layouts of other rulesets and of plain filegroups are taken as well.
+
+    Args:
+        target: the dependency.
+        attribute: name of the attribute it came by, for the message.
+
+    Returns:
+        The File of the directory.
+    """
+    files = target[DefaultInfo].files.to_list()
+    if len(files) != 1:
+        fail("{}: {} must be one OCI layout directory, found {} files".format(
+            attribute,
+            target.label,
+            len(files),
+        ))
+    return files[0]
+
+def layout_inputs(targets):
+    """Layouts and what their links lead to, for an action's inputs."""
+    return depset(transitive = [_files_and_runfiles(target) for target in targets])
+
+def _files_and_runfiles(target):
+    info = target[DefaultInfo]
+
+    # A source directory has no runfiles.
+    runfiles = [info.default_runfiles.files] if info.default_runfiles else []
+    return depset(transitive = [info.files] + runfiles)
+
+def layout_providers(ctx, layout, digest, files = [], targets = []):
+    """The providers of a rule that made a layout.
+
+    Args:
+        ctx: the rule's context.
+        layout: the directory.
+        digest: the file with its digest.
+        files: layers the directory's links lead to.
+        targets: layouts the directory's links lead into.
+
+    Returns:
+        A list of providers.
+    """
+    runfiles = ctx.runfiles(
+        files = [layout] + files,
+        transitive_files = layout_inputs(targets),
+    )
+    return [
+        DefaultInfo(files = depset([layout]), runfiles = runfiles),
+        OutputGroupInfo(digest = depset([digest])),
+    ]
+
+def digest_file(ctx):
+    """Declares the file behind `<name>.digest`, under the name upstream gives it."""
+    return ctx.outputs.digest_out or ctx.actions.declare_file(ctx.label.name + ".json.sha256")
+
+def label_text(label):
+    """A label as a person would type it, the same in every mode of Bazel."""
+    text = str(label)
+    return text[text.index("//"):] if text.startswith("@//") or text.startswith("@@//") else text
+
+def digest_target(name, **common):
+    """Declares `<name>.digest`, whose file is `<name>.json.sha256`."""
+    native.filegroup(
+        name = name + ".digest",
+        srcs = [":" + name],
+        output_group = "digest",
+        **common
+    )
+
+DIGEST_ATTR = {
+    "digest_out": attr.output(doc = "File for the digest; set by the macro."),
+}

@@ -1,0 +1,209 @@
+"""A client of one repository in a registry: OCI distribution-spec 1.1, what pushing needs of it."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Callable, Mapping
+
+from tools.oci.answers import RegistryError, refusal
+from tools.oci.authorization import Authorization, parse_challenge
+from tools.oci.credentials import Credentials
+from tools.oci.reference import Repository
+from tools.oci.transport import (
+    FileSlice,
+    NotTLSError,
+    Response,
+    Transport,
+    TransportError,
+    is_loopback,
+    without_query,
+)
+
+_REDIRECTS = 5
+
+
+class Registry:
+    """One repository of one registry. Safe to share between threads once `connect` has returned.
+
+    `secrets` is given every string that must never be shown, as it becomes known.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        repository: Repository,
+        *,
+        credentials: Credentials | None,
+        secrets: list[str],
+    ) -> None:
+        self.repository = repository
+        self.transport = transport
+        self._credentials = credentials
+        self._base = ""
+        self._authorization: Authorization | None = None
+        self._secrets = secrets
+        secrets.extend(credentials.secrets() if credentials else ())
+
+    def connect(self, *, actions: str = "pull,push", mount_from: tuple[str, ...] = ()) -> None:
+        """Find out how the registry is reached and authorised; raises RegistryError, TransportError.
+
+        HTTPS is used, except that a registry on this machine, or any with `insecure` set, is spoken
+        to in plain HTTP when it does not speak TLS.
+        """
+        server = self.repository.server
+        response = self._first_answer(server)
+        if response.status == 401:
+            challenge = parse_challenge(response.headers.get("WWW-Authenticate"))
+            if challenge is None:
+                raise RegistryError(f"{server}: asks for an authorisation this client cannot give")
+            self._authorization = Authorization(
+                self.transport,
+                challenge,
+                credentials=self._credentials,
+                scopes=(
+                    f"repository:{self.repository.name}:{actions}",
+                    *(f"repository:{name}:pull" for name in mount_from),
+                ),
+                plain=self._base.startswith("http:"),
+                secrets=self._secrets,
+            )
+            self._authorization.renew(None)
+            response = self.call_url("GET", f"{self._base}/v2/")
+        # Some registries answer 403 or 404 here and serve repositories all the same; not so 401.
+        if response.status == 401 or response.status >= 500:
+            raise self.refused(f"{server}: GET /v2/", response)
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the repository has the blob."""
+        url = self._url(f"blobs/{digest}")
+        response = self.call_url("HEAD", url)
+        for _ in range(_REDIRECTS):
+            if response.status not in (301, 302, 303, 307, 308):
+                break
+            url = self.location(response, url)
+            response = self.call_url("HEAD", url)
+        if response.status not in (200, 404):
+            raise self.refused(f"HEAD blob {digest}", response)
+        return response.status == 200
+
+    def mount_blob(self, digest: str, *, source: str) -> bool:
+        """Take the blob over from repository `source` of the same registry; False if it cannot be."""
+        query = urllib.parse.urlencode({"mount": digest, "from": source})
+        url = self._url(f"blobs/uploads/?{query}")
+        response = self.call_url("POST", url)
+        if response.status == 202:
+            # The registry opened an upload instead; leaving it open would hold its resources.
+            self._cancel_upload(self.location(response, url))
+        return response.status == 201
+
+    def open_upload(self, digest: str) -> str:
+        """Begin the upload of a blob and give its address."""
+        url = self._url("blobs/uploads/")
+        response = self.call_url("POST", url)
+        if response.status != 202:
+            raise self.refused(f"POST upload of blob {digest}", response)
+        return self.location(response, url)
+
+    def put_manifest(self, data: bytes, *, media_type: str, reference: str, digest: str) -> None:
+        """Store a manifest under a digest or a tag; raises RegistryError when it is refused."""
+        response = self.call_url(
+            "PUT",
+            self._url(f"manifests/{reference}"),
+            headers={"Content-Type": media_type},
+            body=data,
+        )
+        if response.status not in (200, 201, 202):
+            raise self.refused(f"PUT manifest {reference}", response)
+        self.check_digest(response, digest)
+
+    def call_url(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | FileSlice = b"",
+        sent: Callable[[int], None] = lambda _: None,
+        retry: bool = True,
+    ) -> Response:
+        """Send an authorised request; an authorisation that has run out is renewed once.
+
+        It goes to the registry itself only, never to a storage that the registry refers to.
+        """
+        own = urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(self._base)[:2]
+        authorization = self._authorization if own else None
+        counted = 0
+
+        def count(amount: int) -> None:
+            nonlocal counted
+            counted += amount
+            sent(amount)
+
+        def send() -> tuple[Response, str | None]:
+            all_headers = dict(headers or {})
+            value = authorization.header if authorization else None
+            if value:
+                all_headers["Authorization"] = value
+            response = self.transport.request(
+                method, url, headers=all_headers, body=body, sent=count, retry=retry
+            )
+            return response, value
+
+        response, used = send()
+        if response.status == 401 and authorization and used:
+            sent(-counted)
+            counted = 0
+            authorization.renew(used)
+            response, _ = send()
+        return response
+
+    def location(self, response: Response, url: str) -> str:
+        """The address an answer refers to; a step down from TLS to plain HTTP is refused."""
+        target = response.headers.get("Location")
+        if not target:
+            raise RegistryError(f"{without_query(url)}: the registry's answer has no Location")
+        joined = urllib.parse.urljoin(url, target)
+        scheme = urllib.parse.urlsplit(joined).scheme
+        if scheme not in ("http", "https"):
+            raise RegistryError(f"{without_query(url)}: Location has scheme '{scheme}'")
+        if url.startswith("https:") and scheme == "http" and not self.transport.options.insecure:
+            raise RegistryError(
+                f"{without_query(url)}: the registry refers from HTTPS to plain HTTP "
+                f"({without_query(joined)}); its public address is probably misconfigured"
+            )
+        return joined
+
+    def refused(self, what: str, response: Response) -> RegistryError:
+        """The error for an answer that is not the wanted one."""
+        return refusal(what, response, credentials=self._credentials)
+
+    def check_digest(self, response: Response, digest: str) -> None:
+        """Raise RegistryError when the registry stored something else than what was sent."""
+        stored = response.headers.get("Docker-Content-Digest")
+        if stored is not None and stored != digest:
+            raise RegistryError(f"the registry stored {stored} where {digest} was sent")
+
+    def _first_answer(self, server: str) -> Response:
+        """The answer to an unauthorised request; settles whether TLS is spoken."""
+        self._base = f"https://{server}"
+        host = urllib.parse.urlsplit(self._base).hostname or ""
+        insecure = self.transport.options.insecure
+        try:
+            return self.transport.request(
+                "GET", f"{self._base}/v2/", headers={}, retry=not insecure
+            )
+        except TransportError as error:
+            speaks_plain = isinstance(error, NotTLSError) or (insecure and error.retriable)
+            if not speaks_plain or not (insecure or is_loopback(host)):
+                raise
+        self._base = f"http://{server}"
+        return self.transport.request("GET", f"{self._base}/v2/", headers={})
+
+    def _url(self, path: str) -> str:
+        return f"{self._base}/v2/{self.repository.name}/{path}"
+
+    def _cancel_upload(self, url: str) -> None:
+        try:
+            self.call_url("DELETE", url, retry=False)
+        except (RegistryError, TransportError):
+            return  # It runs out by itself; the push does not depend on it.

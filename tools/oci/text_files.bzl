@@ -1,0 +1,74 @@
+"""Lists and dictionaries of a macro's caller -> the text files its rule takes."""
+
+load("@bazel_skylib//rules:write_file.bzl", "write_file")
+
+# How rules_oci writes a new line inside an argument; settings.py turns it back.
+_NEWLINE = "%5Cn"
+
+def arguments_file(name, attribute, value, **common):
+    """A label for `value`: the caller's own, or that of a file with one argument a line.
+
+    Args:
+        name: the macro's name.
+        attribute: the attribute's name.
+        value: None, a label or a list of strings.
+        **common: common attributes of the helper target.
+
+    Returns:
+        None or a label.
+    """
+    if type(value) != "list":
+        return value
+    lines = [argument.replace("\n", _NEWLINE) for argument in value]
+    return _file(name, attribute, [line + "\n" for line in lines], **common)
+
+def set_file(name, attribute, value, **common):
+    """As arguments_file, for a list whose members are separated by commas."""
+    if type(value) != "list":
+        return value
+    for member in value:
+        if "," in member or "\n" in member:
+            fail("{}: {} must not contain a comma or a new line, found {}".format(
+                name,
+                attribute,
+                repr(member),
+            ))
+    return _file(name, attribute, [",".join(value)], **common)
+
+def pairs_file(name, attribute, value, **common):
+    """As arguments_file, for a dictionary: one `key=value` a line, in the caller's order."""
+    if type(value) != "dict":
+        return value
+    for key, text in value.items():
+        if not key or "=" in key or "\n" in key + text:
+            fail("{}: {} must not hold a new line, an empty key or '=' in a key, found {}".format(
+                name,
+                attribute,
+                repr({key: text}),
+            ))
+    lines = ["{}={}\n".format(key, text) for key, text in value.items()]
+    return _file(name, attribute, lines, **common)
+
+def tags_file(name, attribute, value, **common):
+    """As arguments_file, for a list of names, one a line."""
+    if type(value) != "list":
+        return value
+    return _file(name, attribute, [line + "\n" for line in value], **common)
+
+def common_attributes(kwargs):
+    """Those of `kwargs` that helper targets share with their macro's main target."""
+    kept = ["compatible_with", "deprecation", "exec_compatible_with", "restricted_to", "features"]
+    kept += ["target_compatible_with", "testonly", "visibility"]
+    common = {key: kwargs[key] for key in kept if key in kwargs}
+    common["tags"] = kwargs.get("tags", []) + ["manual"]
+    return common
+
+def _file(name, attribute, lines, **common):
+    target = "{}_write_{}".format(name, attribute)
+    write_file(
+        name = target,
+        out = "{}.{}.txt".format(name, attribute),
+        content = ["".join(lines)],
+        **common
+    )
+    return ":" + target

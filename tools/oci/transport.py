@@ -1,0 +1,371 @@
+"""HTTP as a registry client needs it: streamed uploads, TLS with a custom CA, proxies, retries.
+
+Built on http.client of the standard library: uploads must stream from a file with a known length
+and survive a reset in the middle, and nothing else of a larger library would be used.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import http.client
+import random
+import ssl
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+
+_BLOCK = 1 << 18
+# A manifest is at most 4 MiB (distribution-spec 1.1); no answer that is read may be longer by much.
+_BODY_LIMIT = 8 << 20
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LONGEST_WAIT = 300.0
+# Where systems keep their bundle; OpenSSL's own default is a path of the system it was built for.
+_CA_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_CA_DIRECTORIES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class TransportError(Exception):
+    """No usable answer came; `retriable` says whether asking again may help.
+
+    `wait` is how many seconds the server asked to wait first, None when it did not say.
+    """
+
+    def __init__(self, message: str, *, retriable: bool, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.retriable = retriable
+        self.wait = wait
+
+
+class NotTLSError(TransportError):
+    """The server does not speak TLS."""
+
+
+class CancelledError(Exception):
+    """The caller asked to stop."""
+
+
+@dataclass(frozen=True)
+class FileSlice:
+    """Part of a file to send: `length` bytes from `offset`."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer, read to its end."""
+
+    status: int
+    reason: str
+    headers: Message
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to connect. Times in seconds; `retries` counts the attempts after the first."""
+
+    insecure: bool = False
+    ca_file: Path | None = None
+    retries: int = 5
+    first_delay: float = 0.5
+    timeout: float = 300.0
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Transport:
+    """Sends requests, each thread over its own kept connections. Safe to share between threads."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        cancelled: threading.Event | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.options = options
+        self.cancelled = cancelled or threading.Event()
+        self.warn = warn
+        self._local = threading.local()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | FileSlice = b"",
+        sent: Callable[[int], None] = lambda _: None,
+        retry: bool = True,
+    ) -> Response:
+        """Send a request until an answer comes that is not a call to try again.
+
+        `sent` is told the bytes of body as they go out, and minus what went out in vain when the
+        attempt fails. After the last attempt the answer is returned as it is. With `retry` off one
+        attempt is made. Raises TransportError, and CancelledError when asked to stop.
+        """
+        attempts = 1 + (self.options.retries if retry else 0)
+        for attempt in range(1, attempts + 1):
+            self.check_cancelled()
+            gone = 0
+
+            def count(amount: int) -> None:
+                nonlocal gone
+                gone += amount
+                sent(amount)
+
+            try:
+                response = self._send(method, url, headers=headers, body=body, sent=count)
+                if response.status not in _RETRIED or attempt == attempts:
+                    return response
+                cause = f"{response.status} {response.reason}"
+                wait = self.delay(attempt, retry_after(response))
+            except TransportError as error:
+                sent(-gone)
+                if not error.retriable or attempt == attempts:
+                    raise
+                cause, wait = str(error), self.delay(attempt, error.wait)
+            else:
+                sent(-gone)
+            self.warn(f"{method} {without_query(url)}: {cause}; trying again in {wait:.1f} s")
+            self.pause(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def delay(self, attempt: int, asked: float | None) -> float:
+        """Seconds to wait after failed attempt number `attempt`.
+
+        What the server `asked` for is obeyed; else the wait doubles, with a random part so that
+        clients that failed together do not return together. Raises TransportError when the server
+        asks for too much.
+        """
+        if asked is not None:
+            if asked > _LONGEST_WAIT:
+                raise TransportError(
+                    f"the registry asks to wait {asked:.0f} s, longer than {_LONGEST_WAIT:.0f} s",
+                    retriable=False,
+                )
+            return asked
+        longest = self.options.first_delay * float(2 ** (attempt - 1))
+        return min(30.0, longest * random.uniform(0.75, 1.25))
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the caller asks to stop."""
+        self.cancelled.wait(seconds)
+        self.check_cancelled()
+
+    def check_cancelled(self) -> None:
+        """Raise CancelledError when the caller asked to stop."""
+        if self.cancelled.is_set():
+            raise CancelledError
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | FileSlice,
+        sent: Callable[[int], None],
+    ) -> Response:
+        """One attempt over a kept connection, or a new one when the kept one has gone stale."""
+        parts = urllib.parse.urlsplit(url)
+        key = (parts.scheme, parts.netloc)
+        pool = self._pool()
+        kept = pool.pop(key, None)
+        connection = kept or self._connect(parts)
+        length = len(body) if isinstance(body, bytes) else body.length
+        all_headers = {"User-Agent": "oci-push", **headers}
+        if body or method in ("POST", "PUT", "PATCH"):
+            all_headers["Content-Length"] = str(length)
+        blocks = None if not length else self._blocks(body, sent)
+        try:
+            response = self._exchange(connection, method, self._target(parts), all_headers, blocks)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if isinstance(error, ssl.SSLError) and kept is None:
+                raise _tls_error(error, parts) from error
+            raise TransportError(
+                f"{parts.netloc}: connection failed: {_shown(error)}", retriable=_may_pass(error)
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+        if response.headers.get("Connection", "").lower() == "close":
+            connection.close()
+        else:
+            pool[key] = connection
+        return response
+
+    def _pool(self) -> dict[tuple[str, str], http.client.HTTPConnection]:
+        """This thread's kept connections, by scheme and address."""
+        if not hasattr(self._local, "pool"):
+            self._local.pool = {}
+        pool: dict[tuple[str, str], http.client.HTTPConnection] = self._local.pool
+        return pool
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        blocks: Iterator[bytes] | None,
+    ) -> Response:
+        try:
+            connection.request(method, target, body=blocks, headers=dict(headers))
+        except (BrokenPipeError, ConnectionResetError):
+            # A server that refuses an upload may answer before it has read it; the answer counts.
+            answer = connection.getresponse()
+        else:
+            answer = connection.getresponse()
+        body = answer.read(_BODY_LIMIT + 1)
+        if len(body) > _BODY_LIMIT:
+            raise http.client.HTTPException(f"answer is longer than {_BODY_LIMIT} bytes")
+        return Response(answer.status, answer.reason, answer.headers, body)
+
+    def _blocks(self, body: bytes | FileSlice, sent: Callable[[int], None]) -> Iterator[bytes]:
+        if isinstance(body, bytes):
+            yield body
+            return
+        with body.path.open("rb") as stream:
+            stream.seek(body.offset)
+            left = body.length
+            while left:
+                self.check_cancelled()
+                block = stream.read(min(_BLOCK, left))
+                if not block:
+                    raise TransportError(f"{body.path}: file became shorter", retriable=False)
+                left -= len(block)
+                yield block
+                sent(len(block))
+
+    def _connect(self, parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+        host, port = parts.hostname or "", parts.port
+        proxy = self._proxy(parts)
+        timeout = self.options.timeout
+        if parts.scheme == "http":
+            if proxy is None:
+                return http.client.HTTPConnection(host, port, timeout=timeout)
+            return http.client.HTTPConnection(
+                proxy.hostname or "", proxy.port or 80, timeout=timeout
+            )
+        context = tls_context(self.options, host=parts.netloc)
+        if proxy is None:
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+        connection = http.client.HTTPSConnection(
+            proxy.hostname or "", proxy.port or 80, timeout=timeout, context=context
+        )
+        connection.set_tunnel(host, port or 443, headers=_proxy_headers(proxy))
+        return connection
+
+    def _target(self, parts: urllib.parse.SplitResult) -> str:
+        """The request's target: a proxy for plain HTTP must be told the whole address."""
+        target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        if parts.scheme == "http" and self._proxy(parts) is not None:
+            return f"http://{parts.netloc}{target}"
+        return target
+
+    def _proxy(self, parts: urllib.parse.SplitResult) -> urllib.parse.SplitResult | None:
+        """The proxy that the environment names for an address; never one for this machine."""
+        host, environ = parts.hostname or "", self.options.environ
+        url = environ.get(f"{parts.scheme}_proxy") or environ.get(f"{parts.scheme.upper()}_PROXY")
+        bypass = {"no": environ.get("no_proxy") or environ.get("NO_PROXY") or ""}
+        if not url or is_loopback(host):
+            return None
+        if urllib.request.proxy_bypass_environment(parts.netloc, bypass):  # type: ignore[attr-defined]
+            return None
+        return urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
+
+
+def tls_context(options: Options, *, host: str) -> ssl.SSLContext:
+    """A context that trusts the system's roots, `ca_file`, and what docker and podman keep for `host`."""
+    context = ssl.create_default_context()
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    for bundle in _CA_BUNDLES:
+        if not options.environ.get("SSL_CERT_FILE") and Path(bundle).is_file():
+            context.load_verify_locations(cafile=bundle)
+            break
+    for directory in _CA_DIRECTORIES:
+        for file in sorted((Path(directory) / host).glob("*.crt")):
+            context.load_verify_locations(cafile=str(file))
+    if options.ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=str(options.ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise TransportError(
+                f"{options.ca_file}: cannot be used as a file of CA certificates: {error}",
+                retriable=False,
+            ) from error
+    return context
+
+
+def retry_after(response: Response) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After")
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def without_query(url: str) -> str:
+    """An address that may be shown: queries carry upload tokens and signatures."""
+    return url.partition("?")[0]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is of this machine by itself."""
+    return host in _LOOPBACK or host.startswith("127.") or host.endswith(".localhost")
+
+
+def _proxy_headers(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    user, password = (urllib.parse.unquote(each or "") for each in (proxy.username, proxy.password))
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+    return {"Proxy-Authorization": f"Basic {pair}"}
+
+
+def _tls_error(error: ssl.SSLError, parts: urllib.parse.SplitResult) -> TransportError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TransportError(
+            f"{parts.netloc}: its certificate is not trusted: {error.verify_message}; "
+            "name the CA with --ca-file or SSL_CERT_FILE, or use --insecure on purpose",
+            retriable=False,
+        )
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return NotTLSError(
+            f"{parts.netloc}: does not speak TLS; use --insecure for plain HTTP", retriable=False
+        )
+    return TransportError(f"{parts.netloc}: TLS failed: {error.reason or error}", retriable=True)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed in a moment; an unknown host will not appear."""
+    return not (isinstance(error, OSError) and type(error).__name__ == "gaierror")
+
+
+def _shown(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,149 @@
+"""Upload one blob: opened, sent in one piece or several, committed; resumed or repeated after faults.
+
+Follows distribution-spec 1.1, "Pushing blobs" (POST, PATCH in chunks or whole, GET of the status,
+PUT to commit).
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.oci.answers import RegistryError
+from tools.oci.registry import Registry
+from tools.oci.spec import Descriptor
+from tools.oci.transport import FileSlice, TransportError, retry_after
+
+_OFFSET = re.compile(r"(?:bytes=)?0-([0-9]+)")
+_NEVER = -1.0
+
+
+def upload_blob(
+    registry: Registry,
+    descriptor: Descriptor,
+    path: Path,
+    *,
+    chunk: int | None,
+    sent: Callable[[int], None],
+) -> None:
+    """Send the file at `path` as a blob; raises RegistryError, TransportError.
+
+    `chunk` is the most bytes of one request, None for the whole blob. After a fault the upload
+    goes on where the registry says it stopped, or starts anew when the registry cannot say.
+    `sent` is told the bytes that went out; a negative number takes back what was in vain.
+    """
+    retries = registry.transport.options.retries
+    for attempt in range(1, retries + 2):
+        if attempt > 1 and registry.has_blob(descriptor.digest):
+            # The fault was in the answer only: the blob had arrived.
+            sent(descriptor.size)
+            return
+        upload = _Upload(registry, descriptor, path, chunk=chunk, sent=sent)
+        try:
+            upload.run()
+        except (TransportError, RegistryError) as error:
+            sent(-upload.counted)
+            wait = _wait_after(error)
+            if wait == _NEVER or attempt > retries:
+                raise
+            pause = registry.transport.delay(attempt, wait)
+            registry.transport.warn(f"{error}; starting the blob anew in {pause:.1f} s")
+            registry.transport.pause(pause)
+        else:
+            return
+
+
+class _Upload:
+    """One upload of one blob: PATCH in one or more pieces, then PUT to commit."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        descriptor: Descriptor,
+        path: Path,
+        *,
+        chunk: int | None,
+        sent: Callable[[int], None],
+    ) -> None:
+        self.counted = 0
+        self._registry = registry
+        self._descriptor = descriptor
+        self._path = path
+        self._chunk = chunk
+        self._sent = sent
+
+    def run(self) -> None:
+        size = self._descriptor.size
+        url = self._registry.open_upload(self._descriptor.digest)
+        offset = 0
+        while offset < size:
+            piece = FileSlice(self._path, offset, min(self._chunk or size, size - offset))
+            try:
+                url = self._send_piece(url, piece)
+                offset += piece.length
+            except TransportError as error:
+                if not error.retriable:
+                    raise
+                url, offset = self._resume(url, piece, error)
+        self._commit(url)
+
+    def _send_piece(self, url: str, piece: FileSlice) -> str:
+        """Send a piece and give the address for the next."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if self._chunk is not None:
+            last = piece.offset + piece.length - 1
+            headers["Content-Range"] = f"{piece.offset}-{last}"
+        # One attempt: a second must begin where the registry says, not where the first did.
+        response = self._registry.call_url(
+            "PATCH", url, headers=headers, body=piece, sent=self._count, retry=False
+        )
+        if response.status >= 500 or response.status in (408, 429):
+            raise TransportError(
+                f"upload of {self._descriptor.digest}: {response.status} {response.reason}",
+                retriable=True,
+                wait=retry_after(response),
+            )
+        if response.status not in (201, 202, 204):
+            raise self._registry.refused(f"PATCH upload of {self._descriptor.digest}", response)
+        return self._registry.location(response, url)
+
+    def _resume(self, url: str, piece: FileSlice, error: TransportError) -> tuple[str, int]:
+        """Where to go on after a fault in `piece`: address and offset.
+
+        Raises `error` again when the registry cannot tell, or got nothing of the piece, so that
+        starting anew loses little.
+        """
+        transport = self._registry.transport
+        transport.pause(transport.delay(1, error.wait))
+        status = self._registry.call_url("GET", url)
+        match = _OFFSET.fullmatch(status.headers.get("Range", "").strip())
+        reached = int(match[1]) + 1 if match else 0
+        # Registries say 0-0 for one byte and for none: one byte more is not worth trusting.
+        end = piece.offset + piece.length
+        if status.status != 204 or not piece.offset + 1 < reached <= end:
+            raise error
+        self._count(reached - self.counted)
+        return self._registry.location(status, url), reached
+
+    def _count(self, amount: int) -> None:
+        self.counted += amount
+        self._sent(amount)
+
+    def _commit(self, url: str) -> None:
+        joint = "&" if "?" in url else "?"
+        query = urllib.parse.urlencode({"digest": self._descriptor.digest})
+        response = self._registry.call_url("PUT", f"{url}{joint}{query}")
+        if response.status not in (201, 204):
+            raise self._registry.refused(f"PUT blob {self._descriptor.digest}", response)
+        self._registry.check_digest(response, self._descriptor.digest)
+
+
+def _wait_after(error: TransportError | RegistryError) -> float | None:
+    """How long the server asked to wait before an upload starts anew; _NEVER if it must not."""
+    if isinstance(error, TransportError):
+        return error.wait if error.retriable else _NEVER
+    # The upload's session ran out or was dropped by the registry; another one can be opened.
+    dropped = {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"} & set(error.codes)
+    return None if dropped else _NEVER
