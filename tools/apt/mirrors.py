@@ -17,14 +17,12 @@ Standard library only and Python 3.9: it also runs before the pinned interpreter
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 DEBIAN = "debian"
 SECURITY = "debian-security"
@@ -46,8 +44,7 @@ class MirrorError(Exception):
     """A mirror setting that cannot be used; the message names the variable or file and the cause."""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):  # not a dataclass: bazelw imports this at every start, and those cost 7 ms
     """One enabled binary source: a base URL, one suite of it, its components and its keyring."""
 
     url: str
@@ -236,6 +233,9 @@ def _unique(urls: Iterable[str]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the mirrors of both archives as JSON."""
+    import argparse
+    import json
+
     parser = argparse.ArgumentParser(
         description="Print the base URLs of Debian's archives that this machine uses, as JSON."
     )

@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -25,15 +26,16 @@ from tools.bazel_root.certificates import certificates, pem_bundle
 from tools.bazel_root.download import Cancelled, Store
 from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.extract import MERGED, Unpacker
-from tools.bazel_root.lockfile import LockedPackage
+from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.progress import Progress
 
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+_KEEP = 60 * 24 * 3600  # seconds that an unused root or package is kept
 _WORKERS = 6  # downloads wait for the network, and unpacking releases the interpreter's lock
 
 
 def build_root(
-    target: Path, *, cache: Path, packages: tuple[LockedPackage, ...], arch: str, mirrors: list[str]
+    target: Path, *, cache: Path, packages: tuple[RootPackage, ...], arch: str, mirrors: list[str]
 ) -> None:
     """Makes `target`, unless it is there or another process has just made it.
 
@@ -48,6 +50,7 @@ def build_root(
             return
         for leftover in roots.glob("tmp.*"):  # of a build that was killed; only one runs at a time
             _remove(leftover)
+        _remove_unused(roots, debs)
         scratch = Path(tempfile.mkdtemp(prefix="tmp.", dir=roots))
         try:
             _fill(scratch, packages=packages, debs=debs, mirrors=mirrors)
@@ -78,7 +81,7 @@ def finish(root: Path, *, arch: str) -> None:
 
 
 def _fill(
-    scratch: Path, *, packages: tuple[LockedPackage, ...], debs: Path, mirrors: list[str]
+    scratch: Path, *, packages: tuple[RootPackage, ...], debs: Path, mirrors: list[str]
 ) -> None:
     """Downloads and unpacks all packages; the first failure stops the others."""
     root = scratch / "root"
@@ -95,26 +98,27 @@ def _fill(
     )
     unpacker = Unpacker(root)
 
-    def install(package: LockedPackage) -> None:
+    def install(package: RootPackage) -> None:
         if cancelled.is_set():
             raise Cancelled
         unpacker.unpack(store.fetch(package))
         progress.unpacked()
 
     print(f"bazelw: preparing Bazel in {scratch.parent} (once)", file=sys.stderr)
-    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
-        try:
-            # The largest first, so that the last one to finish is a small one.
-            ordered = sorted(packages, key=lambda package: -package.size)
-            jobs = [pool.submit(install, package) for package in ordered]
-            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-            for job in done:
-                error = job.exception()
-                if error is not None and not isinstance(error, Cancelled):
-                    raise error
-        finally:
-            cancelled.set()
-            progress.close()
+    pool = ThreadPoolExecutor(max_workers=_WORKERS)
+    try:
+        # The largest first, so that the last one to finish is a small one.
+        ordered = sorted(packages, key=lambda package: -package.size)
+        jobs = [pool.submit(install, package) for package in ordered]
+        done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+        errors = [error for error in (job.exception() for job in done) if error is not None]
+        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+            raise error
+    finally:
+        cancelled.set()
+        # Threads may be waiting for the network, and the user (Ctrl-C) for the prompt: leave them.
+        pool.shutdown(wait=False, cancel_futures=True)
+        progress.close()
 
 
 @contextlib.contextmanager
@@ -126,6 +130,15 @@ def _alone(path: Path) -> Iterator[None]:
             print("bazelw: waiting for another bazelw that prepares Bazel", file=sys.stderr)
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _remove_unused(*directories: Path) -> None:
+    """Removes roots and packages of earlier locks; each start and each use renews their time."""
+    oldest = time.time() - _KEEP
+    for directory in directories:
+        for entry in directory.iterdir():
+            if entry.stat().st_mtime < oldest:
+                _remove(entry) if entry.is_dir() else entry.unlink()
 
 
 def _remove(directory: Path) -> None:

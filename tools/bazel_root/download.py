@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tools.apt.mirrors import redacted
 from tools.bazel_root.errors import BazelRootError
-from tools.bazel_root.lockfile import LockedPackage
+from tools.bazel_root.lockfile import RootPackage
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30  # seconds without a byte
@@ -48,7 +48,7 @@ class Store:
         self._on_bytes = on_bytes
         self._cancelled = cancelled or threading.Event()
 
-    def fetch(self, package: LockedPackage) -> Path:
+    def fetch(self, package: RootPackage) -> Path:
         """Returns the path of the verified file, downloading it when it is not there.
 
         Raises BazelRootError when no mirror has the right file, OSError for the local disk's errors.
@@ -56,6 +56,7 @@ class Store:
         target = self._directory / f"{package.sha256}.deb"
         if _matches(target, package):
             self._on_bytes(package.size)
+            os.utime(target)  # build.py removes files that nobody has used for a long time
             return target
         failures: list[str] = []
         for base in self._mirrors:
@@ -72,7 +73,7 @@ class Store:
                     raise Cancelled
         raise BazelRootError(_not_found(package, failures))
 
-    def _try(self, url: str, package: LockedPackage, target: Path) -> str | None:
+    def _try(self, url: str, package: RootPackage, target: Path) -> str | None:
         """Tries one URL; returns None or what was wrong, with a "~" before what may pass by itself."""
         part = self._scratch / f"{package.sha256}.{threading.get_ident()}"
         received = 0
@@ -110,7 +111,7 @@ class Store:
         return f"~sha256 is {found}, expected {package.sha256}"
 
 
-def _matches(path: Path, package: LockedPackage) -> bool:
+def _matches(path: Path, package: RootPackage) -> bool:
     try:
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size != package.size:
@@ -123,11 +124,11 @@ def _matches(path: Path, package: LockedPackage) -> bool:
     return digest.hexdigest() == package.sha256
 
 
-def _not_found(package: LockedPackage, failures: list[str]) -> str:
+def _not_found(package: RootPackage, failures: list[str]) -> str:
     tried = "\n  ".join(failures or ["no mirror is known"])
     return (
         f"{package.name} {package.version}: no mirror gave the file that the lock names\n"
         f"  (sha256 {package.sha256}, {package.size} bytes):\n  {tried}\n"
         "Check the network and proxy settings, or set DEBIAN_MIRROR to the base URL of a mirror that\n"
-        "has it. If every mirror has dropped it, lock again: python3 tools/bazel_root/lock.py"
+        "has it. If every mirror has dropped it, lock again: bazel run //third_party/bazel:lock"
     )

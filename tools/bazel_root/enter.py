@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tools.bazel_root.errors import BazelRootError
 
@@ -25,28 +25,30 @@ _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 # The root's own, or mounted in a way of their own; every other top-level directory is the host's.
 HIDDEN = frozenset("usr bin sbin lib lib32 lib64 libo32 libx32 etc".split())
-_SPECIAL = frozenset("dev proc sys".split())
-# Parts of a hidden directory that are the host's all the same: what the administrator put there.
-_SHOWN = ("/usr/local", "/usr/src", "/etc/docker", "/etc/containers")
-# Files of the host's /etc that programs started by `bazel run` need to find users and hosts.
-_ETC_FILES = ("hosts", "hostname", "localtime", "passwd", "group", "resolv.conf", "subuid", "subgid")
+SPECIAL = frozenset("dev proc sys".split())
+# Parts of /usr that are the host's all the same: what the administrator put there.
+_SHOWN = ("/usr/local", "/usr/src")
+# The host's /etc, mounted where links that climb out of it with ".." still lead to the right place.
+_HOST_ETC = ".host-etc"
+# What programs started by `bazel run` want of it: users, name resolution, container registries.
+# Links, not copies: a server lives for hours, and a laptop changes its network meanwhile.
+_ETC_LINKS = (
+    *("containers", "docker", "group", "hostname", "hosts", "passwd", "resolv.conf"),
+    *("subgid", "subuid"),
+)
 
 
-@dataclass(frozen=True)
-class World:
-    """What Bazel is to see: where the root is, which files go to /etc, and what to mount."""
+class World(NamedTuple):  # not a dataclass: importing those costs each start 7 ms
+    """What Bazel is to see.
+
+    `root` is the private root's directory, `binds` names the host's top-level directories; `files`
+    and `links` say what else goes to /etc, as path below it to content or target.
+    """
 
     root: str
     binds: tuple[str, ...]
-    etc: Mapping[str, bytes]
+    files: Mapping[str, bytes]
     links: Mapping[str, str]
-
-
-def host_directories() -> tuple[str, ...]:
-    """Returns the names of the host's top-level directories that Bazel is to see, sorted."""
-    names = sorted(os.listdir("/"))
-    skip = HIDDEN | _SPECIAL
-    return tuple(n for n in names if n not in skip and os.path.isdir("/" + n))
 
 
 def check_visible(path: str, *, what: str) -> None:
@@ -63,20 +65,24 @@ def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd:
     """Replaces this process by `argv` inside the world; only an error returns, as BazelRootError."""
     calls = _Calls()
     _unshare(calls)
+    new = os.path.join(world.root, "mnt")
     try:
+        # The first mounts tell whether the namespace is worth anything: AppArmor lets a process
+        # make one and then denies it every mount.
         calls.mount("none", "/", flags=_MS_REC | _MS_SLAVE)
-        new = os.path.join(world.root, "mnt")
         calls.mount("tmpfs", new, kind="tmpfs", data="mode=0755,size=64m")
+    except OSError as error:
+        raise BazelRootError(no_namespaces(str(error))) from error
+    try:
         _populate(calls, new, world)
         os.chdir(new)
         calls.pivot_root()
         calls.detach_old_root()
-        os.chdir("/")
         os.chdir(cwd)
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.EACCES):
-            raise BazelRootError(no_namespaces(str(error))) from error
-        raise BazelRootError(f"cannot set up Bazel's private root: {error}") from error
+        raise BazelRootError(
+            f"cannot set up Bazel's private root: {error}; a Bazel of your own on PATH does without"
+        ) from error
     try:
         os.execve(argv[0], list(argv), dict(environ))
     except OSError as error:
@@ -87,13 +93,13 @@ def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd:
 
 
 def _populate(calls: _Calls, new: str, world: World) -> None:
-    for name in ("usr", "etc", *_SPECIAL):
+    for name in ("usr", "etc", *SPECIAL):
         os.mkdir(f"{new}/{name}")
     for name in ("bin", "sbin", "lib", "lib64"):
         os.symlink(f"usr/{name}", f"{new}/{name}")
     calls.bind(f"{world.root}/usr", f"{new}/usr")
     calls.make_read_only(f"{new}/usr")
-    for name in _SPECIAL:
+    for name in SPECIAL:
         calls.bind(f"/{name}", f"{new}/{name}")
     for name in world.binds:
         if os.path.islink("/" + name):
@@ -101,35 +107,26 @@ def _populate(calls: _Calls, new: str, world: World) -> None:
         else:
             os.mkdir(f"{new}/{name}")
             calls.bind(f"/{name}", f"{new}/{name}")
-    _populate_etc(f"{new}/etc", world)
     for path in _SHOWN:
         if os.path.isdir(path):
-            os.makedirs(new + path, exist_ok=True)
-            calls.bind(path, new + path)
+            calls.bind(path, new + path)  # build.py has made the mount points
+    os.mkdir(f"{new}/{_HOST_ETC}")
+    calls.bind("/etc", f"{new}/{_HOST_ETC}")
+    _populate_etc(f"{new}/etc", world)
 
 
 def _populate_etc(etc: str, world: World) -> None:
-    for name in os.listdir(f"{world.root}/usr/etc"):
-        os.symlink(f"/usr/etc/{name}", f"{etc}/{name}")
-    for name in _ETC_FILES:
-        try:
-            with open(f"/etc/{name}", "rb") as stream:
-                _write(f"{etc}/{name}", stream.read())
-        except OSError:
-            continue  # not every host has each
-    for path, content in world.etc.items():
-        _write(f"{etc}/{path}", content)
-    for path, target in world.links.items():
+    links = {name: f"/usr/etc/{name}" for name in os.listdir(f"{world.root}/usr/etc")}
+    links.update((n, f"/{_HOST_ETC}/{n}") for n in _ETC_LINKS if os.path.lexists(f"/etc/{n}"))
+    links.update(world.links)
+    for path, content in world.files.items():
+        links.pop(path, None)
+        os.makedirs(os.path.dirname(f"{etc}/{path}"), exist_ok=True)
+        with open(f"{etc}/{path}", "wb") as stream:
+            stream.write(content)
+    for path, target in links.items():
         os.makedirs(os.path.dirname(f"{etc}/{path}"), exist_ok=True)
         os.symlink(target, f"{etc}/{path}")
-
-
-def _write(path: str, content: bytes) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if os.path.islink(path):
-        os.unlink(path)
-    with open(path, "wb") as stream:
-        stream.write(content)
 
 
 def _unshare(calls: _Calls) -> None:
@@ -173,10 +170,11 @@ def no_namespaces(cause: str) -> str:
             "  no kernel setting forbids it, so a container's seccomp or security profile does:\n"
             "  start the container with a profile that allows unshare and mount"
         )
+    root = "" if os.getuid() == 0 else "run bazelw as root, or "
     return (
-        f"this host does not let an ordinary user make namespaces ({cause}), which Bazel's private root"
-        " needs:\n" + "\n".join(reasons) + "\nOr run bazelw as root, or install Bazel 7.7.1 or bazelisk"
-        " and put it on PATH (or name it in BAZELW_BAZEL)."
+        f"this host does not let {'this' if os.getuid() == 0 else 'an ordinary'} user make namespaces "
+        f"({cause}), which Bazel's private root needs:\n" + "\n".join(reasons) + f"\nOr {root}install "
+        "Bazel 7.7.1 or bazelisk and put it on PATH (or name it in BAZELW_BAZEL)."
     )
 
 

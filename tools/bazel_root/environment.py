@@ -37,7 +37,8 @@ def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES)
     }
-    inside.update(pip_environment(environ))
+    # All of pip's files have been read; inside, half of them could be seen and would be read again.
+    inside.update(pip_environment(environ), PIP_CONFIG_FILE=os.devnull)
     inside.update(_mirrors(environ))
     inside.update(
         PATH=_PATH,
@@ -47,11 +48,18 @@ def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
         HOME=os.path.expanduser("~"),
     )
     inside.update({name: _BUNDLE for name in VARIABLES})
-    if "USER" not in inside:
-        import getpass
-
-        inside["USER"] = getpass.getuser()
+    if not inside.get("USER"):
+        inside["USER"] = _user_name()
     return inside
+
+
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())  # a container started with a bare number
 
 
 def _mirrors(environ: Mapping[str, str]) -> dict[str, str]:

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.bazel_root.enter import World, check_visible, enter, host_directories
+from tools.bazel_root.enter import check_visible, enter
 from tools.bazel_root.environment import bazel_environment
 from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.host_bazel import find_host_bazel
-from tools.bazel_root.trust import BUNDLE, STORE, trust_directory
+from tools.bazel_root.trust import trust_directory
+from tools.bazel_root.world import make_world
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"
@@ -31,6 +32,9 @@ def main(argv: list[str]) -> int:
         _start(argv)
     except BazelRootError as error:
         print(f"bazelw: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bazelw: {error}; the cache is {cache_directory(os.environ)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nbazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr)
@@ -55,17 +59,9 @@ def _start(argv: list[str]) -> None:
     root = cache / "roots" / key
     if not root.is_dir():
         _build(root, cache=cache, arch=arch, environ=environ)
+    os.utime(root)  # build.py removes roots that nobody has started for a long time
     trust = trust_directory(cache, root=root, environ=environ)
-    binds = host_directories()
-    world = World(
-        root=str(root),
-        binds=binds,
-        etc={"bazel/bazelrc": bazelrc(cache, key=key, trust=trust, binds=binds).encode()},
-        links={
-            "ssl/certs/ca-certificates.crt": str(trust / BUNDLE),
-            "ssl/certs/java/cacerts": str(trust / STORE),
-        },
-    )
+    world = make_world(cache, root=root, trust=trust)
     enter(world, argv=["/usr/bin/bazel", *argv], environ=bazel_environment(environ), cwd=cwd)
 
 
@@ -98,30 +94,6 @@ def root_key(arch: str) -> str:
         except OSError as error:
             raise BazelRootError(f"{path}: {error.strerror}; the checkout is incomplete") from error
     return digest.hexdigest()[:32]
-
-
-def bazelrc(cache: Path, *, key: str, trust: Path, binds: tuple[str, ...]) -> str:
-    """Returns the root's system-wide settings: where things are, and no policy.
-
-    A server keeps the mounts and the trust store of the call that started it. The two properties
-    make Bazel restart it when those change; the program reads neither of `pinned_image`'s.
-    """
-    world = hashlib.sha256("\0".join(binds).encode()).hexdigest()[:16]
-    lines = [
-        "startup --install_base=/usr/share/bazel",
-        "startup --trust_install_base",
-        "startup --server_javabase=/usr/lib/jvm/default-java",
-        f"startup --output_user_root={_quoted(cache / 'bazel' / key)}",
-        f"startup --host_jvm_args={_quoted(f'-Djavax.net.ssl.trustStore={trust / STORE}')}",
-        f"startup --host_jvm_args=-Dpinned_image.mounts={world}",
-        f"common --repository_cache={_quoted(cache / 'repositories')}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(value: object) -> str:
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _build(root: Path, *, cache: Path, arch: str, environ: Mapping[str, str]) -> None:

@@ -1,36 +1,34 @@
-#!/usr/bin/env python3
-"""Locks Bazel's private root: `root.json`, written by people, in; `root.lock.json` out.
+"""Locks Bazel's private root: `root.yaml`, written by people, in; `root.lock.json` out.
 
-    python3 tools/bazel_root/lock.py            # writes third_party/bazel/root.lock.json
+    bazel run //third_party/bazel:lock
 
-The list in root.json is the whole closure: nothing is added to it, but every dependency of a listed
+The list in root.yaml is the whole closure: nothing is added to it, but every dependency of a listed
 package must be listed too or stand under `left_out` with a reason, so that a new version that needs
 something more is noticed here and not on a user's machine. Same signed index and intent, same bytes.
 """
 
-from __future__ import annotations
-
 import argparse
-import json
+import hashlib
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-if __name__ == "__main__":
-    sys.path.insert(0, str(REPOSITORY))
+import yaml
 
-from tools.apt.mirrors import MirrorError, archive_urls  # noqa: E402
-from tools.bazel_root import index  # noqa: E402
-from tools.bazel_root.errors import BazelRootError  # noqa: E402
-from tools.bazel_root.lockfile import LockedPackage, RootLock, render_lock  # noqa: E402
+from tools.apt.fetch import FetchError
+from tools.apt.index import IndexFileError, Package, Suite, fetch_packages, fetch_release
+from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockedPackage, encode
+from tools.apt.mirrors import MirrorError, archive_urls
+from tools.apt.signature import SignatureError, Verifier
+from tools.apt.signing import unpacked_verifier
+from tools.bazel_root.errors import BazelRootError
 
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 # snapshot.debian.org answers with the newest state not later than the asked time, and takes a state a
 # while after the archive signs it. Half a day later the signed state is there for certain, and the
@@ -40,114 +38,99 @@ _SNAPSHOT_DELAY = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class Intent:
-    """What root.json asks for: groups of package names, and the dependencies left out on purpose."""
+    """What root.yaml asks for; `left_out` maps each omitted dependency to its reason."""
 
-    suite: str
-    component: str
+    suite: Suite
     architectures: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
-    left_out: frozenset[str]
+    left_out: Mapping[str, str]
+    sha256: str
 
 
 def parse_intent(text: str, *, of: Path) -> Intent:
-    """Parses root.json; raises BazelRootError for a missing key, an empty reason or a repeated name."""
+    """Parses root.yaml; raises BazelRootError for a missing key, an empty reason or a repeated name."""
     try:
-        data = json.loads(text)
-        groups = {group["name"]: tuple(group["packages"]) for group in data["groups"]}
-        reasons = [group["reason"] for group in data["groups"] + data["left_out"]]
+        data: dict[str, Any] = yaml.safe_load(text)
+        groups = {name: tuple(group["packages"]) for name, group in data["groups"].items()}
+        reasons = [group["reason"] for group in (*data["groups"].values(), *data["left_out"])]
         intent = Intent(
-            suite=data["suite"],
-            component=data["component"],
+            suite=Suite(archive="debian", name=data["suite"], component=data["component"]),
             architectures=tuple(data["architectures"]),
             groups=groups,
-            left_out=frozenset(name for group in data["left_out"] for name in group["packages"]),
+            left_out={name: g["reason"] for g in data["left_out"] for name in g["packages"]},
+            sha256=hashlib.sha256(text.encode()).hexdigest(),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise BazelRootError(f"{of}: {type(error).__name__}: {error}") from error
     if not all(reasons):
         raise BazelRootError(f"{of}: a group or an omission has no reason; write why it is so")
-    names = [name for group in groups.values() for name in group]
+    names = [name for group in groups.values() for name in group] + list(intent.left_out)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise BazelRootError(f"{of}: listed more than once: {', '.join(repeated)}")
     return intent
 
 
-def resolve(
-    intent: Intent, *, indexes: Mapping[str, Mapping[str, Mapping[str, str]]], date: datetime
-) -> RootLock:
+def resolve(intent: Intent, *, indexes: Mapping[str, Sequence[Package]], date: datetime) -> Lock:
     """Pins every listed package on every architecture.
 
     Raises BazelRootError listing all packages the suite lacks, all dependencies that are neither
-    listed nor left out, and all omissions that nothing depends on any more.
+    listed nor left out, and all omissions on which nothing depends any more.
     """
-    problems: list[str] = []
-    packages: list[LockedPackage] = []
+    locked: list[LockedPackage] = []
+    problems: set[str] = set()
     used: set[str] = set()
     names = [name for group in intent.groups.values() for name in group]
     for arch in intent.architectures:
-        stanzas = indexes[arch]
-        problems += [f"{arch}: {name} is not in {intent.suite}" for name in names if name not in stanzas]
-        listed = {name: stanzas[name] for name in names if name in stanzas}
-        provided = {
-            virtual: name
-            for name, fields in listed.items()
-            for alternatives in relations(fields.get("Provides", ""))
-            for virtual in alternatives
-        }
-        for name, fields in listed.items():
+        index = {package.name: package for package in indexes[arch]}
+        listed = {name: index[name] for name in names if name in index}
+        problems |= {f"{arch}: {name} is not in {intent.suite}" for name in names if name not in index}
+        provided = {virtual.name: p.name for p in listed.values() for virtual in p.provides}
+        for name, package in listed.items():
             depends = []
-            for alternatives in relations(fields.get("Pre-Depends", ""), fields.get("Depends", "")):
-                chosen = [a if a in listed else provided[a] for a in alternatives if a in listed or a in provided]
-                omitted = [a for a in alternatives if a in intent.left_out]
-                if chosen:
-                    depends.append(chosen[0])
-                elif omitted:
-                    used.update(omitted)
-                else:
-                    problems.append(f"{arch}: {name} depends on {' | '.join(alternatives)}")
-            packages.append(_locked(name, arch, fields, depends))
-    problems += [f"left_out names {name}, on which nothing depends" for name in intent.left_out - used]
+            for group in package.depends:
+                alternatives = [relation.name for relation in group]
+                chosen = [provided.get(a, a) for a in alternatives if a in listed or a in provided]
+                omitted = {a for a in alternatives if a in intent.left_out}
+                depends += chosen[:1]
+                if not chosen:
+                    used |= omitted
+                if not chosen and not omitted:
+                    problems.add(f"{arch}: {name} depends on {' | '.join(alternatives)}")
+            locked.append(_locked(package, arch, depends))
+    problems |= {f"left_out: nothing depends on {name}" for name in intent.left_out.keys() - used}
     if problems:
         raise BazelRootError(
-            "root.json does not fit the suite; list what is missing or leave it out with a reason:\n  "
-            + "\n  ".join(sorted(set(problems)))
+            f"the intent does not fit {intent.suite}; list what is missing, or leave it out with a "
+            "reason:\n  " + "\n  ".join(sorted(problems))
         )
-    return RootLock(
-        snapshot=(date + _SNAPSHOT_DELAY).strftime("%Y%m%dT%H%M%SZ"),
-        mtime=int((date + _SNAPSHOT_DELAY).timestamp()),
+    moment = date + _SNAPSHOT_DELAY
+    return Lock(
+        snapshot=moment.strftime(SNAPSHOT_FORMAT),
+        mtime=int(moment.timestamp()),
+        intent_sha256=intent.sha256,
+        image_groups=tuple(intent.groups),
         groups={
-            group: {arch: tuple(sorted(listed)) for arch in intent.architectures}
-            for group, listed in intent.groups.items()
+            group: {arch: tuple(sorted(members)) for arch in intent.architectures}
+            for group, members in intent.groups.items()
         },
-        packages=tuple(packages),
+        packages=tuple(sorted(locked)),
+        excluded_packages=intent.left_out,
+        excluded_versions={},
+        excluded_paths=(),
     )
 
 
-def relations(*fields: str) -> list[list[str]]:
-    """Splits relationship fields into groups of alternative names, without versions and qualifiers.
-
-    >>> relations("libc6 (>= 2.38), debconf | debconf-2.0, python3:any")
-    [['libc6'], ['debconf', 'debconf-2.0'], ['python3']]
-    """
-    return [
-        [re.split(r"[\s:(\[<]", alternative.strip())[0] for alternative in group.split("|")]
-        for field in fields
-        for group in field.split(",")
-        if group.strip()
-    ]
-
-
-def _locked(name: str, arch: str, fields: Mapping[str, str], depends: list[str]) -> LockedPackage:
+def _locked(package: Package, arch: str, depends: Sequence[str]) -> LockedPackage:
     return LockedPackage(
-        name=name,
+        name=package.name,
         arch=arch,
-        version=fields["Version"],
-        archive="debian",
-        filename=fields["Filename"],
-        size=int(fields["Size"]),
-        sha256=fields["SHA256"],
-        source=fields.get("Source", name).split()[0],
+        version=package.version,
+        archive=package.archive,
+        filename=package.filename,
+        size=package.size,
+        sha256=package.sha256,
+        source=package.source,
         depends=tuple(sorted(set(depends))),
     )
 
@@ -156,46 +139,73 @@ def write_atomically(path: Path, text: str) -> None:
     """Replaces `path` in one step, so that an interrupted run leaves the old lock."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
         stream.write(text)
-    os.chmod(stream.name, 0o644)
+    os.chmod(stream.name, 0o644)  # mkstemp's 0600 is not what a file of the repository should have
     os.replace(stream.name, path)
 
 
+def _run(options: argparse.Namespace) -> int:
+    # `bazel run` starts tools in their runfiles; people's paths are relative to the workspace.
+    base = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
+    intent = parse_intent((base / options.intent).read_text(encoding="utf-8"), of=options.intent)
+    mirrors = archive_urls("debian", environ=os.environ)
+    with tempfile.TemporaryDirectory(prefix="lock-") as directory:
+        if options.signing_debs:
+            verifier = unpacked_verifier(options.signing_debs, directory=Path(directory))
+        else:
+            verifier = Verifier(command=(options.gpgv,), keyring=options.keyring)
+        release = fetch_release(intent.suite, mirrors=mirrors, verifier=verifier)
+    if release.expired(now=datetime.now(UTC)):
+        stale = f"{intent.suite}: the index was valid until {release.valid_until}"
+        if not options.allow_expired:
+            raise BazelRootError(
+                f"{stale}: the mirror lags behind, or somebody replays an old one. If you know it is "
+                "the former, say --allow-expired; else set DEBIAN_MIRROR to another mirror"
+            )
+        print(f"lock: warning: {stale}", file=sys.stderr)
+    indexes = {
+        arch: fetch_packages(release, architecture=arch, mirrors=mirrors)
+        for arch in intent.architectures
+    }
+    lock = resolve(intent, indexes=indexes, date=release.date)
+    write_atomically(base / options.lock, encode(lock))
+    print(f"lock: {options.lock}: {len(lock.packages)} packages of {intent.suite}, {lock.snapshot}")
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Locks, or says what stands in the way."""
-    directory = REPOSITORY / "third_party" / "bazel"
+    """Locks, or says what stands in the way; the old lock stays until the new one is whole."""
     parser = argparse.ArgumentParser(description="Pin the packages of Bazel's private root.")
-    parser.add_argument("--intent", type=Path, default=directory / "root.json", help="(%(default)s)")
-    parser.add_argument("--lock", type=Path, default=directory / "root.lock.json", help="(%(default)s)")
-    parser.add_argument("--keyring", type=Path, default=KEYRING, help="trusted keys (%(default)s)")
+    parser.add_argument("--intent", type=Path, required=True, help="YAML file to read")
+    parser.add_argument("--lock", type=Path, required=True, help="JSON file to write")
     parser.add_argument(
-        "--accept-expired-index",
+        "--signing-debs",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="packages with gpgv and the keyring: the root itself has neither",
+    )
+    parser.add_argument("--gpgv", default="gpgv", help="gpgv to run, without --signing-debs")
+    parser.add_argument(
+        "--keyring", type=Path, default=_KEYRING, help="keys to trust, without --signing-debs"
+    )
+    parser.add_argument(
+        "--allow-expired",
         action="store_true",
-        help="use an index past its Valid-Until, as a mirror that lags behind serves it",
+        help="accept an index that is past its Valid-Until (an old mirror, or an attacker's replay)",
     )
     options = parser.parse_args(argv)
     try:
-        intent = parse_intent(options.intent.read_text(encoding="utf-8"), of=options.intent)
-        mirrors = archive_urls("debian", environ=os.environ)
-        release = index.fetch_release(intent.suite, mirrors=mirrors, keyring=options.keyring)
-        if release.expired(datetime.now(timezone.utc)) and not options.accept_expired_index:
-            raise BazelRootError(
-                f"the index of {intent.suite} was valid until {release.fields['Valid-Until']}: the mirror "
-                "lags behind, or somebody replays an old one. If you know it is the former, say "
-                "--accept-expired-index; else set DEBIAN_MIRROR to another mirror."
-            )
-        indexes = {
-            arch: index.fetch_packages(
-                release, suite=intent.suite, component=intent.component, arch=arch
-            )
-            for arch in intent.architectures
-        }
-        lock = resolve(intent, indexes=indexes, date=release.date)
-        write_atomically(options.lock, render_lock(lock))
-    except (BazelRootError, MirrorError, OSError) as error:
+        return _run(options)
+    except (
+        BazelRootError,
+        FetchError,
+        IndexFileError,
+        MirrorError,
+        OSError,
+        SignatureError,
+    ) as error:
         print(f"lock: {error}", file=sys.stderr)
         return 1
-    print(f"lock: {options.lock}: {len(lock.packages)} packages of {intent.suite}, {lock.snapshot}")
-    return 0
 
 
 if __name__ == "__main__":

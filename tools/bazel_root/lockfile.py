@@ -1,12 +1,14 @@
-"""Reads and writes `third_party/bazel/root.lock.json`, the pinned packages of Bazel's private root."""
+"""Reads from `third_party/bazel/root.lock.json` what is needed to build the root.
+
+The format and its writer are in tools/apt/lockfile.py. This reader is apart because it runs on
+whatever Python a bare machine has, before the pinned one is there.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tools.bazel_root.errors import BazelRootError
 
@@ -14,69 +16,47 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class LockedPackage:
-    """One package file: where it is in its archive and what it must hash to; `size` in bytes."""
+class RootPackage:
+    """One package file: where it is in its archive and what it must be; `size` in bytes."""
 
     name: str
-    arch: str
     version: str
-    archive: str
     filename: str
     size: int
     sha256: str
-    source: str
-    depends: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RootLock:
-    """The whole lock; `mtime` is the snapshot's time in Unix seconds."""
+    """The packages for one architecture, and the time at which the permanent archive has them."""
 
     snapshot: str
-    mtime: int
-    groups: Mapping[str, Mapping[str, tuple[str, ...]]]
-    packages: tuple[LockedPackage, ...]
-
-    def select(self, arch: str) -> tuple[LockedPackage, ...]:
-        """Returns the packages of one architecture, in the order of their names."""
-        return tuple(package for package in self.packages if package.arch == arch)
+    packages: tuple[RootPackage, ...]
 
 
-def parse_lock(text: str, *, of: Path) -> RootLock:
-    """Parses a lock; raises BazelRootError naming `of` when it is not one."""
+def parse_lock(text: str, *, arch: str, of: Path) -> RootLock:
+    """Parses a lock; raises BazelRootError naming `of` when it is not one, or not for `arch`."""
     try:
-        data: dict[str, Any] = json.loads(text)
+        data = json.loads(text)
         if data["version"] != VERSION:
-            raise BazelRootError(
-                f"{of}: version {data['version']!r} of the lock format; this program reads {VERSION}"
-            )
+            raise BazelRootError(f"{of}: is of version {data['version']!r}, wanted {VERSION}")
         packages = tuple(
-            LockedPackage(**{**entry, "depends": tuple(entry["depends"])}) for entry in data["packages"]
+            RootPackage(
+                name=str(entry["name"]),
+                version=str(entry["version"]),
+                filename=str(entry["filename"]),
+                size=int(entry["size"]),
+                sha256=str(entry["sha256"]),
+            )
+            for entry in data["packages"]
+            if entry["arch"] == arch
         )
-        groups = {
-            name: {arch: tuple(names) for arch, names in by_arch.items()}
-            for name, by_arch in data["groups"].items()
-        }
-        return RootLock(str(data["snapshot"]), int(data["mtime"]), groups, packages)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        snapshot = str(data["snapshot"])
+    except (ValueError, KeyError, TypeError) as error:
         raise BazelRootError(
-            f"{of}: not a lock of packages ({type(error).__name__}: {error}); "
-            "restore it from version control, or write it again with tools/bazel_root/lock.py"
+            f"{of}: is not a lock of packages ({type(error).__name__}: {error}); restore it from "
+            "version control"
         ) from error
-
-
-def render_lock(lock: RootLock) -> str:
-    """Renders a lock: sorted, indented by two spaces, the same bytes for the same content."""
-    data = {
-        "version": VERSION,
-        "snapshot": lock.snapshot,
-        "mtime": lock.mtime,
-        "groups": {
-            name: {arch: sorted(names) for arch, names in by_arch.items()}
-            for name, by_arch in lock.groups.items()
-        },
-        "packages": [
-            asdict(package) for package in sorted(lock.packages, key=lambda p: (p.name, p.arch))
-        ],
-    }
-    return json.dumps(data, indent=2, sort_keys=True) + "\n"
+    if not packages:
+        raise BazelRootError(f"{of}: has no packages for {arch}")
+    return RootLock(snapshot, packages)

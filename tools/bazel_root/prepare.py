@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,11 +19,13 @@ def prepare(
     root: Path, *, cache: Path, arch: str, lock_file: Path, environ: Mapping[str, str]
 ) -> None:
     """Makes `root` from the lock; raises BazelRootError with the next step."""
-    lock = parse_lock(lock_file.read_text(encoding="utf-8"), of=lock_file)
-    packages = lock.select(arch)
+    lock = parse_lock(lock_file.read_text(encoding="utf-8"), arch=arch, of=lock_file)
+    # The root is the same whatever the user's umask: others may have to read it, as when root's test
+    # runs a program as somebody else.
+    umask = os.umask(0o022)
     try:
         mirrors = [*archive_urls("debian", environ=environ), f"{_SNAPSHOT}/{lock.snapshot}"]
-        build_root(root, cache=cache, packages=packages, arch=arch, mirrors=mirrors)
+        build_root(root, cache=cache, packages=lock.packages, arch=arch, mirrors=mirrors)
     except MirrorError as error:
         raise BazelRootError(str(error)) from error
     except OSError as error:
@@ -31,4 +34,8 @@ def prepare(
                 f"no space left in {cache}: the root takes about 450 MB with its packages; make room, or "
                 "set XDG_CACHE_HOME to a directory on another disk"
             ) from error
-        raise BazelRootError(f"cannot prepare Bazel in {cache}: {error}") from error
+        raise BazelRootError(
+            f"cannot prepare Bazel in {cache}: {error}; set XDG_CACHE_HOME to a directory that you may write"
+        ) from error
+    finally:
+        os.umask(umask)

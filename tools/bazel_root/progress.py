@@ -21,7 +21,8 @@ class Progress:
         self._packages = packages
         self._bytes = 0
         self._unpacked = 0
-        self._last = 0.0
+        self._last = time.monotonic()
+        self._shown = ""
         self._lock = threading.Lock()
 
     def downloaded(self, count: int) -> None:
@@ -53,6 +54,9 @@ class Progress:
             f"bazelw: downloaded {self._bytes / 1e6:.0f} of {self._total / 1e6:.0f} MB, "
             f"unpacked {self._unpacked} of {self._packages} packages"
         )
+        if line == self._shown:
+            return
+        self._shown = line
         # \x1b[K clears what a longer line before it left.
         self._stream.write(f"\r{line}\x1b[K" if self._tty else line + "\n")
         self._stream.flush()

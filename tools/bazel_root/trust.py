@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +52,8 @@ def host_bundles(environ: Mapping[str, str]) -> list[bytes]:
 
 
 def _make(target: Path, texts: list[bytes]) -> None:
+    import tempfile
+
     from tools.bazel_root import certificates
 
     authorities = certificates.certificates(texts)

@@ -1,0 +1,76 @@
+"""Decides what Bazel sees inside the private root: the host's directories, and a small /etc."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from tools.bazel_root.enter import HIDDEN, SPECIAL, World
+from tools.bazel_root.trust import BUNDLE, STORE
+
+
+def make_world(cache: Path, *, root: Path, trust: Path) -> World:
+    """Returns what the user sees at this moment; `trust` is a directory of trust.py."""
+    binds = host_directories()
+    settings = bazelrc(cache, root=root, trust=trust, binds=binds)
+    files = {"bazel/bazelrc": settings.encode(), **_user(os.getuid())}
+    try:
+        # On the host it is a link into /usr, to a file that the root does not have.
+        files["localtime"] = Path("/etc/localtime").read_bytes()
+    except OSError:
+        pass  # no such file: UTC, there as here
+    links = {
+        f"ssl/certs/{BUNDLE}": str(trust / BUNDLE),
+        "ssl/certs/java/cacerts": str(trust / STORE),
+    }
+    return World(root=str(root), binds=binds, files=files, links=links)
+
+
+def host_directories() -> tuple[str, ...]:
+    """Returns the names of the host's top-level directories that Bazel is to see, sorted."""
+    hidden = HIDDEN | SPECIAL
+    return tuple(n for n in sorted(os.listdir("/")) if n not in hidden and os.path.isdir("/" + n))
+
+
+def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> str:
+    """Returns the root's system-wide settings: where things are, and no policy.
+
+    A server keeps the root, the mounts and the trust store of the call that started it. The
+    properties make Bazel restart it when one of them changes; nothing reads `pinned_image.world`.
+    """
+    world = hashlib.sha256("\0".join([root.name, *binds]).encode()).hexdigest()[:16]
+    lines = [
+        "startup --install_base=/usr/share/bazel",
+        "startup --trust_install_base",
+        "startup --server_javabase=/usr/lib/jvm/default-java",
+        f"startup --output_user_root={_quoted(str(cache / 'bazel'))}",
+        f"startup --host_jvm_args={_quoted(f'-Djavax.net.ssl.trustStore={trust / STORE}')}",
+        f"startup --host_jvm_args=-Dpinned_image.world={world}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    """Quotes a word for a bazelrc file, which splits lines as a shell does."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _user(uid: int) -> dict[str, bytes]:
+    """Returns a passwd file of its own when the host's lacks the user (LDAP and the like)."""
+    try:
+        users = Path("/etc/passwd").read_bytes()
+    except FileNotFoundError:
+        users = b""
+    if re.search(rb"^[^:]*:[^:]*:%d:" % uid, users, flags=re.MULTILINE):
+        return {}
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return {}  # known to nobody: a container started with a bare number
+    line = f"{entry.pw_name}:x:{uid}:{entry.pw_gid}:{entry.pw_gecos}:{entry.pw_dir}:/bin/sh\n"
+    return {"passwd": users.rstrip(b"\n") + b"\n" + line.encode()}
