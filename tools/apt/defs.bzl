@@ -1,0 +1,7 @@
+"""Public rules of `tools/apt`: Debian packages to image layers."""
+
+load(":deb_layer.bzl", _deb_layer = "deb_layer")
+load(":system_layer.bzl", _system_layer = "system_layer")
+
+deb_layer = _deb_layer
+system_layer = _system_layer

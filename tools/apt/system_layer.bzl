@@ -1,0 +1,69 @@
+"""`system_layer`: what the maintainer scripts of an image's packages would have done, as one layer."""
+
+load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
+load(":layer_policy.bzl", "layer_policy")
+
+_DOC = """Writes users, TLS roots, the linker's cache, alternatives and the like.
+
+What is done for which package, and why, is declared in `maintainer_scripts.py`; a package with a
+script that is not declared there fails the build. Goes above all layers of Debian packages.
+
+    system_layer(
+        name = "system_layer_amd64",
+        arch = "amd64",
+        debs = ["@debian//:base_amd64", "@debian//:python_amd64"],
+        lock = "//third_party/debian:bookworm.lock.json",
+        users = ["appuser:1000:1000:/app"],
+    )
+"""
+
+_ATTRS = {
+    "arch": attr.string(
+        doc = "Debian's name of the architecture.",
+        mandatory = True,
+        values = ["amd64", "arm64"],
+    ),
+    "debs": attr.label_list(
+        doc = "Every Debian package of the image, whatever layer it is in.",
+        allow_files = [".deb"],
+        mandatory = True,
+    ),
+    "lock": attr.label(
+        doc = "Lock of Debian packages: the timestamp and the paths left out.",
+        allow_single_file = [".json"],
+        mandatory = True,
+    ),
+    "users": attr.string_list(
+        doc = "`name:uid:gid:/home[:/shell]`, beside root and nobody. Homes are not created.",
+    ),
+    "_layer_policy": attr.label(default = "//tools/apt:layer_policy", executable = True, cfg = "exec"),
+    "_tool": attr.label(default = "//tools/apt:system_layer", executable = True, cfg = "exec"),
+}
+
+def _system_layer_impl(ctx):
+    layer = declare_layer(ctx)
+    policy = layer_policy(ctx, ctx.file.lock, ctx.executable._layer_policy)
+    args = ctx.actions.args()
+    args.add("--lock", policy)
+    args.add("--arch", ctx.attr.arch)
+    args.add_all(ctx.files.debs, before_each = "--deb")
+    args.add_all(ctx.attr.users, before_each = "--user")
+    args.add("--out", layer.blob)
+    args.add("--descriptor", layer.descriptor)
+    args.use_param_file("@%s")
+    args.set_param_file_format("multiline")
+    ctx.actions.run(
+        executable = ctx.executable._tool,
+        arguments = [args],
+        inputs = ctx.files.debs + [policy],
+        outputs = [layer.blob, layer.descriptor],
+        mnemonic = "SystemLayer",
+        progress_message = "Setting up the system of %{label}",
+    )
+    return layer_providers(layer)
+
+system_layer = rule(
+    implementation = _system_layer_impl,
+    doc = _DOC,
+    attrs = _ATTRS,
+)
