@@ -1,0 +1,234 @@
+"""Starts an image in the foreground, from its own bytes: the program behind `container_run`.
+
+    bazel run //backend:serve -- --port 8080 --data-dir ~/data --env LOG_LEVEL=debug
+    bazel run //backend:serve -- --env LOG_LEVEL=debug alembic upgrade head
+
+The image's command listens where --host and --port say, its data volume is a directory of the
+host that outlives it, and the network is the host's. Ctrl-C stops it. The first argument that is
+no flag begins a command that replaces the image's own, with the same data and environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.container.cache import Cache, default_root, scratch_directory
+from tools.container.plan import Bind, Spec
+from tools.container.run import START_ERRORS, Container, SpawnError
+from tools.container.serve import Address, Served, run_command, serve
+from tools.container.settings import image_user, process_env, read_settings
+from tools.oci.layout import LayoutError, read_layout
+
+
+class UsageError(Exception):
+    """A flag has a value that cannot work; the message says what would."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the rule fixed: written as JSON by container_run.bzl. `state` is the data directory
+    below the user's state home; `serve_args` are appended to the image's command, {host} and
+    {port} in them replaced.
+    """
+
+    name: str
+    state: str
+    image: str
+    port: int
+    health_path: str
+    data_volume: str
+    serve_args: tuple[str, ...]
+
+
+def read_config(path: Path) -> Config:
+    """Reads the rule's JSON; the image's path in it is relative to the runfiles directory."""
+    value: dict[str, Any] = json.loads(path.read_text())
+    return Config(**{**value, "serve_args": tuple(value["serve_args"])})
+
+
+def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parses the flags; the first argument that is none starts the command, as in docker run."""
+    parser = argparse.ArgumentParser(
+        prog="serve",
+        description="Start the image without a container engine.",
+        usage="serve [FLAGS] [COMMAND ...]",
+        epilog="COMMAND replaces the image's own and runs with the same data and environment; "
+        "its exit code is passed on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--target", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--runfiles", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help="TCP port, 0 for any free one (default: image's)")
+    parser.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="where data is kept (default: $XDG_STATE_HOME or ~/.local/state, below it the workspace and package)",
+    )
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="KEY=VALUE", help="may be repeated"
+    )
+    parser.add_argument(
+        "--env-file", action="append", default=[], type=Path, help="KEY=VALUE lines, # comments"
+    )
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long it may take until it is healthy (default: %(default)g)",
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    flags = parser.parse_args(argv)
+    command = list(flags.command)
+    return flags, command[1:] if command[:1] == ["--"] else command
+
+
+def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
+    """The environment of --env-file and --env, the latter winning. Raises UsageError.
+
+    Values are never part of an error message: they may be secrets.
+    """
+    env: dict[str, str] = {}
+    for path in files:
+        try:
+            lines = path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--env-file {path}: cannot be read: {error}") from error
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                _add(env, line.strip(), f"--env-file {path}, line {number}")
+    for number, pair in enumerate(pairs, start=1):
+        _add(env, pair, f"--env number {number}")
+    return env
+
+
+def _add(env: dict[str, str], pair: str, where: str) -> None:
+    key, equals, value = pair.partition("=")
+    if not equals or not key or " " in key:
+        raise UsageError(f"{where}: is not KEY=VALUE")
+    env[key] = value
+
+
+def data_directory(chosen: Path | None, state: str, environ: Mapping[str, str]) -> Path:
+    """Finds and creates the data directory. Raises UsageError when it cannot be used.
+
+    Build outputs are deleted without warning, so a directory among them is refused.
+    """
+    if chosen is None:
+        home = environ.get("HOME") or os.path.expanduser("~")
+        top = environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
+        chosen = Path(top) / state
+    path = caller_path(chosen, environ)
+    for parent in (path, *path.parents):
+        # Bazel writes this file into every output base.
+        if (parent / "DO_NOT_BUILD_HERE").exists():
+            raise UsageError(
+                f"--data-dir {path}: lies in Bazel's output tree, which `bazel clean` deletes; "
+                "choose a directory elsewhere"
+            )
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--data-dir {path}: cannot be created: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"--data-dir {path}: is not writable for you; choose another")
+    return path
+
+
+def caller_path(path: Path, environ: Mapping[str, str]) -> Path:
+    """An absolute path; a relative one is relative to where `bazel run` was typed."""
+    base = environ.get("BUILD_WORKING_DIRECTORY") or os.getcwd()
+    return Path(os.path.expanduser(os.path.join(base, path))).resolve()
+
+
+def free_address(host: str, port: int) -> Address:
+    """Checks, before anything is started, that the port can be had. Raises UsageError."""
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, OverflowError) as error:
+        raise UsageError(f"--host {host} --port {port}: no such address: {error}") from error
+    with socket.socket(family, socket.SOCK_STREAM) as handle:
+        # What the server itself will do; without it a port in TIME_WAIT would seem taken.
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            handle.bind(where)
+        except OSError as error:
+            hint = f"stop what uses port {port}, or choose another with --port"
+            raise UsageError(
+                f"cannot listen on {host} port {port}: {error.strerror}; {hint}"
+            ) from error
+        return Address(host, handle.getsockname()[1])
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Does what the flags say; returns the exit code. Raises UsageError and START_ERRORS."""
+    flags, command = parse_flags(argv)
+    config = read_config(flags.runfiles / flags.target)
+    image = read_layout(flags.runfiles / config.image)
+    files = [caller_path(path, environ) for path in flags.env_file]
+    extra = read_env(files, flags.env)
+    port = config.port if flags.port is None else flags.port
+    address = Address(flags.host, port) if command else free_address(flags.host, port)
+    data = data_directory(flags.data_dir, config.state, environ)
+    settings = read_settings(image.config)
+    root = default_root(environ)
+
+    def unpacking() -> None:
+        print(f"{config.name}: unpacking the image (once)", file=sys.stderr, flush=True)
+
+    with (
+        Cache(root).rootfs(image.layers, keep_prefix=True, on_unpack=unpacking) as rootfs,
+        scratch_directory(root) as scratch,
+    ):
+        user = image_user(rootfs, settings.user)
+        spec = Spec(
+            rootfs=rootfs,
+            user=user,
+            network="host",
+            binds=(Bind(data, config.data_volume),) if config.data_volume else (),
+            workdir=settings.workdir,
+            hostname=socket.gethostname(),
+            scratch=scratch,
+        )
+        env = process_env(settings, user, extra)
+        with Container(spec) as container:
+            if command:
+                env.setdefault("TERM", environ.get("TERM", "dumb"))
+                return run_command(container, command, env=env, workdir=settings.workdir)
+            served = Served(
+                name=config.name,
+                argv=settings.argv + address.fill(config.serve_args),
+                env=env,
+                workdir=settings.workdir,
+                address=address,
+                health_path=config.health_path,
+                stop_signal=settings.stop_signal,
+                data=data if config.data_volume else None,
+                digest=image.digest,
+            )
+            return serve(container, served, start_timeout=flags.start_timeout)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; see the module docstring."""
+    try:
+        return run(sys.argv[1:] if argv is None else argv, os.environ)
+    except SpawnError as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return error.exit_code
+    except (UsageError, LayoutError, *START_ERRORS) as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

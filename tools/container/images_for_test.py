@@ -1,0 +1,198 @@
+"""Builds small images for tests: layers from lists of members, layouts from layers.
+
+The programs in them are the machine's own `sh` and core utilities with the libraries they need,
+so that a test starts real processes; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import struct
+import subprocess
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = (
+    "sh", "cat", "ls", "id", "env", "sleep", "touch", "mkdir", "rm", "pwd", "true", "false",
+    "echo", "stat", "head", "hostname", "uname", "mv", "chmod", "readlink", "printf", "ln",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Member:
+    """A tar member; `kind` is a tarfile type constant."""
+
+    name: str
+    data: bytes = b""
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    kind: bytes = tarfile.REGTYPE
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class TestLayer:
+    """A layer blob on disk, with the fields the readers want."""
+
+    __test__ = False
+    path: Path
+    digest: str
+    size: int
+    diff_id: str
+
+
+@dataclass(frozen=True)
+class TestImage:
+    """A layout directory and its layers."""
+
+    __test__ = False
+    path: Path
+    layers: tuple[TestLayer, ...] = field(default=())
+
+
+def directory(name: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> Member:
+    """A directory member."""
+    return Member(name, mode=mode, uid=uid, gid=gid, kind=tarfile.DIRTYPE)
+
+
+def link(name: str, target: str) -> Member:
+    """A symbolic link member."""
+    return Member(name, mode=0o777, kind=tarfile.SYMTYPE, link=target)
+
+
+def hard_link(name: str, target: str) -> Member:
+    """A hard link member."""
+    return Member(name, kind=tarfile.LNKTYPE, link=target)
+
+
+def tar_bytes(members: Iterable[Member]) -> bytes:
+    """An uncompressed archive with exactly these members, hostile names included."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member in members:
+            info = tarfile.TarInfo(member.name)
+            info.mode, info.uid, info.gid = member.mode, member.uid, member.gid
+            info.type, info.linkname, info.size = member.kind, member.link, len(member.data)
+            tar.addfile(info, io.BytesIO(member.data))
+    return buffer.getvalue()
+
+
+def write_layer(folder: Path, content: bytes) -> TestLayer:
+    """Stores archive bytes as a gzip'd layer blob below `folder`."""
+    blob = gzip.compress(content, compresslevel=1, mtime=0)
+    digest = hashlib.sha256(blob).hexdigest()
+    path = folder / digest
+    path.write_bytes(blob)
+    diff_id = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return TestLayer(path, f"sha256:{digest}", len(blob), diff_id)
+
+
+def write_image(
+    folder: Path, layers: Sequence[Sequence[Member]], config: Mapping[str, Any]
+) -> TestImage:
+    """Writes an OCI layout at `folder`; `config` is the `config` section of the configuration."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    written = tuple(write_layer(blobs, tar_bytes(members)) for members in layers)
+
+    def store(value: object) -> dict[str, Any]:
+        data = json.dumps(value).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"digest": f"sha256:{digest}", "size": len(data)}
+
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "unknown")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            **store(
+                {
+                    "os": "linux",
+                    "architecture": machine,
+                    "config": dict(config),
+                    "rootfs": {"type": "layers", "diff_ids": [x.diff_id for x in written]},
+                }
+            ),
+        },
+        "layers": [
+            {
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "digest": layer.digest,
+                "size": layer.size,
+            }
+            for layer in written
+        ],
+    }
+    descriptor = {"mediaType": manifest["mediaType"], **store(manifest)}
+    index = {"schemaVersion": 2, "manifests": [descriptor]}
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return TestImage(folder, written)
+
+
+def program_layer(programs: Iterable[str] = PROGRAMS) -> list[Member]:
+    """Members for a usable user land: programs in /bin, their loader and libraries, /etc files."""
+    files: dict[str, Path] = {}
+    for name in programs:
+        found = shutil.which(name)
+        if found is None:
+            raise FileNotFoundError(f"{name}: the tests need it on PATH")
+        files[f"bin/{name}"] = Path(found)
+        for library in _libraries(Path(found)):
+            files[library.lstrip("/")] = Path(library)
+    members = [
+        directory("./"),
+        directory("bin"),
+        directory("app"),
+        directory("app/data", 0o755, 1000, 1000),
+        directory("etc"),
+        directory("root", 0o700),
+        directory("tmp", 0o1777),
+        Member("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"),
+        Member("etc/group", b"root:x:0:\napp:x:1000:\nextra:x:2000:app\n"),
+        Member("etc/shadow", b"root:*:0\n", mode=0o640, gid=42),
+        Member("app/main.txt", b"hello\n"),
+    ]
+    for name, path in sorted(files.items()):
+        members.append(Member(name, path.resolve().read_bytes(), mode=0o755))
+    return members
+
+
+def _libraries(program: Path) -> list[str]:
+    """The loader and every library of a dynamic program, by asking its loader."""
+    loader = _interpreter(program.resolve().read_bytes())
+    if loader is None:
+        return []
+    listing = subprocess.run(
+        [loader, "--list", os.fspath(program.resolve())],
+        check=True, capture_output=True, text=True, timeout=30, env={},
+    ).stdout  # fmt: skip
+    paths = [word for line in listing.splitlines() for word in line.split() if word[0] == "/"]
+    return sorted({loader, *paths})
+
+
+def _interpreter(data: bytes) -> str | None:
+    """PT_INTERP of a 64-bit little-endian ELF file, None for a static one (elf(5))."""
+    offset, size, count = (
+        struct.unpack_from("<Q", data, 0x20)[0],
+        struct.unpack_from("<H", data, 0x36)[0],
+        struct.unpack_from("<H", data, 0x38)[0],
+    )
+    for number in range(count):
+        start = offset + number * size
+        kind, _, where, _, _, length = struct.unpack_from("<IIQQQQ", data, start)
+        if kind == 3:
+            return data[where : where + length].rstrip(b"\0").decode()
+    return None

@@ -1,0 +1,163 @@
+"""PID 1 of a container: starts processes on request, reaps, and tells the caller how they ended.
+
+`serve_requests` runs after `pivot_root`, so everything it uses is imported above: there is no
+standard library left on disk. Requests and replies are JSON objects in one SOCK_SEQPACKET message
+each, file descriptors travel beside them (SCM_RIGHTS):
+
+    {"op": "spawn", "id": 1, "argv": [..], "env": [..], "cwd": ".."} + stdin, stdout, stderr
+    {"op": "signal", "id": 1, "signal": 15}
+    {"op": "connect", "id": 2, "port": 8000}
+    <- {"id": 1, "event": "started"} | {"event": "failed", "errno": 2, "what": ".."}
+    <- {"id": 1, "event": "exited", "code": 0}       128 + signal when it was killed
+    <- {"id": 2, "event": "connected"} + socket | {"event": "refused", "errno": 111, ..}
+
+When the caller's end closes, PID 1 exits and the kernel kills whatever is left in the namespace.
+"""
+
+from __future__ import annotations
+
+import array  # noqa: F401 (socket.recv_fds imports it when called, too late)
+import errno
+import json
+import os
+import select
+import signal
+import socket
+from typing import Any, NoReturn
+
+MESSAGE_BYTES = 1 << 20
+CONNECT_SECONDS = 2.0
+
+
+def serve_requests(control: socket.socket) -> None:
+    """Runs until the caller closes its end of `control`."""
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    os.set_blocking(wake_read, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    # PID 1 gets only signals it has a handler for; the others of the terminal are not for it.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, int] = {}
+    while True:
+        ready = select.select([control.fileno(), wake_read], [], [])[0]
+        if wake_read in ready:
+            try:
+                os.read(wake_read, 4096)
+            except BlockingIOError:
+                pass
+        _reap(control, running)
+        if control.fileno() in ready:
+            data, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
+            if not data:
+                return
+            request = json.loads(data)
+            try:
+                _handle(control, running, request, handles)
+            finally:
+                for handle in handles:
+                    os.close(handle)
+
+
+def send(control: socket.socket, message: dict[str, Any], handles: tuple[int, ...] = ()) -> None:
+    """Sends one message."""
+    socket.send_fds(control, [json.dumps(message).encode()], list(handles))
+
+
+def _handle(
+    control: socket.socket, running: dict[int, int], request: dict[str, Any], handles: list[int]
+) -> None:
+    if request["op"] == "spawn":
+        pid, failure = _spawn(request, handles)
+        if failure is not None:
+            send(control, {"id": request["id"], "event": "failed", **failure})
+        else:
+            running[pid] = request["id"]
+            send(control, {"id": request["id"], "event": "started"})
+    elif request["op"] == "signal":
+        for pid, number in running.items():
+            if number == request["id"]:
+                os.kill(pid, request["signal"])
+    elif request["op"] == "connect":
+        _connect(control, request)
+
+
+def _reap(control: socket.socket, running: dict[int, int]) -> None:
+    """Collects every process that ended: ours and the orphans PID 1 inherits."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in running:
+            code = os.waitstatus_to_exitcode(status)
+            code = code if code >= 0 else 128 - code
+            send(control, {"id": running.pop(pid), "event": "exited", "code": code})
+
+
+def _connect(control: socket.socket, request: dict[str, Any]) -> None:
+    """Opens a connection from inside the network namespace and hands it to the caller."""
+    try:
+        with socket.create_connection(("127.0.0.1", request["port"]), CONNECT_SECONDS) as handle:
+            send(control, {"id": request["id"], "event": "connected"}, (handle.fileno(),))
+    except OSError as error:
+        number = error.errno or errno.ETIMEDOUT
+        send(control, {"id": request["id"], "event": "refused", "errno": number})
+
+
+def _spawn(request: dict[str, Any], handles: list[int]) -> tuple[int, dict[str, Any] | None]:
+    """Forks and executes; the pipe closes silently on success and carries the error otherwise."""
+    read_end, write_end = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(read_end)
+        os.close(write_end)
+        return 0, {"errno": error.errno, "what": "fork"}
+    if pid == 0:
+        _child(request, handles, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        report = pipe.read()
+    if not report:
+        return pid, None
+    os.waitpid(pid, 0)
+    failure: dict[str, Any] = json.loads(report)
+    return 0, failure
+
+
+def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn:
+    what = "start"
+    try:
+        signal.set_wakeup_fd(-1)
+        # Python ignores some signals, and what is ignored stays so across an exec.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.setsid()
+        for target, handle in enumerate(handles[:3]):
+            os.dup2(handle, target)
+        what = "workdir"
+        os.chdir(request["cwd"])
+        what = "exec"
+        _execute(request["argv"], dict(item.split("=", 1) for item in request["env"]))
+    except OSError as error:
+        os.write(report, json.dumps({"errno": error.errno, "what": what}).encode())
+    finally:
+        os._exit(127)
+
+
+def _execute(argv: list[str], env: dict[str, str]) -> None:
+    """execvpe(3) with the container's own PATH; raises the most telling of the errors."""
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, env)
+    telling: OSError = FileNotFoundError(errno.ENOENT, "not found in PATH")
+    for directory in env.get("PATH", "").split(":"):
+        try:
+            os.execve(os.path.join(directory or ".", argv[0]), argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            telling = error
+    raise telling

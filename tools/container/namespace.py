@@ -1,0 +1,266 @@
+"""Enters a container: new namespaces, the image as root directory, no privileges.
+
+Runs in forked children only (run.py), in two steps because a PID namespace begins with the next
+child: `unshare_all` in the first process, `enter_root` in the second, which is PID 1 inside.
+Everything here must finish before `pivot_root`, after which Python can import nothing more.
+
+Works as root and as an ordinary user, and inside another user namespace (Bazel's linux-sandbox):
+exactly one user and one group are mapped, the caller's, to the image's. Sources: user_namespaces(7),
+pid_namespaces(7), mount_namespaces(7), pivot_root(2), the kernel's overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import shutil
+from pathlib import Path
+
+from tools.container import linux
+from tools.container.plan import Plan
+
+# Readable parts of /proc that concern the whole machine. A caller that is root keeps its user id
+# (not its capabilities) on the machine, and some of these trust the id alone.
+PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+PROC_MASKED = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+SHM_BYTES = 64 << 20
+
+
+class NamespaceError(Exception):
+    """The kernel refuses something a container needs; says what and what to do."""
+
+
+def unshare_all(plan: Plan) -> None:
+    """Moves the calling, single-threaded process into new namespaces and maps its one user."""
+    uid, gid = os.geteuid(), os.getegid()
+    flags = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID
+    flags |= linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+    if plan.spec.network == "none":
+        flags |= linux.CLONE_NEWNET
+    try:
+        linux.unshare(flags)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{plan.spec.user.uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{plan.spec.user.gid} {gid} 1")
+    except OSError as error:
+        raise NamespaceError(explain(error)) from error
+
+
+def explain(error: OSError, *, proc: Path = Path("/proc/sys")) -> str:
+    """Why user namespaces do not work here, judged by the settings that can forbid them."""
+
+    def setting(name: str) -> str:
+        with contextlib.suppress(OSError):
+            return (proc / name).read_text().strip()
+        return ""
+
+    if setting("kernel/unprivileged_userns_clone") == "0":
+        cause = "kernel.unprivileged_userns_clone is 0; an administrator can run " + (
+            "`sysctl kernel.unprivileged_userns_clone=1`"
+        )
+    elif setting("user/max_user_namespaces") == "0":
+        cause = "user.max_user_namespaces is 0; an administrator can run " + (
+            "`sysctl user.max_user_namespaces=10000`"
+        )
+    elif setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
+        cause = "kernel.apparmor_restrict_unprivileged_userns is 1; an administrator can run " + (
+            "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+        )
+    elif error.errno == errno.ENOSPC:
+        cause = "the limit user.max_user_namespaces or the nesting depth of 32 is reached"
+    else:
+        cause = (
+            "no setting in /proc/sys forbids it, so it is a seccomp filter (a container engine's "
+            "default profile: run the engine with --security-opt seccomp=unconfined) or a chroot "
+            "(use pivot_root or run outside it)"
+        )
+    return (
+        f"cannot create a user namespace ({error.strerror}): {cause}. Or load the image into "
+        "Docker or Podman and run it there."
+    )
+
+
+def enter_root(plan: Plan, stage: Path) -> None:
+    """Builds the container's file system on `stage` and makes it the root directory.
+
+    `stage` is an empty directory; what is mounted there is seen by this process only.
+    """
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
+    size = f"size={plan.spec.memory_bytes},mode=0755"
+    linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
+    os.chdir(stage)
+    for name in ("lower", "root", "covers", "copies"):
+        os.mkdir(name)
+    os.mkdir("covers/dir", 0)
+    os.close(os.open("covers/file", os.O_CREAT | os.O_WRONLY, 0))
+    layered = plan.spec.overlay and _mount_overlay(plan)
+    if not layered:
+        _mount_copy(plan)
+    root = os.path.join(os.getcwd(), "root")
+    _mount_access(plan, root, layered=layered)
+    _mount_proc(root + _point(root, plan.directories["proc"]))
+    _mount_dev(root + _point(root, plan.directories["dev"]))
+    if "tmp" in plan.directories:
+        target = root + _point(root, plan.directories["tmp"])
+        linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+    _mount_texts(plan, root)
+    for source, path, read_only, is_dir in plan.binds:
+        try:
+            target = root + _point(root, path, is_dir=is_dir)
+        except OSError as error:
+            raise NamespaceError(f"cannot mount {source} at {path}: {error.strerror}") from error
+        # Recursive, because the parts of a mount tree may not be taken apart in a user namespace.
+        linux.bind(source, target, read_only=read_only, recursive=True)
+    with contextlib.suppress(OSError):
+        _point(root, plan.directories["workdir"])
+    if not plan.writable_root:
+        linux.restrict(root, read_only=True)
+    os.chdir(root)
+    linux.pivot_root_here()
+
+
+def configure(plan: Plan) -> None:
+    """Names the host, brings up loopback, sets limits; then gives up every privilege."""
+    linux.set_hostname(plan.spec.hostname)
+    if plan.spec.network == "none":
+        linux.loopback_up()
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = plan.spec.max_processes
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o022)
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.drop_capabilities()
+    # The processes inside have the same user id as PID 1; without this they could trace it.
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
+
+def _mount_overlay(plan: Plan) -> bool:
+    """Mounts the image with a writable layer above; False when the kernel cannot."""
+    linux.mount(str(plan.spec.rootfs.path), "lower", None, linux.MS_BIND)
+    upper = str(plan.spec.scratch or os.getcwd())
+    for name in ("upper", "work"):
+        os.mkdir(os.path.join(upper, name))
+    # The root directory's own mode is the upper's; mkdir's would be cut by the umask.
+    os.chmod(os.path.join(upper, "upper"), os.stat("lower").st_mode & 0o7777)
+    if plan.spec.scratch is not None:
+        # Relative names keep colons and commas of the caller's paths out of the options.
+        os.mkdir("scratch")
+        linux.mount(upper, "scratch", None, linux.MS_BIND)
+        prefix = "scratch/"
+    else:
+        prefix = ""
+    options = f"lowerdir=lower,upperdir={prefix}upper,workdir={prefix}work,userxattr"
+    try:
+        linux.mount("overlay", "root", "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EINVAL, errno.ENODEV, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True
+
+
+def _mount_copy(plan: Plan) -> None:
+    """Without overlayfs: the image itself, read-only, or a whole copy when root may write it."""
+    if plan.writable_root:
+        target = str(plan.spec.scratch / "copy" if plan.spec.scratch else Path.cwd() / "copy")
+        shutil.copytree(plan.spec.rootfs.path, target, symlinks=True)
+        linux.bind(target, "root", read_only=False)
+    else:
+        linux.bind(str(plan.spec.rootfs.path), "root", read_only=True)
+
+
+def _mount_access(plan: Plan, root: str, *, layered: bool) -> None:
+    for number, access in enumerate(plan.access):
+        target = root + access.path
+        if access.mode == "hidden":
+            cover = "covers/dir" if access.is_dir else "covers/file"
+            linux.bind(cover, target, read_only=True)
+        elif access.mode == "ro" or layered or plan.writable_root:
+            # A mount of its own keeps its own flag when the root becomes read-only.
+            linux.bind(target, target, read_only=access.mode == "ro")
+        else:
+            copy = f"copies/{number}"
+            if access.is_dir:
+                shutil.copytree(target, copy, symlinks=True)
+            else:
+                shutil.copy2(target, copy)
+            linux.bind(copy, target, read_only=False)
+
+
+def _mount_proc(target: str) -> None:
+    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    try:
+        linux.mount("proc", target, "proc", flags)
+    except OSError as error:
+        raise NamespaceError(
+            f"cannot mount /proc ({error.strerror}): a container engine around this process covers "
+            "parts of its own /proc; start that engine's container with "
+            "--security-opt systempaths=unconfined (Docker) or unmask=ALL (Podman)"
+        ) from error
+    for name in PROC_READ_ONLY:
+        path = f"{target}/{name}"
+        if os.path.exists(path):
+            linux.bind(path, path, read_only=True, recursive=True)
+    for name in PROC_MASKED:
+        path = f"{target}/{name}"
+        if os.path.exists(path):
+            cover = "covers/dir" if os.path.isdir(path) else "/dev/null"
+            linux.mount(cover, path, None, linux.MS_BIND)
+
+
+def _mount_dev(target: str) -> None:
+    linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID, "size=65536,mode=0755")
+    for name in DEVICES:
+        path = f"{target}/{name}"
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        linux.mount(f"/dev/{name}", path, None, linux.MS_BIND)
+    for link, to in (
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ):
+        os.symlink(to, f"{target}/{link}")
+    os.mkdir(f"{target}/shm")
+    shm = f"size={SHM_BYTES},mode=1777"
+    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    linux.mount("tmpfs", f"{target}/shm", "tmpfs", flags, shm)
+    os.mkdir(f"{target}/pts")
+    linux.mount("devpts", f"{target}/pts", "devpts", flags & ~linux.MS_NODEV, "ptmxmode=0666")
+    linux.restrict(target, read_only=True, devices=True)
+
+
+def _mount_texts(plan: Plan, root: str) -> None:
+    os.mkdir("texts")
+    for number, (path, text) in enumerate(plan.texts):
+        source = f"texts/{number}"
+        Path(source).write_text(text)
+        os.chmod(source, 0o644)
+        try:
+            target = root + _point(root, path, is_dir=False)
+        except OSError:
+            # No overlay and no such file in the image: it starts without, as it was built.
+            continue
+        linux.bind(source, target, read_only=True)
+
+
+def _point(root: str, path: str, *, is_dir: bool = True) -> str:
+    """Makes sure that something can be mounted at `path`, which holds no links; returns it."""
+    where = root
+    parts = [part for part in path.split("/") if part]
+    for position, part in enumerate(parts):
+        where = f"{where}/{part}"
+        if os.path.lexists(where):
+            continue
+        if is_dir or position < len(parts) - 1:
+            os.mkdir(where, 0o755)
+        else:
+            os.close(os.open(where, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    return path

@@ -1,0 +1,167 @@
+"""Decides, before anything is mounted, what a container's file system will look like.
+
+Only one user id can be mapped without root, so on disk every file seems to belong to the image's
+user. The plan repairs that: the root is read-only, and only what the layers' headers let the user
+write is writable; what they do not let the user read is covered. What it cannot express: a file
+the user may read but not execute although its owner may, and who *owns* a file (stat shows the
+image's user everywhere; tests of owners look at the headers, not at the files).
+
+All paths in a plan are free of symbolic links: they were resolved in the tree, so nothing on the
+host can be reached through a link of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.container.cache import Rootfs
+from tools.container.settings import User, may
+from tools.container.tree import Tree, TreeError
+
+MAX_ACCESS = 2000  # Mounts; the kernel's limit per namespace is 100,000 and each costs time.
+
+
+class PlanError(Exception):
+    """The container cannot be arranged as asked."""
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A host file or directory that appears at `target` in the container."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Access:
+    """A path whose writability differs from its parent's, or which is `hidden`."""
+
+    path: str
+    mode: str  # "rw", "ro" or "hidden"
+    is_dir: bool
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the caller wants. `scratch` is a directory on disk for what the container writes;
+    without it that stays in memory, at most `memory_bytes`. `network` is "none" or "host".
+    `overlay=False` copies what is writable instead, as on kernels before 5.11.
+    """
+
+    rootfs: Rootfs
+    user: User
+    network: str = "none"
+    binds: tuple[Bind, ...] = ()
+    workdir: str = "/"
+    hostname: str = "container"
+    scratch: Path | None = None
+    memory_bytes: int = 1 << 30
+    max_processes: int = 4096
+    overlay: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec with every path resolved; all that is left is to mount."""
+
+    spec: Spec
+    writable_root: bool
+    access: tuple[Access, ...]
+    binds: tuple[tuple[str, str, bool, bool], ...]  # source, target, read-only, is a directory
+    texts: tuple[tuple[str, str], ...]  # path, content
+    directories: dict[str, str]  # of "proc", "dev", "workdir" and, if the image has none, "tmp"
+
+
+def make_plan(spec: Spec) -> Plan:
+    """Resolves a spec. Raises PlanError for impossible paths and images."""
+    tree = spec.rootfs.tree
+    try:
+        directories = {
+            "proc": tree.realpath("/proc"),
+            "dev": tree.realpath("/dev"),
+            "workdir": tree.realpath(spec.workdir),
+        }
+        if tree.lookup("/tmp") is None:  # noqa: S108 (the image's, not the host's)
+            directories["tmp"] = "/tmp"  # noqa: S108
+        binds = tuple(_bind(tree, bind) for bind in spec.binds)
+        texts = tuple((tree.realpath(path), text) for path, text in _texts(spec))
+    except TreeError as error:
+        raise PlanError(f"the image's file system is unusable: {error}") from error
+    access = tuple(access_of(tree, spec.user))
+    if len(access) > MAX_ACCESS:
+        raise PlanError(
+            f"the image has {len(access)} paths whose owner differs from their parent's, at most "
+            f"{MAX_ACCESS} can be kept apart; give {access[MAX_ACCESS].path!r} and its like the "
+            "owner and mode of their directory"
+        )
+    root = tree.lookup("/")
+    return Plan(
+        spec=spec,
+        writable_root=spec.user.uid == 0
+        or (root is not None and may(root.mode, owner=(root.uid, root.gid), user=spec.user, bit=2)),
+        access=access,
+        binds=binds,
+        texts=texts,
+        directories=directories,
+    )
+
+
+def access_of(tree: Tree, user: User) -> Iterator[Access]:
+    """Where the rights of `user` change, outermost first. Root may do everything."""
+    if user.uid == 0:
+        return
+    hidden: str | None = None
+    states: list[tuple[str, bool]] = []  # directories above the current path: prefix, writable
+    for path, entry in tree.entries():
+        prefix = path if path.endswith("/") else path + "/"
+        if hidden is not None and path.startswith(hidden):
+            continue
+        hidden = None
+        while states and not path.startswith(states[-1][0]):
+            states.pop()
+        owner = (entry.uid, entry.gid)
+        above = states[-1][1] if states else None
+        if entry.kind == "dir":
+            if not may(entry.mode, owner=owner, user=user, bit=1):
+                hidden = prefix
+                yield Access(path, "hidden", is_dir=True)
+                continue
+            writable = may(entry.mode, owner=owner, user=user, bit=2)
+            if above is not None and writable != above:
+                yield Access(path, "rw" if writable else "ro", is_dir=True)
+            states.append((prefix, writable))
+        elif entry.kind == "file":
+            if not may(entry.mode, owner=owner, user=user, bit=4):
+                yield Access(path, "hidden", is_dir=False)
+                continue
+            writable = may(entry.mode, owner=owner, user=user, bit=2)
+            # A file of the user's own that its mode protects needs no mount: the kernel sees
+            # the same owner and the same mode.
+            if writable != above and not (entry.uid == user.uid and not writable):
+                yield Access(path, "rw" if writable else "ro", is_dir=False)
+
+
+def _bind(tree: Tree, bind: Bind) -> tuple[str, str, bool, bool]:
+    if not bind.target.startswith("/"):
+        raise PlanError(f"the mount target {bind.target!r} is not absolute")
+    if not bind.source.exists():
+        raise PlanError(f"the mount source {str(bind.source)!r} does not exist; create it first")
+    source = str(bind.source.resolve())
+    return source, tree.realpath(bind.target), bind.read_only, bind.source.is_dir()
+
+
+def _texts(spec: Spec) -> Iterator[tuple[str, str]]:
+    """The files every engine writes for a container."""
+    yield "/etc/hostname", f"{spec.hostname}\n"
+    yield "/etc/hosts", f"127.0.0.1\tlocalhost {spec.hostname}\n::1\tlocalhost\n"
+    if spec.network == "host":
+        try:
+            yield "/etc/resolv.conf", Path("/etc/resolv.conf").read_text()
+        except OSError:
+            yield "/etc/resolv.conf", ""
+    else:
+        yield "/etc/resolv.conf", "# no network\n"

@@ -1,0 +1,408 @@
+"""Starts processes in a container made of an unpacked image, with no engine and no root.
+
+    with Container(Spec(rootfs=rootfs, user=user)) as container:
+        result = container.run(["python3", "-V"], env=env, timeout=60)
+
+The caller forks a keeper, which enters the namespaces and forks PID 1 (init.py); PID 1 starts
+what it is asked to. Leaving the context kills every process of the container, also those that
+detached, and so does the death of the caller. Nothing the container writes reaches the rootfs.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from tools.container import init, linux
+from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
+from tools.container.plan import Plan, PlanError, Spec, make_plan
+from tools.container.settings import SettingsError
+from tools.container.tar_stream import LayerError
+
+START_SECONDS = 60.0
+STOP_SECONDS = 5.0
+MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
+EXIT_NOT_FOUND = 127
+EXIT_NOT_EXECUTABLE = 126
+
+
+class ContainerError(Exception):
+    """The container could not be started, or it ended unexpectedly."""
+
+
+# What starting an image can raise; for callers that report instead of failing.
+START_ERRORS = (ContainerError, LayerError, PlanError, SettingsError)
+
+
+class SpawnError(ContainerError):
+    """A command could not be started. `exit_code` is 127 or 126, as a shell and engines use."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A process that ended. `exit_code` is 128 + N when signal N ended it. Seconds."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+    seconds: float
+    timed_out: bool = False
+    overflowed: bool = False
+
+
+class Container:
+    """One container. Use it as a context manager, from one thread."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._plan = make_plan(spec)
+        self._next = 0
+        self._exits: dict[int, int] = {}
+        self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
+        self._keeper = -1
+        self._stage: tempfile.TemporaryDirectory[str] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Container:
+        """Raises ContainerError, with cause and remedy, when the kernel refuses."""
+        self._stage = tempfile.TemporaryDirectory(prefix="container-")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
+        caller = os.getpid()
+        self._keeper = os.fork()
+        if self._keeper == 0:
+            ours.close()
+            _keep(self._plan, Path(self._stage.name), theirs, caller)
+        theirs.close()
+        self._control = ours
+        try:
+            reply = self._reply(0, START_SECONDS)[0]
+            if reply["event"] != "ready":
+                raise ContainerError(str(reply["message"]))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kills what still runs and removes what was mounted and created."""
+        for _, handles in self._replies.values():
+            for handle in handles:
+                os.close(handle)
+        self._replies.clear()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._keeper > 0:
+            _end(self._keeper)
+            self._keeper = -1
+        if self._stage is not None:
+            self._stage.cleanup()
+            self._stage = None
+
+    def fileno(self) -> int:
+        """Readable when something happened; call `poll` then."""
+        return self._socket().fileno()
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        workdir: str = "/",
+        stdin: int,
+        stdout: int,
+        stderr: int,
+    ) -> int:
+        """Starts a process on the given descriptors and returns its number.
+
+        Raises SpawnError when there is no such command or it cannot be executed.
+        """
+        if not argv:
+            raise SpawnError("the image has no command and none was given", EXIT_NOT_FOUND)
+        number = self._request(
+            {
+                "op": "spawn",
+                "argv": list(argv),
+                "env": [f"{key}={value}" for key, value in env.items()],
+                "cwd": workdir,
+            },
+            (stdin, stdout, stderr),
+        )
+        reply = self._reply(number, START_SECONDS)[0]
+        if reply["event"] == "failed":
+            raise _spawn_error(argv[0], workdir, reply)
+        return number
+
+    def signal(self, number: int, which: int) -> None:
+        """Sends a signal to a process started by `spawn`; a process that ended gets none."""
+        if number not in self._exits:
+            self._send({"op": "signal", "id": number, "signal": which})
+
+    def poll(self, number: int) -> int | None:
+        """The exit code of a process, None while it runs. Never blocks."""
+        self._receive(0)
+        return self._exits.get(number)
+
+    def wait(self, number: int, timeout: float) -> int | None:
+        """Waits up to `timeout` seconds for a process's exit code; None when it still runs."""
+        end = time.monotonic() + timeout
+        while number not in self._exits:
+            left = end - time.monotonic()
+            if left <= 0:
+                return None
+            self._receive(left)
+        return self._exits[number]
+
+    def connect(self, port: int) -> socket.socket:
+        """A TCP connection to 127.0.0.1:`port` made inside the container's network.
+
+        Raises ConnectionRefusedError or another OSError, as connecting from inside would.
+        """
+        number = self._request({"op": "connect", "port": port})
+        reply, handles = self._reply(number, START_SECONDS)
+        if reply["event"] == "refused":
+            raise OSError(reply["errno"], os.strerror(reply["errno"]))
+        return socket.socket(fileno=handles[0])
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        workdir: str = "/",
+        timeout: float,
+        max_output: int = MAX_OUTPUT,
+    ) -> Completed:
+        """Runs a command to its end with captured output and no input.
+
+        After `timeout` seconds or `max_output` bytes on one stream it is killed and the result
+        says so. Raises SpawnError.
+        """
+        started = time.monotonic()
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            number = self.spawn(
+                argv, env=env, workdir=workdir, stdin=null, stdout=out_write, stderr=err_write
+            )
+        except BaseException:
+            os.close(out_read)
+            os.close(err_read)
+            raise
+        finally:
+            for handle in (null, out_write, err_write):
+                os.close(handle)
+        try:
+            return self._collect(number, (out_read, err_read), started, timeout, max_output)
+        finally:
+            os.close(out_read)
+            os.close(err_read)
+
+    def _collect(
+        self,
+        number: int,
+        pipes: tuple[int, int],
+        started: float,
+        timeout: float,
+        max_output: int,
+    ) -> Completed:
+        chunks: dict[int, bytearray] = {pipe: bytearray() for pipe in pipes}
+        timed_out = overflowed = False
+        with selectors.DefaultSelector() as selector:
+            for pipe in pipes:
+                os.set_blocking(pipe, False)
+                selector.register(pipe, selectors.EVENT_READ)
+            selector.register(self.fileno(), selectors.EVENT_READ)
+            while number not in self._exits:
+                left = started + timeout - time.monotonic()
+                timed_out = left <= 0
+                overflowed = any(len(data) > max_output for data in chunks.values())
+                if timed_out or overflowed:
+                    self.signal(number, signal.SIGKILL)
+                    self.wait(number, START_SECONDS)
+                    break
+                for key, _ in selector.select(left):
+                    if key.fd in chunks:
+                        if not _drain(key.fd, chunks[key.fd]):
+                            selector.unregister(key.fd)
+                    else:
+                        self._receive(0)
+        for pipe in pipes:
+            # A detached child may hold the pipe open for ever: only what is there is taken.
+            _drain(pipe, chunks[pipe])
+        return Completed(
+            stdout=bytes(chunks[pipes[0]][:max_output]),
+            stderr=bytes(chunks[pipes[1]][:max_output]),
+            exit_code=self._exits.get(number, 128 + signal.SIGKILL),
+            seconds=time.monotonic() - started,
+            timed_out=timed_out,
+            overflowed=overflowed,
+        )
+
+    # The conversation with PID 1.
+
+    def _socket(self) -> socket.socket:
+        if self._control is None:
+            raise ContainerError("the container is not running")
+        return self._control
+
+    def _send(self, message: dict[str, Any], handles: tuple[int, ...] = ()) -> None:
+        try:
+            init.send(self._socket(), message, handles)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ContainerError("the container's first process ended unexpectedly") from error
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            raise ContainerError("command and environment are too long together") from error
+
+    def _request(self, message: dict[str, Any], handles: tuple[int, ...] = ()) -> int:
+        self._next += 1
+        self._send({**message, "id": self._next}, handles)
+        return self._next
+
+    def _reply(self, number: int, timeout: float) -> tuple[dict[str, Any], list[int]]:
+        end = time.monotonic() + timeout
+        while number not in self._replies:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise ContainerError(f"the container did not answer within {timeout:.0f} s")
+            self._receive(left)
+        return self._replies.pop(number)
+
+    def _receive(self, timeout: float) -> None:
+        """Takes messages until there is none; waits for the first up to `timeout` seconds."""
+        handle = self._socket()
+        while True:
+            handle.settimeout(timeout)
+            try:
+                data, handles, _, _ = socket.recv_fds(handle, init.MESSAGE_BYTES, 8)
+            except (BlockingIOError, TimeoutError):
+                return
+            except ConnectionResetError:
+                data, handles = b"", []
+            finally:
+                handle.settimeout(None)
+            if not data:
+                raise ContainerError("the container's first process ended unexpectedly")
+            message = json.loads(data)
+            if message["event"] == "exited":
+                self._exits[message["id"]] = message["code"]
+            else:
+                self._replies[message["id"]] = (message, handles)
+            timeout = 0
+
+
+def _end(keeper: int) -> None:
+    """Waits until the namespace is empty, which PID 1 sees to when the control socket closes."""
+    handle = os.pidfd_open(keeper)
+    try:
+        if not select.select([handle], [], [], STOP_SECONDS)[0]:
+            # The keeper's death takes PID 1 with it, and PID 1 everything else.
+            os.kill(keeper, signal.SIGKILL)
+    finally:
+        os.close(handle)
+    os.waitpid(keeper, 0)
+
+
+def _drain(pipe: int, into: bytearray) -> bool:
+    """Reads what is there, at most 1 MiB; False at the end of the stream."""
+    try:
+        data = os.read(pipe, 1 << 20)
+    except BlockingIOError:
+        return True
+    into += data
+    return bool(data)
+
+
+def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoReturn:
+    """The keeper: enters the namespaces, forks PID 1 and waits for it."""
+    try:
+        # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        # Descriptors of the caller must neither be reachable inside nor kept open by us.
+        _close_others(control.fileno())
+        unshare_all(plan)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != caller:
+            os._exit(1)
+        pid = os.fork()
+        if pid == 0:
+            _first(plan, stage, control)
+        control.close()
+        os.waitpid(pid, 0)
+    except (NamespaceError, OSError) as error:
+        init.send(control, {"id": 0, "event": "error", "message": str(error)})
+    finally:
+        os._exit(1)
+
+
+def _first(plan: Plan, stage: Path, control: socket.socket) -> NoReturn:
+    """PID 1 of the container."""
+    try:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter_root(plan, stage)
+        configure(plan)
+        init.send(control, {"id": 0, "event": "ready"})
+        init.serve_requests(control)
+    except (NamespaceError, OSError) as error:
+        try:
+            init.send(control, {"id": 0, "event": "error", "message": str(error)})
+        except OSError:
+            pass  # The caller is gone; there is nobody to tell.
+    finally:
+        os._exit(1)
+
+
+def _close_others(keep: int) -> None:
+    """Closes every descriptor but the standard three and `keep`."""
+    os.closerange(3, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _spawn_error(program: str, workdir: str, reply: dict[str, Any]) -> SpawnError:
+    number, what = int(reply["errno"]), str(reply["what"])
+    text = os.strerror(number).lower()
+    if what == "workdir":
+        return SpawnError(f"cannot enter the working directory {workdir!r}: {text}", 126)
+    if what != "exec":
+        return SpawnError(f"cannot start {program!r}: {what}: {text}", EXIT_NOT_EXECUTABLE)
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        if "/" in program:
+            return SpawnError(
+                f"exec: {program!r}: no such file in the image (or its interpreter is missing)",
+                EXIT_NOT_FOUND,
+            )
+        return SpawnError(f"exec: {program!r}: not found in the image's $PATH", EXIT_NOT_FOUND)
+    if number == errno.ENOEXEC:
+        text = "exec format error (built for another machine, or a script without #!)"
+    return SpawnError(f"exec: {program!r}: {text}", EXIT_NOT_EXECUTABLE)

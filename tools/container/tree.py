@@ -1,0 +1,265 @@
+"""The file system an image describes: every path with the type, mode and owner its layer gives it.
+
+Without root only one user id can be mapped, so the files on disk cannot say whom they belong to;
+this tree can, because it is built from the layers' headers. It also decides what an archive may
+do: every path is resolved here, inside the image, before anything on disk is touched.
+
+Layers are applied as the OCI image specification's layer.md says: `.wh.NAME` removes NAME of the
+layers below, `.wh..wh..opq` removes everything the layers below have in that directory, whatever
+the order of the members within the layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field, replace
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+MAX_DEPTH = 255  # Components of one path; PATH_MAX would allow 2048, nothing real comes near.
+MAX_LINKS = 40  # Linux's own limit of symbolic links in one resolution.
+
+
+class TreeError(Exception):
+    """A path cannot be used: it is hostile, or it does not exist."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One path of the image. `mode` holds the 12 permission bits, `kind` the type.
+
+    Kinds: file, dir, symlink, char, block, fifo. A hard link is an entry of its target's kind
+    whose `hardlink` names the first path of the same file. `layer` is the index of the layer
+    that last described the path. `implied` marks directories no layer mentions.
+    """
+
+    kind: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0
+    linkname: str = ""
+    hardlink: str = ""
+    layer: int = 0
+    implied: bool = False
+    device: tuple[int, int] = (0, 0)
+
+
+@dataclass
+class _Node:
+    entry: Entry
+    children: dict[str, _Node] = field(default_factory=dict)
+
+
+def split(name: str) -> tuple[str, ...]:
+    """Splits an archive member's name into components; the root itself gives an empty tuple.
+
+    Raises TreeError for absolute names and for names with a `..`: no tool that writes image
+    layers produces them, and they are how an archive climbs out of its directory.
+    """
+    if name.startswith("/"):
+        raise TreeError(f"the name {name!r} is absolute")
+    if "\0" in name:
+        raise TreeError(f"the name {name!r} holds a zero byte")
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if ".." in parts:
+        raise TreeError(f"the name {name!r} climbs out with '..'")
+    if len(parts) > MAX_DEPTH:
+        raise TreeError(f"the name {name[:80]!r}... is more than {MAX_DEPTH} directories deep")
+    return parts
+
+
+class Tree:
+    """The merged tree. Paths given and returned are absolute, with `/` as the root."""
+
+    def __init__(self) -> None:
+        self._root = _Node(Entry(kind="dir", mode=0o755, implied=True))
+
+    # Reading.
+
+    def lookup(self, path: str) -> Entry | None:
+        """The entry at `path` as lstat would see it: links in its parents are followed."""
+        try:
+            node = self._walk(path, follow_last=False)
+        except TreeError:
+            return None
+        return node[1].entry if node[1] else None
+
+    def realpath(self, path: str) -> str:
+        """`path` without any symbolic link, as the kernel would resolve it inside the image.
+
+        The last components need not exist. Raises TreeError for loops and for parents that are
+        not directories.
+        """
+        return self._walk(path, follow_last=True)[0]
+
+    def entries(self, top: str = "/") -> Iterator[tuple[str, Entry]]:
+        """Every path at and below `top`, parents first, siblings in byte order."""
+        real, node = self._walk(top, follow_last=False)
+        if node is not None:
+            yield from self._entries(real, node)
+
+    def children(self, path: str) -> list[str]:
+        """The sorted names in the directory `path`; empty when it is none."""
+        node = self._walk(path, follow_last=True)[1]
+        return sorted(node.children) if node else []
+
+    def _entries(self, path: str, node: _Node) -> Iterator[tuple[str, Entry]]:
+        yield path, node.entry
+        for name in sorted(node.children):
+            yield from self._entries(f"{path.rstrip('/')}/{name}", node.children[name])
+
+    def _walk(self, path: str, *, follow_last: bool) -> tuple[str, _Node | None]:
+        pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        trail: list[tuple[str, _Node | None]] = [("", self._root)]
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                # Above the root is the root, as in a real chroot.
+                if len(trail) > 1:
+                    trail.pop()
+                continue
+            parent = trail[-1][1]
+            if parent is not None and parent.entry.kind != "dir":
+                raise TreeError(f"{path!r}: {self._join(trail)!r} is not a directory")
+            node = parent.children.get(part) if parent else None
+            if node is not None and node.entry.kind == "symlink" and (pending or follow_last):
+                links += 1
+                if links > MAX_LINKS:
+                    raise TreeError(f"{path!r}: too many levels of symbolic links")
+                if node.entry.linkname.startswith("/"):
+                    trail = trail[:1]
+                target = node.entry.linkname.split("/")
+                pending.extend(piece for piece in reversed(target) if piece not in ("", "."))
+                continue
+            trail.append((part, node))
+        return self._join(trail), trail[-1][1]
+
+    @staticmethod
+    def _join(trail: list[tuple[str, _Node | None]]) -> str:
+        return "/" + "/".join(name for name, _ in trail[1:])
+
+    # Applying a layer.
+
+    def destination(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Where a member named `parts` goes: links in its parents are resolved in the image.
+
+        Raises TreeError when a parent is a link that climbs above the root (an engine may clamp
+        it; nobody writes it by accident) or is no directory.
+        """
+        done: list[str] = []
+        pending = list(reversed(parts[:-1]))
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                if not done:
+                    raise TreeError(f"{'/'.join(parts)!r} goes through a link out of the root")
+                done.pop()
+                continue
+            node = self._node(done)
+            child = node.children.get(part) if node else None
+            if child is None or child.entry.kind == "dir":
+                done.append(part)
+            elif child.entry.kind == "symlink":
+                links += 1
+                if links > MAX_LINKS:
+                    raise TreeError(f"{'/'.join(parts)!r} goes through a loop of links")
+                if child.entry.linkname.startswith("/"):
+                    done = []
+                target = child.entry.linkname.split("/")
+                pending.extend(piece for piece in reversed(target) if piece not in ("", "."))
+            else:
+                raise TreeError(f"{'/'.join(parts)!r} lies under {part!r}, which is a file")
+            if len(done) > MAX_DEPTH:
+                raise TreeError(f"{'/'.join(parts)[:80]!r}... leads too deep through links")
+        return (*done, *parts[-1:])
+
+    def get(self, parts: tuple[str, ...]) -> Entry | None:
+        """The entry at exactly these components; no link is followed."""
+        node = self._node(parts)
+        return node.entry if node else None
+
+    def put(self, parts: tuple[str, ...], entry: Entry) -> list[tuple[str, ...]]:
+        """Places an entry; returns the parents it had to imply, outermost first.
+
+        A directory over a directory keeps its children; everything else is replaced.
+        """
+        node, implied = self._root, []
+        for depth, part in enumerate(parts[:-1], start=1):
+            child = node.children.get(part)
+            if child is None:
+                child = _Node(Entry(kind="dir", mode=0o755, layer=entry.layer, implied=True))
+                node.children[part] = child
+                implied.append(parts[:depth])
+            node = child
+        if not parts:
+            self._root.entry = entry
+            return []
+        old = node.children.get(parts[-1])
+        if old is not None and old.entry.kind == "dir" and entry.kind == "dir":
+            old.entry = entry
+        else:
+            node.children[parts[-1]] = _Node(entry)
+        return implied
+
+    def remove_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
+        """Removes what layers before `layer` put at and under a path; returns the topmost paths."""
+        parent = self._node(parts[:-1])
+        if not parts or parent is None or parts[-1] not in parent.children:
+            return []
+        return self._prune(parent, parts, layer=layer)
+
+    def clear_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
+        """Removes what layers before `layer` put inside a directory, for opaque markers."""
+        node = self._node(parts)
+        removed = []
+        for name in sorted(node.children) if node else ():
+            assert node is not None
+            removed += self._prune(node, (*parts, name), layer=layer)
+        return removed
+
+    def _prune(
+        self, parent: _Node, parts: tuple[str, ...], *, layer: int
+    ) -> list[tuple[str, ...]]:
+        node = parent.children[parts[-1]]
+        if node.entry.layer < layer and not self._has_layer(node, layer):
+            del parent.children[parts[-1]]
+            return [parts]
+        removed = []
+        for name in sorted(node.children):
+            removed += self._prune(node, (*parts, name), layer=layer)
+        return removed
+
+    def _has_layer(self, node: _Node, layer: int) -> bool:
+        return node.entry.layer >= layer or any(
+            self._has_layer(child, layer) for child in node.children.values()
+        )
+
+    def _node(self, parts: tuple[str, ...] | list[str]) -> _Node | None:
+        node = self._root
+        for part in parts:
+            child = node.children.get(part)
+            if child is None:
+                return None
+            node = child
+        return node
+
+    # Keeping it beside the unpacked files.
+
+    def to_json(self) -> str:
+        """The tree as JSON, one list per path; `from_json` reads it back."""
+        rows = [[path, *astuple(entry)] for path, entry in self.entries()]
+        return json.dumps(rows, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Tree:
+        """Reads what `to_json` wrote. Raises ValueError when it is something else."""
+        tree = cls()
+        for path, *values in json.loads(text):
+            entry = Entry(*values)
+            tree.put(split(path[1:]), replace(entry, device=(entry.device[0], entry.device[1])))
+        return tree

@@ -1,0 +1,265 @@
+"""The tests of the schema: each turns one entry of a configuration into a list of errors.
+
+A check that cannot be decided is an error, never a pass: an invalid pattern fails `expected` and
+`excluded` alike, as it does upstream.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.container.plan import Bind
+from tools.container.run import Completed, SpawnError
+from tools.structure_test.go_text import PatternError, expand, file_mode, search
+from tools.structure_test.schema import (
+    EXECUTABLE_BITS,
+    UNCHECKED,
+    CommandTest,
+    Config,
+    FileContentTest,
+    FileExistenceTest,
+    LicenseTest,
+    MetadataTest,
+    Variable,
+)
+from tools.structure_test.subject import Started, Subject, SubjectError
+
+DOCUMENTATION = "/usr/share/doc"
+FORBIDDEN_LICENSES = ("AGPL", "WTFPL")
+# Upstream leaves this package out: its copyright file mentions AGPL without being under it.
+LICENSE_EXCEPTIONS = ("libgnutls30",)
+TAIL = 2000  # Characters of output repeated in an error.
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found; no errors is a pass."""
+
+    errors: tuple[str, ...] = ()
+    stdout: str = ""
+    stderr: str = ""
+
+
+def patterns(
+    what: str, text: str, expected: Sequence[str], excluded: Sequence[str]
+) -> list[str]:
+    """Errors for patterns that do not occur although expected, or occur although excluded."""
+    errors = []
+    for wanted, items in ((True, expected), (False, excluded)):
+        for pattern in items:
+            try:
+                found = search(pattern, text)
+            except PatternError as error:
+                errors.append(f"{what}: {error}")
+                continue
+            if found != wanted:
+                verb = "does not match the expected" if wanted else "matches the excluded"
+                errors.append(f"{what} {verb} pattern {pattern!r}; it is {_shorten(text)!r}")
+    return errors
+
+
+def check_command(
+    subject: Subject, test: CommandTest, config: Config, *, timeout: float, environ: Mapping[str, str]
+) -> Outcome:
+    """Runs setup, the command and teardown in one fresh container."""
+    image_env = subject.settings.env
+    env = {item.key: expand(item.value, image_env) for item in config.global_env}
+    env |= _option_env(config, environ)
+    env |= {item.key: item.value for item in test.env}
+    binds = [_bind(text, config.source) for text in config.options.bind_mounts]
+    with subject.start(env=env, user=config.options.user, binds=binds) as started:
+        for step in test.setup:
+            error = _step(started, "setup", step, timeout)
+            if error:
+                return Outcome((error,))
+        argv = [expand(item, image_env) for item in (test.command, *test.args)]
+        try:
+            result = _run(started, argv, timeout)
+        except SpawnError as error:
+            # Engines report these as the exit code of a shell would be, which a test may expect.
+            result = Completed(b"", str(error).encode(), error.exit_code, 0.0)
+        outcome = _judge(test, result, timeout)
+        errors = [_step(started, "teardown", step, timeout) for step in test.teardown]
+    found = (*outcome.errors, *(error for error in errors if error))
+    return Outcome(found, outcome.stdout, outcome.stderr)
+
+
+def _run(started: Started, argv: Sequence[str], timeout: float) -> Completed:
+    return started.container.run(
+        argv, env=started.env, workdir=started.settings.workdir, timeout=timeout
+    )
+
+
+def _step(started: Started, what: str, argv: Sequence[str], timeout: float) -> str:
+    """Runs one setup or teardown command; "" when it succeeds."""
+    try:
+        result = _run(started, argv, timeout)
+    except SpawnError as error:
+        return f"{what} {list(argv)!r}: {error}"
+    if result.timed_out:
+        return f"{what} {list(argv)!r}: did not end within {timeout:g} s and was killed"
+    if result.exit_code:
+        return f"{what} {list(argv)!r}: exit code {result.exit_code}: {_text(result.stderr)!r}"
+    return ""
+
+
+def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
+    stdout, stderr = _text(result.stdout), _text(result.stderr)
+    errors = []
+    if result.timed_out:
+        errors.append(f"the command did not end within {timeout:g} s and was killed")
+    if result.overflowed:
+        errors.append("the command wrote more than can be kept and was killed")
+    errors += patterns("stdout", stdout, test.expected_output, test.excluded_output)
+    errors += patterns("stderr", stderr, test.expected_error, test.excluded_error)
+    if result.exit_code != test.exit_code:
+        errors.append(f"exit code: expected {test.exit_code}, found {result.exit_code}")
+    return Outcome(tuple(errors), stdout, stderr)
+
+
+def _option_env(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+    """containerRunOptions: envFile, then variables taken from the caller's environment."""
+    env: dict[str, str] = {}
+    if config.options.env_file:
+        path = Path(config.options.env_file)
+        try:
+            lines = path.read_text().splitlines()
+        except OSError as error:
+            raise SubjectError(f"{config.source}: envFile {path}: {error.strerror}") from error
+        for number, line in enumerate(lines, start=1):
+            key, equals, value = line.strip().partition("=")
+            if not key or key.startswith("#"):
+                continue
+            if not equals:
+                raise SubjectError(f"{path}, line {number}: is not KEY=VALUE")
+            env[key] = value
+    for name in config.options.env_names:
+        if name in environ:
+            env[name] = environ[name]
+    return env
+
+
+def _bind(text: str, source: str) -> Bind:
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
+        raise SubjectError(
+            f"{source}: bindMounts: wanted SOURCE:TARGET or SOURCE:TARGET:ro, found {text!r}"
+        )
+    return Bind(Path(os.path.abspath(parts[0])), parts[1], parts[2:] == ["ro"])
+
+
+def check_existence(subject: Subject, test: FileExistenceTest) -> Outcome:
+    """Compares a path with what the layers' headers say; a link itself is looked at."""
+    path = expand(test.path, subject.settings.env)
+    entry = subject.tree.lookup(path)
+    if not test.should_exist:
+        if entry is None:
+            return Outcome()
+        return Outcome((f"{path} must not exist, and does ({file_mode(entry)})",))
+    if entry is None:
+        return Outcome((f"{path} must exist, and does not",))
+    errors = []
+    if test.permissions and file_mode(entry) != test.permissions:
+        errors.append(f"{path}: permissions: expected {test.permissions}, found {file_mode(entry)}")
+    for what, wanted, found in (("uid", test.uid, entry.uid), ("gid", test.gid, entry.gid)):
+        if wanted not in (UNCHECKED, found):
+            errors.append(f"{path}: {what}: expected {wanted}, found {found}")
+    if test.executable_by and not entry.mode & EXECUTABLE_BITS[test.executable_by]:
+        errors.append(
+            f"{path}: must be executable by {test.executable_by}, and is {file_mode(entry)}"
+        )
+    return Outcome(tuple(errors))
+
+
+def check_content(subject: Subject, test: FileContentTest) -> Outcome:
+    """Compares a file's whole content with the patterns."""
+    try:
+        text = _text(subject.read(test.path))
+    except SubjectError as error:
+        return Outcome((str(error),))
+    return Outcome(tuple(patterns(f"content of {test.path}", text, test.expected, test.excluded)))
+
+
+def is_license_file(path: str) -> bool:
+    """Whether a path of the image is a Debian copyright file."""
+    parent, _, name = path.rpartition("/")
+    return name == "copyright" and parent.rpartition("/")[0] == DOCUMENTATION
+
+
+def check_licenses(subject: Subject, test: LicenseTest) -> Outcome:
+    """Searches Debian copyright files and further files for licences that are not wanted."""
+    paths = list(test.files)
+    if test.debian:
+        for name in subject.tree.children(DOCUMENTATION):
+            folder = f"{DOCUMENTATION}/{name}"
+            entry = subject.tree.lookup(folder)
+            if entry is not None and entry.kind == "dir" and name not in LICENSE_EXCEPTIONS:
+                paths.append(f"{folder}/copyright")
+        if len(paths) == len(test.files):
+            return Outcome((f"{DOCUMENTATION} holds no package's directory to check",))
+    errors = []
+    for path in paths:
+        try:
+            text = _text(subject.read(path)).upper()
+        except SubjectError as error:
+            errors.append(str(error))
+            continue
+        errors += [f"{path} names the licence {n}" for n in FORBIDDEN_LICENSES if n in text]
+    return Outcome(tuple(errors))
+
+
+def check_metadata(subject: Subject, test: MetadataTest) -> Outcome:
+    """Compares the image's configuration."""
+    config = subject.config
+    errors = _variables("environment variable", dict(subject.settings.env), test.env)
+    errors += _variables("label", config.get("Labels") or {}, test.labels)
+    errors += [
+        f"environment variable {key!r} must not be set"
+        for key in test.unbound_env
+        if key in subject.settings.env
+    ]
+    ports = {port.split("/")[0] for port in config.get("ExposedPorts") or {}}
+    volumes = set(config.get("Volumes") or {})
+    errors += _members("port", ports, test.exposed_ports, test.unexposed_ports)
+    errors += _members("volume", volumes, test.volumes, test.unmounted_volumes)
+    for what, key, wanted in (("entrypoint", "Entrypoint", test.entrypoint), ("cmd", "Cmd", test.cmd)):
+        found = tuple(config.get(key) or ())
+        if wanted is not None and wanted != found:
+            errors.append(f"{what}: expected {list(wanted)}, found {list(found)}")
+    for what, key, text in (("workdir", "WorkingDir", test.workdir), ("user", "User", test.user)):
+        if text and text != (config.get(key) or ""):
+            errors.append(f"{what}: expected {text!r}, found {config.get(key) or ''!r}")
+    return Outcome(tuple(errors))
+
+
+def _variables(what: str, found: Mapping[str, str], wanted: Sequence[Variable]) -> list[str]:
+    errors = []
+    for item in wanted:
+        if item.key not in found:
+            errors.append(f"{what} {item.key!r} is not set")
+        elif item.is_regex:
+            errors += patterns(f"{what} {item.key!r}", found[item.key], (item.value,), ())
+        elif found[item.key] != item.value:
+            errors.append(
+                f"{what} {item.key!r}: expected {item.value!r}, found {found[item.key]!r}"
+            )
+    return errors
+
+
+def _members(
+    what: str, found: set[str], wanted: Sequence[str], unwanted: Sequence[str]
+) -> list[str]:
+    listing = ", ".join(sorted(found)) or "none"
+    errors = [f"{what} {item!r} is missing; there is: {listing}" for item in wanted if item not in found]
+    return errors + [f"{what} {item!r} must not be there" for item in unwanted if item in found]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= TAIL else f"{text[: TAIL // 2]} ... {text[-TAIL // 2 :]}"

@@ -1,0 +1,190 @@
+"""Reads YAML and JSON configurations strictly: every field known, every value of its type.
+
+YAML scalars are kept as text until a field says what it wants, so that `value: 1.10` in a string
+field stays `1.10`, as it does in Go. Unknown and repeated fields are errors that name the place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+TRUE = ("true", "yes", "on", "y")
+FALSE = ("false", "no", "off", "n")
+
+
+class ConfigError(Exception):
+    """A configuration is not what the schema allows; names the file and the field."""
+
+
+class _Loader(yaml.BaseLoader):
+    """Leaves scalars as text and refuses mappings that repeat a key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's signature)
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise ConfigError(f"the mapping at line {line} has the field {key!r} twice")
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A mapping being read. `where` names it in messages; each method takes one field."""
+
+    where: str
+    values: dict[str, Any]
+    used: set[str] = field(default_factory=set)
+
+    def fail(self, key: str, problem: str) -> ConfigError:
+        """An error about one field, to be raised by the caller."""
+        return ConfigError(f"{self.where}: {key}: {problem}")
+
+    def has(self, key: str) -> bool:
+        """Whether the field is given at all."""
+        self.used.add(key)
+        return key in self.values
+
+    def string(self, key: str, default: str | None = None) -> str:
+        """A string; mandatory without a default."""
+        value = self._take(key)
+        if value is None:
+            if default is None:
+                raise self.fail(key, "is missing")
+            return default
+        if not isinstance(value, str):
+            raise self.fail(key, f"wanted a string, found {value!r}")
+        if default is None and not value:
+            raise self.fail(key, "is empty")
+        return value
+
+    def integer(self, key: str, default: int) -> int:
+        """A whole number."""
+        value = self._take(key)
+        if value is None:
+            return default
+        try:
+            if isinstance(value, bool | float):
+                raise ValueError
+            return int(value)
+        except (TypeError, ValueError):
+            raise self.fail(key, f"wanted a whole number, found {value!r}") from None
+
+    def number(self, key: str, default: float | None) -> float | None:
+        """A number, possibly with a fraction, not negative."""
+        value = self._take(key)
+        if value is None:
+            return default
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            result = float(value)
+        except (TypeError, ValueError):
+            raise self.fail(key, f"wanted a number, found {value!r}") from None
+        if not 0 <= result < float("inf"):
+            raise self.fail(key, f"wanted a number of at least 0, found {value!r}")
+        return result
+
+    def boolean(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self._take(key)
+        if value is None:
+            return default
+        word = str(value).lower()
+        if isinstance(value, list | dict) or word not in TRUE + FALSE:
+            raise self.fail(key, f"wanted true or false, found {value!r}")
+        return word in TRUE
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """A list of strings; empty when it is not given."""
+        return self._strings(key, self._take(key))
+
+    def string_lists(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """A list of lists of strings."""
+        return tuple(self._strings(key, item) for item in self._list(key, self._take(key)))
+
+    def string_map(self, key: str) -> dict[str, str]:
+        """A mapping of strings to strings."""
+        value = self._take(key)
+        if value in (None, ""):
+            return {}
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise self.fail(key, f"wanted a mapping of strings, found {value!r}")
+        return dict(value)
+
+    def items(self, key: str, read: Callable[[Reader], T]) -> tuple[T, ...]:
+        """A list of mappings, each read by `read` to its last field."""
+        entries = []
+        for number, value in enumerate(self._list(key, self._take(key))):
+            entries.append(read_mapping(f"{self.where}: {key}[{number}]", value, read))
+        return tuple(entries)
+
+    def item(self, key: str, read: Callable[[Reader], T]) -> T | None:
+        """One mapping; None when it is not given."""
+        value = self._take(key)
+        return None if value is None else read_mapping(f"{self.where}: {key}", value, read)
+
+    def finish(self) -> None:
+        """Raises ConfigError when a field was given that nobody asked for."""
+        unknown = sorted(set(self.values) - self.used)
+        if unknown:
+            known = ", ".join(sorted(self.used))
+            raise ConfigError(f"{self.where}: unknown field {unknown[0]!r}; known are: {known}")
+
+    def _take(self, key: str) -> Any:
+        self.used.add(key)
+        return self.values.get(key)
+
+    def _list(self, key: str, value: Any) -> list[Any]:
+        if value in (None, ""):
+            return []
+        if not isinstance(value, list):
+            raise self.fail(key, f"wanted a list, found {value!r}")
+        return value
+
+    def _strings(self, key: str, value: Any) -> tuple[str, ...]:
+        values = self._list(key, value)
+        for item in values:
+            if not isinstance(item, str):
+                raise self.fail(key, f"wanted strings, found {item!r}")
+        return tuple(values)
+
+
+def read_mapping(where: str, value: Any, read: Callable[[Reader], T]) -> T:
+    """Applies `read` to a mapping and makes sure that it used every field."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: wanted a mapping, found {value!r}")
+    reader = Reader(where, value)
+    result = read(reader)
+    reader.finish()
+    return result
+
+
+def load(path: Path) -> Any:
+    """Parses a .yaml, .yml or .json file. Raises ConfigError naming the file."""
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_unique)
+        if path.suffix in (".yaml", ".yml"):
+            return yaml.load(text, _Loader)  # noqa: S506 (BaseLoader makes plain text only)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    raise ConfigError(f"{path}: is not named .yaml, .yml or .json")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"a mapping has the field {name!r} twice")
+    return dict(pairs)

@@ -1,0 +1,86 @@
+"""The pieces of Go's standard library that the schema's semantics rest on, in Python.
+
+Regular expressions are RE2 itself; `os.Expand` and `os.FileMode.String` follow the documentation
+of Go's package os, because configurations are written against what those print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import re2
+
+from tools.container.tree import Entry
+
+# Positions in Go's os.FileMode letters "dalTLDpSugct?"; only these can come from an archive.
+_TYPE_LETTERS = {"dir": "d", "symlink": "L", "block": "D", "char": "D", "fifo": "p"}
+_SPECIAL = "*#$@!?-0123456789"
+
+
+class PatternError(Exception):
+    """A regular expression that RE2 does not accept."""
+
+
+def search(pattern: str, text: str) -> bool:
+    """Whether the pattern occurs in the text, unanchored. Raises PatternError when it is invalid.
+
+    As in Go, `.` does not match a newline and `^` and `$` mean the whole text unless `(?m)`.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    # Text with bytes that are not UTF-8 is compared after replacement, as Go's strings print.
+    try:
+        return re2.compile(pattern, options).search(text) is not None
+    except re2.error as error:
+        raise PatternError(f"the regular expression {pattern!r} is invalid: {error}") from error
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """os.Expand: every `$name` and `${name}` is replaced, unknown ones by nothing."""
+    out: list[str] = []
+    position = 0
+    while (dollar := text.find("$", position)) >= 0 and dollar + 1 < len(text):
+        out.append(text[position:dollar])
+        name, width = _shell_name(text[dollar + 1 :])
+        if name:
+            out.append(env.get(name, ""))
+        elif width == 0:
+            out.append("$")  # Not followed by a name: an ordinary character.
+        position = dollar + 1 + width
+    out.append(text[position:])
+    return "".join(out)
+
+
+def _shell_name(text: str) -> tuple[str, int]:
+    """The name at the start of `text` and how many characters it takes; "" for bad syntax."""
+    if text[0] == "{":
+        if len(text) > 2 and text[1] in _SPECIAL and text[2] == "}":
+            return text[1], 3
+        end = text.find("}")
+        if end < 0:
+            return "", 1
+        return ("", 2) if end == 1 else (text[1:end], end + 1)
+    if text[0] in _SPECIAL:
+        return text[0], 1
+    width = 0
+    while width < len(text) and text[width].isascii() and (text[width].isalnum() or text[width] == "_"):
+        width += 1
+    return text[:width], width
+
+
+def file_mode(entry: Entry) -> str:
+    """os.FileMode.String() of an archive member: `-rw-r--r--`, `dtrwxrwxrwx`, `Lrwxrwxrwx`."""
+    letters = _TYPE_LETTERS.get(entry.kind, "")
+    if entry.mode & 0o4000:
+        letters += "u"
+    if entry.mode & 0o2000:
+        letters += "g"
+    if entry.kind == "char":
+        letters += "c"
+    if entry.mode & 0o1000:
+        letters += "t"
+    bits = "".join(
+        letter if entry.mode >> (8 - index) & 1 else "-"
+        for index, letter in enumerate("rwxrwxrwx")
+    )
+    return (letters or "-") + bits

@@ -1,0 +1,119 @@
+"""Writes results: text like upstream's for people, JSON in its shape, JUnit XML for Bazel."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SUITE = "container-structure-test.test"
+# Characters XML 1.0 cannot hold; a command may print any of them.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test that ran. `name` starts with its kind; `seconds` is how long it took."""
+
+    name: str
+    errors: tuple[str, ...]
+    seconds: float
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.errors
+
+
+def text(result: Result) -> str:
+    """One result as lines of text."""
+    lines = [
+        f"=== RUN: {result.name}",
+        f"--- {'PASS' if result.passed else 'FAIL'}",
+        f"duration: {_duration(result.seconds)}",
+    ]
+    if result.stdout and not result.passed:
+        lines.append(f"stdout: {result.stdout.rstrip()}")
+    if result.stderr and not result.passed:
+        lines.append(f"stderr: {result.stderr.rstrip()}")
+    lines += [f"Error: {error}" for error in result.errors]
+    return "\n".join(lines) + "\n"
+
+
+def summary(results: Sequence[Result]) -> str:
+    """The last lines of the text report."""
+    passed = sum(result.passed for result in results)
+    seconds = sum(result.seconds for result in results)
+    return (
+        "=== RESULTS\n"
+        f"Passes:      {passed}\n"
+        f"Failures:    {len(results) - passed}\n"
+        f"Duration:    {_duration(seconds)}\n"
+        f"Total tests: {len(results)}\n\n"
+        f"{'PASS' if results and passed == len(results) else 'FAIL'}"
+    )
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """Upstream's JSON; durations are integer nanoseconds, as Go prints them."""
+    passed = sum(result.passed for result in results)
+
+    def nanoseconds(seconds: float) -> int:
+        return round(seconds * 1e9)
+
+    return json.dumps(
+        {
+            "Pass": passed,
+            "Fail": len(results) - passed,
+            "Total": len(results),
+            "Duration": nanoseconds(sum(result.seconds for result in results)),
+            "Results": [
+                {
+                    "Name": result.name,
+                    "Pass": result.passed,
+                    "Stdout": result.stdout,
+                    "Stderr": result.stderr,
+                    "Errors": list(result.errors),
+                    "Duration": nanoseconds(result.seconds),
+                }
+                for result in results
+            ],
+        }
+    )
+
+
+def as_junit(results: Sequence[Result]) -> bytes:
+    """JUnit XML with one suite."""
+    seconds = f"{sum(result.seconds for result in results):.3f}"
+    failures = str(sum(not result.passed for result in results))
+    counts = {"tests": str(len(results)), "failures": failures, "time": seconds}
+    root = ET.Element("testsuites", counts)
+    suite = ET.SubElement(root, "testsuite", {"name": SUITE, **counts})
+    for result in results:
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            {
+                "name": _clean(result.name),
+                "classname": SUITE,
+                "time": f"{result.seconds:.3f}",
+            },
+        )
+        for error in result.errors:
+            ET.SubElement(case, "failure", {"message": _clean(error)}).text = _clean(error)
+        for tag, output in (("system-out", result.stdout), ("system-err", result.stderr)):
+            if output:
+                ET.SubElement(case, tag).text = _clean(output)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _clean(value: str) -> str:
+    return _NOT_XML.sub("\ufffd", value)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f}ms" if seconds < 1 else f"{seconds:.2f}s"

@@ -1,0 +1,145 @@
+"""The image under test: its tree, the content of its files, and containers made from it.
+
+The layers are read as rarely as possible: without commands in the configurations one pass answers
+everything (a second when a file is asked for through a symbolic link), with commands the image is
+unpacked once and the files are read from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.container.cache import Cache, Rootfs
+from tools.container.plan import Bind, Spec
+from tools.container.run import Container, ContainerError
+from tools.container.settings import Settings, image_user, process_env, read_settings
+from tools.container.tree import Tree, TreeError
+from tools.container.unpack import read_files
+from tools.oci.layout import Image
+
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class SubjectError(Exception):
+    """The image does not have what a test asks for."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A container, the image's settings, and the environment of processes in it."""
+
+    container: Container
+    settings: Settings
+    env: Mapping[str, str]
+
+
+class Subject:
+    """An image. `rootfs` is None when no test needs to run anything."""
+
+    def __init__(
+        self, image: Image, tree: Tree, contents: Mapping[str, bytes], rootfs: Rootfs | None
+    ) -> None:
+        self.image = image
+        self.tree = tree
+        self.settings = read_settings(image.config)
+        self._contents = dict(contents)
+        self._rootfs = rootfs
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The `config` section of the image's configuration."""
+        return self.image.config.get("config") or {}
+
+    def read(self, path: str) -> bytes:
+        """The content of a file, links followed inside the image. Raises SubjectError."""
+        real, source = self._locate(path)
+        if self._rootfs is not None:
+            return (self._rootfs.path / real[1:]).read_bytes()
+        if source not in self._contents:
+            raise SubjectError(f"{path}: its content was not read; its hard link was replaced")
+        return self._contents[source]
+
+    def _locate(self, path: str) -> tuple[str, str]:
+        """Where a file is: its path without links, and the archive member with its content."""
+        try:
+            real = self.tree.realpath(path)
+        except TreeError as error:
+            raise SubjectError(str(error)) from error
+        entry = self.tree.lookup(real)
+        if entry is None:
+            raise SubjectError(f"{path} does not exist in the image")
+        if entry.kind != "file":
+            raise SubjectError(f"{path} is not a regular file but of kind {entry.kind}")
+        return real, entry.hardlink or real
+
+    def missing(self, paths: Sequence[str]) -> set[str]:
+        """The archive members that `read` would need for these paths and does not have."""
+        wanted = set()
+        for path in paths:
+            with contextlib.suppress(SubjectError):
+                source = self._locate(path)[1]
+                if source not in self._contents:
+                    wanted.add(source)
+        return wanted
+
+    def add(self, contents: Mapping[str, bytes]) -> None:
+        """Adds content that `missing` asked for."""
+        self._contents |= contents
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        *,
+        env: Mapping[str, str],
+        user: str = "",
+        binds: Sequence[Bind] = (),
+    ) -> Iterator[Started]:
+        """A fresh container without network. Raises START_ERRORS."""
+        if self._rootfs is None:
+            raise ContainerError("driver 'tar' makes static checks only; leave `driver` out")
+        machine = MACHINES.get(platform.machine(), platform.machine())
+        wanted = self.image.config.get("architecture", machine)
+        if wanted != machine:
+            raise ContainerError(
+                f"the image is built for {wanted} and this machine is {machine}: commands cannot "
+                "run; test them on such a machine, or set driver = \"tar\" for static checks only"
+            )
+        account = image_user(self._rootfs, user or self.settings.user)
+        spec = Spec(
+            rootfs=self._rootfs,
+            user=account,
+            workdir=self.settings.workdir,
+            binds=tuple(binds),
+        )
+        with Container(spec) as container:
+            yield Started(container, self.settings, process_env(self.settings, account, env))
+
+
+@contextlib.contextmanager
+def open_subject(
+    image: Image,
+    *,
+    cache: Path,
+    run: bool,
+    files: Sequence[str],
+    also: Callable[[str], bool] = lambda _: False,
+) -> Iterator[Subject]:
+    """Reads the image. With `run` it is unpacked below `cache`; without, `files` and every path
+    that `also` picks are kept in memory. Raises LayerError.
+    """
+    if run:
+        with Cache(cache).rootfs(image.layers) as rootfs:
+            yield Subject(image, rootfs.tree, {}, rootfs)
+        return
+    literal = set(files)
+    tree, contents = read_files(image.layers, lambda path: path in literal or also(path))
+    subject = Subject(image, tree, contents, None)
+    wanted = subject.missing([*files, *(path for path, _ in tree.entries() if also(path))])
+    if wanted:
+        subject.add(read_files(image.layers, lambda path: path in wanted)[1])
+    yield subject
