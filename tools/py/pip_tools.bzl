@@ -1,14 +1,14 @@
 """The repositories that rules_python's wheel installer imports from, without the addresses upstream gives them.
 
-rules_python declares `pypi__*` from fixed addresses on one host. Declared here first, they hold the pip and
-setuptools that Debian packages as wheels, and the `installer` of our own lock. The rest serve rules_python's
+rules_python declares `pypi__*` from fixed addresses on one host. Declared here first, they hold the pip,
+setuptools and wheel that Debian packages as wheels, and the `installer` of our own lock. The rest serve rules_python's
 `compile_pip_requirements` only, which `//third_party/python:lock` replaces; they exist, empty, because
 `whl_library` puts every one of them on its path.
 """
 
 load("@rules_python//python/pip_install:repositories.bzl", "all_requirements")
 
-_BUNDLED = ["pip", "setuptools"]
+_BUNDLED = ["pip", "setuptools", "wheel"]
 
 def _extract_wheel(ctx, wheel):
     # Bazel knows an archive's kind by its name.

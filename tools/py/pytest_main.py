@@ -19,13 +19,14 @@ _NO_TESTS = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 class _Shard:
-    """Keeps every n-th collected test. Counts them first, so that an empty suite still fails."""
+    """Keeps every n-th test that is left after filtering. Counts them first, so that an empty suite still fails."""
 
     def __init__(self, index: int, total: int) -> None:
         self._index = index
         self._total = total
         self.collected = 0
 
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.collected = len(items)
         mine = items[self._index :: self._total]

@@ -1,0 +1,218 @@
+"""Wheels become a layer: where files go, what is refused, and that nothing around the tool shows in the bytes."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tools.py import wheel_layer
+from tools.py.exclusions import read_exclusions, unused_globs, without_excluded
+from tools.py.tiny_wheels import TinyWheel, write_wheel
+from tools.py.wheel_tree import PACKAGES, WheelError, merge, read_wheel
+
+_TOOL = TinyWheel(
+    "my-tool",
+    entry_points="[console_scripts]\nmy-tool = my_tool:main\n",
+    files={
+        "my_tool/__init__.py": b"def main():\n    return 0\n",
+        "my_tool/module.pyi": b"x: int\n",
+        "my_tool/tests/test_it.py": b"assert True\n",
+        "my_tool-1.0.data/scripts/run-tool": b"#!python\nprint('ran')\n",
+        "my_tool-1.0.data/data/share/my-tool/data.txt": b"data\n",
+        "my_tool-1.0.data/headers/my_tool.h": b"#pragma once\n",
+    },
+)
+_OTHER = TinyWheel("other", files={"other/__init__.py": b"x = frozenset({'a', 'b', 'c'})\n"})
+
+
+class _Built:
+    """The layer that the command made of some wheels."""
+
+    def __init__(self, path: Path) -> None:
+        self.layer = path / "layer.tar.gz"
+        self.descriptor = path / "layer.json"
+        with tarfile.open(self.layer) as archive:
+            self.members = {member.name: member for member in archive}
+            self.content = {
+                member.name: stream.read() for member in archive if (stream := archive.extractfile(member)) is not None
+            }
+
+
+def _arguments(directory: Path, wheels: list[Path], exclude: list[dict[str, str]] | None) -> list[str]:
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = directory / "lock.json"
+    lock.write_text(json.dumps({"mtime": 1700000000}), encoding="utf-8")
+    flags = [f"--wheel={wheel}" for wheel in wheels]
+    if exclude is not None:
+        (directory / "exclude.json").write_text(json.dumps(exclude), encoding="utf-8")
+        flags.append(f"--exclude={directory}/exclude.json")
+    return [*flags, f"--lock={lock}", f"--out={directory}/layer.tar.gz", f"--descriptor={directory}/layer.json"]
+
+
+def _build(
+    directory: Path, *wheels: TinyWheel, exclude: list[dict[str, str]] | None = None
+) -> _Built:
+    paths = [write_wheel(wheel, directory=directory / "wheels") for wheel in wheels]
+    assert wheel_layer.main(_arguments(directory, paths, exclude)) == 0
+    return _Built(directory)
+
+
+def test_packages_scripts_data_and_headers_go_where_debians_python_looks(tmp_path: Path) -> None:
+    built = _build(tmp_path, _TOOL)
+    assert built.content[f"{PACKAGES}/my_tool/__init__.py"] == b"def main():\n    return 0\n"
+    assert built.content["usr/local/share/my-tool/data.txt"] == b"data\n"
+    assert any(path.endswith("/my-tool/my_tool.h") or path.endswith("/my_tool/my_tool.h") for path in built.content)
+    assert built.content["usr/local/bin/run-tool"] == b"#!/usr/bin/python3\nprint('ran')\n"
+    assert built.content["usr/local/bin/my-tool"].startswith(b"#!/usr/bin/python3\n")
+
+
+def test_a_console_script_runs(tmp_path: Path) -> None:
+    built = _build(tmp_path, _TOOL)
+    with tarfile.open(built.layer) as archive:
+        archive.extractall(tmp_path / "root", filter="data")
+    script = tmp_path / "root/usr/local/bin/my-tool"
+    done = subprocess.run(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(tmp_path / "root" / PACKAGES)}, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_owners_modes_and_times_are_fixed(tmp_path: Path) -> None:
+    built = _build(tmp_path, _TOOL)
+    assert {(member.uid, member.gid, member.mtime) for member in built.members.values()} == {(0, 0, 1700000000)}
+    assert built.members["usr/local/bin/my-tool"].mode == 0o755
+    assert built.members[f"{PACKAGES}/my_tool/__init__.py"].mode == 0o644
+
+
+def test_every_module_has_bytecode_beside_it(tmp_path: Path) -> None:
+    built = _build(tmp_path, _TOOL, _OTHER)
+    modules = [path for path in built.content if path.endswith(".py")]
+    assert len(modules) == 3
+    for path in modules:
+        directory, _, name = path.rpartition("/")
+        bytecode = f"{directory}/__pycache__/{name[:-3]}.{sys.implementation.cache_tag}.pyc"
+        assert built.content[bytecode][4:8] == b"\x01\0\0\0"
+
+
+def test_record_lists_exactly_what_the_layer_holds(tmp_path: Path) -> None:
+    built = _build(tmp_path, _TOOL, exclude=[{"glob": "**/*.pyi", "reason": "stubs"}])
+    record = f"{PACKAGES}/my_tool-1.0.dist-info/RECORD"
+    rows = list(csv.reader(built.content[record].decode().splitlines()))
+    listed = {os.path.normpath(f"{PACKAGES}/{path}"): digest for path, digest, _ in rows}
+    assert listed.keys() == built.content.keys()
+    for path, digest in listed.items():
+        expected = base64.urlsafe_b64encode(hashlib.sha256(built.content[path]).digest()).decode().rstrip("=")
+        assert digest == ("" if path == record else f"sha256={expected}")
+    assert built.content[f"{PACKAGES}/my_tool-1.0.dist-info/INSTALLER"] == b"pinned_image\n"
+
+
+def test_what_the_list_excludes_stays_out_with_its_bytecode(tmp_path: Path) -> None:
+    built = _build(tmp_path, _TOOL, exclude=[{"glob": "my_tool/**/tests/**", "reason": "tests"}])
+    assert not [path for path in built.content if "tests" in path]
+
+
+def test_nothing_around_the_tool_shows_in_the_bytes(tmp_path: Path) -> None:
+    wheels = [write_wheel(wheel, directory=tmp_path / "wheels") for wheel in (_TOOL, _OTHER)]
+    results = []
+    for name, umask, seed, zone, order in (("one", 0o022, "0", "UTC", 1), ("two/deeper", 0o077, "4711", "Asia/Tokyo", -1)):
+        arguments = _arguments(tmp_path / name, wheels[::order], None)
+        subprocess.run(
+            [sys.executable, "-m", "tools.py.wheel_layer", *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed, "TZ": zone},
+            umask=umask,
+            check=True,
+        )
+        results.append([(tmp_path / name / file).read_bytes() for file in ("layer.tar.gz", "layer.json")])
+    assert results[0] == results[1]
+
+
+def test_two_wheels_that_bring_one_path_with_different_content_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = write_wheel(TinyWheel("one", files={"shared/x.txt": b"1"}), directory=tmp_path)
+    two = write_wheel(TinyWheel("two", files={"shared/x.txt": b"2"}), directory=tmp_path)
+    assert wheel_layer.main(_arguments(tmp_path / "out", [two, one], None)) == 1
+    message = capsys.readouterr().err
+    assert f"one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl both bring {PACKAGES}/shared/x.txt" in message
+    assert not (tmp_path / "out/layer.tar.gz").exists()
+
+
+def test_two_wheels_may_bring_one_path_with_equal_content(tmp_path: Path) -> None:
+    trees = [
+        read_wheel(write_wheel(TinyWheel(name, files={"shared/__init__.py": b""}), directory=tmp_path))
+        for name in ("one", "two")
+    ]
+    assert len([file for file in merge(trees) if file.path.endswith("shared/__init__.py")]) == 1
+
+
+@pytest.mark.parametrize("path", ["../outside.py", "pkg/../../outside.py", "/etc/passwd", "my-1.0.data/scripts/../../x"])
+def test_a_path_that_climbs_out_is_refused(tmp_path: Path, path: str) -> None:
+    wheel = write_wheel(TinyWheel("my", files={path: b""}), directory=tmp_path)
+    with pytest.raises(WheelError, match=r"my-1\.0-py3-none-any\.whl: "):
+        read_wheel(wheel)
+
+
+def test_a_console_script_cannot_leave_its_directory(tmp_path: Path) -> None:
+    wheel = TinyWheel("my", entry_points="[console_scripts]\n../../etc/evil = my:main\n", files={"my.py": b""})
+    with pytest.raises(WheelError, match="relative and has no"):
+        read_wheel(write_wheel(wheel, directory=tmp_path))
+
+
+def test_content_that_record_does_not_vouch_for_is_refused(tmp_path: Path) -> None:
+    wheel = write_wheel(_OTHER, directory=tmp_path, corrupt={"other/__init__.py": b"import os\n"})
+    with pytest.raises(WheelError, match="hash / size of other/__init__.py didn't match RECORD"):
+        read_wheel(wheel)
+
+
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my-1.0-py3-none-any.whl"
+    path.write_bytes(b"not a wheel")
+    with pytest.raises(WheelError, match=r"my-1\.0-py3-none-any\.whl: not a valid wheel: File is not a zip file"):
+        read_wheel(path)
+
+
+def test_bytecode_that_a_wheel_brings_is_left_out(tmp_path: Path) -> None:
+    wheel = TinyWheel("my", files={"my/__pycache__/x.cpython-311.pyc": b"anything"})
+    tree = read_wheel(write_wheel(wheel, directory=tmp_path))
+    assert not [file for file in tree.files if "__pycache__" in file.path]
+
+
+def test_an_executable_file_stays_executable(tmp_path: Path) -> None:
+    wheel = TinyWheel("my", files={"my/bin/program": b"\x7fELF"})
+    tree = read_wheel(write_wheel(wheel, directory=tmp_path, executable=("my/bin/program",)))
+    assert [file.path for file in tree.files if file.executable] == [f"{PACKAGES}/my/bin/program"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('[{"glob": "*"}]', "KeyError"), ('[{"glob": "*", "reason": " "}]', "every glob needs a reason"), ("{", "JSON")],
+)
+def test_an_exclusion_without_a_reason_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "exclude.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(WheelError, match=message):
+        read_exclusions(path)
+
+
+def test_a_glob_that_matches_nothing_is_found(tmp_path: Path) -> None:
+    tree = read_wheel(write_wheel(_TOOL, directory=tmp_path))
+    globs = ("**/*.pyi", "gone/**", "!**/*.py")
+    assert unused_globs([tree], globs=globs) == ("gone/**",)
+    assert f"{PACKAGES}/my_tool/module.pyi" not in [file.path for file in without_excluded(tree, globs=globs).files]
+
+
+def test_a_lock_without_a_timestamp_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = write_wheel(_OTHER, directory=tmp_path)
+    arguments = _arguments(tmp_path, [wheel], None)
+    (tmp_path / "lock.json").write_text("{}", encoding="utf-8")
+    assert wheel_layer.main(arguments) == 1
+    assert "wanted a lock with an integer `mtime`" in capsys.readouterr().err
