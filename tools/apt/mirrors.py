@@ -33,7 +33,9 @@ _RELEASES = frozenset(
     "oldoldstable oldstable stable testing unstable sid experimental "
     "stretch buster bullseye bookworm trixie forky duke".split()
 )
-_POCKETS = frozenset(["", "updates", "security", "backports", "backports-sloppy", "proposed-updates"])
+_POCKETS = frozenset(
+    ["", "updates", "security", "backports", "backports-sloppy", "proposed-updates"]
+)
 # What deb822 takes for "no" in Enabled (apt's StringToBool).
 _NO = frozenset(["no", "false", "without", "off", "disable", "0"])
 _OTHER_DISTRIBUTIONS = ("ubuntu", "raspbian", "raspberrypi", "kali", "devuan", "linuxmint")
@@ -44,7 +46,9 @@ class MirrorError(Exception):
     """A mirror setting that cannot be used; the message names the variable or file and the cause."""
 
 
-class Source(NamedTuple):  # not a dataclass: bazelw imports this at every start, and those cost 7 ms
+class Source(
+    NamedTuple
+):  # not a dataclass: bazelw imports this at every start, and those cost 7 ms
     """One enabled binary source: a base URL, one suite of it, its components and its keyring."""
 
     url: str

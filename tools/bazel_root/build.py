@@ -24,7 +24,6 @@ from pathlib import Path
 
 from tools.bazel_root.certificates import certificates, pem_bundle
 from tools.bazel_root.download import Cancelled, Store
-from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.extract import MERGED, Unpacker
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.progress import Progress
@@ -65,6 +64,7 @@ def finish(root: Path, *, arch: str) -> None:
     """Does what the packages' maintainer scripts would have done and Bazel needs."""
     usr, triplet = root / "usr", _TRIPLETS[arch]
     (usr / "bin" / "awk").symlink_to("mawk")
+    (usr / "bin" / "which").symlink_to("which.debianutils")
     (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
     # Debian's server looks for this library beside its jars and crashes on zstd archives without it.
     (usr / "share" / "bazel" / "libzstd-jni.so").symlink_to(f"../../lib/{triplet}/libzstd-jni.so")

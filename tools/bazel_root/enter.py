@@ -154,9 +154,16 @@ def no_namespaces(cause: str) -> str:
     """Returns the message for a host that does not let this user make namespaces."""
     reasons = []
     for path, bad, fix in (
-        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
-         "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
-        ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        (
+            "/proc/sys/kernel/unprivileged_userns_clone",
+            "0",
+            "sysctl -w kernel.unprivileged_userns_clone=1",
+        ),
         ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"),
     ):
         try:
@@ -173,7 +180,9 @@ def no_namespaces(cause: str) -> str:
     root = "" if os.getuid() == 0 else "run bazelw as root, or "
     return (
         f"this host does not let {'this' if os.getuid() == 0 else 'an ordinary'} user make namespaces "
-        f"({cause}), which Bazel's private root needs:\n" + "\n".join(reasons) + f"\nOr {root}install "
+        f"({cause}), which Bazel's private root needs:\n"
+        + "\n".join(reasons)
+        + f"\nOr {root}install "
         "Bazel 7.7.1 or bazelisk and put it on PATH (or name it in BAZELW_BAZEL)."
     )
 
@@ -187,10 +196,15 @@ class _Calls:
     def unshare(self, flags: int) -> None:
         self._check(self._libc.unshare(flags), "unshare")
 
-    def mount(self, source: str, target: str, *, flags: int = 0, kind: str = "", data: str = "") -> None:
+    def mount(
+        self, source: str, target: str, *, flags: int = 0, kind: str = "", data: str = ""
+    ) -> None:
         result = self._libc.mount(
-            os.fsencode(source), os.fsencode(target), kind.encode() or None,
-            ctypes.c_ulong(flags), data.encode() or None,
+            os.fsencode(source),
+            os.fsencode(target),
+            kind.encode() or None,
+            ctypes.c_ulong(flags),
+            data.encode() or None,
         )
         self._check(result, f"mount {source} on {target}")
 
@@ -200,7 +214,9 @@ class _Calls:
     def make_read_only(self, target: str) -> None:
         # A user namespace may not drop the flags of the mount it copied; statvfs names them.
         found = os.statvfs(target).f_flag
-        keep = found & (os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME)
+        keep = found & (
+            os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
+        )
         keep |= (1 << 21) if found & os.ST_RELATIME else 0
         self.mount("none", target, flags=_MS_BIND | _MS_REMOUNT | _MS_RDONLY | keep)
 

@@ -47,7 +47,7 @@ def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
         SHELL="/bin/bash",
         HOME=os.path.expanduser("~"),
     )
-    inside.update({name: _BUNDLE for name in VARIABLES})
+    inside.update(dict.fromkeys(VARIABLES, _BUNDLE))
     if not inside.get("USER"):
         inside["USER"] = _user_name()
     return inside

@@ -21,7 +21,17 @@ MERGED = ("bin", "lib", "lib64", "sbin")
 # Nothing reads these in a root that only runs Bazel.
 _DROPPED = tuple(
     f"usr/share/{name}/"
-    for name in ("bash-completion", "bug", "doc", "doc-base", "info", "lintian", "locale", "man", "zsh")
+    for name in (
+        "bash-completion",
+        "bug",
+        "doc",
+        "doc-base",
+        "info",
+        "lintian",
+        "locale",
+        "man",
+        "zsh",
+    )
 )
 
 
@@ -55,7 +65,9 @@ class Unpacker:
             if member.issym():
                 os.symlink(member.linkname, target)
             elif member.islnk():
-                self._hard_link(_merged(deb.relative_path(member.linkname, of=package)), target, package)
+                self._hard_link(
+                    _merged(deb.relative_path(member.linkname, of=package)), target, package
+                )
             elif member.isreg():
                 self._file(archive, member, target)
             else:
@@ -77,7 +89,9 @@ class Unpacker:
         self._directory(os.path.dirname(name), package)
         source = os.path.join(self._root, name)
         if os.path.islink(source) or not os.path.isfile(source):
-            raise BazelRootError(f"{package}: hard link to {name!r}, which is not a file in the root")
+            raise BazelRootError(
+                f"{package}: hard link to {name!r}, which is not a file in the root"
+            )
         os.link(source, target, follow_symlinks=False)
 
     def _directory(self, name: str, package: Path) -> None:
@@ -91,7 +105,9 @@ class Unpacker:
             os.chmod(path, 0o755)  # whatever the umask
         except FileExistsError:
             if os.path.islink(path) or not os.path.isdir(path):
-                raise BazelRootError(f"{package}: {name!r} is used as a directory and is none") from None
+                raise BazelRootError(
+                    f"{package}: {name!r} is used as a directory and is none"
+                ) from None
         self._known.add(name)
 
 

@@ -12,12 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.bazel_root.enter import check_visible, enter
-from tools.bazel_root.environment import bazel_environment
 from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.host_bazel import find_host_bazel
-from tools.bazel_root.trust import trust_directory
-from tools.bazel_root.world import make_world
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"
@@ -37,7 +33,9 @@ def main(argv: list[str]) -> int:
         print(f"bazelw: {error}; the cache is {cache_directory(os.environ)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nbazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr)
+        print(
+            "\nbazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr
+        )
         return 130
     return 1
 
@@ -51,6 +49,17 @@ def _start(argv: list[str]) -> None:
             os.execv(host, [host, *argv])
         except OSError as error:
             raise BazelRootError(f"cannot start {host}: {error}") from error
+    _start_private(argv, environ=environ, cache=cache)
+
+
+def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) -> None:
+    # Only here: inside the root bazelw finds the root's own Bazel, and the root's small Python lacks
+    # modules that these import.
+    from tools.bazel_root.enter import check_visible, enter
+    from tools.bazel_root.environment import bazel_environment
+    from tools.bazel_root.trust import trust_directory
+    from tools.bazel_root.world import make_world
+
     arch = architecture(sys.platform, os.uname().machine)
     cwd = os.getcwd()
     for what, path in (("the working directory", cwd), ("the cache", str(cache))):

@@ -84,7 +84,9 @@ def resolve(intent: Intent, *, indexes: Mapping[str, Sequence[Package]], date: d
     for arch in intent.architectures:
         index = {package.name: package for package in indexes[arch]}
         listed = {name: index[name] for name in names if name in index}
-        problems |= {f"{arch}: {name} is not in {intent.suite}" for name in names if name not in index}
+        problems |= {
+            f"{arch}: {name} is not in {intent.suite}" for name in names if name not in index
+        }
         provided = {virtual.name: p.name for p in listed.values() for virtual in p.provides}
         for name, package in listed.items():
             depends = []
@@ -137,7 +139,9 @@ def _locked(package: Package, arch: str, depends: Sequence[str]) -> LockedPackag
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces `path` in one step, so that an interrupted run leaves the old lock."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, encoding="utf-8"
+    ) as stream:
         stream.write(text)
     os.chmod(stream.name, 0o644)  # mkstemp's 0600 is not what a file of the repository should have
     os.replace(stream.name, path)

@@ -61,7 +61,9 @@ def config_files(environ: Mapping[str, str], *, prefix: str) -> list[str]:
         return []
     home = environ.get("HOME") or os.path.expanduser("~")
     system_directories = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
-    paths = [os.path.join(directory, "pip", "pip.conf") for directory in system_directories if directory]
+    paths = [
+        os.path.join(directory, "pip", "pip.conf") for directory in system_directories if directory
+    ]
     paths.append("/etc/pip.conf")
     if not (named and os.path.exists(named)):
         user_directory = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
