@@ -185,28 +185,37 @@ def scratch_directory(root: Path) -> Iterator[Path]:
     """
     runs = root / "runs"
     runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for lock in runs.glob("*.lock"):
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(lock.with_suffix(""))
-                lock.unlink()
-            finally:
-                os.close(handle)
     name = f"{os.getpid()}-{os.urandom(4).hex()}"
     lock = runs / f"{name}.lock"
-    # Locked before it has its name, so that no other run takes it for a leftover.
-    handle = os.open(runs, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    directory = os.open(runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        # Between its creation and its flock, another run could take our file for a leftover.
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        for left in runs.glob("*.lock"):
+            _remove_run(left)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        os.link(f"/proc/self/fd/{handle}", lock, follow_symlinks=True)
+    finally:
+        os.close(directory)
+    try:
         (runs / name).mkdir(mode=0o700)
         yield runs / name
     finally:
         remove_tree(runs / name)
         lock.unlink(missing_ok=True)
         os.close(handle)
+
+
+def _remove_run(lock: Path) -> None:
+    """Removes a run whose lock nobody holds."""
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(lock.with_suffix(""))
+            lock.unlink()
+        finally:
+            os.close(handle)
 
 
 def remove_tree(path: Path) -> None:

@@ -47,7 +47,7 @@ def serve_requests(control: socket.socket) -> None:
                 pass
         _reap(control, running)
         if control.fileno() in ready:
-            data, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
+            data, handles = receive(control)
             if not data:
                 return
             request = json.loads(data)
@@ -61,6 +61,15 @@ def serve_requests(control: socket.socket) -> None:
 def send(control: socket.socket, message: dict[str, Any], handles: tuple[int, ...] = ()) -> None:
     """Sends one message."""
     socket.send_fds(control, [json.dumps(message).encode()], list(handles))
+
+
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """Receives one message; b"" at the end. Descriptors are closed by an exec."""
+    data, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
+    for handle in handles:
+        # recv_fds takes flags but does not pass them on, so MSG_CMSG_CLOEXEC is of no use.
+        os.set_inheritable(handle, False)
+    return data, handles
 
 
 def _handle(
@@ -99,7 +108,11 @@ def _reap(control: socket.socket, running: dict[int, int]) -> None:
 def _connect(control: socket.socket, request: dict[str, Any]) -> None:
     """Opens a connection from inside the network namespace and hands it to the caller."""
     try:
-        with socket.create_connection(("127.0.0.1", request["port"]), CONNECT_SECONDS) as handle:
+        # Not create_connection: resolving names would import codecs.
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as handle:
+            handle.settimeout(CONNECT_SECONDS)
+            handle.connect(("127.0.0.1", request["port"]))
+            handle.settimeout(None)
             send(control, {"id": request["id"], "event": "connected"}, (handle.fileno(),))
     except OSError as error:
         number = error.errno or errno.ETIMEDOUT

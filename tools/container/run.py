@@ -299,10 +299,11 @@ class Container:
     def _receive(self, timeout: float) -> None:
         """Takes messages until there is none; waits for the first up to `timeout` seconds."""
         handle = self._socket()
+        taken = False
         while True:
-            handle.settimeout(timeout)
+            handle.settimeout(0 if taken else timeout)
             try:
-                data, handles, _, _ = socket.recv_fds(handle, init.MESSAGE_BYTES, 8)
+                data, handles = init.receive(handle)
             except (BlockingIOError, TimeoutError):
                 return
             except ConnectionResetError:
@@ -310,13 +311,17 @@ class Container:
             finally:
                 handle.settimeout(None)
             if not data:
+                if taken:
+                    return  # What it said last comes first; the next call finds the end again.
                 raise ContainerError("the container's first process ended unexpectedly")
+            taken = True
             message = json.loads(data)
             if message["event"] == "exited":
                 self._exits[message["id"]] = message["code"]
+            elif message["event"] == "error" and self._next:
+                raise ContainerError(f"the container's first process failed: {message['message']}")
             else:
                 self._replies[message["id"]] = (message, handles)
-            timeout = 0
 
 
 def _end(keeper: int) -> None:
@@ -374,9 +379,10 @@ def _first(plan: Plan, stage: Path, control: socket.socket) -> NoReturn:
         configure(plan)
         init.send(control, {"id": 0, "event": "ready"})
         init.serve_requests(control)
-    except (NamespaceError, OSError) as error:
+    except Exception as error:  # Whatever it is, the caller has to be told.
+        message = str(error) if isinstance(error, NamespaceError | OSError) else repr(error)
         try:
-            init.send(control, {"id": 0, "event": "error", "message": str(error)})
+            init.send(control, {"id": 0, "event": "error", "message": message})
         except OSError:
             pass  # The caller is gone; there is nobody to tell.
     finally:
