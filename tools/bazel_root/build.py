@@ -18,9 +18,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.bazel_root.certificates import certificates, pem_bundle
 from tools.bazel_root.download import Cancelled, Store
@@ -28,13 +29,22 @@ from tools.bazel_root.extract import MERGED, Unpacker
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.progress import Progress
 
+if TYPE_CHECKING:
+    import ssl
+
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _KEEP = 60 * 24 * 3600  # seconds that an unused root or package is kept
 _WORKERS = 6  # downloads wait for the network, and unpacking releases the interpreter's lock
 
 
 def build_root(
-    target: Path, *, cache: Path, packages: tuple[RootPackage, ...], arch: str, mirrors: list[str]
+    target: Path,
+    *,
+    cache: Path,
+    packages: tuple[RootPackage, ...],
+    arch: str,
+    mirrors: Sequence[str],
+    context: ssl.SSLContext | None = None,
 ) -> None:
     """Makes `target`, unless it is there or another process has just made it.
 
@@ -52,7 +62,7 @@ def build_root(
         _remove_unused(roots, debs)
         scratch = Path(tempfile.mkdtemp(prefix="tmp.", dir=roots))
         try:
-            _fill(scratch, packages=packages, debs=debs, mirrors=mirrors)
+            _fill(scratch, packages=packages, debs=debs, mirrors=mirrors, context=context)
             finish(scratch / "root", arch=arch)
             _sync(roots)
             os.rename(scratch / "root", target)
@@ -81,7 +91,12 @@ def finish(root: Path, *, arch: str) -> None:
 
 
 def _fill(
-    scratch: Path, *, packages: tuple[RootPackage, ...], debs: Path, mirrors: list[str]
+    scratch: Path,
+    *,
+    packages: tuple[RootPackage, ...],
+    debs: Path,
+    mirrors: Sequence[str],
+    context: ssl.SSLContext | None,
 ) -> None:
     """Downloads and unpacks all packages; the first failure stops the others."""
     root = scratch / "root"
@@ -94,7 +109,12 @@ def _fill(
     progress = Progress(total_bytes=total, packages=len(packages))
     cancelled = threading.Event()
     store = Store(
-        debs, scratch=scratch, mirrors=mirrors, on_bytes=progress.downloaded, cancelled=cancelled
+        debs,
+        scratch=scratch,
+        mirrors=mirrors,
+        on_bytes=progress.downloaded,
+        cancelled=cancelled,
+        context=context,
     )
     unpacker = Unpacker(root)
 

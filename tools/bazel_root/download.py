@@ -7,18 +7,24 @@ taken for right.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import os
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from tools.apt.mirrors import redacted
 from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.lockfile import RootPackage
+
+if TYPE_CHECKING:
+    import ssl  # a Python without it still downloads by http
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30  # seconds without a byte
@@ -28,6 +34,14 @@ _RETRY_DELAY = 1.0  # seconds
 
 class Cancelled(Exception):
     """Another part of the build has failed; this one stops quietly."""
+
+
+class _Failure(Exception):
+    """One try at one URL went wrong; `may_pass` says that another try may go right."""
+
+    def __init__(self, problem: str, *, may_pass: bool) -> None:
+        super().__init__(problem)
+        self.may_pass = may_pass
 
 
 class Store:
@@ -41,12 +55,14 @@ class Store:
         mirrors: Sequence[str],
         on_bytes: Callable[[int], None] = lambda count: None,
         cancelled: threading.Event | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._directory = directory
         self._scratch = scratch
         self._mirrors = mirrors
         self._on_bytes = on_bytes
         self._cancelled = cancelled or threading.Event()
+        self._context = context
 
     def fetch(self, package: RootPackage) -> Path:
         """Returns the path of the verified file, downloading it when it is not there.
@@ -60,55 +76,80 @@ class Store:
             return target
         failures: list[str] = []
         for base in self._mirrors:
+            # A "+" is literal in a path, but some proxies and object stores read it as a space.
             url = f"{base}/{package.filename.replace('+', '%2B')}"
             for attempt in range(_ATTEMPTS):
-                problem = self._try(url, package, target)
-                if problem is None:
+                try:
+                    self._download(url, package, target)
                     return target
-                retry = problem.startswith("~") and attempt + 1 < _ATTEMPTS
-                if not retry:
-                    failures.append(f"{redacted(url)}: {problem.lstrip('~')}")
-                    break
+                except _Failure as failure:
+                    if not failure.may_pass or attempt + 1 == _ATTEMPTS:
+                        failures.append(f"{redacted(url)}: {failure}")
+                        break
                 if self._cancelled.wait(_RETRY_DELAY):
                     raise Cancelled
         raise BazelRootError(_not_found(package, failures))
 
-    def _try(self, url: str, package: RootPackage, target: Path) -> str | None:
-        """Tries one URL; returns None or what was wrong, with a "~" before what may pass by itself."""
-        part = self._scratch / f"{package.sha256}.{threading.get_ident()}"
-        received = 0
-        digest = hashlib.sha256()
+    def _download(self, url: str, package: RootPackage, target: Path) -> None:
+        """Downloads one URL to `target`; raises _Failure when it does not give the right file."""
         try:
-            response = urllib.request.urlopen(url, timeout=_TIMEOUT)  # noqa: S310 (mirrors.py: http, https, file)
+            response = urllib.request.urlopen(  # noqa: S310 (mirrors.py: http, https and file only)
+                request(url), timeout=_TIMEOUT, context=self._context
+            )
         except urllib.error.HTTPError as error:
-            return ("~" if error.code >= 500 else "") + f"HTTP status {error.code} {error.reason}"
+            raise _Failure(f"{error.code} {error.reason}", may_pass=error.code >= 500) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            return f"~{getattr(error, 'reason', error)}"
+            raise _Failure(str(getattr(error, "reason", error)), may_pass=True) from error
+        part = self._scratch / f"{package.sha256}.{threading.get_ident()}"
         with response, open(part, "wb") as stream:
-            while received <= package.size:
-                if self._cancelled.is_set():
-                    raise Cancelled
-                try:
-                    chunk = response.read(_CHUNK)
-                except (OSError, http.client.HTTPException) as error:
-                    self._on_bytes(-received)
-                    return f"~broke off after {received} bytes: {error}"
-                if not chunk:
-                    break
-                stream.write(chunk)
-                digest.update(chunk)
-                received += len(chunk)
-                self._on_bytes(len(chunk))
-        found = digest.hexdigest()
-        if received == package.size and found == package.sha256:
+            received, digest = self._copy(response, stream, limit=package.size)
+        if received == package.size and digest == package.sha256:
             os.replace(part, target)
-            return None
+            return
         self._on_bytes(-received)
         part.unlink()
         if received != package.size:
             more = "more than " if received > package.size else ""
-            return f"~size is {more}{received} bytes, expected {package.size}"
-        return f"~sha256 is {found}, expected {package.sha256}"
+            problem = f"size is {more}{received} bytes, expected {package.size}"
+        else:
+            problem = f"sha256 is {digest}, expected {package.sha256}"
+        raise _Failure(problem, may_pass=True)  # a proxy's error page, or a broken connection
+
+    def _copy(self, source: BinaryIO, target: BinaryIO, *, limit: int) -> tuple[int, str]:
+        """Copies until the end, or just past `limit` bytes; returns the count and the sha256."""
+        received = 0
+        digest = hashlib.sha256()
+        while received <= limit:
+            if self._cancelled.is_set():
+                raise Cancelled
+            try:
+                chunk = source.read(_CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                self._on_bytes(-received)
+                raise _Failure(
+                    f"broke off after {received} bytes: {error}", may_pass=True
+                ) from error
+            if not chunk:
+                break
+            target.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+            self._on_bytes(len(chunk))
+        return received, digest.hexdigest()
+
+
+def request(url: str) -> urllib.request.Request:
+    """Returns the request for a URL, of which urllib would take "user:password@" for the host."""
+    parts = urllib.parse.urlsplit(url)
+    credentials, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return urllib.request.Request(url)
+    plain = urllib.parse.urlunsplit(parts._replace(netloc=host))
+    token = base64.b64encode(urllib.parse.unquote_to_bytes(credentials)).decode("ascii")
+    authorized = urllib.request.Request(plain)
+    # Not for whatever host a redirect names.
+    authorized.add_unredirected_header("Authorization", f"Basic {token}")
+    return authorized
 
 
 def _matches(path: Path, package: RootPackage) -> bool:

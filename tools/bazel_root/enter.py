@@ -29,20 +29,14 @@ SPECIAL = frozenset("dev proc sys".split())
 # Parts of /usr that are the host's all the same: what the administrator put there.
 _SHOWN = ("/usr/local", "/usr/src")
 # The host's /etc, mounted where links that climb out of it with ".." still lead to the right place.
-_HOST_ETC = ".host-etc"
-# What programs started by `bazel run` want of it: users, name resolution, container registries.
-# Links, not copies: a server lives for hours, and a laptop changes its network meanwhile.
-_ETC_LINKS = (
-    *("containers", "docker", "group", "hostname", "hosts", "passwd", "resolv.conf"),
-    *("subgid", "subuid"),
-)
+HOST_ETC = ".host-etc"
 
 
 class World(NamedTuple):  # not a dataclass: importing those costs each start 7 ms
     """What Bazel is to see.
 
     `root` is the private root's directory, `binds` names the host's top-level directories; `files`
-    and `links` say what else goes to /etc, as path below it to content or target.
+    and `links` are the whole of /etc, as path below it to content or target.
     """
 
     root: str
@@ -53,7 +47,7 @@ class World(NamedTuple):  # not a dataclass: importing those costs each start 7 
 
 def check_visible(path: str, *, what: str) -> None:
     """Raises BazelRootError when `path` lies where the root hides the host's files."""
-    real = os.path.realpath(path)
+    real = os.path.realpath(path) + "/"
     if real.split("/")[1] in HIDDEN and not real.startswith(tuple(d + "/" for d in _SHOWN)):
         raise BazelRootError(
             f"{what} {path} lies under /{real.split('/')[1]}, which Bazel's private root replaces by "
@@ -110,22 +104,18 @@ def _populate(calls: _Calls, new: str, world: World) -> None:
     for path in _SHOWN:
         if os.path.isdir(path):
             calls.bind(path, new + path)  # build.py has made the mount points
-    os.mkdir(f"{new}/{_HOST_ETC}")
-    calls.bind("/etc", f"{new}/{_HOST_ETC}")
+    os.mkdir(f"{new}/{HOST_ETC}")
+    calls.bind("/etc", f"{new}/{HOST_ETC}")
     _populate_etc(f"{new}/etc", world)
 
 
 def _populate_etc(etc: str, world: World) -> None:
-    links = {name: f"/usr/etc/{name}" for name in os.listdir(f"{world.root}/usr/etc")}
-    links.update((n, f"/{_HOST_ETC}/{n}") for n in _ETC_LINKS if os.path.lexists(f"/etc/{n}"))
-    links.update(world.links)
-    for path, content in world.files.items():
-        links.pop(path, None)
+    for path in (*world.files, *world.links):
         os.makedirs(os.path.dirname(f"{etc}/{path}"), exist_ok=True)
+    for path, content in world.files.items():
         with open(f"{etc}/{path}", "wb") as stream:
             stream.write(content)
-    for path, target in links.items():
-        os.makedirs(os.path.dirname(f"{etc}/{path}"), exist_ok=True)
+    for path, target in world.links.items():
         os.symlink(target, f"{etc}/{path}")
 
 

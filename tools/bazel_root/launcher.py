@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         print(f"bazelw: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"bazelw: {error}; the cache is {cache_directory(os.environ)}", file=sys.stderr)
+        print(f"bazelw: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -80,6 +80,8 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
     # The XDG specification: a relative path is to be ignored.
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".cache")
+    if not os.path.isabs(base):
+        raise BazelRootError("this user has no home directory; set XDG_CACHE_HOME to a directory")
     return Path(base) / "pinned_image"
 
 

@@ -7,8 +7,15 @@ import os
 import re
 from pathlib import Path
 
-from tools.bazel_root.enter import HIDDEN, SPECIAL, World
+from tools.bazel_root.enter import HIDDEN, HOST_ETC, SPECIAL, World
 from tools.bazel_root.trust import BUNDLE, STORE
+
+# What programs started by `bazel run` want of the host's /etc: users, name resolution, container
+# registries. Links, not copies: a server lives for hours, and a laptop changes its network meanwhile.
+_FROM_HOST = (
+    *("containers", "docker", "group", "hostname", "hosts", "passwd", "resolv.conf"),
+    *("subgid", "subuid"),
+)
 
 
 def make_world(cache: Path, *, root: Path, trust: Path) -> World:
@@ -21,10 +28,11 @@ def make_world(cache: Path, *, root: Path, trust: Path) -> World:
         files["localtime"] = Path("/etc/localtime").read_bytes()
     except OSError:
         pass  # no such file: UTC, there as here
-    links = {
-        f"ssl/certs/{BUNDLE}": str(trust / BUNDLE),
-        "ssl/certs/java/cacerts": str(trust / STORE),
-    }
+    links = {name: f"/usr/etc/{name}" for name in os.listdir(root / "usr" / "etc")}
+    links.update((n, f"/{HOST_ETC}/{n}") for n in _FROM_HOST if os.path.lexists(f"/etc/{n}"))
+    links[f"ssl/certs/{BUNDLE}"] = str(trust / BUNDLE)
+    links["ssl/certs/java/cacerts"] = str(trust / STORE)
+    links = {path: target for path, target in links.items() if path not in files}
     return World(root=str(root), binds=binds, files=files, links=links)
 
 
