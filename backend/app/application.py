@@ -19,7 +19,7 @@ from app.dispatch import CeleryDispatcher
 from app.embedded import EmbeddedWorker
 from app.jobs import AnalysisRunner
 from app.logs import event
-from app.services import videos as video_service
+from app.services import videos as videos_service
 from app.services.storage import Storage
 from app.settings import Settings
 
@@ -55,9 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         responses={"default": problems.DOCUMENTED},
     )
-    app.state.context = Context(
-        settings=settings, database=database, storage=storage, queue=worker
-    )
+    app.state.context = Context(settings=settings, database=database, storage=storage, queue=worker)
     app.add_middleware(RequestLog)
     problems.install(app)
     for router in (health.router, page.router, videos.router, analyses.router):
@@ -71,12 +69,8 @@ def _start(
 ) -> None:
     storage.prepare()
     try:
-        if settings.auto_migrate:
-            _migrate(database)
-        with database.reading() as session:
-            swept = storage.sweep(known=video_service.known_ids(session))
-        if swept:
-            event("storage.swept", files=swept)
+        if _schema_is_ready(settings, database):
+            _sweep(database, storage)
     except OperationalError:
         # The server may come back; until then /health says what is missing.
         event("database.not_ready", level=40, exc_info=True)
@@ -84,9 +78,20 @@ def _start(
     event("service.started", version=__version__, worker=worker.name)
 
 
-def _migrate(database: Database) -> None:
+def _schema_is_ready(settings: Settings, database: Database) -> bool:
     with database.engine.connect() as connection:
-        pending = schema.migration_state(connection).pending
-    if pending:
-        schema.upgrade(database.engine.url.render_as_string(hide_password=False))
-        event("database.migrated", head=schema.head_revision())
+        state = schema.migration_state(connection)
+    if state.pending and settings.auto_migrate:
+        schema.upgrade(settings.sqlalchemy_url())
+        event("database.migrated", before=state.current, after=state.head)
+        return True
+    if state.pending:
+        event("database.migrations_pending", level=30, current=state.current, head=state.head)
+    return not state.pending
+
+
+def _sweep(database: Database, storage: Storage) -> None:
+    with database.reading() as session:
+        swept = storage.sweep(known=videos_service.known_ids(session))
+    if swept:
+        event("storage.swept", files=swept)

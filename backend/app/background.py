@@ -23,6 +23,7 @@ class BackgroundThread(ABC):
     def step(self) -> None:
         """Do all the work there is; return early when `stopping`."""
 
+    @abstractmethod
     def closed(self) -> None:
         """Let go of what `step` holds; called once, in the thread, at the end."""
 
@@ -55,7 +56,7 @@ class BackgroundThread(ABC):
                 self._wake.clear()
                 try:
                     self.step()
-                except Exception:
+                except Exception:  # noqa: BLE001  (the thread must outlive any one step)
                     event("background.step_failed", level=40, exc_info=True)
                 self._wake.wait(self._interval)
         finally:

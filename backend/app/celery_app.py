@@ -1,4 +1,4 @@
-"""How this service uses Celery, seen from both ends: the name of the task, and the configuration."""
+"""How this service uses Celery, seen from both ends: the task's name and the configuration."""
 
 import uuid
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 SQLite runs in WAL mode with foreign keys on and a busy timeout. Python 3.11's sqlite3 starts
 transactions late and not at all before DDL, so its own handling is switched off and BEGIN is sent
-here. A transaction that will write says so and gets BEGIN IMMEDIATE: a deferred one that reads first
-would fail with SQLITE_BUSY the moment another writer got in between, whatever the timeout
+here. A transaction that will write says so and gets BEGIN IMMEDIATE: a deferred one that reads
+first would fail with SQLITE_BUSY the moment another writer got in between, whatever the timeout
 (https://www.sqlite.org/isolation.html).
 """
 
@@ -29,7 +29,7 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(
             url,
-            pool_pre_ping=True,  # a connection that died with the server is replaced, not handed out
+            pool_pre_ping=True,  # replace a connection that died with the server
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},

@@ -1,8 +1,8 @@
 """Tells Celery of queued analyses; used when REDIS_URL is set.
 
-The row is committed first and the broker told afterwards, by this thread, which notes it in the row.
-A crash or a broken broker in between loses nothing: the row is still there to be told of. A message
-told twice does no harm: the claim decides (`app.services.analyses`).
+The row is committed first and the broker told afterwards, by this thread, which notes it in the
+row. A crash or a broken broker in between loses nothing: the row is still there to be told of. A
+message told twice does no harm: the claim decides (`app.services.analyses`).
 """
 
 from datetime import timedelta
@@ -64,3 +64,6 @@ class CeleryDispatcher(BackgroundThread):
             with self._database.writing() as session:
                 analyses.mark_dispatched(session, analysis_ids=waiting, now=now)
             event("analyses.dispatched", count=len(waiting))
+
+    def closed(self) -> None:
+        """Nothing is held between steps."""

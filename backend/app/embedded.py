@@ -1,8 +1,8 @@
 """The worker inside the API process, used when REDIS_URL is not set.
 
-One process per DATA_DIR works, the one that holds a file lock there; a kernel drops that lock with the
-process however it ends. Whoever gets the lock therefore knows that analyses marked as running are
-left over from a dead process, and takes them up at once.
+One process per DATA_DIR works, the one that holds a file lock there; the kernel drops that lock
+with the process, however it ends. Whoever gets the lock therefore knows that analyses marked as
+running are left over from a dead process, and takes them up at once.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """Carries out one analysis, whoever asks for it: the embedded worker or a Celery task.
 
-Safe to call any number of times with the same id: the claim in the database decides. While the video
-is read, a small thread renews the lease; when the claim is lost, the result is dropped.
+Safe to call any number of times with the same id: the claim in the database decides. While the
+video is read, a small thread renews the lease; when the claim is lost, the result is dropped.
 """
 
 import enum
@@ -90,7 +90,7 @@ class AnalysisRunner:
             return Outcome.HANDED_BACK if released else Outcome.LOST
         except VideoError as error:
             return self._fail(claim, reason=str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (one video must not end the worker)
             # Unforeseen, such as cv2.error. The person waiting gets an answer, the log the cause.
             event("analysis.crashed", level=40, exc_info=True, analysis_id=claim.analysis_id)
             return self._fail(claim, reason=f"internal error: {type(error).__name__}")

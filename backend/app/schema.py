@@ -1,9 +1,9 @@
 """The state of the schema, and bringing it up to date.
 
 Revision ids are the dates that migration files begin with, so the newest file is the head: health
-checks and an ordinary start need not import Alembic (0.1 s). A test holds this against Alembic's own
-opinion. The lock that lets several starting replicas migrate once is taken in `migrations/env.py`,
-where `alembic upgrade head` on the command line passes too.
+checks and an ordinary start need not import Alembic (0.1 s). A test holds this against Alembic's
+own opinion. The lock that lets several starting replicas migrate once is taken in
+`migrations/env.py`, where `alembic upgrade head` on the command line passes too.
 """
 
 from dataclasses import dataclass

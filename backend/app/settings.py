@@ -154,7 +154,9 @@ class Settings(BaseSettings):
         if self.database_url is None:
             return f"sqlite:///{self.data_dir / 'backend.db'}"
         scheme, rest = self.database_url.get_secret_value().split("://", 1)
-        return f"postgresql+psycopg://{rest}" if scheme in POSTGRES_SCHEMES else f"{scheme}://{rest}"
+        return (
+            f"postgresql+psycopg://{rest}" if scheme in POSTGRES_SCHEMES else f"{scheme}://{rest}"
+        )
 
     def broker_url(self) -> str | None:
         """Return the broker's URL, or None when tasks run in this process."""
@@ -182,6 +184,6 @@ def _sentence(error: Any) -> str:
     field = Settings.model_fields.get(name)
     # The value of a secret is never repeated: this sentence ends up in logs.
     secret = field is not None and field.annotation in (SecretStr, SecretStr | None)
-    shown = "its value" if secret else repr(error["input"])
+    shown = "its value" if secret else repr(os.environ.get(name.upper(), error["input"]))
     reason = error["msg"].removeprefix("Value error, ")
     return f"{name.upper()}: {shown} cannot be used: {reason[0].lower()}{reason[1:]}."

@@ -1,8 +1,8 @@
 """Runs migrations: from the command line, or from `app.schema.upgrade`.
 
 One starter migrates, the others wait and then find nothing to do. PostgreSQL: an advisory lock held
-by the transaction. SQLite: BEGIN EXCLUSIVE, with foreign keys off because batch mode rebuilds tables
-that others refer to; what it left is checked before the commit.
+by the transaction. SQLite: BEGIN EXCLUSIVE, with foreign keys off because batch mode rebuilds
+tables that others refer to; what it left is checked before the commit.
 """
 
 from datetime import UTC, datetime
@@ -57,19 +57,17 @@ def configure(connection: Connection | None, *, url: str | None = None) -> None:
 def run_online() -> None:
     """Migrate the database behind the lock."""
     engine = make_engine(database_url(), foreign_keys=False)
-    with engine.connect().execution_options(sqlite_begin="EXCLUSIVE") as connection:
-        with connection.begin():
-            if connection.dialect.name == "postgresql":
-                connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK}
-                )
-                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-            configure(connection)
-            context.run_migrations()
-            if connection.dialect.name == "sqlite":
-                broken = connection.execute(text("PRAGMA foreign_key_check")).all()
-                if broken:
-                    raise RuntimeError(f"the migration leaves dangling references: {broken}")
+    connection = engine.connect().execution_options(sqlite_begin="EXCLUSIVE")
+    with connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        configure(connection)
+        context.run_migrations()
+        if connection.dialect.name == "sqlite":
+            broken = connection.execute(text("PRAGMA foreign_key_check")).all()
+            if broken:
+                raise RuntimeError(f"the migration leaves dangling references: {broken}")
     engine.dispose()
 
 

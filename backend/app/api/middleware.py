@@ -14,6 +14,7 @@ HEADER = "x-request-id"
 # A caller's id is taken over only if it cannot confuse a log or a header.
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
+_CONTENT_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 _QUIET_PATHS = ("/health",)
 
 
@@ -43,7 +44,7 @@ class RequestLog:
                 headers[HEADER] = current
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
-                headers["content-security-policy"] = "default-src 'self'; frame-ancestors 'none'"
+                headers["content-security-policy"] = _CONTENT_POLICY
             await send(message)
 
         failed = False

@@ -69,9 +69,7 @@ def install(app: FastAPI) -> None:
 
 def _app_error(error: AppError) -> JSONResponse:
     words = re.findall("[A-Z][a-z]+", type(error).__name__.removesuffix("Error"))
-    return _reply(
-        error.status, title=error.title, kind="-".join(words).lower(), detail=str(error)
-    )
+    return _reply(error.status, title=error.title, kind="-".join(words).lower(), detail=str(error))
 
 
 def _reply(

@@ -32,7 +32,7 @@ FIELD = "file"
 WRITE_SIZE = 1024 * 1024
 # What boundaries, part headers and small fields beside the file may add to a body.
 OVERHEAD = 64 * 1024
-HEADER_LIMIT = 16 * 1024
+BOUNDARY_LIMIT = 70  # RFC 2046 §5.1.1
 
 
 @asynccontextmanager
@@ -44,11 +44,11 @@ async def receive(
     Raises InvalidUploadError, UploadTooLargeError (more than `limit` bytes), UploadTimeoutError
     (nothing for `idle_timeout` seconds) or StorageFullError.
     """
+    form = _Form(boundary=_boundary(request), limit=limit)
+    _check_length(request, limit=limit)
     path = storage.incoming()
     file = await run_in_threadpool(path.open, "xb")
     try:
-        form = _Form(boundary=_boundary(request), limit=limit)
-        _check_length(request, limit=limit)
         try:
             with file:
                 await _pump(request, form, file, idle_timeout=idle_timeout)
@@ -65,11 +65,12 @@ async def receive(
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= BOUNDARY_LIMIT:
         raise InvalidUploadError(
             f"Send a multipart/form-data body with the video in the field {FIELD!r}."
         )
-    return options[b"boundary"]
+    return boundary
 
 
 def _check_length(request: Request, *, limit: int) -> None:
@@ -82,9 +83,7 @@ def _too_large(limit: int) -> UploadTooLargeError:
     return UploadTooLargeError(f"Videos of up to {limit} bytes are accepted.")
 
 
-async def _pump(
-    request: Request, form: "_Form", file: BinaryIO, *, idle_timeout: float
-) -> None:
+async def _pump(request: Request, form: "_Form", file: BinaryIO, *, idle_timeout: float) -> None:
     chunks = aiter(request.stream())
     try:
         while True:
@@ -178,8 +177,6 @@ class _Form:
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
-        if len(self._value) > HEADER_LIMIT:
-            raise InvalidUploadError("A header of the multipart body is too long.")
 
     def _on_header_end(self) -> None:
         self._headers[bytes(self._name).lower()] = bytes(self._value)

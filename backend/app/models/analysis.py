@@ -24,9 +24,9 @@ class AnalysisStatus(enum.StrEnum):
 class Analysis(Base):
     """One run over one video.
 
-    The row is the truth and a queue only a hint: a worker owns the analysis while `lease_until` lies
-    ahead, and only the owner in `lease_owner` can write the result. So a task delivered twice is done
-    once, and one whose worker died is free again when the lease runs out.
+    The row is the truth and a queue only a hint: a worker owns the analysis while `lease_until`
+    lies ahead, and only the owner in `lease_owner` can write the result. So a task delivered twice
+    is done once, and one whose worker died is free again when the lease runs out.
     """
 
     __tablename__ = "analyses"

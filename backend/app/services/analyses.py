@@ -1,7 +1,7 @@
 """The life of an analysis: queued, claimed under a lease, then done or failed, exactly once.
 
 Each step is one UPDATE whose WHERE clause states what must still be true, so that two workers, or
-one task delivered twice, cannot both succeed. Times come from the caller, which keeps this testable.
+one task delivered twice, cannot both succeed. Times come from the caller.
 """
 
 import uuid
@@ -111,9 +111,7 @@ def claim(
 
 def renew(session: Session, *, claim: Claim, now: datetime, lease: timedelta) -> bool:
     """Extend the lease; False when the claim was lost (video deleted, or taken over)."""
-    return _changed(
-        session, update(Analysis).where(_owned(claim)).values(lease_until=now + lease)
-    )
+    return _changed(session, update(Analysis).where(_owned(claim)).values(lease_until=now + lease))
 
 
 def complete(session: Session, *, claim: Claim, now: datetime, result: dict[str, Any]) -> bool:
@@ -179,9 +177,7 @@ def undispatched(
     return session.scalars(query).all()
 
 
-def mark_dispatched(
-    session: Session, *, analysis_ids: Sequence[uuid.UUID], now: datetime
-) -> None:
+def mark_dispatched(session: Session, *, analysis_ids: Sequence[uuid.UUID], now: datetime) -> None:
     """Note that the broker has been told."""
     session.execute(
         update(Analysis)

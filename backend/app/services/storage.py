@@ -1,7 +1,7 @@
 """Files of videos under DATA_DIR, named by ids only; a client's file name never touches the disk.
 
-    videos/ab/<uuid>     stored content (ab: the last two digits, so that no folder grows too large)
-    incoming/<uuid>      uploads under way; renamed into place when complete
+- `videos/ab/<uuid>`: stored content; ab are the last two digits, so that no folder grows large.
+- `incoming/<uuid>`: uploads under way; renamed into place when complete.
 """
 
 import contextlib

@@ -33,8 +33,8 @@ def analyse(
 ) -> Report:
     """Look at `path` for at most `time_limit` seconds.
 
-    `checkpoint` is called between frames and may raise to stop early; what it raises passes through.
-    Raises a VideoError otherwise: what is wrong with the file, TimeLimitError, or ToolError.
+    `checkpoint` is called between frames and may raise to stop early; that passes through. Raises a
+    VideoError otherwise: what is wrong with the file, TimeLimitError, or ToolError.
     """
     deadline = time.monotonic() + time_limit
 
@@ -62,6 +62,6 @@ def _refuse_truncated(facts: Probe, *, end: Fraction) -> None:
     missing = facts.picture_duration - end - last_frame
     if missing > max(MISSING_SECONDS, facts.picture_duration * MISSING_SHARE):
         raise UnreadableVideoError(
-            f"the picture ends at {float(end):.1f} s of {float(facts.picture_duration):.1f} s announced; "
-            "the file is truncated or damaged"
+            f"the picture ends at {float(end):.1f} s, "
+            f"{float(facts.picture_duration):.1f} s are announced; the file is truncated or damaged"
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from app.video.source import GreyImage
 
-# A pixel counts as moving when its grey value (0–255) changes by more than this between samples.
+# A pixel counts as moving when its grey value (0 to 255) changes by more than this between samples.
 # Compression noise after blurring stays below 10.
 CHANGE_THRESHOLD = 15
 _BLUR = (5, 5)

@@ -1,11 +1,12 @@
 """Asks ffprobe what a file is: never its name, never the type the client claims.
 
 Only containers that hold their own data are opened. ffmpeg also reads play lists and scripts
-(hls, concat, dash …) that name *other* files and addresses, so an uploaded text file could otherwise
-make the service read its own disk or network.
+(hls, concat, dash …) that name *other* files and addresses, so an uploaded text file could
+otherwise make the service read its own disk or network.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -64,8 +65,9 @@ def probe(path: Path, *, ffprobe: str) -> Probe:
         timeout=PROBE_TIMEOUT_S,
     )  # fmt: skip
     if finished.code != 0:
-        # ffprobe names the file by our path, which is nobody's business outside.
+        # ffprobe names the file by our path and its parts by address: nobody's business outside.
         reason = finished.error_tail.replace(f"file:{path}", "the file")
+        reason = re.sub(r" @ 0x[0-9a-f]+", "", reason)
         raise UnreadableVideoError(f"ffprobe cannot read the file as a video: {reason}")
     return parse(finished.output)
 
@@ -103,7 +105,9 @@ def _describe(
     if width <= 0 or height <= 0:
         raise UnreadableVideoError("the video stream has no picture size; the file is damaged")
     if width * height > MAX_PIXELS:
-        raise VideoTooBigError(f"the picture is {width}x{height}; {MAX_PIXELS} pixels are the limit")
+        raise VideoTooBigError(
+            f"the picture is {width}x{height}, over the limit of {MAX_PIXELS} pixels"
+        )
     whole = _fraction(container_facts.get("duration"))
     picture = _fraction(video.get("duration")) or _clock(video.get("tags", {}).get("DURATION"))
     has_audio = any(stream.get("codec_type") == "audio" for stream in streams)

@@ -36,7 +36,8 @@ class Frame:
 class FrameSource:
     """Yields the frames of one file at about `sample_rate` per second, `width` pixels wide.
 
-    `checkpoint` is called for every frame decoded and may raise to stop. `frames_decoded` and `end` (time of the last frame) can be read while and after iterating.
+    `checkpoint` is called for every frame decoded and may raise to stop. `frames_decoded` and `end`
+    (time of the last frame) can be read while and after iterating.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class FrameSource:
                 due = time + self._interval
                 readable, picture = capture.retrieve()
                 if readable:
-                    yield Frame(time, self._scaled(picture))
+                    yield Frame(time, self._scaled(np.asarray(picture, dtype=np.uint8)))
         finally:
             capture.release()
         if self.frames_decoded == 0:

@@ -1,0 +1,20 @@
+"""Fixtures for all tests. `support` is importable because pytest adds this folder to the path."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# Under Bazel the import root is declared; by hand the tests may be started from anywhere.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tester's own settings out of the tests."""
+    for name in Settings.model_fields:
+        if name != "ffprobe":
+            monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)

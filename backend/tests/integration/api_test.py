@@ -1,0 +1,253 @@
+"""The API end to end, with real videos and the embedded worker, on SQLite and on PostgreSQL."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from app.application import create_app
+from app.settings import Settings, load_settings
+from support import clips
+from support.servers import eventually
+
+VIDEOS = "/api/v1/videos"
+LIMIT = 3 * 1024 * 1024
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return load_settings(
+        {
+            "data_dir": tmp_path / "data",
+            "database_url": SecretStr(database_url),
+            "max_upload_bytes": LIMIT,
+        }
+    )
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def upload(client: TestClient, path: Path, *, name: str | None = None) -> httpx2.Response:
+    with path.open("rb") as file:
+        return client.post(VIDEOS, files={"file": (name or path.name, file)})
+
+
+def finished(client: TestClient, video_id: str) -> dict[str, Any]:
+    def ask() -> dict[str, Any] | None:
+        analysis: dict[str, Any] = client.get(f"{VIDEOS}/{video_id}").json()["analysis"]
+        return analysis if analysis["status"] in ("done", "failed") else None
+
+    return eventually(ask)
+
+
+def files(settings: Settings) -> list[Path]:
+    folders = (settings.data_dir / "videos", settings.data_dir / "incoming")
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_new_instance_is_healthy(client: TestClient) -> None:
+    reply = client.get("/health")
+    document = reply.json()
+    assert reply.status_code == 200, document
+    assert (document["status"], document["worker"]) == ("healthy", "embedded")
+    assert document["checks"]["migrations"]["current"] == document["checks"]["migrations"]["head"]
+    assert set(document["checks"]) == {"database", "migrations", "worker", "disk"}
+
+
+def test_a_video_is_taken_in_analysed_read_and_deleted(
+    client: TestClient, clip: Path, settings: Settings
+) -> None:
+    reply = upload(client, clip, name="../../etc/cron.d/evil.mp4")
+    assert reply.status_code == 201, reply.text
+    video = reply.json()
+    assert reply.headers["location"] == f"{VIDEOS}/{video['id']}"
+    assert video["filename"] == "evil.mp4"
+    assert video["size"] == clip.stat().st_size
+
+    analysis = finished(client, video["id"])
+    assert analysis["status"] == "done", analysis["reason"]
+    result = analysis["result"]
+    assert (result["codec"], result["width"], result["height"]) == ("h264", 320, 240)
+    assert (result["duration"], result["frame_rate"]) == (2.0, "25")
+    assert (result["frames_decoded"], result["frames_sampled"]) == (50, 10)
+    assert [item["second"] for item in result["motion"]] == [0, 1]
+    assert all(item["score"] > 0 for item in result["motion"])
+    assert client.get(f"/api/v1/analyses/{analysis['id']}").json() == analysis
+
+    assert [path.name for path in files(settings)] == [video["id"]]
+    assert client.delete(f"{VIDEOS}/{video['id']}").status_code == 204
+    assert files(settings) == []
+    assert client.get(f"{VIDEOS}/{video['id']}").status_code == 404
+    assert client.get(f"/api/v1/analyses/{analysis['id']}").status_code == 404
+    assert client.delete(f"{VIDEOS}/{video['id']}").status_code == 404
+
+
+def test_the_same_content_is_recognised_under_another_name(
+    client: TestClient, clip: Path, settings: Settings
+) -> None:
+    first = upload(client, clip)
+    second = upload(client, clip, name="copy.mp4")
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json()["id"] == second.json()["id"]
+    assert len(files(settings)) == 1
+
+
+def test_the_same_content_uploaded_at_once_is_kept_once(
+    client: TestClient, clip: Path, settings: Settings
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: upload(client, clip), range(8)))
+    assert sorted(reply.status_code for reply in replies) == [200] * 7 + [201]
+    assert len({reply.json()["id"] for reply in replies}) == 1
+    assert len(files(settings)) == 1
+
+
+def test_different_videos_uploaded_at_once_are_all_analysed(
+    client: TestClient, clip_dir: Path
+) -> None:
+    made = [clips.pattern(clip_dir / f"rate{rate}.mp4", rate=str(rate)) for rate in range(5, 11)]
+    with ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda path: upload(client, path), made))
+    assert [reply.status_code for reply in replies] == [201] * 6
+    for reply in replies:
+        assert finished(client, reply.json()["id"])["status"] == "done"
+
+
+def test_the_list_is_newest_first_and_pages_by_cursor(client: TestClient, clip_dir: Path) -> None:
+    colours = ("black", "gray", "white", "red", "blue")
+    made = [clips.brightness(clip_dir / f"{name}.mp4", colour=name) for name in colours]
+    ids = [upload(client, path).json()["id"] for path in made]
+    seen, cursor = [], None
+    for expected in (2, 2, 1):
+        query = {"limit": 2} | ({} if cursor is None else {"cursor": cursor})
+        page = client.get(VIDEOS, params=query).json()
+        assert len(page["videos"]) == expected
+        seen += [video["id"] for video in page["videos"]]
+        cursor = page["next_cursor"]
+    assert cursor is None
+    assert seen == ids[::-1]
+
+
+def write(content: bytes) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "status", "detail"),
+    [
+        (write(b""), "empty.mp4", 400, "The file is empty"),
+        (write(b"just text\n" * 100), "text.mp4", 415, "cannot read the file as a video"),
+        (write(PLAYLIST), "list.mp4", 415, "cannot read the file as a video"),
+        (write(b"ffconcat version 1.0\nfile '/etc/passwd'\n"), "c.mp4", 415, "cannot read"),
+        (clips.sound, "sound.mp4", 415, "no video stream; it holds audio"),
+        (write(b"\0" * (LIMIT + 1)), "big.mp4", 413, f"up to {LIMIT} bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_no_video_is_refused_with_a_reason_and_leaves_nothing(  # noqa: PLR0913, PLR0917  (fixtures)
+    make: Callable[[Path], Path],
+    name: str,
+    status: int,
+    detail: str,
+    client: TestClient,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    reply = upload(client, make(tmp_path / name))
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem = reply.json()
+    assert detail in problem["detail"]
+    assert str(tmp_path) not in reply.text
+    assert (problem["status"], problem["request_id"]) == (status, reply.headers["x-request-id"])
+    assert files(settings) == []
+    assert client.get(VIDEOS).json()["videos"] == []
+
+
+def test_a_truncated_video_ends_as_failed_with_a_reason(client: TestClient, tmp_path: Path) -> None:
+    video = upload(client, clips.truncated(tmp_path / "cut.mp4", keep=0.5)).json()
+    analysis = finished(client, video["id"])
+    assert analysis["status"] == "failed"
+    assert re.search(r"ends at \d\.\d s, 10\.0 s are announced", analysis["reason"])
+
+
+def test_a_sound_file_named_mp4_and_a_video_named_txt_are_told_apart(
+    client: TestClient, clip: Path
+) -> None:
+    assert upload(client, clip, name="notes.txt").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", f"{VIDEOS}/{uuid.uuid4()}", 404),
+        ("GET", f"{VIDEOS}/not-an-id", 422),
+        ("GET", f"{VIDEOS}?limit=0", 422),
+        ("GET", f"{VIDEOS}?limit=101", 422),
+        ("GET", f"{VIDEOS}?cursor=x%27--", 422),
+        ("POST", VIDEOS, 400),
+        ("PUT", VIDEOS, 405),
+        ("GET", "/nowhere", 404),
+        ("GET", "/static/../main.py", 404),
+        ("GET", "/static/%2e%2e/videos.py", 404),
+    ],
+)
+def test_every_error_is_a_problem_document(
+    method: str, path: str, status: int, client: TestClient
+) -> None:
+    reply = client.request(method, path)
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status"} <= set(reply.json())
+
+
+def test_the_page_and_its_parts_are_served_and_ask_nobody_else(client: TestClient) -> None:
+    for path in ("/", "/static/page.js", "/static/page.css"):
+        reply = client.get(path)
+        assert reply.status_code == 200
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", reply.text)
+    assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
+
+
+def test_the_openapi_document_describes_the_upload(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    operation = document["paths"][VIDEOS]["post"]
+    assert "multipart/form-data" in operation["requestBody"]["content"]
+    assert {"200", "201", "default"} <= set(operation["responses"])
+
+
+def test_a_caller_can_name_the_request_but_not_abuse_it(client: TestClient) -> None:
+    assert client.get("/", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    odd = client.get("/", headers={"x-request-id": "a b"}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", odd)
+
+
+def test_pending_migrations_are_unhealthy_when_they_do_not_run_by_themselves(
+    settings: Settings,
+) -> None:
+    with TestClient(create_app(settings.model_copy(update={"auto_migrate": False}))) as client:
+        reply = client.get("/health")
+        assert reply.status_code == 503
+        check = reply.json()["checks"]["migrations"]
+        assert (check["status"], check.get("current")) == ("failed", None)
+        assert "alembic upgrade head" in check["detail"]
+        listing = client.get(VIDEOS)
+        assert (listing.status_code, listing.json()["title"]) == (503, "Temporarily unavailable")

@@ -1,0 +1,201 @@
+"""Real processes: uvicorn, Celery, Redis; killed in the middle and started again."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from support import clips, servers
+from support.servers import BACKEND, eventually, service_environment
+
+VIDEOS = "/api/v1/videos"
+# uvicorn shuts down in good order and then lets the signal end it, as its caller expects.
+STOPPED = -signal.SIGTERM
+
+
+def upload(url: str, path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        reply = httpx2.post(url + VIDEOS, files={"file": (path.name, file)}, timeout=30)
+    assert reply.status_code == 201, reply.text
+    video: dict[str, Any] = reply.json()
+    return video
+
+
+def analysis(url: str, video: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = httpx2.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()
+    answer: dict[str, Any] = found["analysis"]
+    return answer
+
+
+def finished(url: str, video: dict[str, Any]) -> dict[str, Any]:
+    def ask() -> dict[str, Any] | None:
+        current = analysis(url, video)
+        return current if current["status"] in ("done", "failed") else None
+
+    return eventually(ask, timeout=120)
+
+
+def started(url: str, video: dict[str, Any]) -> None:
+    eventually(lambda: analysis(url, video)["status"] == "running")
+
+
+def healthcheck(url: str) -> int:
+    port = url.rsplit(":", 1)[1]
+    return subprocess.run(
+        [sys.executable, "-m", "app.healthcheck"],
+        cwd=BACKEND,
+        env=service_environment(Path("/nonexistent"), PORT=port),
+        check=False,
+        capture_output=True,
+    ).returncode
+
+
+def test_the_healthcheck_follows_the_service_through_its_life(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with servers.api(data, log=tmp_path / "log") as (url, process):
+        assert healthcheck(url) == 0
+        began = time.monotonic()
+        assert healthcheck(url) == 0
+        assert time.monotonic() - began < 2
+        shutil.rmtree(data)
+        assert healthcheck(url) == 1
+        assert process.stop() == STOPPED
+        assert healthcheck(url) == 1
+
+
+def test_every_line_the_service_prints_is_json_and_holds_no_secret(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with servers.api(tmp_path / "data", log=log, variables={"GEMINI_API_KEY": "hunter2"}) as (
+        url,
+        process,
+    ):
+        httpx2.get(url + VIDEOS)
+        process.stop()
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    names = [event.get("event") for event in events]
+    assert {"database.migrated", "service.started", "request.ended", "service.stopped"} <= set(
+        names
+    )
+    assert "hunter2" not in log.read_text()
+
+
+def test_an_analysis_interrupted_by_kill_is_taken_up_at_once_and_done_once(
+    tmp_path: Path, long_clip: Path
+) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    with servers.api(data, log=log) as (url, process):
+        video = upload(url, long_clip)
+        started(url, video)
+        process.kill()
+    # The lease (30 s) has not run out: the dead process's file lock is what tells.
+    began = time.monotonic()
+    with servers.api(data, log=log) as (url, _process):
+        eventually(lambda: analysis(url, video)["attempts"] == 2)
+        assert time.monotonic() - began < 15
+        done = finished(url, video)
+    assert (done["status"], done["attempts"]) == ("done", 2)
+    assert done["result"]["frames_decoded"] == 1800
+
+
+def test_an_analysis_is_handed_back_when_the_service_stops_in_good_order(
+    tmp_path: Path, long_clip: Path
+) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    with servers.api(data, log=log) as (url, process):
+        video = upload(url, long_clip)
+        started(url, video)
+        began = time.monotonic()
+        assert process.stop() == STOPPED
+        assert time.monotonic() - began < 5
+        assert "service.stopped" in process.output()
+    with servers.api(data, log=log) as (url, _process):
+        assert (finished(url, video)["status"], analysis(url, video)["attempts"]) == ("done", 1)
+
+
+def test_two_processes_on_one_data_folder_share_the_work_without_doing_it_twice(
+    tmp_path: Path, clip_dir: Path
+) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    made = [clips.pattern(clip_dir / f"two{rate}.mp4", rate=str(rate)) for rate in (11, 12, 13, 14)]
+    with (
+        servers.api(data, log=log) as (first, _),
+        servers.api(data, log=log) as (second, _),
+    ):
+        videos = [upload((first, second)[n % 2], path) for n, path in enumerate(made)]
+        for video in videos:
+            done = finished(second, video)
+            assert (done["status"], done["attempts"]) == ("done", 1)
+
+
+@pytest.fixture
+def broker_variables(new_postgres_url: Callable[[], str], redis_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": new_postgres_url(), "REDIS_URL": redis_url, "LEASE": "3"}
+
+
+def test_a_celery_worker_carries_out_what_the_api_took_in(
+    tmp_path: Path, clip: Path, broker_variables: dict[str, str]
+) -> None:
+    data = tmp_path / "data"
+    with (
+        servers.api(data, log=tmp_path / "api", variables=broker_variables) as (url, _),
+        servers.celery_worker(data, log=tmp_path / "worker", variables=broker_variables) as worker,
+    ):
+        assert httpx2.get(f"{url}/health").json()["worker"] == "celery"
+        done = finished(url, upload(url, clip))
+        assert (done["status"], done["attempts"]) == ("done", 1), worker.output()
+        ping = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "app.worker", "inspect", "ping"],
+            cwd=BACKEND,
+            env=service_environment(data, **broker_variables),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ping.returncode == 0, ping.stderr
+        assert "pong" in ping.stdout
+        assert worker.stop() == 0
+
+
+def test_an_analysis_survives_the_death_of_its_celery_worker(
+    tmp_path: Path, long_clip: Path, broker_variables: dict[str, str]
+) -> None:
+    data = tmp_path / "data"
+    with servers.api(data, log=tmp_path / "api", variables=broker_variables) as (url, _):
+        with servers.celery_worker(data, log=tmp_path / "w1", variables=broker_variables) as worker:
+            video = upload(url, long_clip)
+            started(url, video)
+            worker.kill()
+        with servers.celery_worker(data, log=tmp_path / "w2", variables=broker_variables):
+            done = finished(url, video)
+    assert (done["status"], done["attempts"]) == ("done", 2)
+
+
+def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
+    tmp_path: Path, clip: Path, new_postgres_url: Callable[[], str]
+) -> None:
+    data = tmp_path / "data"
+    port = servers.free_port()
+    variables = {
+        "DATABASE_URL": new_postgres_url(),
+        "REDIS_URL": f"redis://127.0.0.1:{port}/0",
+    }
+    with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (url, _):
+        health = httpx2.get(f"{url}/health")
+        assert (health.status_code, health.json()["worker"]) == (503, "unreachable")
+        assert healthcheck(url) == 1
+        video = upload(url, clip)
+        assert analysis(url, video)["status"] == "queued"
+        with (
+            servers.redis(tmp_path, port=port),
+            servers.celery_worker(data, log=tmp_path / "worker", variables=variables),
+        ):
+            assert finished(url, video)["status"] == "done"
+            assert healthcheck(url) == 0

@@ -1,0 +1,84 @@
+"""Makes small videos with known content, by ffmpeg."""
+
+import subprocess
+from pathlib import Path
+
+from support import programs
+
+_H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
+
+
+def _ffmpeg(arguments: list[str], target: Path) -> Path:
+    program = programs.find("ffmpeg", variable="FFMPEG")
+    command = [program, "-v", "error", "-nostdin", "-y", *arguments, str(target)]
+    finished = subprocess.run(command, capture_output=True, check=False)
+    if finished.returncode != 0:
+        raise AssertionError(f"{command}: {finished.stderr.decode()}")
+    return target
+
+
+def pattern(target: Path, *, seconds: int = 2, rate: str = "25", size: str = "320x240") -> Path:
+    """Make the moving test pattern; content differs with every parameter."""
+    source = f"testsrc=size={size}:rate={rate}:duration={seconds}"
+    return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
+
+
+def repeated(source: Path, target: Path, *, times: int) -> Path:
+    """Play a clip `times` times, without coding it again."""
+    loop = ["-stream_loop", str(times - 1)]
+    return _ffmpeg([*loop, "-i", str(source), "-c", "copy"], target)
+
+
+def still_then_moving(target: Path) -> Path:
+    """Make nine seconds: still grey, a white square crossing from 3 s to 6 s, still grey again."""
+    scene = (
+        "color=c=0x404040:size=320x240:rate=10:duration=9[back];"
+        "color=c=white:size=60x60:rate=10:duration=9[square];"
+        "[back][square]overlay=x='(t-3)*100':y=90:enable='between(t,3,6)'"
+    )
+    return _ffmpeg(["-filter_complex", scene, *_H264], target)
+
+
+def brightness(target: Path, *, colour: str) -> Path:
+    """Make one second of one colour."""
+    source = f"color=c={colour}:size=160x120:rate=10:duration=1"
+    return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
+
+
+def rotated(source: Path, target: Path, *, degrees: int) -> Path:
+    """Mark a clip as to be shown turned clockwise, without coding it again."""
+    # As an output option ffmpeg 5 counts counter-clockwise.
+    mark = ["-metadata:s:v", f"rotate={360 - degrees}"]
+    return _ffmpeg(["-i", str(source), "-c", "copy", *mark], target)
+
+
+def variable_rate(target: Path) -> Path:
+    """Make four seconds: ten pictures in the first, then two per second (Matroska timestamps)."""
+    scene = "testsrc=size=160x120:rate=10:duration=4,select='lt(t,1)+not(mod(n,5))'"
+    return _ffmpeg(["-f", "lavfi", "-i", scene, "-fps_mode", "vfr", *_H264], target)
+
+
+def sound(target: Path, *, seconds: int = 2) -> Path:
+    """Make a tone without a picture."""
+    return _ffmpeg(["-f", "lavfi", "-i", f"sine=duration={seconds}"], target)
+
+
+def with_sound(target: Path, *, picture: int, sound_seconds: int) -> Path:
+    """Make a clip whose sound outlasts its picture."""
+    return _ffmpeg(
+        ["-f", "lavfi", "-i", f"testsrc=size=160x120:rate=10:duration={picture}",
+         "-f", "lavfi", "-i", f"sine=duration={sound_seconds}", *_H264, "-c:a", "aac"],
+        target,
+    )  # fmt: skip
+
+
+def truncated(target: Path, *, keep: float) -> Path:
+    """Make a clip whose index comes first, then lose the end: `keep` is the share that stays."""
+    whole = _ffmpeg(
+        ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=10", *_H264,
+         "-movflags", "+faststart"],
+        target.with_name(f"whole-{target.name}"),
+    )  # fmt: skip
+    content = whole.read_bytes()
+    target.write_bytes(content[: int(len(content) * keep)])
+    return target

@@ -1,0 +1,222 @@
+"""Starts real servers for tests: PostgreSQL, Redis, uvicorn, a Celery worker. All on loopback."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+
+from support import programs, unprivileged
+
+T = TypeVar("T")
+BACKEND = Path(unprivileged.__file__).resolve().parents[2]
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+class ServerError(Exception):
+    """A server did not start, or did not stop."""
+
+
+def eventually(ask: Callable[[], T | None], *, timeout: float = START_TIMEOUT_S) -> T:
+    """Return the first answer that is neither None nor False; raise AssertionError in the end."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        answer = ask()
+        if answer is not None and answer is not False:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"no good answer within {timeout:g} s; the last one was {answer!r}")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Process:
+    """A running program and where its output goes."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+    stop_signal: signal.Signals = signal.SIGTERM
+
+    def output(self) -> str:
+        """Return everything it has printed so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def kill(self) -> None:
+        """End it and its children at once, as a power cut would."""
+        os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit code. Raises ServerError if it does not."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(self.stop_signal)
+        try:
+            return self.popen.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerError(
+                f"did not stop on {self.stop_signal.name}:\n{self.output()}"
+            ) from None
+
+
+@contextmanager
+def running(
+    command: list[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    stop_signal: signal.Signals = signal.SIGTERM,
+) -> Iterator[Process]:
+    """Run a program in a process group of its own, and end it after the block."""
+    with log.open("ab") as output:
+        popen = subprocess.Popen(
+            command,
+            cwd=BACKEND,
+            env=dict(os.environ if environment is None else environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    process = Process(popen, log, stop_signal)
+    try:
+        yield process
+    finally:
+        if popen.poll() is None:
+            process.stop()
+
+
+def _alive(process: Process) -> None:
+    if process.popen.poll() is not None:
+        raise ServerError(f"ended with {process.popen.returncode}:\n{process.output()}")
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """Make a directory whose path is short enough for a socket and open to `nobody`."""
+    path = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    path.chmod(0o777)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def postgres() -> Iterator[Callable[[str], str]]:
+    """Run a PostgreSQL server; yields a function that makes a database and returns its URL."""
+    programs_dir = programs.postgres_bin_dir()
+    launcher = [sys.executable, unprivileged.__file__]
+    port = free_port()
+    with short_directory() as home:
+        data, log = home / "data", home / "log"
+        log.touch()
+        setup = subprocess.run(
+            [*launcher, str(programs_dir / "initdb"), "--pgdata", str(data),
+             "--username", "backend", "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"],
+            capture_output=True, check=False, cwd=home,
+        )  # fmt: skip
+        if setup.returncode != 0:
+            raise ServerError(f"initdb: {setup.stderr.decode()}{setup.stdout.decode()}")
+        command = [*launcher, str(programs_dir / "postgres"), "-D", str(data), "-p", str(port),
+                   "-h", "127.0.0.1", "-k", str(home), "-c", "fsync=off"]  # fmt: skip
+        base = f"postgresql://backend@127.0.0.1:{port}"
+        # On SIGTERM it would wait for every client to leave first.
+        with running(command, log=log, stop_signal=signal.SIGINT) as process:
+
+            def execute(statement: str) -> bool:
+                import psycopg  # noqa: PLC0415  (tests without PostgreSQL need no libpq)
+
+                _alive(process)
+                try:
+                    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+                        connection.execute(statement.encode())
+                except psycopg.OperationalError:
+                    return False
+                return True
+
+            def create(name: str) -> str:
+                eventually(lambda: execute(f'CREATE DATABASE "{name}"'))
+                return f"{base}/{name}"
+
+            yield create
+
+
+@contextmanager
+def redis(directory: Path, *, port: int | None = None) -> Iterator[tuple[str, Process]]:
+    """Run a Redis server; yields its URL and the process."""
+    program = programs.find("redis-server", variable="REDIS_SERVER")
+    chosen = free_port() if port is None else port
+    command = [program, "--port", str(chosen), "--bind", "127.0.0.1", "--dir", str(directory),
+               "--save", "", "--daemonize", "no"]  # fmt: skip
+    with running(command, log=directory / "redis.log") as process:
+
+        def answers() -> bool:
+            _alive(process)
+            try:
+                with socket.create_connection(("127.0.0.1", chosen), timeout=1) as connection:
+                    connection.sendall(b"PING\r\n")
+                    return connection.recv(16).startswith(b"+PONG")
+            except OSError:
+                return False
+
+        eventually(answers)
+        yield f"redis://127.0.0.1:{chosen}/0", process
+
+
+def service_environment(data_dir: Path, **variables: str) -> dict[str, str]:
+    """Return an environment for a process of the backend: this one's, a data folder, and more."""
+    inherited = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "FFPROBE", "PYTHONHOME")
+    kept = {name: os.environ[name] for name in inherited if name in os.environ}
+    path = os.pathsep.join([str(BACKEND), *filter(None, sys.path)])
+    return kept | {"PYTHONPATH": path, "DATA_DIR": str(data_dir)} | variables
+
+
+@contextmanager
+def api(
+    data_dir: Path, *, log: Path, variables: Mapping[str, str] | None = None, healthy: bool = True
+) -> Iterator[tuple[str, Process]]:
+    """Run `uvicorn main:app`; yields its base URL and the process, once it answers (healthy)."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)]
+    environment = service_environment(data_dir, **(variables or {}))
+    url = f"http://127.0.0.1:{port}"
+    with running(command, log=log, environment=environment) as process:
+
+        def answers() -> bool:
+            _alive(process)
+            try:
+                reply = httpx2.get(f"{url}/health", timeout=5)
+            except httpx2.TransportError:
+                return False
+            return reply.status_code == 200 or not healthy
+
+        eventually(answers)
+        yield url, process
+
+
+@contextmanager
+def celery_worker(data_dir: Path, *, log: Path, variables: Mapping[str, str]) -> Iterator[Process]:
+    """Run `celery -A app.worker worker`; returns at once, tasks wait until it is ready."""
+    command = [sys.executable, "-m", "celery", "-A", "app.worker", "worker", "--concurrency", "1"]
+    environment = service_environment(data_dir, **variables)
+    with running(command, log=log, environment=environment) as process:
+        yield process

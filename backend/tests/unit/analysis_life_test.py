@@ -1,0 +1,159 @@
+"""The life of an analysis row: who may claim it, when it is lost, when it is given up."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app import schema
+from app.db import Database
+from app.errors import AnalysisNotFoundError
+from app.models import Analysis, AnalysisStatus
+from app.services import analyses, videos
+from app.services.analyses import Claim
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE = timedelta(seconds=30)
+LATER = NOW + LEASE + timedelta(seconds=1)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path}/test.db"
+    schema.upgrade(url)
+    database = Database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def analysis_id(database: Database, tmp_path: Path) -> uuid.UUID:
+    upload = videos.Upload(tmp_path / "none", size=1, sha256="0" * 64, filename="a.mp4")
+    with database.writing() as session:
+        return videos.register(session, upload=upload, container="mov").analyses[0].id
+
+
+def claim(database: Database, analysis_id: uuid.UUID, *, now: datetime = NOW) -> Claim | None:
+    with database.writing() as session:
+        return analyses.claim(
+            session, analysis_id=analysis_id, now=now, lease=LEASE, max_attempts=3
+        )
+
+
+def read(database: Database, analysis_id: uuid.UUID) -> Analysis:
+    with database.reading() as session:
+        return analyses.get(session, analysis_id=analysis_id)
+
+
+def test_a_queued_analysis_can_be_claimed_once(database: Database, analysis_id: uuid.UUID) -> None:
+    assert claim(database, analysis_id) is not None
+    assert claim(database, analysis_id) is None
+    assert read(database, analysis_id).status is AnalysisStatus.RUNNING
+
+
+def test_an_unknown_analysis_cannot_be_claimed_or_read(database: Database) -> None:
+    assert claim(database, uuid.uuid4()) is None
+    with pytest.raises(AnalysisNotFoundError, match="There is no analysis"):
+        read(database, uuid.uuid4())
+
+
+def test_a_silent_worker_loses_its_claim_and_its_result_is_dropped(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    first = claim(database, analysis_id)
+    second = claim(database, analysis_id, now=LATER)
+    assert first is not None
+    assert second is not None
+    assert second.attempt == 2
+    with database.writing() as session:
+        assert not analyses.renew(session, claim=first, now=LATER, lease=LEASE)
+        assert not analyses.complete(session, claim=first, now=LATER, result={"from": "first"})
+        assert analyses.complete(session, claim=second, now=LATER, result={"from": "second"})
+    assert read(database, analysis_id).result == {"from": "second"}
+
+
+def test_a_renewed_lease_keeps_others_away(database: Database, analysis_id: uuid.UUID) -> None:
+    mine = claim(database, analysis_id)
+    assert mine is not None
+    with database.writing() as session:
+        assert analyses.renew(session, claim=mine, now=LATER, lease=LEASE)
+    assert claim(database, analysis_id, now=LATER) is None
+
+
+def test_a_finished_analysis_is_never_claimed_again(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    mine = claim(database, analysis_id)
+    assert mine is not None
+    with database.writing() as session:
+        assert analyses.fail(session, claim=mine, now=NOW, reason="broken")
+        assert not analyses.complete(session, claim=mine, now=NOW, result={})
+    assert claim(database, analysis_id, now=LATER) is None
+    row = read(database, analysis_id)
+    assert (row.status, row.reason, row.finished_at) == (AnalysisStatus.FAILED, "broken", NOW)
+
+
+def test_a_video_that_kills_its_workers_is_given_up(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    now = NOW
+    for _ in range(3):
+        assert claim(database, analysis_id, now=now) is not None
+        now += LEASE * 2
+    assert claim(database, analysis_id, now=now) is None
+    row = read(database, analysis_id)
+    assert row.status is AnalysisStatus.FAILED
+    assert row.reason == "given up: the worker died during each of 3 attempts"
+
+
+def test_handing_back_does_not_count_as_an_attempt(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    mine = claim(database, analysis_id)
+    assert mine is not None
+    with database.writing() as session:
+        assert analyses.release(session, claim=mine)
+    row = read(database, analysis_id)
+    assert (row.status, row.attempts) == (AnalysisStatus.QUEUED, 0)
+
+
+def test_expiring_leases_frees_what_a_dead_process_left(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    claim(database, analysis_id)
+    with database.writing() as session:
+        assert analyses.next_free(session, now=NOW) is None
+        assert analyses.expire_leases(session, now=NOW) == 1
+        assert analyses.next_free(session, now=NOW) == analysis_id
+
+
+def test_the_broker_is_told_once_and_again_only_after_long_silence(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    def untold(now: datetime) -> list[uuid.UUID]:
+        with database.reading() as session:
+            found = analyses.undispatched(
+                session, now=now, again_after=timedelta(minutes=15), limit=10
+            )
+            return list(found)
+
+    assert untold(NOW) == [analysis_id]
+    with database.writing() as session:
+        analyses.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
+    assert untold(NOW + timedelta(minutes=14)) == []
+    assert untold(NOW + timedelta(minutes=16)) == [analysis_id]
+
+
+def test_the_broker_is_told_again_when_a_worker_died(
+    database: Database, analysis_id: uuid.UUID
+) -> None:
+    with database.writing() as session:
+        analyses.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
+    claim(database, analysis_id)
+    with database.writing() as session:
+        arguments = {"again_after": timedelta(hours=1), "limit": 10}
+        assert not analyses.undispatched(session, now=NOW, **arguments)  # type: ignore[arg-type]
+        found = analyses.undispatched(session, now=LATER, **arguments)  # type: ignore[arg-type]
+        assert list(found) == [analysis_id]

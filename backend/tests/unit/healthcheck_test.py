@@ -1,0 +1,86 @@
+"""The container's healthcheck against every kind of answer."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from app import healthcheck
+from support.servers import BACKEND, free_port
+
+
+@contextmanager
+def answering(status: int, body: str) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield str(server.server_port)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("variable", ["PORT", "UVICORN_PORT"])
+def test_a_healthy_answer_is_0(variable: str) -> None:
+    with answering(200, '{"status": "healthy"}') as port:
+        assert healthcheck.main({variable: port}) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (503, '{"status": "unhealthy"}'),
+        (503, '{"status": "healthy"}'),
+        (200, '{"status": "unhealthy"}'),
+        (200, "<html>some other server</html>"),
+        (200, "[]"),
+        (200, ""),
+    ],
+)
+def test_anything_else_is_1_and_is_told(
+    status: int, body: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(status, body) as port:
+        assert healthcheck.main({"PORT": port}) == 1
+        assert f"port {port} answers {status}" in capsys.readouterr().err
+
+
+def test_nobody_listening_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert healthcheck.main({"PORT": str(free_port())}) == 1
+    assert "no answer on port" in capsys.readouterr().err
+
+
+def test_a_port_that_is_no_number_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert healthcheck.main({"PORT": "http"}) == 1
+    assert "PORT: 'http' is not a number" in capsys.readouterr().err
+
+
+def test_the_command_imports_nothing_but_the_standard_library() -> None:
+    program = (
+        "import sys; import app.healthcheck; "
+        "print([n for n in sys.modules if n.split('.')[0] not in sys.stdlib_module_names "
+        "and n.split('.')[0] not in ('app', '__main__')])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        cwd=BACKEND,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stdout.strip() == "[]"
