@@ -37,9 +37,9 @@ def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
     in the layer, and for a setuid or setgid mode.
     """
     paths = [*content.files, *content.dirs, *content.symlinks]
-    for kind, settings in (("mode", content.modes), ("owner", content.owners)):
+    for kind, settings in (("a mode", content.modes), ("an owner", content.owners)):
         for path in sorted(settings.keys() - set(paths)):
-            raise LayerError(f"{path}: given a {kind}, but the layer has no such path")
+            raise LayerError(f"{path}: given {kind}, but the layer has no such path")
     for path, mode in content.modes.items():
         allowed = 0o1777 if path in content.dirs else 0o777
         if path in content.symlinks or mode & ~allowed:
