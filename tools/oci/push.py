@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -285,11 +284,8 @@ def run(
         source = credentials.source if credentials else "none found"
         progress.note(f"credentials for {request.repository.host}: {source}")
     secrets: list[str] = []
-    transport = Transport(
-        options,
-        cancelled=_cancelled_by_signals(),
-        warn=lambda line: progress.note(scrub(line, secrets)),
-    )
+    transport = Transport(options, warn=lambda line: progress.note(scrub(line, secrets)))
+    _cancel_on_signals(transport)
     registry = Registry(transport, request.repository, credentials=credentials, secrets=secrets)
     try:
         actions = "pull" if request.dry_run else "pull,push"
@@ -309,17 +305,15 @@ def scrub(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
-def _cancelled_by_signals() -> threading.Event:
-    """An event that the first Ctrl-C or SIGTERM sets; the second one ends the process at once."""
-    cancelled = threading.Event()
+def _cancel_on_signals(transport: Transport) -> None:
+    """The first Ctrl-C or SIGTERM stops the push in good order, the second one at once."""
 
     def cancel(number: int, _frame: FrameType | None) -> None:
-        cancelled.set()
         signal.signal(number, signal.SIG_DFL)
+        transport.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, cancel)
-    return cancelled
 
 
 def _write_atomically(file: Path, text: str) -> None:

@@ -7,9 +7,11 @@ and survive a reset in the middle, and nothing else of a larger library would be
 from __future__ import annotations
 
 import base64
+import contextlib
 import email.utils
 import http.client
 import random
+import socket
 import ssl
 import threading
 import time
@@ -94,11 +96,11 @@ class Transport:
         self,
         options: Options,
         *,
-        cancelled: threading.Event | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.options = options
-        self.cancelled = cancelled or threading.Event()
+        self._cancelled = threading.Event()
+        self._active: set[http.client.HTTPConnection] = set()
         self.warn = warn
         self._local = threading.local()
 
@@ -164,12 +166,20 @@ class Transport:
 
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than until the caller asks to stop."""
-        self.cancelled.wait(seconds)
+        self._cancelled.wait(seconds)
         self.check_cancelled()
+
+    def cancel(self) -> None:
+        """Stop every request, also those that wait for an answer. May be called by a signal's handler."""
+        self._cancelled.set()
+        for connection in tuple(self._active):
+            with contextlib.suppress(OSError):
+                if connection.sock is not None:
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def check_cancelled(self) -> None:
         """Raise CancelledError when the caller asked to stop."""
-        if self.cancelled.is_set():
+        if self._cancelled.is_set():
             raise CancelledError
 
     def _send(
@@ -192,10 +202,12 @@ class Transport:
         if body or method in ("POST", "PUT", "PATCH"):
             all_headers["Content-Length"] = str(length)
         blocks = None if not length else self._blocks(body, sent)
+        self._active.add(connection)
         try:
             response = self._exchange(connection, method, self._target(parts), all_headers, blocks)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
+            self.check_cancelled()
             if isinstance(error, ssl.SSLError) and kept is None:
                 raise _tls_error(error, parts) from error
             raise TransportError(
@@ -204,6 +216,8 @@ class Transport:
         except BaseException:
             connection.close()
             raise
+        finally:
+            self._active.discard(connection)
         if response.headers.get("Connection", "").lower() == "close":
             connection.close()
         else:

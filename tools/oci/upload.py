@@ -77,16 +77,21 @@ class _Upload:
     def run(self) -> None:
         size = self._descriptor.size
         url = self._registry.open_upload(self._descriptor.digest)
-        offset = 0
+        offset = faults = 0
         while offset < size:
             piece = FileSlice(self._path, offset, min(self._chunk or size, size - offset))
             try:
                 url = self._send_piece(url, piece)
                 offset += piece.length
+                faults = 0
             except TransportError as error:
-                if not error.retriable:
+                faults += 1
+                if not error.retriable or faults > self._registry.transport.options.retries:
                     raise
-                url, offset = self._resume(url, piece, error)
+                url, reached = self._resume(url, piece, error)
+                # A line that breaks again and again is good enough as long as something arrives.
+                faults = 0 if reached > offset else faults
+                offset = reached
         self._commit(url)
 
     def _send_piece(self, url: str, piece: FileSlice) -> str:
@@ -112,17 +117,17 @@ class _Upload:
     def _resume(self, url: str, piece: FileSlice, error: TransportError) -> tuple[str, int]:
         """Where to go on after a fault in `piece`: address and offset.
 
-        Raises `error` again when the registry cannot tell, or got nothing of the piece, so that
-        starting anew loses little.
+        Raises `error` again when the registry cannot tell, or has nothing, so that starting anew
+        loses nothing.
         """
         transport = self._registry.transport
         transport.pause(transport.delay(1, error.wait))
         status = self._registry.call_url("GET", url)
         match = _OFFSET.fullmatch(status.headers.get("Range", "").strip())
         reached = int(match[1]) + 1 if match else 0
-        # Registries say 0-0 for one byte and for none: one byte more is not worth trusting.
-        end = piece.offset + piece.length
-        if status.status != 204 or not piece.offset + 1 < reached <= end:
+        # Registries say 0-0 for one byte and for none.
+        known = status.status == 204 and reached > 1
+        if not known or not piece.offset <= reached <= piece.offset + piece.length:
             raise error
         self._count(reached - self.counted)
         return self._registry.location(status, url), reached

@@ -1,0 +1,82 @@
+"""What the descriptor of a layer says, checked against digests computed here."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tools.oci import descriptor
+from tools.oci import layouts_for_test as make
+from tools.oci.descriptor import DescriptorError, describe_layer, read_descriptor
+
+# Larger than one read of the tool, and incompressible, so that chunks cross its borders.
+_NOISE = random.Random(7).randbytes(3 << 20)
+TAR = make.tar_bytes({"noise": _NOISE, "zeros": bytes(1 << 20)})
+
+
+def _write(tmp_path: Path, data: bytes) -> Path:
+    file = tmp_path / "layer.bin"
+    file.write_bytes(data)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("data", "compression"),
+    [
+        (TAR, "none"),
+        (gzip.compress(TAR, mtime=0), "gzip"),
+        (gzip.compress(TAR[:1000000], mtime=0) + gzip.compress(TAR[1000000:], mtime=0), "gzip"),
+        (gzip.compress(TAR, mtime=0) + bytes(512), "gzip"),
+    ],
+    ids=["plain", "gzip", "two gzip members", "padded gzip"],
+)
+def test_a_layer_is_described_by_its_bytes(tmp_path: Path, data: bytes, compression: str) -> None:
+    found = describe_layer(_write(tmp_path, data))
+    assert found.compression == compression
+    assert found.digest == "sha256:" + hashlib.sha256(data).hexdigest()
+    assert found.diff_id == "sha256:" + hashlib.sha256(TAR).hexdigest()
+    assert found.size == len(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is not a tar: its 0 uncompressed bytes"),
+        (b"hello", "is not a tar: its 5 uncompressed bytes are not whole blocks of 512"),
+        (TAR[:-100], "it may have been cut short"),
+        (gzip.compress(TAR)[:-100], "gzip data ends before its end mark; the file is cut short"),
+        (gzip.compress(TAR) + b"x" * 600, "gzip data is corrupt"),
+        (gzip.compress(TAR)[:5000] + b"\xff" * 600, "gzip data (is corrupt|ends)"),
+    ],
+)
+def test_a_broken_layer_is_refused_with_its_name(tmp_path: Path, data: bytes, message: str) -> None:
+    file = _write(tmp_path, data)
+    with pytest.raises(DescriptorError, match=message) as error:
+        describe_layer(file)
+    assert str(error.value).startswith(str(file))
+
+
+def test_the_tool_writes_what_the_image_tool_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, output = _write(tmp_path, TAR), tmp_path / "out.json"
+    arguments = ["--label", "//x:y", "--layer", str(file), "--output", str(output)]
+    assert descriptor.main(arguments) == 0
+    assert read_descriptor(output) == describe_layer(file)
+    assert json.loads(output.read_bytes())["size"] == len(TAR)
+    file.write_bytes(b"no tar")
+    assert descriptor.main(arguments) == 1
+    assert capsys.readouterr().err.startswith(f"ERROR: //x:y: {file}: is not a tar")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"compression": "gzip"}'])
+def test_a_file_that_is_no_descriptor_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "layer.json"
+    file.write_text(text)
+    with pytest.raises(DescriptorError, match=f"{file}: is not a layer descriptor"):
+        read_descriptor(file)

@@ -1,0 +1,161 @@
+"""Archives for container engines: their content, their determinism, and how engines are called."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tools.oci import index, load
+from tools.oci import layouts_for_test as make
+from tools.oci.layout import read_layout
+
+TARS = [make.tar_bytes({"a": b"a"}), make.tar_bytes({"b": b"b"}), make.tar_bytes({"a": b"a"})]
+# Stands for an engine: keeps what it was given and says how it was called.
+_ENGINE = """#!/bin/sh
+echo "$@" > {directory}/arguments
+if [ "${{2:-}}" = --input ]; then cat "$3"; else cat; fi > {directory}/loaded.tar
+exit {code}
+"""
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    make.make_layout(tmp_path / "image", layers=TARS)
+    (tmp_path / "tags.txt").write_text("app:one\n\nhost/app:two\napp:one\n")
+    return tmp_path / "image"
+
+
+def _engine(tmp_path: Path, name: str, *, code: int = 0) -> Path:
+    directory = tmp_path / "bin"
+    directory.mkdir(exist_ok=True)
+    program = directory / name
+    program.write_text(_ENGINE.format(directory=tmp_path, code=code))
+    program.chmod(0o755)
+    return program
+
+
+def _flags(layout: Path, *arguments: str) -> list[str]:
+    tags = layout.parent / "tags.txt"
+    return ["--layout", str(layout), "--repo-tags", str(tags), *arguments]
+
+
+def _archive(layout: Path, *arguments: str) -> tarfile.TarFile:
+    output = layout.parent / "out.tar"
+    assert load.main(_flags(layout, "--output", str(output), *arguments)) == 0
+    return tarfile.open(fileobj=io.BytesIO(output.read_bytes()))
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(name)
+    assert member is not None
+    return member.read()
+
+
+def test_a_docker_archive_holds_the_image_and_no_oci_layout(layout: Path) -> None:
+    tar = _archive(layout)
+    image = read_layout(layout)
+    layers = [f"blobs/sha256/{each.digest[7:]}.tar.gz" for each in image.layers]
+    config = f"blobs/sha256/{image.manifest['config']['digest'][7:]}"
+    (manifest,) = json.loads(_read(tar, "manifest.json"))
+    assert manifest == {
+        "Config": config,
+        "Layers": layers,
+        "RepoTags": ["app:one", "host/app:two"],
+    }
+    # The first and the third layer are one file.
+    assert tar.getnames() == ["manifest.json", config, *layers[:2]]
+    assert json.loads(_read(tar, config)) == image.config
+    for layer, name in zip(image.layers, layers, strict=True):
+        assert make.digest_of(_read(tar, name)) == layer.digest
+
+
+def test_every_member_has_the_same_owner_mode_and_time(layout: Path) -> None:
+    seen = {
+        (member.uid, member.gid, member.uname, member.gname, member.mode, member.mtime)
+        for member in _archive(layout).getmembers()
+    }
+    assert seen == {(0, 0, "", "", 0o755, 1672560000)}
+
+
+def test_an_oci_archive_names_its_image(layout: Path) -> None:
+    tar = _archive(layout, "--format=oci")
+    document = json.loads(_read(tar, "index.json"))
+    names = [each["annotations"]["io.containerd.image.name"] for each in document["manifests"]]
+    assert names == ["app:one", "host/app:two"]
+    digests = {each["digest"] for each in document["manifests"]}
+    assert digests == {read_layout(layout).digest}
+    for name in tar.getnames():
+        if name.startswith("blobs/"):
+            assert make.digest_of(_read(tar, name)) == "sha256:" + Path(name).name
+
+
+def test_an_index_goes_into_an_oci_archive_only(
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--output", str(tmp_path / "all"), "--digest-output", str(tmp_path / "digest")]
+    assert index.main(["--image", str(layout), *out, "--label", "//x:y"]) == 0
+    # The index, its manifest, the config and two layers that differ.
+    names = _archive(tmp_path / "all", "--format=oci").getnames()
+    assert len([name for name in names if name.startswith("blobs/")]) == 5
+    assert load.main(_flags(tmp_path / "all", "--output", str(tmp_path / "x.tar"))) == 1
+    assert "all: is an image index, and a docker-archive holds images" in capsys.readouterr().err
+
+
+def test_the_first_engine_on_the_path_reads_the_stream(
+    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("nerdctl", "podman"):
+        _engine(tmp_path, name)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert load.main(_flags(layout)) == 0
+    assert (tmp_path / "arguments").read_text() == "load\n"
+    output = tmp_path / "written.tar"
+    assert load.main(_flags(layout, "--output", str(output))) == 0
+    assert (tmp_path / "loaded.tar").read_bytes() == output.read_bytes()
+
+
+def test_a_loader_is_given_a_path_to_read(layout: Path, tmp_path: Path) -> None:
+    assert load.main(_flags(layout, "--loader", str(_engine(tmp_path, "mine")))) == 0
+    assert (tmp_path / "arguments").read_text().startswith("load --input /dev/fd/")
+    with tarfile.open(tmp_path / "loaded.tar") as tar:
+        assert "manifest.json" in tar.getnames()
+
+
+def test_the_engines_exit_code_is_passed_on(layout: Path, tmp_path: Path) -> None:
+    assert load.main(_flags(layout, "--loader", str(_engine(tmp_path, "mine", code=7)))) == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "ends", "message"),
+    [(3, 3, ""), (0, 1, "stopped reading and reported success")],
+)
+def test_an_engine_that_gives_up_fails_the_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, ends: int, message: str
+) -> None:
+    program = _engine(tmp_path, "mine")
+    program.write_text(f"#!/bin/sh\nexit {code}\n")
+    # More than a pipe holds, so that the writer notices.
+    noise = random.Random(1).randbytes(1 << 20)
+    make.make_layout(tmp_path / "big", layers=[make.tar_bytes({"noise": noise})])
+    (tmp_path / "tags.txt").write_text("app:one\n")
+    assert load.main(_flags(tmp_path / "big", "--loader", str(program))) == ends
+    assert message in capsys.readouterr().err
+
+
+def test_no_engine_is_an_error_that_says_what_to_do(
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert load.main(_flags(layout)) == 1
+    assert capsys.readouterr().err == (
+        "ERROR: none of docker, podman, nerdctl is on PATH; install one, "
+        "or set the attribute 'loader'\n"
+    )

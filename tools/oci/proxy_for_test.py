@@ -1,0 +1,166 @@
+"""A reverse proxy on loopback that misbehaves as told, and remembers what passed through it.
+
+A fault is decided for each request by a function of the test's. Requests without a fault reach the
+real registry behind it, byte for byte.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What to do instead of passing a request on.
+
+    `status` answers with it; `reset_after` passes that many bytes of the body on and then resets
+    the connection; `delay` waits so many seconds for every block of the body.
+    """
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    reset_after: int | None = None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived; `count` says how many of its method came before it."""
+
+    method: str
+    path: str
+    count: int
+    length: int
+    authorization: str | None
+
+
+@dataclass
+class Proxy:
+    """A running proxy; `seen` grows."""
+
+    port: int
+    seen: list[Seen]
+
+    @property
+    def host(self) -> str:
+        """Host and port, as in a repository's name."""
+        return f"127.0.0.1:{self.port}"
+
+    def methods(self) -> list[str]:
+        """The methods of the requests so far."""
+        return [each.method for each in self.seen]
+
+
+@contextmanager
+def proxying(upstream: int, decide: Callable[[Seen], Fault | None]) -> Iterator[Proxy]:
+    """Run a proxy in front of the registry on port `upstream`."""
+    seen: list[Seen] = []
+    lock = threading.Lock()
+
+    class Handler(_Handler):
+        def decide(self) -> Fault | None:
+            with lock:
+                count = sum(1 for each in seen if each.method == self.command)
+                length = int(self.headers.get("Content-Length") or 0)
+                request = Seen(
+                    self.command, self.path, count, length, self.headers.get("Authorization")
+                )
+                seen.append(request)
+            return decide(request)
+
+    Handler.upstream = upstream
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Proxy(port=server.server_address[1], seen=seen)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    upstream = 0
+
+    def decide(self) -> Fault | None:
+        raise NotImplementedError
+
+    def _handle(self) -> None:
+        fault = self.decide()
+        if fault is not None and fault.status is not None:
+            self._answer(fault.status, dict(fault.headers), fault.body)
+            return
+        self._pass_on(fault or Fault())
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
+
+    def _pass_on(self, fault: Fault) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        left = int(self.headers.get("Content-Length") or 0)
+        passed = 0
+        while left:
+            limit = _BLOCK if fault.reset_after is None else fault.reset_after - passed
+            if limit <= 0:
+                connection.close()
+                self._reset()
+                return
+            block = self.rfile.read(min(left, _BLOCK, limit))
+            if not block:
+                break
+            connection.send(block)
+            time.sleep(fault.delay)
+            left -= len(block)
+            passed += len(block)
+        if fault.reset_after is not None:
+            # The request arrives whole; only its answer is lost.
+            connection.getresponse().read()
+            connection.close()
+            self._reset()
+            return
+        answer = connection.getresponse()
+        body = answer.read()
+        headers = dict(answer.getheaders())
+        connection.close()
+        self._answer(answer.status, headers, body)
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        lengths = {name.lower() for name in headers}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if "content-length" not in lengths:
+            self.send_header("Content-Length", str(len(body)))
+        # An upload that was not read to its end would be taken for the next request.
+        self.close_connection = self.command in ("PATCH", "PUT", "POST")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _reset(self) -> None:
+        """End the connection with RST instead of FIN."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.close()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the test's output is for failures."""
