@@ -13,7 +13,7 @@ exits 1, or says how much it checked.
 import argparse
 import posixpath
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,41 +105,52 @@ class Tree:
         return None
 
 
-def read_tree(debs: Iterable[Path], *, arch: str, exclusions: Exclusions) -> Tree:
-    """Return the files of `debs` as the image will have them.
+def read_tree(debs: Iterable[Path], *, arch: str) -> Tree:
+    """Return all files of `debs`, usr-merged.
 
     Raises DebError for a bad package, ElfError (naming package and path) for a bad object.
     """
     tree = Tree(arch=arch)
     for deb in debs:
-        package = deb.name.partition("_")[0].removesuffix(".deb")
+        package = deb.name.partition("_")[0]
         with data_tar(deb) as tar:
             for member in tar:
                 path = merged(relative_path(member.name, of=deb))
-                if member.isdir() or exclusions.match(path):
-                    continue
-                link = interpreter = elf = None
                 if member.issym():
-                    link = member.linkname
+                    tree.add(path, File(package, 0, link=member.linkname))
                 elif member.islnk():
                     # A hard link is the same file under another name.
                     link = "/" + merged(relative_path(member.linkname, of=deb))
+                    tree.add(path, File(package, 0, link=link))
                 elif member.isreg():
                     content = tar.extractfile(member)
                     assert content is not None  # true of every regular member
-                    head = content.read(256)
-                    if head.startswith(MAGIC):
-                        try:
-                            elf = read_elf(head + content.read())
-                        except ElfError as error:
-                            raise ElfError(f"{deb}: {path}: {error}") from error
-                    elif head.startswith(b"#!") and member.mode & 0o111:
-                        words = head[2:].split(b"\n")[0].decode("utf-8", "replace").split()
-                        interpreter = words[0] if words else None
-                tree.add(path, File(package, member.size, link, elf, interpreter))
-    for path, target in alternatives(tree).items():
-        tree.add(path, File("update-alternatives", 0, target))
+                    try:
+                        tree.add(path, _file(package, content.read(), mode=member.mode))
+                    except ElfError as error:
+                        raise ElfError(f"{deb}: {path}: {error}") from error
     return tree
+
+
+def _file(package: str, content: bytes, *, mode: int) -> File:
+    if content.startswith(MAGIC):
+        return File(package, len(content), elf=read_elf(content))
+    interpreter = None
+    if content.startswith(b"#!") and mode & 0o111:
+        line = content[2:].partition(b"\n")[0].decode("utf-8", "replace")
+        interpreter = line.split()[0] if line.split() else None
+    return File(package, len(content), interpreter=interpreter)
+
+
+def image_tree(tree: Tree, *, exclusions: Exclusions) -> Tree:
+    """Return `tree` as the image has it: without the excluded paths, with the links it needs."""
+    kept = Tree(arch=tree.arch)
+    for path, file in tree.files.items():
+        if not exclusions.match(path):
+            kept.add(path, file)
+    for path, target in alternatives(kept).items():
+        kept.add(path, File("update-alternatives", 0, link=target))
+    return kept
 
 
 def alternatives(tree: Tree) -> dict[str, str]:
@@ -152,34 +163,43 @@ def alternatives(tree: Tree) -> dict[str, str]:
     return {
         f"{base}/{soname}": f"{directory}/{soname}"
         for directory, soname in (("blas", "libblas.so.3"), ("lapack", "liblapack.so.3"))
-        if f"{base}/{directory}/{soname}" in tree.files
-        or any(path.startswith(f"{base}/{directory}/{soname}") for path in tree.files)
+        if tree.resolve(f"{base}/{directory}/{soname}") is not None
     }
 
 
-def missing(tree: Tree) -> list[str]:
-    """Return a sentence for every need that the set does not meet; empty when it is closed."""
+def missing(tree: Tree, *, within: Collection[str] | None = None) -> list[str]:
+    """Return a sentence for every need that the set does not meet; empty when it is closed.
+
+    `within` limits the check to these objects, for sets whose optional parts are not complete.
+    """
     found = []
     for path, elf in tree.objects():
-        package = tree.files[path].package
-        for soname in elf.needed:
-            library = tree.library(soname, of=path)
-            if library is None:
-                found.append(f"{package}: /{path} needs {soname}, which no package here has")
-                continue
-            provider = tree.files[library].elf
-            assert provider is not None  # library() returns objects only
-            for name, version in elf.wanted_versions:
-                if name == soname and version not in provider.defined_versions:
-                    found.append(f"{package}: /{path} needs {version} of /{library}, not there")
-        if elf.interpreter is not None and tree.resolve(elf.interpreter) is None:
-            found.append(f"{package}: /{path} needs the loader {elf.interpreter}, not there")
+        if within is None or path in within:
+            found += _unmet(tree, path, elf)
     for path, file in sorted(tree.files.items()):
         # Elsewhere than in these, `#!` is habit: Debian's cgi.py names a /usr/local/bin/python.
-        if not path.startswith(("usr/bin/", "usr/sbin/", "usr/libexec/")):
+        if within is not None or not path.startswith(("usr/bin/", "usr/sbin/", "usr/libexec/")):
             continue
         if file.interpreter is not None and tree.resolve(file.interpreter) is None:
             found.append(f"{file.package}: /{path} is a script for {file.interpreter}, not there")
+    return found
+
+
+def _unmet(tree: Tree, path: str, elf: Elf) -> list[str]:
+    found = []
+    package = tree.files[path].package
+    for soname in elf.needed:
+        library = tree.library(soname, of=path)
+        if library is None:
+            found.append(f"{package}: /{path} needs {soname}, which no package here has")
+            continue
+        provider = tree.files[library].elf
+        assert provider is not None  # library() returns objects only
+        for name, version in elf.wanted_versions:
+            if name == soname and version not in provider.defined_versions:
+                found.append(f"{package}: /{path} needs {version} of /{library}, not there")
+    if elf.interpreter is not None and tree.resolve(elf.interpreter) is None:
+        found.append(f"{package}: /{path} needs the loader {elf.interpreter}, not there")
     return found
 
 
@@ -216,19 +236,26 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock with the excluded paths")
     parser.add_argument("--arch", choices=sorted(TRIPLETS), required=True)
+    parser.add_argument(
+        "--programs",
+        nargs="+",
+        default=[],
+        help="judge only what these load, e.g. usr/bin/ffmpeg; by default everything is judged",
+    )
     parser.add_argument("--debs", type=Path, nargs="+", required=True, help=".deb files")
     options = parser.parse_args(argv)
     try:
         lock = read_lock(options.lock)
         exclusions = Exclusions(tuple(rule.glob for rule in lock.excluded_paths))
-        tree = read_tree(options.debs, arch=options.arch, exclusions=exclusions)
+        tree = image_tree(read_tree(options.debs, arch=options.arch), exclusions=exclusions)
+        within = reach(tree, options.programs) if options.programs else None
     except (DebError, ElfError, LockError, OSError) as error:
         print(f"elf_needs: {error}", file=sys.stderr)
         return 1
-    problems = missing(tree)
+    problems = missing(tree, within=within)
     for problem in problems:
         print(f"elf_needs: {problem}", file=sys.stderr)
-    objects = sum(1 for _ in tree.objects())
+    objects = sum(1 for _ in tree.objects()) if within is None else len(within)
     print(f"{options.arch}: {objects} objects, {len(problems)} needs unmet")
     return 1 if problems else 0
 

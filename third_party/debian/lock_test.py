@@ -1,0 +1,117 @@
+"""What must hold of the lock whatever is in it, and that apt agrees with it."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tools.apt.compare_apt import differences, read_record
+from tools.apt.intent import read_intent
+from tools.apt.lockfile import SNAPSHOT_FORMAT, encode, read_lock
+from tools.apt.paths import Exclusions
+from tools.apt.versions import compare
+
+_HERE = Path(__file__).parent
+_INTENT = read_intent(_HERE / "bookworm.yaml")
+_LOCK = read_lock(_HERE / "bookworm.lock.json")
+_ARCHS = ("amd64", "arm64")
+_RELOCK = "run: bazel run //third_party/debian:lock"
+
+
+def test_the_lock_was_made_from_the_intent_as_it_is() -> None:
+    assert _LOCK.intent_sha256 == _INTENT.sha256, f"bookworm.yaml changed since; {_RELOCK}"
+
+
+def test_the_lock_is_as_the_tool_writes_it() -> None:
+    text = (_HERE / "bookworm.lock.json").read_text(encoding="utf-8")
+    assert encode(_LOCK) == text, f"edited by hand, or by another version; {_RELOCK}"
+
+
+def test_the_image_is_what_apt_would_install_less_the_exclusions() -> None:
+    record = read_record(_HERE / "apt_comparison.json")
+    assert differences(record, lock=_LOCK, intent=_INTENT) == []
+
+
+def test_every_group_is_there_for_both_architectures() -> None:
+    groups = [group.name for group in (*_INTENT.image, *_INTENT.tools)]
+    assert sorted(_LOCK.groups) == sorted(groups)
+    for by_arch in _LOCK.groups.values():
+        assert set(by_arch) == set(_ARCHS)
+        assert all(by_arch.values()), "no group is empty"
+
+
+@pytest.mark.parametrize("arch", _ARCHS)
+def test_what_is_asked_for_is_there(arch: str) -> None:
+    for group in _INTENT.tools:
+        assert set(group.packages) <= set(_LOCK.groups[group.name][arch])
+    assert set(_INTENT.requested()) <= set(_LOCK.image(arch))
+
+
+@pytest.mark.parametrize("arch", _ARCHS)
+def test_the_groups_of_the_image_do_not_overlap(arch: str) -> None:
+    names = [name for group in _LOCK.image_groups for name in _LOCK.groups[group][arch]]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("arch", _ARCHS)
+def test_groups_and_packages_cover_each_other(arch: str) -> None:
+    grouped = {name for by_arch in _LOCK.groups.values() for name in by_arch[arch]}
+    locked = [package.name for package in _LOCK.packages if package.arch == arch]
+    assert sorted(grouped) == sorted(locked), "each package once, and none without a group"
+
+
+@pytest.mark.parametrize("arch", _ARCHS)
+def test_every_dependency_of_the_image_is_in_it_or_excluded(arch: str) -> None:
+    image = _LOCK.image(arch)
+    for package in image.values():
+        loose = set(package.depends) - set(image) - set(_LOCK.excluded_versions[arch])
+        assert not loose, f"{package.name} depends on {loose}"
+
+
+@pytest.mark.parametrize("arch", _ARCHS)
+def test_no_excluded_package_is_in_the_image(arch: str) -> None:
+    assert not set(_LOCK.image(arch)) & set(_LOCK.excluded_packages)
+
+
+def test_every_file_can_be_fetched_and_checked() -> None:
+    for package in _LOCK.packages:
+        path = PurePosixPath(package.filename)
+        assert path.parts[0] == "pool", package
+        assert ".." not in path.parts, package
+        assert path.name.startswith(f"{package.name}_"), package
+        assert path.name.endswith((f"_{package.arch}.deb", "_all.deb")), package
+        assert re.fullmatch("[0-9a-f]{64}", package.sha256), package
+        assert 500 < package.size < 1 << 30, package
+        assert package.archive in {suite.archive for suite in _INTENT.suites}, package
+        assert compare(package.version, "0") > 0, package
+
+
+def test_both_architectures_have_the_same_versions() -> None:
+    # A rebuild for one architecture alone ends in +b1; all else means a half-updated mirror.
+    versions: dict[str, set[str]] = {}
+    for package in _LOCK.packages:
+        version = re.sub(r"\+b\d+$", "", package.version)
+        versions.setdefault(package.name, set()).add(version)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+
+
+def test_a_package_for_all_architectures_is_one_file() -> None:
+    files: dict[str, set[str]] = {}
+    for package in _LOCK.packages:
+        if package.filename.endswith("_all.deb"):
+            files.setdefault(package.name, set()).add(package.sha256)
+    assert files
+    assert all(len(hashes) == 1 for hashes in files.values())
+
+
+def test_the_timestamp_is_that_of_the_snapshot() -> None:
+    moment = datetime.strptime(_LOCK.snapshot, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
+    assert int(moment.timestamp()) == _LOCK.mtime
+
+
+def test_every_excluded_path_is_a_glob_that_works() -> None:
+    exclusions = Exclusions(tuple(rule.glob for rule in _LOCK.excluded_paths))
+    assert exclusions.match("usr/share/man/man1/ls.1.gz")
+    assert not exclusions.match("usr/share/doc/libc6/copyright")
+    assert not exclusions.match("usr/share/zoneinfo/Europe/Berlin")

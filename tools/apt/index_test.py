@@ -1,0 +1,211 @@
+import hashlib
+import lzma
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tools.apt.control import ControlError, paragraphs
+from tools.apt.fetch import FetchError
+from tools.apt.gpgv_for_test import TESTDATA, verifier
+from tools.apt.index import (
+    IndexFileError,
+    Release,
+    Suite,
+    fetch_packages,
+    fetch_release,
+    parse_packages,
+    parse_release,
+)
+from tools.apt.relations import parse
+from tools.apt.signature import SignatureError
+
+_SUITE = Suite(archive="debian", name="bookworm")
+_PATH = "main/binary-amd64/Packages.xz"
+_RECORD = """\
+Package: libssl3
+Source: openssl (3.0.1-1)
+Version: 3.0.1-1+b1
+Architecture: amd64
+Priority: important
+Pre-Depends: libpre
+Depends: libc6 (>= 2.34)
+Conflicts: old
+Breaks: older (<< 1)
+Provides: ssl (= 3)
+Filename: pool/main/o/openssl/libssl3.deb
+Size: 12
+SHA256: abc
+Description: first line
+ and more
+"""
+
+
+def _mirror(directory: Path, content: bytes, *, by_hash: str = "") -> str:
+    path = directory / "dists/bookworm" / (by_hash or _PATH)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return directory.as_uri()
+
+
+def _release(content: bytes, *, by_hash: bool = False) -> Release:
+    return Release(
+        suite=_SUITE,
+        date=datetime(2020, 1, 1, tzinfo=UTC),
+        valid_until=None,
+        by_hash=by_hash,
+        files={_PATH: (hashlib.sha256(content).hexdigest(), len(content))},
+    )
+
+
+def test_a_record_is_read_with_all_its_relations() -> None:
+    (package,) = parse_packages(_RECORD, archive="debian-security")
+    assert (package.name, package.version, package.source) == ("libssl3", "3.0.1-1+b1", "openssl")
+    assert package.archive == "debian-security"
+    assert (package.size, package.sha256, package.priority) == (12, "abc", "important")
+    assert package.depends == parse("libpre, libc6 (>= 2.34)"), "Pre-Depends count, and come first"
+    assert (package.conflicts,) == parse("old")
+    assert (package.breaks,) == parse("older (<< 1)")
+    assert (package.provides,) == parse("ssl (= 3)")
+
+
+@pytest.mark.parametrize("field", ["Version", "Architecture", "Filename", "Size", "SHA256"])
+def test_a_record_that_lacks_a_field_is_named(field: str) -> None:
+    lines = [line for line in _RECORD.splitlines() if not line.startswith(f"{field}:")]
+    with pytest.raises(IndexFileError, match=f"package 'libssl3': .*{field.lower()}"):
+        parse_packages("\n".join(lines), archive="debian")
+
+
+def test_a_dependency_that_cannot_be_read_names_its_package() -> None:
+    with pytest.raises(IndexFileError, match=r"package 'libssl3': .*'libc6 > 2'"):
+        parse_packages(_RECORD.replace("libc6 (>= 2.34)", "libc6 > 2"), archive="debian")
+
+
+def test_alternatives_have_no_place_in_conflicts() -> None:
+    with pytest.raises(IndexFileError, match="alternatives are not allowed in 'old | odd'"):
+        parse_packages(_RECORD.replace("Conflicts: old", "Conflicts: old | odd"), archive="debian")
+
+
+def test_a_line_that_is_no_field_is_quoted() -> None:
+    with pytest.raises(IndexFileError, match="after 0 records: line 'garbage' is not a new field"):
+        parse_packages("Package: aa\ngarbage\n", archive="debian")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (" lost\n", "continuation line ' lost' comes before any field"),
+        ("Aa: 1\naa: 2\n", "line 'aa: 2' is not a new field"),
+        (": 1\n", "line ': 1' is not a new field"),
+    ],
+)
+def test_control_data_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ControlError) as caught:
+        list(paragraphs(text))
+    assert str(caught.value) == message
+
+
+def test_a_release_of_another_suite_is_refused() -> None:
+    text = "Suite: stable\nCodename: trixie\nDate: Wed, 01 Jan 2020 00:00:00 UTC\nSHA256:\n"
+    with pytest.raises(IndexFileError) as caught:
+        parse_release(text, suite=_SUITE)
+    assert str(caught.value) == (
+        "debian bookworm: InRelease is of suite 'stable', codename 'trixie';"
+        " the mirror mixes suites up"
+    )
+
+
+def test_a_release_without_hashes_is_refused() -> None:
+    with pytest.raises(IndexFileError, match="debian bookworm: InRelease is unusable: .*sha256"):
+        parse_release("Suite: bookworm\nDate: Wed, 01 Jan 2020 00:00:00 UTC\n", suite=_SUITE)
+
+
+@pytest.mark.parametrize(("day", "late"), [(7, False), (9, True)])
+def test_a_release_expires_after_its_valid_until(day: int, late: bool) -> None:
+    text = (
+        "Suite: bookworm\nDate: Wed, 01 Jan 2020 00:00:00 UTC\n"
+        "Valid-Until: Wed, 08 Jan 2020 00:00:00 UTC\nSHA256:\n"
+    )
+    release = parse_release(text, suite=_SUITE)
+    assert release.expired(now=datetime(2020, 1, day, tzinfo=UTC)) is late
+
+
+def test_a_signed_release_is_fetched_from_the_first_mirror_that_has_it(tmp_path: Path) -> None:
+    mirrors = [(tmp_path / "empty").as_uri(), (TESTDATA / "archive").resolve().as_uri()]
+    release = fetch_release(_SUITE, mirrors=mirrors, verifier=verifier(tmp_path / "gpgv"))
+    assert release.date == datetime(2020, 1, 1, tzinfo=UTC)
+    packages = fetch_packages(release, architecture="arm64", mirrors=mirrors)
+    assert [package.name for package in packages] == [
+        "application",
+        "library",
+        "library",
+        "helper",
+    ]
+
+
+def test_a_tampered_release_is_refused_even_when_another_mirror_has_a_good_one(
+    tmp_path: Path,
+) -> None:
+    good = TESTDATA / "archive"
+    bad = tmp_path / "dists/bookworm/InRelease"
+    bad.parent.mkdir(parents=True)
+    bad.write_bytes((good / "dists/bookworm/InRelease").read_bytes().replace(b"2020", b"2021"))
+    with pytest.raises(SignatureError, match="debian bookworm: InRelease: no good signature"):
+        fetch_release(
+            _SUITE,
+            mirrors=[tmp_path.as_uri(), good.resolve().as_uri()],
+            verifier=verifier(tmp_path / "gpgv"),
+        )
+
+
+def test_packages_with_another_hash_are_refused_and_the_mirror_is_named(tmp_path: Path) -> None:
+    good = lzma.compress(_RECORD.encode())
+    url = _mirror(tmp_path, good[:-1] + b"x")
+    with pytest.raises(FetchError) as caught:
+        fetch_packages(_release(good), architecture="amd64", mirrors=[url])
+    message = str(caught.value)
+    assert f"debian bookworm: {_PATH} cannot be had from any mirror" in message
+    assert f"{url}/dists/bookworm/{_PATH}: SHA256 is " in message
+    assert "InRelease wants " in message
+    assert "DEBIAN_MIRROR" in message
+
+
+def test_packages_that_are_too_long_are_not_read_to_the_end(tmp_path: Path) -> None:
+    good = lzma.compress(_RECORD.encode())
+    url = _mirror(tmp_path, good + b"x" * 100)
+    with pytest.raises(FetchError, match=f"larger than the {len(good)} bytes expected"):
+        fetch_packages(_release(good), architecture="amd64", mirrors=[url])
+
+
+def test_a_mirror_with_the_wrong_file_is_passed_over(tmp_path: Path) -> None:
+    good = lzma.compress(_RECORD.encode())
+    mirrors = [_mirror(tmp_path / "old", b"old"), _mirror(tmp_path / "new", good)]
+    (package,) = fetch_packages(_release(good), architecture="amd64", mirrors=mirrors)
+    assert package.name == "libssl3"
+
+
+def test_packages_are_found_by_their_hash_while_a_mirror_is_being_updated(tmp_path: Path) -> None:
+    good = lzma.compress(_RECORD.encode())
+    digest = hashlib.sha256(good).hexdigest()
+    url = _mirror(tmp_path, good, by_hash=f"main/binary-amd64/by-hash/SHA256/{digest}")
+    release = _release(good, by_hash=True)
+    assert fetch_packages(release, architecture="amd64", mirrors=[url])
+
+
+def test_an_architecture_that_the_release_does_not_list_is_named() -> None:
+    with pytest.raises(IndexFileError) as caught:
+        fetch_packages(_release(b""), architecture="riscv64", mirrors=[])
+    assert str(caught.value) == (
+        "debian bookworm: InRelease does not list main/binary-riscv64/Packages.xz"
+    )
+
+
+def test_no_mirror_at_all_says_so() -> None:
+    with pytest.raises(FetchError, match="the mirror list is empty"):
+        fetch_packages(_release(b""), architecture="amd64", mirrors=[])
+
+
+def test_packages_that_do_not_unpack_are_named(tmp_path: Path) -> None:
+    url = _mirror(tmp_path, b"not xz")
+    with pytest.raises(IndexFileError, match=f"debian bookworm: {_PATH}: "):
+        fetch_packages(_release(b"not xz"), architecture="amd64", mirrors=[url])
