@@ -1,7 +1,8 @@
-"""Python sources → unchecked-hash `.pyc` files, by the running interpreter; same source and path, same bytes.
+"""Python sources → unchecked-hash `.pyc` files; same source and path, same bytes.
 
-PEP 552 pycs of this kind are loaded without a look at their source, so they are valid in an image whose
-files all carry one time, and they are the only kind that is both deterministic and fast there.
+PEP 552 pycs of this kind are loaded without a look at their source, so they are valid in an image
+whose files all carry one time, and they are the only kind that is both deterministic and fast
+there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS = 1200
 
-# -S and -P: no site customisation and no directory of ours may import a module into the worker first.
+# -S and -P: no site customisation and no directory of ours may import a module into the worker
+# first.
 _WORKER_FLAGS = ("-S", "-P", "-W", "ignore")
 
 # The order of a frozenset in bytecode follows the hashes of its strings.
@@ -65,7 +67,8 @@ def _run_worker(sources: Sequence[Source]) -> list[bytes]:
         check=False,
     )
     if done.returncode != 0:
-        message = f"the bytecode compiler stopped with {done.returncode}: {done.stderr.decode(errors='replace')}"
+        cause = done.stderr.decode(errors="replace")
+        message = f"the bytecode compiler stopped with {done.returncode}: {cause}"
         raise BytecodeError(message)
     reply = io.BytesIO(done.stdout)
     results: list[bytes] = []

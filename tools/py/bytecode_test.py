@@ -1,4 +1,4 @@
-"""Bytecode: equal bytes whatever the order, valid without a look at the source, and an error for what is broken."""
+"""Bytecode: equal bytes in any order, valid without its source, an error for what is broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pytest
 from tools.py.bytecode import BytecodeError, Source, compile_all, pyc_path
 
 _STDLIB = Path(subprocess.__file__).parent
-_SOURCES = [Source(path=f"/usr/lib/x/{path.name}", data=path.read_bytes()) for path in sorted(_STDLIB.glob("[a-s]*.py"))]
+_SOURCES = [
+    Source(path=f"/usr/lib/x/{path.name}", data=path.read_bytes())
+    for path in sorted(_STDLIB.glob("[a-s]*.py"))
+]
 
 
 def test_order_and_number_of_workers_do_not_change_a_byte() -> None:
@@ -32,7 +35,9 @@ def test_bytecode_carries_an_unchecked_hash_and_the_path_in_the_image() -> None:
     assert marshal.loads(compiled[16:]).co_filename == "/app/main.py"
 
 
-def test_the_interpreter_runs_the_bytecode_although_the_source_has_another_time(tmp_path: Path) -> None:
+def test_the_interpreter_runs_the_bytecode_although_the_source_has_another_time(
+    tmp_path: Path,
+) -> None:
     module = tmp_path / "module.py"
     module.write_text("print('from the source')\n", encoding="utf-8")
     compiled = compile_all([Source(path=str(module), data=b"print('from the bytecode')\n")])[0]
@@ -40,15 +45,25 @@ def test_the_interpreter_runs_the_bytecode_although_the_source_has_another_time(
     bytecode.parent.mkdir()
     bytecode.write_bytes(compiled)
     done = subprocess.run(
-        [sys.executable, "-c", "import module"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import module"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == "from the bytecode\n"
 
 
-@pytest.mark.parametrize(("source", "cause"), [(b"def f(:\n", "invalid syntax"), (b"x = '\0'\n", "null bytes")])
-def test_a_source_that_does_not_compile_is_an_error_that_names_it(source: bytes, cause: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "cause"), [(b"def f(:\n", "invalid syntax"), (b"x = '\0'\n", "null bytes")]
+)
+def test_a_source_that_does_not_compile_is_an_error_that_names_it(
+    source: bytes, cause: str
+) -> None:
     with pytest.raises(BytecodeError, match=rf"/app/broken\.py does not compile: .*{cause}"):
-        compile_all([Source(path="/app/good.py", data=b""), Source(path="/app/broken.py", data=source)], jobs=1)
+        compile_all(
+            [Source(path="/app/good.py", data=b""), Source(path="/app/broken.py", data=source)],
+            jobs=1,
+        )
 
 
 def test_nothing_to_compile_is_no_error() -> None:

@@ -1,8 +1,9 @@
-"""Which packages a set of requirements needs on a given machine, judged from the packages' own metadata.
+"""Which packages some requirements need on a given machine, judged from the packages' metadata.
 
-pip evaluates environment markers with the interpreter it runs under, even when it resolves for another
-machine. This walk evaluates every Requires-Dist again for the machine the lock is for, so that neither the
-architecture nor the patch version of the interpreter that ran pip can show in a lock.
+pip evaluates environment markers with the interpreter it runs under, even when it resolves for
+another machine. This walk evaluates every Requires-Dist again for the machine the lock is for, so
+that neither the architecture nor the patch version of the interpreter that ran pip can show in a
+lock.
 """
 
 from __future__ import annotations
@@ -55,12 +56,18 @@ class Closure:
     missing: tuple[str, ...]
 
 
-def applies(requirement: Requirement, *, environment: Mapping[str, str], extras: frozenset[str] = frozenset()) -> bool:
-    """Returns whether the requirement counts in that environment when those extras are asked for."""
+def applies(
+    requirement: Requirement,
+    *,
+    environment: Mapping[str, str],
+    extras: frozenset[str] = frozenset(),
+) -> bool:
+    """Returns whether the requirement counts in that environment with those extras."""
     if requirement.marker is None:
         return True
     return any(
-        requirement.marker.evaluate({**environment, "extra": extra}) for extra in ("", *sorted(extras))
+        requirement.marker.evaluate({**environment, "extra": extra})
+        for extra in ("", *sorted(extras))
     )
 
 
@@ -78,7 +85,8 @@ def _check(requirement: Requirement, found: Distribution, *, via: str) -> None:
         raise LockError(message)
     unknown = {canonicalize_name(extra) for extra in requirement.extras} - found.provides_extra
     if unknown:
-        message = f"{via} wants {requirement}, but {found.name} {found.version} has no extra {sorted(unknown)}"
+        chosen = f"{found.name} {found.version}"
+        message = f"{via} wants {requirement}, but {chosen} has no extra {sorted(unknown)}"
         raise LockError(message)
 
 
@@ -88,14 +96,18 @@ def find_closure(
     distributions: Mapping[str, Distribution],
     environment: Mapping[str, str],
 ) -> Closure:
-    """Walks from `roots` through `distributions` (by canonical name) as markers say in `environment`.
+    """Walks from `roots` through `distributions` (by canonical name), with markers as given.
 
     Raises LockError when a chosen version or an extra contradicts what asked for it.
     """
     extras: dict[str, set[str]] = defaultdict(set)
     via: dict[str, set[str]] = defaultdict(set)
     missing: set[str] = set()
-    pending = [(root.requirement, root.source) for root in roots if applies(root.requirement, environment=environment)]
+    pending = [
+        (root.requirement, root.source)
+        for root in roots
+        if applies(root.requirement, environment=environment)
+    ]
     while pending:
         requirement, source = pending.pop()
         name = canonicalize_name(requirement.name)
@@ -117,5 +129,7 @@ def find_closure(
             needed = _parse(text, distribution=name)
             if applies(needed, environment=environment, extras=frozenset(extras[name])):
                 pending.append((needed, name))
-    needed_by = {name: Needed(extras=frozenset(extras[name]), via=frozenset(via[name])) for name in via}
+    needed_by = {
+        name: Needed(extras=frozenset(extras[name]), via=frozenset(via[name])) for name in via
+    }
     return Closure(needed=needed_by, missing=tuple(sorted(missing)))

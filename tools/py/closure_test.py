@@ -12,8 +12,12 @@ from tools.py.target import Target
 _ENVIRONMENT = Target(arch="arm64", python="3.11.2", glibc_minor=36).marker_environment
 
 
-def _distribution(name: str, *requires: str, version: str = "1.0", extras: tuple[str, ...] = ()) -> Distribution:
-    return Distribution(name=name, version=version, requires_dist=requires, provides_extra=frozenset(extras))
+def _distribution(
+    name: str, *requires: str, version: str = "1.0", extras: tuple[str, ...] = ()
+) -> Distribution:
+    return Distribution(
+        name=name, version=version, requires_dist=requires, provides_extra=frozenset(extras)
+    )
 
 
 def _close(roots: list[str], *distributions: Distribution) -> Closure:
@@ -25,7 +29,9 @@ def _close(roots: list[str], *distributions: Distribution) -> Closure:
 
 
 def test_requirements_of_another_machine_are_not_followed() -> None:
-    closure = _close(["a"], _distribution("a", "b; platform_machine == 'x86_64'"), _distribution("b"))
+    closure = _close(
+        ["a"], _distribution("a", "b; platform_machine == 'x86_64'"), _distribution("b")
+    )
     assert set(closure.needed) == {"a"}
 
 
@@ -35,7 +41,9 @@ def test_a_requirement_only_the_target_has_is_reported_missing_without_its_marke
 
 
 def test_a_patch_version_in_a_marker_counts() -> None:
-    closure = _close(["redis"], _distribution("redis", "async-timeout; python_full_version < '3.11.3'"))
+    closure = _close(
+        ["redis"], _distribution("redis", "async-timeout; python_full_version < '3.11.3'")
+    )
     assert closure.missing == ("async-timeout",)
 
 

@@ -1,20 +1,25 @@
 """Python sources on stdin → unchecked-hash bytecode on stdout: the worker behind `bytecode.py`.
 
-For each file stdin carries a line "<length of path> <length of source>", then the path and the source;
-stdout gets, in the same order, a line "<0 or 1> <length>" and the bytecode or, after a 1, the error's text.
+For each file stdin carries a line "<length of path> <length of source>", then the path and the
+source; stdout gets, in the same order, a line "<0 or 1> <length>" and the bytecode or, after a 1,
+the error's text.
 
-Every file is compiled in a fork of one small, freshly started process. marshal marks an object as shared by
-its reference count, and the counts of interned strings depend on all a process did before, so compiling many
-files in one process gives bytes that depend on their order. Files with an unchecked hash are never compared
-with their source (PEP 552), so they stay valid whatever time an image gives it.
+Every file is compiled in a fork of one small, freshly started process. marshal marks an object as
+shared by its reference count, and the counts of interned strings depend on all a process did
+before, so compiling many files in one process gives bytes that depend on their order. Files with an
+unchecked hash are never compared with their source (PEP 552), so they stay valid whatever time an
+image gives it.
 
 Only built-in and already loaded modules are imported, and nothing from this repository.
 """
 
-import importlib._bootstrap_external as loader  # type: ignore[import-not-found]  # typeshed leaves it out
+import importlib.util
+import marshal
 import os
 import sys
-from _imp import source_hash  # the hash that importlib itself computes
+
+# PEP 552: a hash instead of a time, and nobody compares it.
+_UNCHECKED_HASH = (1).to_bytes(4, "little")
 
 
 def _compile(path: bytes, source: bytes) -> tuple[int, bytes]:
@@ -22,8 +27,8 @@ def _compile(path: bytes, source: bytes) -> tuple[int, bytes]:
         code = compile(source, os.fsdecode(path), "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError) as error:
         return 1, str(error).encode("utf-8", "backslashreplace")
-    packed = loader._code_to_hash_pyc(code, source_hash(loader._RAW_MAGIC_NUMBER, source), False)
-    return 0, bytes(packed)
+    header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + importlib.util.source_hash(source)
+    return 0, header + marshal.dumps(code)
 
 
 def _compile_in_fork(path: bytes, source: bytes) -> tuple[int, bytes]:

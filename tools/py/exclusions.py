@@ -2,8 +2,8 @@
 
     [{"glob": "**/*.pyi", "reason": "type stubs are read by type checkers, never at run time"}]
 
-A glob matches a whole path below dist-packages: `*` stays within one name, `**` spans any number of names, a
-leading `!` keeps what an earlier glob left out.
+A glob matches a whole path below dist-packages: `*` stays within one name, `**` spans any number of
+names, a leading `!` keeps what an earlier glob left out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 def read_exclusions(path: Path) -> tuple[str, ...]:
-    """Returns the globs of the list at `path`, in order. Raises WheelError when an entry lacks its reason."""
+    """Returns the globs of the list at `path`, in order; without a reason, raises WheelError."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         globs = tuple(str(entry["glob"]) for entry in entries if entry["reason"].strip())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f'{path}: wanted a list of {{"glob": "...", "reason": "..."}}: {type(error).__name__}: {error}'
+        wanted = '[{"glob": "...", "reason": "..."}, ...]'
+        message = f"{path}: wanted {wanted}: {type(error).__name__}: {error}"
         raise WheelError(message) from error
     if len(globs) != len(entries):
         message = f"{path}: every glob needs a reason"
@@ -39,14 +40,19 @@ def _below_packages(path: str) -> str:
 
 
 def without_excluded(tree: WheelTree, *, globs: tuple[str, ...]) -> WheelTree:
-    """Returns the tree without the files that `globs` leave out; files outside dist-packages always stay."""
+    """Returns the tree without what `globs` leave out; files outside dist-packages stay."""
     excluded = Exclusions(globs=globs)
-    return replace(tree, files=tuple(file for file in tree.files if not excluded.match(_below_packages(file.path))))
+    return replace(
+        tree,
+        files=tuple(file for file in tree.files if not excluded.match(_below_packages(file.path))),
+    )
 
 
 def unused_globs(trees: Iterable[WheelTree], *, globs: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the globs that match no file of `trees`: they stand for something that is gone."""
     paths = [_below_packages(file.path) for tree in trees for file in tree.files]
     return tuple(
-        glob for glob in globs if not any(Exclusions(globs=(glob.removeprefix("!"),)).match(path) for path in paths)
+        glob
+        for glob in globs
+        if not any(Exclusions(globs=(glob.removeprefix("!"),)).match(path) for path in paths)
     )

@@ -22,7 +22,13 @@ _FOREIGN = TinyWheel("native", tag="cp311-abi3-manylinux_2_17_aarch64.manylinux2
         ("a-1-py3-none-any.whl", []),
         (
             "a-1-2-cp311-cp311-manylinux_2_17_aarch64.whl",
-            ["--abi=cp311", "--abi=none", "--implementation=cp", "--platform=manylinux_2_17_aarch64", "--python-version=311"],
+            [
+                "--abi=cp311",
+                "--abi=none",
+                "--implementation=cp",
+                "--platform=manylinux_2_17_aarch64",
+                "--python-version=311",
+            ],
         ),
         (
             "a-1-cp37-abi3-manylinux_2_28_x86_64.whl",
@@ -46,7 +52,13 @@ class _Index:
         monkeypatch.setenv("PIP_INDEX_URL", write_index([wheel], directory=path))
         self.data = (path / "files" / wheel.filename).read_bytes()
 
-    def fetch(self, *, requirement: str | None = None, filename: str | None = None, sha256: str | None = None) -> int:
+    def fetch(
+        self,
+        *,
+        requirement: str | None = None,
+        filename: str | None = None,
+        sha256: str | None = None,
+    ) -> int:
         return fetch_wheel.main(
             [
                 f"--requirement={requirement or f'{self._wheel.name}=={self._wheel.version}'}",
@@ -72,7 +84,10 @@ def test_constraints_of_the_machine_do_not_stop_a_locked_wheel(
 ) -> None:
     (tmp_path / "constraints").write_text("pure>=2\n", encoding="utf-8")
     config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nconstraint = {tmp_path}/constraints\nrequire-virtualenv = yes\n", encoding="utf-8")
+    config.write_text(
+        f"[global]\nconstraint = {tmp_path}/constraints\nrequire-virtualenv = yes\n",
+        encoding="utf-8",
+    )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     assert _Index(tmp_path, TinyWheel("pure"), monkeypatch).fetch() == 0
 
@@ -105,5 +120,10 @@ def test_a_release_the_index_lost_is_named_with_the_command_that_locks_again(
 def test_a_file_of_another_name_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _Index(tmp_path, TinyWheel("pure"), monkeypatch).fetch(filename="pure-1.0-1-py3-none-any.whl") == 1
+    assert (
+        _Index(tmp_path, TinyWheel("pure"), monkeypatch).fetch(
+            filename="pure-1.0-1-py3-none-any.whl"
+        )
+        == 1
+    )
     assert "the index offers pure-1.0-py3-none-any.whl for its hash" in capsys.readouterr().err

@@ -3,9 +3,9 @@
     bazel run //third_party/python:lock            # newest stable versions of everything
     bazel run //third_party/python:lock -- --check # do the locks still follow from the .in files?
 
-Writes requirements.<arch>.txt (what the image needs) and requirements_dev.<arch>.txt (that and what tools and
-tests need) beside the inputs. Shared packages have the same version in all of them. Same inputs and same
-index, same bytes; on any failure the old locks stay as they are.
+Writes requirements.<arch>.txt (what the image needs) and requirements_dev.<arch>.txt (that and what
+tools and tests need) beside the inputs. Shared packages have the same version in all of them. Same
+inputs and same index, same bytes; on any failure the old locks stay as they are.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ def pins(wheels: Sequence[LockedWheel]) -> list[str]:
     return [f"{wheel.name}=={wheel.version}" for wheel in wheels]
 
 
-def resolve_all(directory: Path, *, target: Target, environ: Mapping[str, str], kept: Sequence[str]) -> Locks:
-    """Resolves every input for one target; `kept` are constraints for the first. Raises LockError."""
+def resolve_all(
+    directory: Path, *, target: Target, environ: Mapping[str, str], kept: Sequence[str]
+) -> Locks:
+    """Resolves each input for a target; `kept` are constraints for the first. Raises LockError."""
     wheels: dict[str, tuple[LockedWheel, ...]] = {}
     constraints = list(kept)
     for name in INPUTS:
@@ -75,8 +77,9 @@ def check_same_versions(locks: Sequence[Locks]) -> None:
                 version, first = seen.setdefault(wheel.name, (wheel.version, where))
                 if version != wheel.version:
                     message = (
-                        f"{wheel.name} would be {version} in {first} and {wheel.version} in {where}: not every "
-                        f"release has a wheel for both; bound it in {INPUTS[0]}.in so that they agree"
+                        f"{wheel.name} would be {version} in {first} and {wheel.version} "
+                        f"in {where}: not every release has a wheel for both; bound it in "
+                        f"{INPUTS[0]}.in so that they agree"
                     )
                     raise LockError(message)
 
@@ -92,7 +95,9 @@ def render_all(locks: Sequence[Locks], *, directory: Path) -> dict[Path, str]:
                 glibc=lock.target.glibc_minor,
                 source=f"{name}.in",
             )
-            texts[lock_path(directory, name, arch=lock.target.arch)] = render_lock(wheels, title=title)
+            texts[lock_path(directory, name, arch=lock.target.arch)] = render_lock(
+                wheels, title=title
+            )
     return texts
 
 
@@ -115,7 +120,7 @@ def write_atomically(texts: Mapping[Path, str]) -> None:
 
 
 def kept_versions(directory: Path, *, arch: str) -> list[str]:
-    """Returns constraints for the versions already locked. Raises LockError when there is no valid lock."""
+    """Returns constraints for the versions already locked; without a lock, raises LockError."""
     kept: set[str] = set()
     for name in INPUTS:
         path = lock_path(directory, name, arch=arch)
@@ -132,18 +137,30 @@ def stale_diff(texts: Mapping[Path, str]) -> str:
     for path, text in texts.items():
         old = path.read_text(encoding="utf-8")
         lines += difflib.unified_diff(
-            old.splitlines(keepends=True), text.splitlines(keepends=True), str(path), f"{path} (from its inputs)"
+            old.splitlines(keepends=True),
+            text.splitlines(keepends=True),
+            str(path),
+            f"{path} (from its inputs)",
         )
     return "".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lock", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--directory", type=Path, required=True, help="holds the .in files and the locks")
-    parser.add_argument(
-        "--debian-lock", type=Path, required=True, help="lock whose python3.N and libc6 wheels must fit"
+    parser = argparse.ArgumentParser(
+        prog="lock", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when a lock is out of date")
+    parser.add_argument(
+        "--directory", type=Path, required=True, help="holds the .in files and the locks"
+    )
+    parser.add_argument(
+        "--debian-lock",
+        type=Path,
+        required=True,
+        help="lock whose python3.N and libc6 wheels must fit",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail when a lock is out of date"
+    )
     return parser
 
 
@@ -165,7 +182,10 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
         diff = stale_diff(texts)
         if diff:
             sys.stdout.write(diff)
-            print("the locks are out of date; run `bazel run //third_party/python:lock`", file=sys.stderr)
+            print(
+                "the locks are out of date; run `bazel run //third_party/python:lock`",
+                file=sys.stderr,
+            )
             return 1
         return 0
     write_atomically(texts)

@@ -20,7 +20,7 @@ _PAIR = [TinyWheel("native", tag=_AMD64), TinyWheel("native", tag=_ARM64)]
 
 
 class _Workspace:
-    """A directory with inputs, a Debian lock and an index; `run` is the command as a user starts it."""
+    """Inputs, a Debian lock and an index; `run` is the command as a user starts it."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = path
@@ -54,9 +54,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Workspace:
     return _Workspace(tmp_path, monkeypatch)
 
 
-def test_each_architecture_gets_its_own_wheel_and_tools_stay_out_of_the_runtime(workspace: _Workspace) -> None:
+def test_each_architecture_gets_its_own_wheel_and_tools_stay_out_of_the_runtime(
+    workspace: _Workspace,
+) -> None:
     workspace.write(
-        runtime="native  # with a reason\n", dev="-r requirements.in\n\nchecker\n", index=[*_PAIR, TinyWheel("checker")]
+        runtime="native  # with a reason\n",
+        dev="-r requirements.in\n\nchecker\n",
+        index=[*_PAIR, TinyWheel("checker")],
     )
     assert workspace.run() == 0
     assert workspace.pins("requirements.amd64") == {"native": f"native-1.0-{_AMD64}.whl"}
@@ -74,9 +78,13 @@ def test_the_newest_stable_release_is_taken(workspace: _Workspace) -> None:
     assert workspace.pins("requirements.amd64") == {"a": "a-1.10-py3-none-any.whl"}
 
 
-def test_a_requirement_that_only_the_other_machine_has_is_locked_for_it(workspace: _Workspace) -> None:
+def test_a_requirement_that_only_the_other_machine_has_is_locked_for_it(
+    workspace: _Workspace,
+) -> None:
     index = [
-        TinyWheel("a", requires=("b; platform_machine == 'aarch64'", "c; platform_machine == 'x86_64'")),
+        TinyWheel(
+            "a", requires=("b; platform_machine == 'aarch64'", "c; platform_machine == 'x86_64'")
+        ),
         TinyWheel("b"),
         TinyWheel("c"),
     ]
@@ -103,13 +111,18 @@ def test_tools_do_not_move_what_the_image_has(workspace: _Workspace) -> None:
 def test_the_machines_constraints_and_local_directories_do_not_leak_in(
     workspace: _Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace.write(runtime="a\n", dev="-r requirements.in\n", index=[TinyWheel("a"), TinyWheel("a", version="2.0")])
+    workspace.write(
+        runtime="a\n",
+        dev="-r requirements.in\n",
+        index=[TinyWheel("a"), TinyWheel("a", version="2.0")],
+    )
     local = write_index([TinyWheel("a", version="3.0")], directory=workspace.path / "local")
     constraints = workspace.path / "constraints"
     constraints.write_text("a<2\n", encoding="utf-8")
     config = workspace.path / "pip.conf"
     config.write_text(
-        f"[global]\nconstraint = {constraints}\nextra-index-url = {local}\nrequire-virtualenv = true\n"
+        f"[global]\nconstraint = {constraints}\nextra-index-url = {local}\n"
+        "require-virtualenv = true\n"
         f"find-links = {workspace.path}/local/files\n",
         encoding="utf-8",
     )
@@ -149,9 +162,17 @@ def test_the_check_holds_while_newer_releases_appear_and_fails_when_an_input_cha
     [
         ("missing\n", [TinyWheel("a")], "pip cannot resolve the requirements for "),
         ("a>=2\n", [TinyWheel("a")], "No matching distribution found for a>=2"),
-        ("native\n", [TinyWheel("native", tag=_AMD64)], "pip cannot resolve the requirements for arm64"),
+        (
+            "native\n",
+            [TinyWheel("native", tag=_AMD64)],
+            "pip cannot resolve the requirements for arm64",
+        ),
         ("--index-url=https://example.org\n", [], "is neither a requirement nor `-r FILE`"),
-        ("a @ https://example.org/a-1-py3-none-any.whl\n", [], "names a URL; only packages of the index"),
+        (
+            "a @ https://example.org/a-1-py3-none-any.whl\n",
+            [],
+            "names a URL; only packages of the index",
+        ),
         (
             "native\n",
             [*_PAIR, TinyWheel("native", version="2.0", tag=_AMD64)],

@@ -1,13 +1,14 @@
-"""The format of the wheel locks: pip's requirements file, one wheel for each package.
+r"""The format of the wheel locks: pip's requirements file, one wheel for each package.
 
     # wheel: numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl
     # via: opencv-python-headless, requirements.in
-    numpy==2.4.6 \\
+    numpy==2.4.6 \
         --hash=sha256:0123…
 
-pip (`--require-hashes`) and rules_python's `pip_parse` read such a file as it is. The extras in a line are all
-that anything asked of the package, since `pip_parse` takes a package's dependencies from its own line only.
-The first comment names the file, which fetching and `tools/py/wheel_lock.bzl` need.
+pip (`--require-hashes`) and rules_python's `pip_parse` read such a file as it is. The extras in a
+line are all that anything asked of the package, since `pip_parse` takes a package's dependencies
+from its own line only. The first comment names the file, which fetching and
+`tools/py/wheel_lock.bzl` need.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def _check_filename(wheel: LockedWheel) -> None:
 def parse_lock(text: str, *, source: str) -> tuple[LockedWheel, ...]:
     """Reads a lock that `render_lock` wrote; `source` names it in errors.
 
-    Raises LockError for a line of any other shape, a package named twice and a wheel whose file name says
-    something else than its line.
+    Raises LockError for a line of any other shape, a package named twice and a wheel whose file
+    name says something else than its line.
     """
     wheels: dict[str, LockedWheel] = {}
     filename = via = ""

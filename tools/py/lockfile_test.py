@@ -41,9 +41,17 @@ def test_a_lock_is_a_requirements_file_that_names_no_address() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("    --hash=sha256:" + "b" * 64, "    --hash=md5:abc", "lock:7: unexpected '    --hash=md5:abc'"),
+        (
+            "    --hash=sha256:" + "b" * 64,
+            "    --hash=md5:abc",
+            "lock:7: unexpected '    --hash=md5:abc'",
+        ),
         ("celery[pytest,redis]==5.7.0 \\", "celery>=5 \\", r"lock:6: unexpected 'celery>=5 \\'"),
-        ("celery-5.7.0-py3", "celery-5.6.0-py3", "celery-5.6.0-py3-none-any.whl is not celery 5.7.0"),
+        (
+            "celery-5.7.0-py3",
+            "celery-5.6.0-py3",
+            "celery-5.6.0-py3-none-any.whl is not celery 5.7.0",
+        ),
         ("celery-5.7.0-py3-none-any.whl", "celery.tar.gz", "Invalid wheel filename"),
         ("celery[pytest,redis]==5.7.0", "numpy==2.4.6", "is not numpy 2.4.6"),
     ],

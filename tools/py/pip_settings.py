@@ -1,9 +1,10 @@
-"""The environment pip runs in: how this machine reaches its package index, and nothing else of pip's settings.
+"""The environment pip runs in: how this machine reaches its package index, and nothing more.
 
-pip's configuration mixes how to reach an index (URL, certificate, proxy) with what to install (constraints,
-pre-releases, a required virtual environment). Locks and fetches use the first and must be untouched by the
-second, so pip's configuration files are switched off and what `tools.bazel_root.pip_config` read from them is
-handed in as PIP_* variables. Standard library only: fetching happens before any wheel is there.
+pip's configuration mixes how to reach an index (URL, certificate, proxy) with what to install
+(constraints, pre-releases, a required virtual environment). Locks and fetches use the first and
+must be untouched by the second, so pip's configuration files are switched off and what
+`tools.bazel_root.pip_config` read from them is handed in as PIP_* variables. Standard library only:
+fetching happens before any wheel is there.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _INHERITED = (
     "NO_PROXY",
 )
 
-# Further places to look, often local: they may serve a file whose hash is known, but a lock made from them
-# would hold on this machine only.
+# Further places to look, often local: they may serve a file whose hash is known, but a lock made
+# from them would hold on this machine only.
 _FURTHER_SOURCES = ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
 

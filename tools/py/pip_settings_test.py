@@ -26,7 +26,9 @@ def _environ(config: Path) -> dict[str, str]:
     }
 
 
-def test_a_fetch_keeps_every_source_and_nothing_that_changes_what_is_installed(tmp_path: Path) -> None:
+def test_a_fetch_keeps_every_source_and_nothing_that_changes_what_is_installed(
+    tmp_path: Path,
+) -> None:
     environment = fetching_environment(_environ(tmp_path / "pip.conf"))
     assert environment["PIP_INDEX_URL"] == "https://index.example/simple"
     assert environment["PIP_EXTRA_INDEX_URL"] == "https://more.example/simple"
@@ -46,4 +48,6 @@ def test_a_lock_is_made_from_the_index_alone(tmp_path: Path) -> None:
 def test_pips_own_certificate_setting_wins_over_openssls(tmp_path: Path) -> None:
     environ = {**_environ(tmp_path / "pip.conf"), "PIP_CERT": "/mine.crt"}
     assert fetching_environment(environ)["PIP_CERT"] == "/mine.crt"
-    assert "PIP_CERT" not in fetching_environment({"PIP_CONFIG_FILE": "/dev/null", "HOME": "/nonexistent"})
+    assert "PIP_CERT" not in fetching_environment(
+        {"PIP_CONFIG_FILE": "/dev/null", "HOME": "/nonexistent"}
+    )

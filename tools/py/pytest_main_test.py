@@ -12,7 +12,9 @@ import pytest
 
 from tools.py import pytest_main
 
-_TESTS = "def test_one():\n    pass\n\n\ndef test_two():\n    pass\n\n\ndef test_three():\n    pass\n"
+_TESTS = (
+    "def test_one():\n    pass\n\n\ndef test_two():\n    pass\n\n\ndef test_three():\n    pass\n"
+)
 
 
 class _Runner:
@@ -22,8 +24,15 @@ class _Runner:
 
     def run(self, *, tests: str, **variables: str) -> int:
         (self._directory / "it_test.py").write_text(tests, encoding="utf-8")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEST", "XML_"))}
-        environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "XML_OUTPUT_FILE": str(self.report)}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TEST", "XML_"))
+        }
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "XML_OUTPUT_FILE": str(self.report),
+        }
         done = subprocess.run(
             [sys.executable, str(pytest_main.__file__), "it_test.py"],
             cwd=self._directory,
@@ -47,7 +56,9 @@ def test_every_test_runs_and_is_reported(runner: _Runner) -> None:
     assert runner.names() == ["test_one", "test_two", "test_three"]
 
 
-@pytest.mark.parametrize("tests", ["def test_it():\n    assert False\n", "import nowhere\n", "x = 1\n"])
+@pytest.mark.parametrize(
+    "tests", ["def test_it():\n    assert False\n", "import nowhere\n", "x = 1\n"]
+)
 def test_a_failure_a_broken_file_and_no_test_at_all_fail(runner: _Runner, tests: str) -> None:
     assert runner.run(tests=tests) != 0
 
@@ -67,7 +78,10 @@ def test_shards_together_run_every_test_once(runner: _Runner, tmp_path: Path) ->
     for index in range(4):
         status = tmp_path / f"shard{index}"
         code = runner.run(
-            tests=_TESTS, TEST_TOTAL_SHARDS="4", TEST_SHARD_INDEX=str(index), TEST_SHARD_STATUS_FILE=str(status)
+            tests=_TESTS,
+            TEST_TOTAL_SHARDS="4",
+            TEST_SHARD_INDEX=str(index),
+            TEST_SHARD_STATUS_FILE=str(status),
         )
         assert code == 0
         assert status.exists()
@@ -80,6 +94,9 @@ def test_a_shard_of_no_tests_at_all_fails(runner: _Runner) -> None:
 
 
 def test_modules_beside_the_runner_do_not_hide_others(runner: _Runner) -> None:
-    tests = "import importlib.util\n\n\ndef test_it():\n    assert importlib.util.find_spec('lockfile') is None\n"
+    tests = (
+        "from importlib.util import find_spec\n\n\n"
+        "def test_it():\n    assert find_spec('lockfile') is None\n"
+    )
     assert (Path(pytest_main.__file__).parent / "lockfile.py").is_file()
     assert runner.run(tests=tests) == 0

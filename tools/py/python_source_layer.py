@@ -1,10 +1,11 @@
-"""Application sources → one image layer: files under one directory, bytecode beside modules, data directories.
+r"""Application sources → one image layer: files, bytecode beside modules, data directories.
 
-    python_source_layer --file backend/main.py=main.py --directory /app \\
-        --empty-directory data=1000:1000:0755 --lock bookworm.lock.json --out l.tar.gz --descriptor l.json
+    python_source_layer --file backend/main.py=main.py --directory /app \
+        --empty-directory data=1000:1000:0755 --lock bookworm.lock.json \
+        --out layer.tar.gz --descriptor layer.json
 
-Everything is root's and 0644, so the program cannot rewrite itself; only the empty directories named here
-belong to somebody else. Same sources, same bytes.
+Everything is root's and 0644, so the program cannot rewrite itself; only the empty directories
+named here belong to somebody else. Same sources, same bytes.
 """
 
 from __future__ import annotations
@@ -86,17 +87,25 @@ def build_layer(
     for module, compiled in zip(modules, compile_all(modules, jobs=jobs), strict=True):
         layer.add_file(pyc_path(module.path).lstrip("/"), compiled, mode=_FILE_MODE)
     for empty in empty_directories:
-        layer.add_dir(f"{root}/{normalise(empty.path)}", mode=empty.mode, uid=empty.uid, gid=empty.gid)
+        layer.add_dir(
+            f"{root}/{normalise(empty.path)}", mode=empty.mode, uid=empty.uid, gid=empty.gid
+        )
     return layer
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the layer the flags describe; returns 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, fromfile_prefix_chars="@"
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        fromfile_prefix_chars="@",
     )
-    parser.add_argument("--file", type=parse_file, action="append", required=True, help="SOURCE=PATH; repeatable")
-    parser.add_argument("--directory", required=True, help="where in the image the files go, such as /app")
+    parser.add_argument(
+        "--file", type=parse_file, action="append", required=True, help="SOURCE=PATH; repeatable"
+    )
+    parser.add_argument(
+        "--directory", required=True, help="where in the image the files go, such as /app"
+    )
     parser.add_argument(
         "--empty-directory",
         type=parse_empty_directory,
@@ -104,7 +113,9 @@ def main(argv: list[str] | None = None) -> int:
         default=[],
         help="PATH=UID:GID:MODE; repeatable",
     )
-    parser.add_argument("--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp")
+    parser.add_argument(
+        "--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the layer, a .tar.gz")
     parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
     args = parser.parse_args(argv)

@@ -61,7 +61,9 @@ def test_only_the_named_directories_belong_to_the_program(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("flag", ["--empty-directory=data=appuser:0755", "--file=main.py"])
-def test_a_malformed_flag_is_quoted(tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+def test_a_malformed_flag_is_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
     with pytest.raises(SystemExit):
         _run(tmp_path, flag, files={"main.py": ""})
     assert repr(flag.partition("=")[2]) in capsys.readouterr().err

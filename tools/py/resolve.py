@@ -1,9 +1,10 @@
 """Requirements → the newest wheels that fit a machine together, chosen by pip's own resolver.
 
-pip runs with the machine's index settings and none of its other configuration (see pip_settings), for the
-target machine rather than the running one, and only reports: nothing is installed. What it reports is then
-walked again by `closure` with the target's markers; requirements that only the target has are added and the
-resolution repeated, packages that only the running machine needs are dropped.
+pip runs with the machine's index settings and none of its other configuration (see pip_settings),
+for the target machine rather than the running one, and only reports: nothing is installed. What it
+reports is then walked again by `closure` with the target's markers; requirements that only the
+target has are added and the resolution repeated, packages that only the running machine needs are
+dropped.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Candidate:
 def read_requirements(path: Path) -> tuple[Root, ...]:
     """Reads a hand-written requirements file: requirements, comments and `-r FILE` lines.
 
-    Raises LockError for any other option (an index or a local directory would not reach another machine).
+    Raises LockError for any other option (an index or a local directory would not reach another
+    machine).
     """
     roots: list[Root] = []
     for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -63,7 +65,9 @@ def read_requirements(path: Path) -> tuple[Root, ...]:
             message = f"{path}:{number}: {line!r} is neither a requirement nor `-r FILE`: {error}"
             raise LockError(message) from error
         if requirement.url is not None:
-            message = f"{path}:{number}: {line!r} names a URL; only packages of the index can be locked"
+            message = (
+                f"{path}:{number}: {line!r} names a URL; only packages of the index can be locked"
+            )
             raise LockError(message)
         roots.append(Root(requirement=requirement, source=path.name))
     return tuple(roots)
@@ -88,7 +92,9 @@ def _candidate(item: Mapping[str, Any], *, target: Target) -> Candidate:
             name=name,
             version=metadata["version"],
             requires_dist=tuple(metadata.get("requires_dist", ())),
-            provides_extra=frozenset(canonicalize_name(extra) for extra in metadata.get("provides_extra", ())),
+            provides_extra=frozenset(
+                canonicalize_name(extra) for extra in metadata.get("provides_extra", ())
+            ),
         ),
         filename=filename,
         sha256=download["archive_info"]["hashes"]["sha256"],
@@ -96,23 +102,47 @@ def _candidate(item: Mapping[str, Any], *, target: Target) -> Candidate:
 
 
 def _run_pip(
-    requirements: Sequence[str], *, constraints: Sequence[str], target: Target, environ: Mapping[str, str]
+    requirements: Sequence[str],
+    *,
+    constraints: Sequence[str],
+    target: Target,
+    environ: Mapping[str, str],
 ) -> dict[str, Candidate]:
     """Returns pip's choice by canonical name. Raises LockError with pip's last lines."""
-    import pip  # noqa: PLC0415 -- only its place is wanted, and only here
+    import pip
 
     environment = locking_environment(environ)
     environment["PYTHONPATH"] = str(Path(pip.__file__).parent.parent)
     with tempfile.TemporaryDirectory(prefix="wheel-lock-") as scratch:
-        wanted, pinned, report = (Path(scratch, name) for name in ("wanted.txt", "pinned.txt", "report.json"))
+        wanted, pinned, report = (
+            Path(scratch, name) for name in ("wanted.txt", "pinned.txt", "report.json")
+        )
         wanted.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
         pinned.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
-        command += ["--no-cache-dir", "--progress-bar=off", f"--target={scratch}/none", f"--report={report}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--dry-run",
+            "--quiet",
+            "--ignore-installed",
+        ]
+        command += [
+            "--no-cache-dir",
+            "--progress-bar=off",
+            f"--target={scratch}/none",
+            f"--report={report}",
+        ]
         command += [*target.pip_flags, f"--requirement={wanted}", f"--constraint={pinned}"]
         try:
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             message = f"pip did not finish in {_TIMEOUT_SECONDS} s for {target.arch}"
@@ -139,13 +169,15 @@ def resolve(
     environ: Mapping[str, str],
     constraints: Sequence[str] = (),
 ) -> tuple[LockedWheel, ...]:
-    """Returns the wheels that `roots` need on `target`, newest stable versions within `constraints`.
+    """Returns the wheels that `roots` need on `target`: newest stable within `constraints`.
 
     `environ` is what pip's settings are read from. Raises LockError.
     """
     environment = target.marker_environment
     requirements = [
-        _without_marker(root.requirement) for root in roots if applies(root.requirement, environment=environment)
+        _without_marker(root.requirement)
+        for root in roots
+        if applies(root.requirement, environment=environment)
     ]
     closure = Closure(needed={}, missing=())
     for _ in range(_MAX_ROUNDS):
@@ -165,5 +197,7 @@ def resolve(
                 for name, needed in sorted(closure.needed.items())
             )
         requirements += [line for line in closure.missing if line not in requirements]
-    message = f"{target.arch}: still missing after {_MAX_ROUNDS} rounds: {', '.join(closure.missing)}"
+    message = (
+        f"{target.arch}: still missing after {_MAX_ROUNDS} rounds: {', '.join(closure.missing)}"
+    )
     raise LockError(message)

@@ -1,8 +1,8 @@
 """The machines that wheels are locked for: which files fit them and what markers say on them.
 
 Tags follow PyPA's "Platform compatibility tags" (PEP 600 for manylinux), markers PyPA's "Dependency
-specifiers". The versions of Python and of the C library are read from the lock of Debian packages that the
-image is made of, so they stand in one place only.
+specifiers". The versions of Python and of the C library are read from the lock of Debian packages
+that the image is made of, so they stand in one place only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tools.py.lockfile import LockError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Debian's name of an architecture, the kernel's, and the oldest glibc minor version any wheel tag for it names.
+# Debian's name of an architecture, the kernel's, and the oldest glibc minor version any wheel tag
+# for it names.
 _MACHINES = {"amd64": ("x86_64", 5), "arm64": ("aarch64", 17)}
 
 # Names from before PEP 600, by glibc minor version; wheels still carry them.
@@ -59,7 +60,7 @@ class Target:
 
     @property
     def pip_flags(self) -> tuple[str, ...]:
-        """pip's flags that make it choose wheels for this machine, whichever it runs on."""
+        """Flags that make pip choose wheels for this machine, whichever it runs on."""
         major, minor = self.python.split(".")[:2]
         return (
             "--only-binary=:all:",

@@ -1,4 +1,4 @@
-"""Which wheels fit the machines that locks are made for, and what those machines answer to markers."""
+"""Which wheels fit the machines that locks are made for, and what markers say there."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ _ARM64 = Target(arch="arm64", python="3.11.2", glibc_minor=36)
         ("a-1-cp311-cp311-macosx_11_0_arm64.whl", False, False),
     ],
 )
-def test_a_wheel_fits_by_interpreter_and_c_library(filename: str, *, fits_amd64: bool, fits_arm64: bool) -> None:
+def test_a_wheel_fits_by_interpreter_and_c_library(
+    filename: str, *, fits_amd64: bool, fits_arm64: bool
+) -> None:
     tags = parse_wheel_filename(filename)[3]
     assert (bool(tags & _AMD64.tags), bool(tags & _ARM64.tags)) == (fits_amd64, fits_arm64)
 
@@ -69,19 +71,26 @@ def _debian_lock(directory: Path, packages: list[tuple[str, str]]) -> Path:
 
 
 def test_versions_of_python_and_glibc_come_from_the_debian_lock(tmp_path: Path) -> None:
-    lock = _debian_lock(tmp_path, [("python3.11", "3.11.2-6+deb12u6"), ("libc6", "2.36-9+deb12u10")])
+    lock = _debian_lock(
+        tmp_path, [("python3.11", "3.11.2-6+deb12u6"), ("libc6", "2.36-9+deb12u10")]
+    )
     assert target_from_debian_lock(lock, arch="arm64") == _ARM64
 
 
 def test_an_epoch_is_not_part_of_the_version(tmp_path: Path) -> None:
     lock = _debian_lock(tmp_path, [("python3.12", "1:3.12.1-1"), ("libc6", "2.41-1")])
-    assert target_from_debian_lock(lock, arch="arm64") == Target(arch="arm64", python="3.12.1", glibc_minor=41)
+    assert target_from_debian_lock(lock, arch="arm64") == Target(
+        arch="arm64", python="3.12.1", glibc_minor=41
+    )
 
 
 @pytest.mark.parametrize(
     ("packages", "message"),
     [
-        ([("libc6", "2.36-9")], r"wanted one package 'python3\\.\\d+' for arm64, found versions []"),
+        (
+            [("libc6", "2.36-9")],
+            r"wanted one package 'python3\\.\\d+' for arm64, found versions []",
+        ),
         ([("python3.11", "3.11.2-6"), ("libc6", "two")], "not a lock of Debian packages"),
     ],
 )

@@ -40,11 +40,16 @@ def _record_line(path: str, data: bytes) -> str:
 
 
 def write_wheel(
-    wheel: TinyWheel, *, directory: Path, corrupt: Mapping[str, bytes] | None = None, executable: tuple[str, ...] = ()
+    wheel: TinyWheel,
+    *,
+    directory: Path,
+    corrupt: Mapping[str, bytes] | None = None,
+    executable: tuple[str, ...] = (),
 ) -> Path:
     """Writes the wheel and returns its path.
 
-    `corrupt` replaces the content of files without telling RECORD; `executable` are paths with the bit set.
+    `corrupt` replaces the content of files without telling RECORD; `executable` are paths with the
+    bit set.
     """
     info = f"{wheel.name.replace('-', '_')}-{wheel.version}.dist-info"
     metadata = [f"Metadata-Version: 2.1\nName: {wheel.name}\nVersion: {wheel.version}\n"]
@@ -52,10 +57,14 @@ def write_wheel(
     metadata += [f"Provides-Extra: {extra}\n" for extra in wheel.extras]
     members = dict(wheel.files)
     members[f"{info}/METADATA"] = "".join(metadata).encode()
-    members[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {wheel.tag}\n".encode()
+    members[f"{info}/WHEEL"] = (
+        f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {wheel.tag}\n".encode()
+    )
     if wheel.entry_points:
         members[f"{info}/entry_points.txt"] = wheel.entry_points.encode()
-    record = "".join(_record_line(path, data) for path, data in members.items()) + f"{info}/RECORD,,\n"
+    record = (
+        "".join(_record_line(path, data) for path, data in members.items()) + f"{info}/RECORD,,\n"
+    )
     members[f"{info}/RECORD"] = record.encode()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / wheel.filename
@@ -76,7 +85,9 @@ def write_index(wheels: list[TinyWheel], *, directory: Path) -> str:
     for project, paths in by_project.items():
         page = directory / "simple" / project / "index.html"
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text("<!DOCTYPE html>\n" + "".join(_link(path) for path in paths), encoding="utf-8")
+        page.write_text(
+            "<!DOCTYPE html>\n" + "".join(_link(path) for path in paths), encoding="utf-8"
+        )
     return (directory / "simple").as_uri()
 
 

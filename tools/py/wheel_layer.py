@@ -1,10 +1,11 @@
-"""Wheels → one image layer: packages in dist-packages, console scripts in /usr/local/bin, bytecode beside sources.
+r"""Wheels → one image layer: packages, console scripts, and bytecode beside sources.
 
-    wheel_layer --wheel numpy-….whl --wheel idna-….whl --exclude excluded_paths.json \\
+    wheel_layer --wheel numpy-….whl --wheel idna-….whl --exclude excluded_paths.json \
         --lock bookworm.lock.json --out layer.tar.gz --descriptor layer.json
 
-Same wheels, same bytes. The wheels' own RECORDs are checked, two wheels may not bring one path with different
-content, and the metadata that scanners read (`*.dist-info`) stays, with a RECORD of what the layer holds.
+Same wheels, same bytes. The wheels' own RECORDs are checked, two wheels may not bring one path with
+different content, and the metadata that scanners read (`*.dist-info`) stays, with a RECORD of what
+the layer holds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ def layer_files(
     wheels: list[Path], *, globs: tuple[str, ...] = (), jobs: int | None = None
 ) -> tuple[TreeFile, ...]:
     """Returns every file of the layer, sorted by path. Raises WheelError or BytecodeError."""
-    trees = [without_excluded(read_wheel(wheel), globs=globs) for wheel in sorted(wheels, key=lambda path: path.name)]
+    trees = [
+        without_excluded(read_wheel(wheel), globs=globs)
+        for wheel in sorted(wheels, key=lambda path: path.name)
+    ]
     return merge(with_bytecode(trees, jobs=jobs))
 
 
@@ -42,7 +46,7 @@ def write_layer(
 
 
 def read_mtime(lock: Path) -> int:
-    """Returns the one timestamp of the image, from the lock of Debian packages. Raises LayerError."""
+    """Returns the image's one timestamp, from the lock of Debian packages. Raises LayerError."""
     try:
         return int(json.loads(lock.read_text(encoding="utf-8"))["mtime"])
     except (ValueError, KeyError, TypeError) as error:
@@ -53,11 +57,19 @@ def read_mtime(lock: Path) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Writes the layer the flags describe; returns 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, fromfile_prefix_chars="@"
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        fromfile_prefix_chars="@",
     )
-    parser.add_argument("--wheel", type=Path, action="append", required=True, help="a .whl file; repeatable")
-    parser.add_argument("--exclude", type=Path, help="JSON list of globs that stay out, with reasons")
-    parser.add_argument("--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp")
+    parser.add_argument(
+        "--wheel", type=Path, action="append", required=True, help="a .whl file; repeatable"
+    )
+    parser.add_argument(
+        "--exclude", type=Path, help="JSON list of globs that stay out, with reasons"
+    )
+    parser.add_argument(
+        "--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the layer, a .tar.gz")
     parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Wheels become a layer: where files go, what is refused, and that nothing around the tool shows in the bytes."""
+"""Wheels become a layer: where files go, what is refused, and what cannot show in the bytes."""
 
 from __future__ import annotations
 
@@ -43,11 +43,15 @@ class _Built:
         with tarfile.open(self.layer) as archive:
             self.members = {member.name: member for member in archive}
             self.content = {
-                member.name: stream.read() for member in archive if (stream := archive.extractfile(member)) is not None
+                member.name: stream.read()
+                for member in archive
+                if (stream := archive.extractfile(member)) is not None
             }
 
 
-def _arguments(directory: Path, wheels: list[Path], exclude: list[dict[str, str]] | None) -> list[str]:
+def _arguments(
+    directory: Path, wheels: list[Path], exclude: list[dict[str, str]] | None
+) -> list[str]:
     directory.mkdir(parents=True, exist_ok=True)
     lock = directory / "lock.json"
     lock.write_text(json.dumps({"mtime": 1700000000}), encoding="utf-8")
@@ -55,7 +59,12 @@ def _arguments(directory: Path, wheels: list[Path], exclude: list[dict[str, str]
     if exclude is not None:
         (directory / "exclude.json").write_text(json.dumps(exclude), encoding="utf-8")
         flags.append(f"--exclude={directory}/exclude.json")
-    return [*flags, f"--lock={lock}", f"--out={directory}/layer.tar.gz", f"--descriptor={directory}/layer.json"]
+    return [
+        *flags,
+        f"--lock={lock}",
+        f"--out={directory}/layer.tar.gz",
+        f"--descriptor={directory}/layer.json",
+    ]
 
 
 def _build(
@@ -70,25 +79,33 @@ def test_packages_scripts_data_and_headers_go_where_debians_python_looks(tmp_pat
     built = _build(tmp_path, _TOOL)
     assert built.content[f"{PACKAGES}/my_tool/__init__.py"] == b"def main():\n    return 0\n"
     assert built.content["usr/local/share/my-tool/data.txt"] == b"data\n"
-    assert any(path.endswith("/my-tool/my_tool.h") or path.endswith("/my_tool/my_tool.h") for path in built.content)
+    assert any(
+        path.endswith(("/my-tool/my_tool.h", "/my_tool/my_tool.h")) for path in built.content
+    )
     assert built.content["usr/local/bin/run-tool"] == b"#!/usr/bin/python3\nprint('ran')\n"
     assert built.content["usr/local/bin/my-tool"].startswith(b"#!/usr/bin/python3\n")
 
 
 def test_a_console_script_runs(tmp_path: Path) -> None:
     built = _build(tmp_path, _TOOL)
-    with tarfile.open(built.layer) as archive:
-        archive.extractall(tmp_path / "root", filter="data")
+    for path, data in built.content.items():
+        place = tmp_path / "root" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
     script = tmp_path / "root/usr/local/bin/my-tool"
     done = subprocess.run(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(tmp_path / "root" / PACKAGES)}, check=False
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "root" / PACKAGES)},
+        check=False,
     )
     assert done.returncode == 0
 
 
 def test_owners_modes_and_times_are_fixed(tmp_path: Path) -> None:
     built = _build(tmp_path, _TOOL)
-    assert {(member.uid, member.gid, member.mtime) for member in built.members.values()} == {(0, 0, 1700000000)}
+    assert {(member.uid, member.gid, member.mtime) for member in built.members.values()} == {
+        (0, 0, 1700000000)
+    }
     assert built.members["usr/local/bin/my-tool"].mode == 0o755
     assert built.members[f"{PACKAGES}/my_tool/__init__.py"].mode == 0o644
 
@@ -110,7 +127,11 @@ def test_record_lists_exactly_what_the_layer_holds(tmp_path: Path) -> None:
     listed = {os.path.normpath(f"{PACKAGES}/{path}"): digest for path, digest, _ in rows}
     assert listed.keys() == built.content.keys()
     for path, digest in listed.items():
-        expected = base64.urlsafe_b64encode(hashlib.sha256(built.content[path]).digest()).decode().rstrip("=")
+        expected = (
+            base64.urlsafe_b64encode(hashlib.sha256(built.content[path]).digest())
+            .decode()
+            .rstrip("=")
+        )
         assert digest == ("" if path == record else f"sha256={expected}")
     assert built.content[f"{PACKAGES}/my_tool-1.0.dist-info/INSTALLER"] == b"pinned_image\n"
 
@@ -123,15 +144,25 @@ def test_what_the_list_excludes_stays_out_with_its_bytecode(tmp_path: Path) -> N
 def test_nothing_around_the_tool_shows_in_the_bytes(tmp_path: Path) -> None:
     wheels = [write_wheel(wheel, directory=tmp_path / "wheels") for wheel in (_TOOL, _OTHER)]
     results = []
-    for name, umask, seed, zone, order in (("one", 0o022, "0", "UTC", 1), ("two/deeper", 0o077, "4711", "Asia/Tokyo", -1)):
+    for name, umask, seed, zone, order in (
+        ("one", 0o022, "0", "UTC", 1),
+        ("two/deeper", 0o077, "4711", "Asia/Tokyo", -1),
+    ):
         arguments = _arguments(tmp_path / name, wheels[::order], None)
         subprocess.run(
             [sys.executable, "-m", "tools.py.wheel_layer", *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed, "TZ": zone},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "PYTHONHASHSEED": seed,
+                "TZ": zone,
+            },
             umask=umask,
             check=True,
         )
-        results.append([(tmp_path / name / file).read_bytes() for file in ("layer.tar.gz", "layer.json")])
+        results.append(
+            [(tmp_path / name / file).read_bytes() for file in ("layer.tar.gz", "layer.json")]
+        )
     assert results[0] == results[1]
 
 
@@ -142,19 +173,26 @@ def test_two_wheels_that_bring_one_path_with_different_content_are_refused(
     two = write_wheel(TinyWheel("two", files={"shared/x.txt": b"2"}), directory=tmp_path)
     assert wheel_layer.main(_arguments(tmp_path / "out", [two, one], None)) == 1
     message = capsys.readouterr().err
-    assert f"one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl both bring {PACKAGES}/shared/x.txt" in message
+    assert (
+        f"one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl both bring {PACKAGES}/shared/x.txt"
+        in message
+    )
     assert not (tmp_path / "out/layer.tar.gz").exists()
 
 
 def test_two_wheels_may_bring_one_path_with_equal_content(tmp_path: Path) -> None:
     trees = [
-        read_wheel(write_wheel(TinyWheel(name, files={"shared/__init__.py": b""}), directory=tmp_path))
+        read_wheel(
+            write_wheel(TinyWheel(name, files={"shared/__init__.py": b""}), directory=tmp_path)
+        )
         for name in ("one", "two")
     ]
     assert len([file for file in merge(trees) if file.path.endswith("shared/__init__.py")]) == 1
 
 
-@pytest.mark.parametrize("path", ["../outside.py", "pkg/../../outside.py", "/etc/passwd", "my-1.0.data/scripts/../../x"])
+@pytest.mark.parametrize(
+    "path", ["../outside.py", "pkg/../../outside.py", "/etc/passwd", "my-1.0.data/scripts/../../x"]
+)
 def test_a_path_that_climbs_out_is_refused(tmp_path: Path, path: str) -> None:
     wheel = write_wheel(TinyWheel("my", files={path: b""}), directory=tmp_path)
     with pytest.raises(WheelError, match=r"my-1\.0-py3-none-any\.whl: "):
@@ -162,21 +200,25 @@ def test_a_path_that_climbs_out_is_refused(tmp_path: Path, path: str) -> None:
 
 
 def test_a_console_script_cannot_leave_its_directory(tmp_path: Path) -> None:
-    wheel = TinyWheel("my", entry_points="[console_scripts]\n../../etc/evil = my:main\n", files={"my.py": b""})
+    wheel = TinyWheel(
+        "my", entry_points="[console_scripts]\n../../etc/evil = my:main\n", files={"my.py": b""}
+    )
     with pytest.raises(WheelError, match="relative and has no"):
         read_wheel(write_wheel(wheel, directory=tmp_path))
 
 
 def test_content_that_record_does_not_vouch_for_is_refused(tmp_path: Path) -> None:
     wheel = write_wheel(_OTHER, directory=tmp_path, corrupt={"other/__init__.py": b"import os\n"})
-    with pytest.raises(WheelError, match="hash / size of other/__init__.py didn't match RECORD"):
+    with pytest.raises(WheelError, match=r"hash / size of other/__init__\.py didn't match RECORD"):
         read_wheel(wheel)
 
 
 def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "my-1.0-py3-none-any.whl"
     path.write_bytes(b"not a wheel")
-    with pytest.raises(WheelError, match=r"my-1\.0-py3-none-any\.whl: not a valid wheel: File is not a zip file"):
+    with pytest.raises(
+        WheelError, match=r"my-1\.0-py3-none-any\.whl: not a valid wheel: File is not a zip file"
+    ):
         read_wheel(path)
 
 
@@ -194,7 +236,11 @@ def test_an_executable_file_stays_executable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('[{"glob": "*"}]', "KeyError"), ('[{"glob": "*", "reason": " "}]', "every glob needs a reason"), ("{", "JSON")],
+    [
+        ('[{"glob": "*"}]', "KeyError"),
+        ('[{"glob": "*", "reason": " "}]', "every glob needs a reason"),
+        ("{", "JSON"),
+    ],
 )
 def test_an_exclusion_without_a_reason_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "exclude.json"
@@ -207,10 +253,14 @@ def test_a_glob_that_matches_nothing_is_found(tmp_path: Path) -> None:
     tree = read_wheel(write_wheel(_TOOL, directory=tmp_path))
     globs = ("**/*.pyi", "gone/**", "!**/*.py")
     assert unused_globs([tree], globs=globs) == ("gone/**",)
-    assert f"{PACKAGES}/my_tool/module.pyi" not in [file.path for file in without_excluded(tree, globs=globs).files]
+    assert f"{PACKAGES}/my_tool/module.pyi" not in [
+        file.path for file in without_excluded(tree, globs=globs).files
+    ]
 
 
-def test_a_lock_without_a_timestamp_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lock_without_a_timestamp_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     wheel = write_wheel(_OTHER, directory=tmp_path)
     arguments = _arguments(tmp_path, [wheel], None)
     (tmp_path / "lock.json").write_text("{}", encoding="utf-8")

@@ -1,8 +1,9 @@
 """Wheels → the files they become in the image, by PyPA's `installer`; nothing is written to disk.
 
-`installer` reads the wheel format (schemes, console scripts, RECORD) as PyPA's "Binary distribution format"
-and "Entry points" say; this module says where each scheme goes on Debian (as its Python's `posix_local`
-scheme does), gathers the files of several wheels, and writes RECORD for what the image really holds.
+`installer` reads the wheel format (schemes, console scripts, RECORD) as PyPA's "Binary distribution
+format" and "Entry points" say; this module says where each scheme goes on Debian (as its Python's
+`posix_local` scheme does), gathers the files of several wheels, and writes RECORD for what the
+image really holds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from installer.exceptions import InstallerError
 from installer.records import Hash, RecordEntry
 from installer.scripts import Script
 from installer.sources import WheelFile
-from installer.utils import construct_record_file, fix_shebang
+from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.layer import LayerError, normalise
 from tools.py.bytecode import Source, compile_all, pyc_path
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from installer.scripts import ScriptSection
-    from installer.utils import Scheme
 
 _PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 PACKAGES = f"usr/local/lib/{_PYTHON}/dist-packages"
@@ -84,12 +84,18 @@ class _MemoryDestination(WheelDestination):
         self.files: dict[str, TreeFile] = {}
         self.record = ""
 
-    def write_script(self, name: str, module: str, attr: str, section: ScriptSection) -> RecordEntry:
+    def write_script(
+        self, name: str, module: str, attr: str, section: ScriptSection
+    ) -> RecordEntry:
         script_name, data = Script(name, module, attr, section).generate(INTERPRETER, kind="posix")
         return self._add("scripts", script_name, data, executable=True)
 
     def write_file(
-        self, scheme: Scheme, path: str | os.PathLike[str], stream: BinaryIO, is_executable: bool  # noqa: FBT001 -- installer's signature
+        self,
+        scheme: Scheme,
+        path: str | os.PathLike[str],
+        stream: BinaryIO,
+        is_executable: bool,  # noqa: FBT001 -- installer's signature
     ) -> RecordEntry:
         if scheme == "scripts":
             with fix_shebang(stream, INTERPRETER) as fixed:
@@ -123,7 +129,7 @@ class _MemoryDestination(WheelDestination):
 
 
 def read_wheel(path: Path) -> WheelTree:
-    """Returns the files of the wheel at `path`, its RECORD checked against its content. Raises WheelError."""
+    """Returns the files of the wheel at `path`, checked against its RECORD. Raises WheelError."""
     try:
         with WheelFile.open(path) as source, warnings.catch_warnings():
             # installer leaves a wheel's own bytecode out and warns; ours is made below.
@@ -146,26 +152,44 @@ def with_bytecode(trees: Sequence[WheelTree], *, jobs: int | None = None) -> tup
         for file in tree.files
         if file.path.startswith(f"{PACKAGES}/") and file.path.endswith(".py")
     ]
-    compiled = compile_all([Source(path=f"/{file.path}", data=file.data) for _, file in modules], jobs=jobs)
+    compiled = compile_all(
+        [Source(path=f"/{file.path}", data=file.data) for _, file in modules], jobs=jobs
+    )
     added: dict[int, list[TreeFile]] = {}
     for (index, file), data in zip(modules, compiled, strict=True):
-        added.setdefault(index, []).append(replace(file, path=pyc_path(file.path), data=data, executable=False))
+        added.setdefault(index, []).append(
+            replace(file, path=pyc_path(file.path), data=data, executable=False)
+        )
     return tuple(
-        replace(tree, files=tuple(sorted((*tree.files, *added.get(index, ())), key=lambda file: file.path)))
+        replace(
+            tree,
+            files=tuple(sorted((*tree.files, *added.get(index, ())), key=lambda file: file.path)),
+        )
         for index, tree in enumerate(trees)
     )
 
 
 def record_file(tree: WheelTree) -> TreeFile:
-    """Returns RECORD for the files the tree has now, paths relative to dist-packages, as PyPA specifies."""
+    """Returns RECORD for the files the tree has now, with paths relative to dist-packages."""
     rows: list[tuple[Scheme, RecordEntry]] = []
     for file in tree.files:
-        digest = base64.urlsafe_b64encode(hashlib.sha256(file.data).digest()).decode("ascii").rstrip("=")
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(file.data).digest()).decode("ascii").rstrip("=")
+        )
         relative = posixpath.relpath(file.path, PACKAGES)
-        rows.append(("purelib", RecordEntry(relative, Hash("sha256", digest), len(file.data))))
-    rows.append(("purelib", RecordEntry(posixpath.relpath(tree.record, PACKAGES), None, None)))
+        rows.append(
+            (Scheme("purelib"), RecordEntry(relative, Hash("sha256", digest), len(file.data)))
+        )
+    rows.append(
+        (Scheme("purelib"), RecordEntry(posixpath.relpath(tree.record, PACKAGES), None, None))
+    )
     with construct_record_file(rows, lambda _: None) as stream:
-        return TreeFile(path=tree.record, data=BytesIO(stream.read()).getvalue(), executable=False, wheel=tree.wheel)
+        return TreeFile(
+            path=tree.record,
+            data=BytesIO(stream.read()).getvalue(),
+            executable=False,
+            wheel=tree.wheel,
+        )
 
 
 def merge(trees: Sequence[WheelTree]) -> tuple[TreeFile, ...]:
@@ -179,8 +203,8 @@ def merge(trees: Sequence[WheelTree]) -> tuple[TreeFile, ...]:
             first = merged.setdefault(file.path, file)
             if (first.data, first.executable) != (file.data, file.executable):
                 message = (
-                    f"{first.wheel} and {file.wheel} both bring {file.path}, with different content; "
-                    "keep one of them in requirements.in or exclude the path"
+                    f"{first.wheel} and {file.wheel} both bring {file.path}, "
+                    "with different content; keep one in requirements.in or exclude the path"
                 )
                 raise WheelError(message)
     return tuple(file for _, file in sorted(merged.items()))

@@ -1,0 +1,128 @@
+"""The committed locks: they follow from the .in files and agree with the wheels they pin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from installer.sources import WheelFile
+from installer.utils import parse_metadata_file
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+from tools.py.closure import Distribution, applies, find_closure
+from tools.py.exclusions import read_exclusions, unused_globs, without_excluded
+from tools.py.lock import INPUTS, lock_path
+from tools.py.lockfile import LockedWheel, parse_lock
+from tools.py.resolve import read_requirements
+from tools.py.target import architectures, target_from_debian_lock
+from tools.py.wheel_tree import WheelTree, merge, read_wheel
+
+_HERE = Path("third_party/python")
+_DEBIAN_LOCK = Path("third_party/debian/bookworm.lock.json")
+_ARCHITECTURES = architectures()
+
+
+def _lock(name: str, arch: str) -> dict[str, LockedWheel]:
+    path = lock_path(_HERE, name, arch=arch)
+    return {
+        wheel.name: wheel
+        for wheel in parse_lock(path.read_text(encoding="utf-8"), source=str(path))
+    }
+
+
+def _wheels(arch: str) -> list[Path]:
+    """Returns the image's wheels, which Bazel puts beside the workspace in the runfiles."""
+    wheels = sorted(Path("..").glob(f"pypi_{arch}_*/*.whl"))
+    assert {wheel.name for wheel in wheels} == {
+        wheel.filename for wheel in _lock(INPUTS[0], arch).values()
+    }
+    return wheels
+
+
+def _distribution(wheel: Path) -> Distribution:
+    with WheelFile.open(wheel) as source:
+        metadata = parse_metadata_file(source.read_dist_info("METADATA"))
+    return Distribution(
+        name=canonicalize_name(str(metadata["Name"])),
+        version=str(metadata["Version"]),
+        requires_dist=tuple(str(line) for line in metadata.get_all("Requires-Dist", [])),
+        provides_extra=frozenset(
+            canonicalize_name(str(extra)) for extra in metadata.get_all("Provides-Extra", [])
+        ),
+    )
+
+
+@pytest.mark.parametrize("arch", _ARCHITECTURES)
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_line_of_the_inputs_is_met(name: str, arch: str) -> None:
+    lock = _lock(name, arch)
+    environment = target_from_debian_lock(_DEBIAN_LOCK, arch=arch).marker_environment
+    for root in read_requirements(_HERE / f"{name}.in"):
+        if applies(root.requirement, environment=environment):
+            wheel = lock[canonicalize_name(root.requirement.name)]
+            assert root.requirement.specifier.contains(Version(wheel.version)), root.requirement
+            assert root.requirement.extras <= set(wheel.extras)
+
+
+@pytest.mark.parametrize("arch", _ARCHITECTURES)
+def test_tools_and_tests_use_exactly_the_wheels_of_the_image(arch: str) -> None:
+    runtime, everything = (_lock(name, arch) for name in INPUTS)
+    assert {name: everything[name].sha256 for name in runtime} == {
+        name: wheel.sha256 for name, wheel in runtime.items()
+    }
+
+
+def test_every_architecture_has_the_same_versions() -> None:
+    for name in INPUTS:
+        versions = [
+            {wheel.name: wheel.version for wheel in _lock(name, arch).values()}
+            for arch in _ARCHITECTURES
+        ]
+        assert versions[0] == versions[1]
+
+
+@pytest.mark.parametrize("arch", _ARCHITECTURES)
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_wheel_fits_the_images_python_and_c_library(name: str, arch: str) -> None:
+    tags = target_from_debian_lock(_DEBIAN_LOCK, arch=arch).tags
+    misfits = [
+        wheel.filename
+        for wheel in _lock(name, arch).values()
+        if not parse_wheel_filename(wheel.filename)[3] & tags
+    ]
+    assert misfits == []
+
+
+def test_only_the_packages_name_an_address() -> None:
+    for path in _HERE.glob("requirements*"):
+        assert "://" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("arch", _ARCHITECTURES)
+def test_the_wheels_need_each_other_and_nothing_else(arch: str) -> None:
+    lock = _lock(INPUTS[0], arch)
+    closure = find_closure(
+        read_requirements(_HERE / f"{INPUTS[0]}.in"),
+        distributions={found.name: found for found in map(_distribution, _wheels(arch))},
+        environment=target_from_debian_lock(_DEBIAN_LOCK, arch=arch).marker_environment,
+    )
+    assert closure.missing == ()
+    assert {
+        name: (tuple(sorted(needed.extras)), tuple(sorted(needed.via)))
+        for name, needed in closure.needed.items()
+    } == {name: (wheel.extras, wheel.via) for name, wheel in lock.items()}
+
+
+def _trees() -> list[tuple[str, list[WheelTree]]]:
+    return [(arch, [read_wheel(wheel) for wheel in _wheels(arch)]) for arch in _ARCHITECTURES]
+
+
+def test_wheels_do_not_overlap_and_every_exclusion_still_means_something() -> None:
+    globs = read_exclusions(_HERE / "excluded_paths.json")
+    everything: list[WheelTree] = []
+    for _, trees in _trees():
+        kept = [without_excluded(tree, globs=globs) for tree in trees]
+        assert len(merge(kept)) > len(kept)
+        everything += trees
+    assert unused_globs(everything, globs=globs) == ()

@@ -1,0 +1,78 @@
+"""Every Python file of the repository passes ruff and mypy --strict.
+
+Run under Bazel, which puts the sources and the linters, at their locked versions, into the runfiles.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_CONFIG = Path("tools/lint").resolve()
+_SOURCES = Path("../python_sources").resolve()
+_RUFF = Path("../pypi_ruff/bin/ruff").resolve()
+
+# Directories that are import roots, with what is checked from there and where its imports are found.
+_IMPORT_ROOTS = {"tools": ("tools", "third_party"), "backend": ("backend",)}
+
+
+def _files(*directories: str) -> list[str]:
+    found = [
+        str(path.relative_to(_SOURCES))
+        for directory in directories
+        for path in sorted(_SOURCES.joinpath(directory).rglob("*"))
+        if path.suffix == ".py"
+    ]
+    assert found, directories
+    return found
+
+
+def _run(*command: str, path: list[str] | None = None) -> None:
+    environment = {
+        "MYPYPATH": os.pathsep.join(path or []),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PATH": os.defpath,
+    }
+    done = subprocess.run(
+        command,
+        cwd=_SOURCES,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.fail(done.stdout, pytrace=False)
+
+
+def _ruff(*arguments: str) -> None:
+    files = [*_files("tools", "backend", "third_party"), "tools/bazelw"]
+    _run(str(_RUFF), *arguments, f"--config={_CONFIG}/ruff.toml", "--no-cache", *files)
+
+
+def test_no_file_breaks_a_rule() -> None:
+    _ruff("check", "--output-format=concise")
+
+
+def test_every_file_is_formatted() -> None:
+    _ruff("format", "--check")
+
+
+@pytest.mark.parametrize("root", _IMPORT_ROOTS)
+def test_types_are_strict_and_agree(root: str, tmp_path: Path) -> None:
+    directories = _IMPORT_ROOTS[root]
+    roots = [str(_SOURCES / "backend")] if root == "backend" else []
+    _run(
+        sys.executable,
+        "-m",
+        "mypy",
+        f"--config-file={_CONFIG}/mypy.ini",
+        f"--cache-dir={tmp_path}",
+        *_files(*directories),
+        path=[*roots, str(_SOURCES)],
+    )
