@@ -60,7 +60,9 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for router in (health.router, page.router, videos.router, analyses.router):
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=Path(page.__file__).parent / "static"))
+    # Build tools lay files out as links; the folder is ours, so following them is safe.
+    files = StaticFiles(directory=Path(page.__file__).parent / "static", follow_symlink=True)
+    app.mount("/static", files)
     return app
 
 

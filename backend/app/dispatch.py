@@ -32,7 +32,7 @@ class CeleryDispatcher(BackgroundThread):
 
     def state(self) -> WorkerState:
         """Ask the broker whether it is there."""
-        import redis  # noqa: PLC0415  (0.1 s, and not needed in the embedded mode)
+        import redis
 
         if not self.alive():
             return WorkerState.STOPPED
@@ -50,7 +50,7 @@ class CeleryDispatcher(BackgroundThread):
 
     def step(self) -> None:
         """Publish what has not been published."""
-        from app.celery_app import make_celery, publish  # noqa: PLC0415  (0.3 s to import)
+        from app.celery_app import make_celery, publish
 
         while not self.stopping():
             now = utc_now()

@@ -104,7 +104,7 @@ class AnalysisRunner:
         self, claim: Claim, *, stopping: Callable[[], bool], lost: threading.Event
     ) -> "Report":
         # OpenCV takes 0.2 s and 60 MB to import; the API process pays when the first video comes.
-        from app.video.analyse import analyse  # noqa: PLC0415
+        from app.video.analyse import analyse
 
         def checkpoint() -> None:
             if lost.is_set():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 VERSIONS = ROOT / "migrations" / "versions"
 REVISION_CHARACTERS = len("20260101_0000")
 
@@ -45,8 +45,8 @@ def migration_state(connection: Connection) -> MigrationState:
 
 def upgrade(database_url: str) -> None:
     """Run the pending migrations, or wait for whoever is running them."""
-    from alembic import command  # noqa: PLC0415  (only needed when something is pending)
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command
+    from alembic.config import Config
 
     config = Config(attributes={"database_url": database_url})
     config.set_main_option("script_location", str(ROOT / "migrations"))

@@ -1,4 +1,4 @@
-"""Fixtures for all tests. `support` is importable because pytest adds this folder to the path."""
+"""Fixtures for all tests, and the import root: `app`, `main` and `tests` lie in backend/."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 # Under Bazel the import root is declared; by hand the tests may be started from anywhere.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).absolute().parent.parent))
 
 from app.settings import Settings
 

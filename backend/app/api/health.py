@@ -1,4 +1,4 @@
-"""`GET /health`: can this instance do its work?"""
+"""`GET /health` tells whether this instance can do its work."""
 
 from typing import Literal
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support import clips, programs
 
 from app.video.analyse import Report, analyse
 from app.video.errors import (
@@ -16,7 +17,6 @@ from app.video.errors import (
 )
 from app.video.probe import probe
 from app.video.source import FrameSource, GreyImage
-from support import clips, programs
 
 
 def look(path: Path, *, time_limit: float = 60) -> Report:

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from tests.support import clips
+from tests.support.servers import eventually
 
 from app.application import create_app
 from app.settings import Settings, load_settings
-from support import clips
-from support.servers import eventually
 
 VIDEOS = "/api/v1/videos"
 LIMIT = 3 * 1024 * 1024
@@ -162,7 +162,7 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_is_no_video_is_refused_with_a_reason_and_leaves_nothing(  # noqa: PLR0913, PLR0917  (fixtures)
+def test_what_is_no_video_is_refused_with_a_reason_and_leaves_nothing(
     make: Callable[[Path], Path],
     name: str,
     status: int,

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from support import clips, servers
+from tests.support import clips, servers
 
 _numbers = itertools.count()
 

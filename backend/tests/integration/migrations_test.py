@@ -12,12 +12,12 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
+from tests.support.servers import BACKEND
 
 from app import schema
 from app.db import make_engine
 from app.models import Base
 from app.settings import load_settings
-from support.servers import BACKEND
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx2
 import pytest
-
-from support import clips, servers
-from support.servers import BACKEND, eventually, service_environment
+from tests.support import clips, servers
+from tests.support.servers import BACKEND, eventually, service_environment
 
 VIDEOS = "/api/v1/videos"
 # uvicorn shuts down in good order and then lets the signal end it, as its caller expects.

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from support import programs
+from tests.support import programs
 
 _H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-
-from support import programs, unprivileged
+from tests.support import programs, unprivileged
 
 T = TypeVar("T")
-BACKEND = Path(unprivileged.__file__).resolve().parents[2]
+BACKEND = Path(unprivileged.__file__).absolute().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 
@@ -131,7 +130,8 @@ def postgres() -> Iterator[Callable[[str], str]]:
         log.touch()
         setup = subprocess.run(
             [*launcher, str(programs_dir / "initdb"), "--pgdata", str(data),
-             "--username", "backend", "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"],
+             "--username", "backend", "--auth", "trust", "--encoding", "UTF8",
+             "--no-locale", "--no-sync"],
             capture_output=True, check=False, cwd=home,
         )  # fmt: skip
         if setup.returncode != 0:
@@ -143,7 +143,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
         with running(command, log=log, stop_signal=signal.SIGINT) as process:
 
             def execute(statement: str) -> bool:
-                import psycopg  # noqa: PLC0415  (tests without PostgreSQL need no libpq)
+                import psycopg
 
                 _alive(process)
                 try:
@@ -207,7 +207,7 @@ def api(
                 reply = httpx2.get(f"{url}/health", timeout=5)
             except httpx2.TransportError:
                 return False
-            return reply.status_code == 200 or not healthy
+            return reply.is_success or not healthy
 
         eventually(answers)
         yield url, process

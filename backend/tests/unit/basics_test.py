@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.dialects import sqlite
+from tests.support.servers import BACKEND, service_environment
 
 from app.errors import AppError
 from app.logs import JsonFormatter, request_id
 from app.models.base import UtcDateTime, new_id
-from support.servers import BACKEND, service_environment
 
 
 def test_ids_are_version_7_and_sort_by_time() -> None:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from tests.support.servers import BACKEND, free_port
 
 from app import healthcheck
-from support.servers import BACKEND, free_port
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from tests.support.servers import BACKEND, service_environment
 
 from app import schema
 from app.db import make_engine
-from support.servers import BACKEND, service_environment
 
 
 def test_the_newest_file_is_what_alembic_calls_head() -> None:
