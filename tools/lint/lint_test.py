@@ -1,6 +1,6 @@
 """Every Python file of the repository passes ruff and mypy --strict.
 
-Run under Bazel, which puts the sources and the linters, at their locked versions, into the runfiles.
+Bazel puts the sources, and the linters at their locked versions, into the runfiles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CONFIG = Path("tools/lint").resolve()
 _SOURCES = Path("../python_sources").resolve()
 _RUFF = Path("../pypi_ruff/bin/ruff").resolve()
 
-# Directories that are import roots, with what is checked from there and where its imports are found.
+# What is checked together, since it shares an import root.
 _IMPORT_ROOTS = {"tools": ("tools", "third_party"), "backend": ("backend",)}
 
 
