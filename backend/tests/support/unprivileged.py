@@ -31,4 +31,4 @@ def become_somebody() -> None:
 
 if __name__ == "__main__":
     become_somebody()
-    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606  (this is what the script is for)
+    os.execvp(sys.argv[1], sys.argv[1:])

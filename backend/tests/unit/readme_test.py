@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 
-from app.settings import Settings
 from pydantic import SecretStr
 from tests.support.servers import BACKEND
+
+from app.settings import Settings
 
 
 def row(name: str) -> str:
