@@ -191,15 +191,17 @@ def _kept(members: dict[str, Member], exclusions: Exclusions) -> set[str]:
     kept = members.keys() - out
     if not out:
         return set(kept)
-    parents_of_dropped = {parent for path in out for parent in _parents(path)}
-    parents_of_kept = {
+    holds_dropped = {parent for path in out for parent in _parents(path)}
+    holds_kept = {
         parent for path in kept if members[path].kind != "dir" for parent in _parents(path)
     }
-    # A directory that was empty in the package stays: it may be there to be written to.
+    # A directory that was empty in the package stays, unless it is excluded itself: it may be there
+    # to be written to.
     return {
         path
-        for path in kept
-        if members[path].kind != "dir" or path in parents_of_kept or path not in parents_of_dropped
+        for path, member in members.items()
+        if path in holds_kept
+        or (path in kept and (member.kind != "dir" or path not in holds_dropped))
     }
 
 

@@ -85,11 +85,11 @@ SCRIPTS: dict[str, Script] = {
             Directory("opt"),
             Directory("srv"),
             Directory("run/lock", 0o1777),
-            Symlink("etc/dpkg/origins/default", "debian"),
             Copy("usr/share/base-files/profile", "etc/profile"),
         ),
-        reason="nobody logs in, so no motd, dotfiles, mail directory or wtmp; the two links come "
-        "with the package's layer (file_system.py)",
+        reason="nobody logs in, so no motd, dotfiles, mail directory or wtmp, and nobody builds "
+        "packages by /etc/dpkg/origins; the two links come with the package's layer "
+        "(file_system.py)",
     ),
     "ca-certificates": Script(
         does="lists the authorities in /etc/ca-certificates.conf and runs update-ca-certificates",
@@ -98,20 +98,6 @@ SCRIPTS: dict[str, Script] = {
     ),
     "coreutils": Script(does="makes /usr/bin/touch, which usr-merge makes too"),
     "dash": Script(does="diverts bash's /bin/sh; the package's own link is already right"),
-    "debconf": Script(does="sets up debconf's database", reason="nothing is configured with it"),
-    "debianutils": Script(
-        does="writes /etc/shells and makes the alternative `which`",
-        actions=(Alternative("usr/bin/which", "which", "usr/bin/which.debianutils"),),
-        reason="/etc/shells is for login programs",
-    ),
-    "dpkg": Script(
-        does="creates dpkg's empty databases", reason="packages are in status.d (dpkg_status.py)"
-    ),
-    "fontconfig": Script(
-        does="caches what the fonts offer, below /var/cache/fontconfig",
-        reason="the cache is keyed by directory times and differs from run to run; without it the "
-        "few fonts of the image are read when the first text is drawn",
-    ),
     "fontconfig-config": Script(
         does="links the defaults of four debconf questions into /etc/fonts/conf.d",
         actions=(
@@ -147,9 +133,8 @@ SCRIPTS: dict[str, Script] = {
     "libgcrypt20": _UPGRADES_ONLY,
     "libgdk-pixbuf-2.0-0": Script(
         does="lists the image loaders in loaders.cache",
-        reason="only the loaders built into the library are needed: PNG and JPEG, by librsvg",
+        reason="the lock leaves the loaders out; PNG and JPEG, which librsvg may meet, are built in",
     ),
-    "libgl1-mesa-dri": _UPGRADES_ONLY,
     "libglib2.0-0": Script(
         does="compiles GSettings schemas and lists GIO modules",
         reason="no package of the image ships either, and both programs then write nothing",
@@ -167,14 +152,6 @@ SCRIPTS: dict[str, Script] = {
     ),
     "libpulse0": _UPGRADES_ONLY,
     "libpython3.11-minimal": Script(does="writes a sitecustomize.py that the package ships anyway"),
-    "libsensors5": _UPGRADES_ONLY,
-    "mawk": Script(
-        does="makes the alternatives awk and nawk",
-        actions=(
-            Alternative("usr/bin/awk", "awk", "usr/bin/mawk"),
-            Alternative("usr/bin/nawk", "nawk", "usr/bin/mawk"),
-        ),
-    ),
     "netbase": Script(
         does="writes /etc/hosts and /etc/networks",
         actions=(
@@ -207,17 +184,6 @@ SCRIPTS: dict[str, Script] = {
             Build.PYTHON_BYTECODE,
         ),
     ),
-    "readline-common": Script(
-        does="copies the default inputrc",
-        actions=(Copy("usr/share/readline/inputrc", "etc/inputrc"),),
-    ),
-    "shared-mime-info": Script(
-        does="compiles the database of media types",
-        reason="only desktop programs guess a file's type by it; Python has mimetypes",
-    ),
-    "tar": Script(
-        does="makes the alternative rmt", reason="rmt is for tape drives of other machines"
-    ),
     "tzdata": Script(
         does="sets the time zone that debconf knows, by default UTC",
         actions=(
@@ -225,5 +191,4 @@ SCRIPTS: dict[str, Script] = {
             Text("etc/timezone", "Etc/UTC\n"),
         ),
     ),
-    "x11-common": Script(does="starts an init script", reason="the image has no init and no X"),
 }

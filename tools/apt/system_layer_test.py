@@ -1,0 +1,206 @@
+"""The system layer does what is declared for its packages, and refuses what nobody declared."""
+
+import base64
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tools.apt import maintainer_scripts, system_layer
+from tools.apt.elf_for_test import shared_object
+from tools.apt.maintainer_scripts import SCRIPTS, Alternative, Build, Copy
+from tools.archive.debs_for_test import TarMember, directory, symlink, write_deb
+
+_SCRIPT = {"postinst": b"#!/bin/sh\n"}
+_LIB = "usr/lib/x86_64-linux-gnu"
+_PYTHON = f"usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+_PEM = (
+    b"-----BEGIN CERTIFICATE-----\n"
+    + base64.encodebytes(b"certificate")
+    + b"-----END CERTIFICATE-----\n"
+)
+
+
+def _packages(path: Path, *, without: str = "") -> list[Path]:
+    contents: dict[str, list[TarMember]] = {
+        "base-files": [
+            directory("./tmp/", mode=0o1777),
+            directory("./etc/", mode=0o711),
+            directory("./var/run/"),
+            TarMember("./usr/share/base-files/profile", b"umask 022\n"),
+        ],
+        "ca-certificates": [TarMember("./usr/share/ca-certificates/mozilla/A.crt", _PEM)],
+        "libblas3": [
+            TarMember(f"./{_LIB}/blas/libblas.so.3.11", shared_object("libblas.so.3")),
+            symlink(f"./{_LIB}/blas/libblas.so.3", "libblas.so.3.11"),
+        ],
+        "libc-bin": [
+            TarMember("./etc/ld.so.conf", b"include /etc/ld.so.conf.d/*.conf\n"),
+            TarMember("./etc/ld.so.conf.d/x86_64-linux-gnu.conf", f"/{_LIB}\n".encode()),
+            TarMember("./usr/share/libc-bin/nsswitch.conf", b"passwd: files\n"),
+        ],
+        "python3.11": [
+            TarMember(f"./{_PYTHON}/json/decoder.py", b"x = {'a', 'b'}\n"),
+            TarMember(f"./{_PYTHON}/abc.py", b"y = 1\n"),
+        ],
+    }
+    return [
+        write_deb(path, name, members, files=_SCRIPT)
+        for name, members in contents.items()
+        if name != without
+    ]
+
+
+def _flags(path: Path, debs: list[Path], *more: str) -> list[str]:
+    path.mkdir(exist_ok=True)
+    lock = path / "lock.json"
+    lock.write_text(json.dumps({"mtime": 1_700_000_000, "excluded_paths": []}))
+    flags = ["--lock", str(lock), "--arch", "amd64", "--out", f"{path}/l.tar.gz", *more]
+    flags += ["--descriptor", f"{path}/l.json"]
+    return flags + [text for deb in debs for text in ("--deb", str(deb))]
+
+
+class _Layer:
+    def __init__(self, path: Path, *more: str) -> None:
+        assert system_layer.main(_flags(path, _packages(path), *more)) == 0
+        with tarfile.open(path / "l.tar.gz") as tar:
+            self.members = {member.name: member for member in tar}
+            self.content = {
+                member.name: stream.read()
+                for member in tar
+                if member.isreg() and (stream := tar.extractfile(member))
+            }
+
+
+def test_what_is_declared_for_the_packages_is_there(tmp_path: Path) -> None:
+    layer = _Layer(tmp_path, "--user", "app:1000:1000:/app")
+    links = {name: info.linkname for name, info in layer.members.items() if info.issym()}
+    assert links == {
+        "etc/alternatives/libblas.so.3-x86_64-linux-gnu": f"/{_LIB}/blas/libblas.so.3",
+        f"{_LIB}/libblas.so.3": "/etc/alternatives/libblas.so.3-x86_64-linux-gnu",
+        "etc/ssl/certs/A.pem": "/usr/share/ca-certificates/mozilla/A.crt",
+    }
+    assert b"app:x:1000:1000::/app:/bin/sh\n" in layer.content["etc/passwd"]
+    assert b"app:x:1000:\n" in layer.content["etc/group"]
+    assert layer.content["etc/nsswitch.conf"] == b"passwd: files\n"
+    assert layer.content["etc/profile"] == b"umask 022\n"
+    assert layer.content["etc/ssl/certs/ca-certificates.crt"] == _PEM
+    assert layer.members["run/lock"].mode == 0o1777
+    assert f"/{_LIB}/libblas.so.3\0".encode() in layer.content["etc/ld.so.cache"]
+
+
+def test_the_library_is_compiled_so_that_no_time_can_make_it_stale(tmp_path: Path) -> None:
+    content = _Layer(tmp_path).content
+    tag = sys.implementation.cache_tag
+    for name in ("json/__pycache__/decoder", "__pycache__/abc"):
+        pyc = content[f"{_PYTHON}/{name}.{tag}.pyc"]
+        assert pyc[4:8] == b"\x01\x00\x00\x00"  # PEP 552: by hash, unchecked
+        assert f"/{_PYTHON}/".encode() in pyc
+
+
+def test_directories_keep_the_modes_that_packages_gave_them(tmp_path: Path) -> None:
+    members = _Layer(tmp_path).members
+    assert members["etc"].mode == 0o711
+    assert "tmp" not in members
+    assert "var/run" not in members
+
+
+def test_threads_and_order_of_packages_change_no_byte(tmp_path: Path) -> None:
+    debs = _packages(tmp_path)
+    results = set()
+    for number, order in enumerate((debs, debs[::-1]), start=1):
+        out = tmp_path / f"out{number}"
+        assert system_layer.main(_flags(out, order, "--jobs", str(number))) == 0
+        results.add((out / "l.tar.gz").read_bytes())
+    assert len(results) == 1
+
+
+def _error(path: Path, capsys: pytest.CaptureFixture[str], debs: list[Path], *more: str) -> str:
+    assert system_layer.main(_flags(path / "out", debs, *more)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("system_layer: ")
+    assert error.count("\n") == 1
+    assert not (path / "out/l.tar.gz").exists()
+    return error
+
+
+def test_a_script_nobody_has_read_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = write_deb(tmp_path, "new", files={"preinst": b"", "postinst": b"", "prerm": b""})
+    error = _error(tmp_path, capsys, [*_packages(tmp_path), new])
+    assert "package 'new' has a preinst and a postinst" in error
+    assert "tools/apt/maintainer_scripts.py" in error
+
+
+def test_a_package_of_another_architecture_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_deb(tmp_path, "x", architecture="arm64")
+    assert "is for arm64, the layer for amd64" in _error(tmp_path, capsys, [other])
+
+
+@pytest.mark.parametrize(
+    ("without", "cause"),
+    [("base-files", "'base-files' is not among the packages")],
+)
+def test_a_missing_package_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], without: str, cause: str
+) -> None:
+    assert cause in _error(tmp_path, capsys, _packages(tmp_path, without=without))
+
+
+@pytest.mark.parametrize(
+    ("package", "members", "cause"),
+    [
+        ("liblapack3", [], "lapack/liblapack.so.3, which its alternative"),
+        ("libc-bin", [], "/usr/share/libc-bin/nsswitch.conf, which its script copies"),
+        ("tzdata", [TarMember("./etc/timezone")], "/etc/timezone: a package ships it"),
+        ("x", [TarMember("./usr/share/ca-certificates/B.crt", b"?")], "not exactly one PEM"),
+        ("x", [TarMember("./etc/ld.so.conf.d/y.conf", b"?")], "neither a directory nor an"),
+        ("x", [TarMember(f"./{_PYTHON}/bad.py", b"x = (")], "bad.py does not compile"),
+    ],
+)
+def test_packages_that_belie_a_declaration_are_an_error(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    package: str,
+    members: list[TarMember],
+    cause: str,
+) -> None:
+    files = _SCRIPT if package in SCRIPTS else {}
+    debs = _packages(tmp_path, without=package)
+    debs.append(write_deb(tmp_path, package, members, files=files))
+    assert cause in _error(tmp_path, capsys, debs)
+
+
+def test_a_library_of_another_python_than_the_tools_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    debs = _packages(tmp_path, without="python3.11")
+    other = TarMember("./usr/lib/python3.2/abc.py")
+    debs.append(write_deb(tmp_path, "python3.11", [other], files=_SCRIPT))
+    assert "run this tool with the image's" in _error(tmp_path, capsys, debs)
+
+
+def test_a_bad_user_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'app' is not of the form" in _error(tmp_path, capsys, [], "--user", "app", "--deb", "x")
+
+
+def test_every_declaration_says_what_the_script_does_and_why_less_is_done() -> None:
+    for package, script in SCRIPTS.items():
+        assert script.does, package
+        only_upgrades = "first installation" in script.does or "already" in script.does
+        explained = script.actions or script.reason or only_upgrades
+        assert explained or script in _HARMLESS, package
+
+
+_HARMLESS = [SCRIPTS[name] for name in ("coreutils", "libc6", "libpython3.11-minimal", "openssl")]
+
+
+def test_every_kind_of_action_is_used() -> None:
+    kinds = {type(action) for script in SCRIPTS.values() for action in script.actions}
+    assert kinds == set(maintainer_scripts.Action.__args__)
+    assert {Alternative, Build, Copy} < kinds
