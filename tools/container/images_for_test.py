@@ -15,6 +15,7 @@ import platform
 import shutil
 import struct
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,18 @@ PROGRAMS = (
     "sh", "cat", "ls", "id", "env", "sleep", "touch", "mkdir", "rm", "pwd", "true", "false",
     "echo", "stat", "head", "hostname", "uname", "mv", "chmod", "readlink", "printf", "ln",
 )  # fmt: skip
+
+# How to start the Python of `python_layer`; -S because it has no site-packages.
+PYTHON = ("/py/loader", "--library-path", "/py/so", "/py/bin/python", "-S")
+PYTHON_ENV = "PYTHONHOME=/py"
+_PROBE = """
+import encodings.idna, encodings.latin_1, encodings.ascii, http.server, json, os, signal, sys
+import urllib.request
+files = {line.split(None, 5)[5].strip() for line in open("/proc/self/maps") if ".so" in line
+         or "/python3" in line or "/ld-" in line}
+modules = {getattr(m, "__file__", None) for m in list(sys.modules.values())} - {None}
+print(json.dumps([os.path.dirname(os.__file__), sorted(files), sorted(modules)]))
+"""
 
 
 @dataclass(frozen=True)
@@ -196,3 +209,37 @@ def _interpreter(data: bytes) -> str | None:
         if kind == 3:
             return data[where : where + length].rstrip(b"\0").decode()
     return None
+
+
+def python_layer() -> list[Member]:
+    """The Python that runs the test, with just the modules an HTTP server and client need.
+
+    It is told from a running process which files those are, so that it does not matter how that
+    Python was installed or started.
+    """
+    probe = subprocess.run(
+        [sys.executable, "-S", "-c", _PROBE], check=True, capture_output=True, timeout=60
+    )
+    library, mapped, modules = json.loads(probe.stdout)
+    members = [directory("py"), directory("py/lib/python3.11/lib-dynload")]
+    for name in modules:
+        if name.startswith(library):
+            inside = f"py/lib/python3.11{name[len(library):]}"
+            members.append(Member(inside, Path(name).read_bytes()))
+    for name in mapped:
+        base = os.path.basename(name)
+        if base.startswith("python3"):
+            inside = "py/bin/python"
+        elif base.startswith("ld-"):
+            inside = "py/loader"
+        elif name in modules:
+            continue
+        else:
+            inside = f"py/so/{base}"
+            # libz.so.1.2.13 is asked for as libz.so.1; the map shows the file, not the link.
+            version = base.partition(".so.")[2]
+            if "." in version:
+                short = base[: base.index(".so.") + 4] + version.split(".")[0]
+                members.append(link(f"py/so/{short}", base))
+        members.append(Member(inside, Path(name).read_bytes(), mode=0o755))
+    return members

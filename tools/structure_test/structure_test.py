@@ -164,18 +164,27 @@ def _image_cases(config: ImageConfig) -> list[Case]:
 
 
 def run_suite(
-    layout: Path, suite: Suite, selection: Selection, *, driver: str, cache: Path
+    layout: Path,
+    suite: Suite,
+    selection: Selection,
+    *,
+    driver: str,
+    cache: Path,
+    show: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
-    """Runs the selected tests. Raises LayoutError, LayerError and PatternError."""
+    """Runs the selected tests and shows each result as it comes.
+
+    Raises LayoutError, LayerError and PatternError.
+    """
     chosen = selection.apply(suite.cases)
-    if suite.cases and not selection.apply(suite.cases) and selection.shards == 1:
+    if suite.cases and not chosen and selection.shards == 1:
         raise PatternError(
             f"--test_filter {selection.pattern!r} matches none of {len(suite.cases)} tests"
         )
     # A broken file belongs to no shard; the first reports it.
     results = list(suite.broken) if selection.shard == 0 else []
     for result in results:
-        print(report.text(result), flush=True)
+        show(result)
     if not chosen:
         return results
     with open_subject(
@@ -187,7 +196,7 @@ def run_suite(
     ) as subject:
         for case in chosen:
             results.append(_run_case(case, subject))
-            print(report.text(results[-1]), flush=True)
+            show(results[-1])
     return results
 
 
@@ -245,6 +254,11 @@ def main(argv: list[str] | None = None) -> int:
     flags = parse_flags(argv)
     environ = os.environ
     selection = read_selection(environ)
+
+    def show(result: Result) -> None:
+        if flags.output == "text":
+            print(report.text(result), flush=True)
+
     if selection.status_file:
         Path(selection.status_file).touch()  # Tells Bazel that sharding is understood.
     suite = read_suite(
@@ -254,14 +268,14 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=environ.get("TEST_TMPDIR")) as temporary:
             cache = flags.cache or Path(temporary)
             results = run_suite(
-                flags.image, suite, selection, driver=flags.driver, cache=cache
+                flags.image, suite, selection, driver=flags.driver, cache=cache, show=show
             )
     except (LayoutError, PatternError, SubjectError, *START_ERRORS) as error:
         results = [Result("Image", (str(error),), 0.0)]
-        print(report.text(results[0]), flush=True)
+        show(results[0])
     if not suite.cases and not suite.broken:
         results = [Result("Configuration", ("no tests are configured",), 0.0)]
-        print(report.text(results[0]), flush=True)
+        show(results[0])
     print(report.as_json(results) if flags.output == "json" else report.summary(results))
     junit = flags.junit or environ.get("XML_OUTPUT_FILE")
     if junit:

@@ -1,0 +1,373 @@
+"""Real processes in real namespaces: what they see, what they may, and how they end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.container.cache import Cache, Rootfs
+from tools.container.images_for_test import Member, directory, link, program_layer, write_image
+from tools.container.namespace import explain
+from tools.container.plan import Bind, Spec
+from tools.container.run import Completed, Container, ContainerError, SpawnError
+from tools.container.settings import User, image_user
+
+ENV = {"PATH": "/bin"}
+EXTRA = [
+    directory("opt", 0o755),
+    directory("opt/mine", 0o755, 1000, 1000),
+    Member("opt/mine/theirs", b"x", mode=0o644),
+    Member("opt/note", b"x", uid=1000, gid=1000),
+    Member("opt/plain", b"just text\n", mode=0o755),
+    Member("opt/bad", b"#!/no/such/interpreter\n", mode=0o755),
+    link("opt/door", "/etc"),
+]
+
+
+@pytest.fixture(scope="module")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rootfs]:
+    folder = tmp_path_factory.mktemp("image")
+    image = write_image(folder / "layout", [program_layer(), EXTRA], {})
+    with Cache(folder / "cache").rootfs(image.layers) as found:
+        yield found
+
+
+@pytest.fixture(params=["overlay", "copy"])
+def app(rootfs: Rootfs, request: pytest.FixtureRequest) -> Spec:
+    return Spec(rootfs=rootfs, user=image_user(rootfs, "app"), overlay=request.param == "overlay")
+
+
+def sh(spec: Spec, script: str, *, timeout: float = 30, workdir: str = "/") -> Completed:
+    with Container(spec) as container:
+        return container.run(["sh", "-c", script], env=ENV, workdir=workdir, timeout=timeout)
+
+
+def output(spec: Spec, script: str) -> str:
+    result = sh(spec, script)
+    assert (result.exit_code, result.stderr) == (0, b"")
+    return result.stdout.decode().strip()
+
+
+def test_a_process_has_the_images_user_host_name_and_first_pids(app: Spec) -> None:
+    assert output(app, "id -u; id -g; id -un; hostname").split() == [
+        "1000", "1000", "app", "container",
+    ]  # fmt: skip
+    assert output(app, "echo $$") == "2"
+
+
+def test_environment_and_working_directory_are_exactly_what_was_given(app: Spec) -> None:
+    with Container(app) as container:
+        result = container.run(
+            ["/bin/env"], env={"A": "1 2", "PATH": "/bin"}, workdir="/", timeout=10
+        )
+        assert sorted(result.stdout.decode().splitlines()) == ["A=1 2", "PATH=/bin"]
+        result = container.run(["pwd"], env=ENV, workdir="/app", timeout=10)
+        assert result.stdout == b"/app\n"
+
+
+def test_only_what_the_headers_allow_is_writable(app: Spec) -> None:
+    script = """
+        for path in /app/data/new /tmp/new /opt/note /opt/mine/new; do
+            echo hi > $path && echo yes $path
+        done
+        for path in /app/new /opt/new /etc/passwd /opt/mine/theirs /new /bin/sh; do
+            (echo hi >> $path) 2>/dev/null || echo no $path
+        done
+    """
+    assert output(app, script).split() == [
+        *"yes /app/data/new yes /tmp/new yes /opt/note yes /opt/mine/new".split(),
+        *"no /app/new no /opt/new no /etc/passwd no /opt/mine/theirs no /new no /bin/sh".split(),
+    ]
+
+
+def test_what_the_user_may_not_read_is_covered(app: Spec) -> None:
+    result = sh(app, "cat /etc/shadow; ls /root; cat /etc/passwd >/dev/null && echo readable")
+    assert result.stdout == b"readable\n"
+    assert result.stderr.count(b"Permission denied") == 2
+
+
+def test_the_unpacked_image_is_unchanged_after_a_run(app: Spec) -> None:
+    def digest() -> str:
+        state = hashlib.sha256()
+        for path in sorted(app.rootfs.path.rglob("*")):
+            info = path.lstat()
+            state.update(f"{path} {info.st_mode} {info.st_size} {info.st_mtime_ns}\n".encode())
+        return state.hexdigest()
+
+    before = digest()
+    assert sh(app, "echo hi > /app/data/x; rm -r /opt/mine; touch /tmp/x").exit_code in (0, 1)
+    assert digest() == before
+    assert output(app, "ls /app/data") == ""
+
+
+def test_root_of_an_image_may_write_everywhere_and_still_changes_nothing(rootfs: Rootfs) -> None:
+    for overlay in (True, False):
+        spec = Spec(rootfs=rootfs, user=User(0, 0), overlay=overlay)
+        assert output(spec, "id -u; echo x > /new; echo y >> /etc/passwd; rm /bin/ls; ls_=$?") == "0"
+        assert not (rootfs.path / "new").exists()
+        assert (rootfs.path / "bin/ls").exists()
+
+
+def test_processes_have_no_privileges(app: Spec) -> None:
+    status = output(app, "cat /proc/self/status")
+    for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"):
+        assert line in status
+    root = Spec(rootfs=app.rootfs, user=User(0, 0))
+    assert "CapEff:\t0000000000000000" in output(root, "cat /proc/self/status")
+
+
+def test_machine_wide_switches_are_out_of_reach(app: Spec) -> None:
+    result = sh(app, "echo 1 > /proc/sys/kernel/core_pattern; cat /proc/1/environ; ls /proc/1/root/")
+    assert result.stdout == b""
+    assert result.exit_code != 0
+
+
+def test_without_network_there_is_loopback_only(app: Spec) -> None:
+    lines = output(app, "cat /proc/net/dev").splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in lines] == ["lo"]
+    with_host = Spec(rootfs=app.rootfs, user=app.user, network="host")
+    found = output(with_host, "cat /proc/net/dev")
+    assert found.count(":") == Path("/proc/net/dev").read_text().count(":")
+
+
+def test_other_processes_of_the_machine_are_invisible(app: Spec) -> None:
+    pids = [name for name in output(app, "ls /proc").split() if name.isdigit()]
+    assert {int(pid) for pid in pids} <= {1, 2, 3}
+
+
+def test_devices_work_and_their_directory_is_read_only(app: Spec) -> None:
+    script = "echo x > /dev/null; head -c 3 /dev/zero | cat; echo x > /dev/shm/x; touch /dev/new"
+    result = sh(app, script)
+    assert result.stdout == bytes(3)
+    assert b"Read-only file system" in result.stderr
+
+
+def test_a_host_directory_appears_writable_or_read_only_and_survives(
+    app: Spec, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text("from the host")
+    for read_only in (False, True):
+        binds = (Bind(tmp_path, "/app/data", read_only),)
+        spec = Spec(rootfs=app.rootfs, user=app.user, binds=binds, overlay=app.overlay)
+        result = sh(spec, "cat /app/data/in; echo out > /app/data/out")
+        assert result.stdout == b"from the host"
+        assert result.exit_code == (2 if read_only else 0) or not read_only
+        if read_only:
+            assert b"Read-only file system" in result.stderr
+        else:
+            assert (tmp_path / "out").read_text() == "out\n"
+            assert (tmp_path / "out").stat().st_uid == os.geteuid()
+
+
+def test_a_mount_through_a_link_stays_inside_the_image(app: Spec, tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("mine")
+    binds = (Bind(tmp_path / "passwd", "/opt/door/passwd"),)
+    spec = Spec(rootfs=app.rootfs, user=app.user, binds=binds, overlay=app.overlay)
+    assert output(spec, "cat /etc/passwd") == "mine"
+
+
+def test_scratch_on_disk_holds_what_is_written(rootfs: Rootfs, tmp_path: Path) -> None:
+    spec = Spec(rootfs=rootfs, user=image_user(rootfs, "app"), scratch=tmp_path)
+    assert output(spec, "echo x > /app/data/big; cat /app/data/big") == "x"
+    assert (tmp_path / "upper/app/data/big").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "cause"),
+    [
+        (["no-such"], 127, "exec: 'no-such': not found in the image's $PATH"),
+        (["/no/such"], 127, "exec: '/no/such': no such file in the image"),
+        (["/opt/bad"], 127, "or its interpreter is missing"),
+        (["/opt/note"], 126, "exec: '/opt/note': permission denied"),
+        (["/opt/plain"], 126, "exec format error"),
+        (["/app"], 126, "exec: '/app': permission denied"),
+        ([], 127, "the image has no command and none was given"),
+    ],
+)
+def test_commands_that_cannot_start_say_why(
+    app: Spec, argv: list[str], code: int, cause: str
+) -> None:
+    with Container(app) as container, pytest.raises(SpawnError) as caught:
+        container.run(argv, env=ENV, timeout=10)
+    assert caught.value.exit_code == code
+    assert cause in str(caught.value)
+
+
+def test_a_working_directory_the_user_may_not_enter_is_named(app: Spec) -> None:
+    with Container(app) as container, pytest.raises(SpawnError) as caught:
+        container.run(["pwd"], env=ENV, workdir="/root", timeout=10)
+    assert str(caught.value) == "cannot enter the working directory '/root': permission denied"
+
+
+def test_exit_codes_and_signals_are_passed_on(app: Spec) -> None:
+    assert sh(app, "exit 42").exit_code == 42
+    assert sh(app, "kill -9 $$").exit_code == 137
+
+
+def test_a_command_that_never_ends_is_killed_with_its_children(app: Spec) -> None:
+    result = sh(app, "sleep 1000 & echo begun; sleep 1000", timeout=0.5)
+    assert result.timed_out
+    assert result.stdout == b"begun\n"
+    assert 0.5 <= result.seconds < 5
+
+
+def test_output_without_end_is_cut_and_killed(app: Spec) -> None:
+    with Container(app) as container:
+        result = container.run(
+            ["cat", "/dev/zero"], env=ENV, timeout=60, max_output=3_000_000
+        )
+    assert result.overflowed
+    assert len(result.stdout) == 3_000_000
+
+
+def test_a_detached_child_neither_delays_the_result_nor_survives(app: Spec) -> None:
+    with Container(app) as container:
+        result = container.run(["sh", "-c", "sleep 1000 & echo $!"], env=ENV, timeout=20)
+        assert result.seconds < 5
+        pid = result.stdout.decode().strip()
+        alive = container.run(["sh", "-c", f"kill -0 {pid}"], env=ENV, timeout=10)
+        assert alive.exit_code == 0
+    mine = subprocess.run(["sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null"], capture_output=True,
+                          check=False, timeout=30).stdout  # fmt: skip
+    assert b"(sleep) Z" not in mine
+
+
+def test_signals_reach_the_process(app: Spec) -> None:
+    script = "trap 'echo bye; exit 7' TERM; echo up; while true; do sleep 0.05; done"
+    read_end, write_end = os.pipe()
+    with Container(app) as container, open(os.devnull, "rb") as null:
+        number = container.spawn(
+            ["sh", "-c", script], env=ENV, stdin=null.fileno(), stdout=write_end, stderr=2
+        )
+        os.close(write_end)
+        assert os.read(read_end, 100) == b"up\n"
+        assert container.poll(number) is None
+        container.signal(number, signal.SIGTERM)
+        assert container.wait(number, 10) == 7
+        assert os.read(read_end, 100) == b"bye\n"
+        container.signal(number, signal.SIGTERM)  # Of no effect, and no error.
+    os.close(read_end)
+
+
+def test_commands_of_one_container_share_its_files(app: Spec) -> None:
+    with Container(app) as container:
+        container.run(["touch", "/tmp/first"], env=ENV, timeout=10)
+        assert container.run(["ls", "/tmp"], env=ENV, timeout=10).stdout == b"first\n"
+
+
+def test_connecting_to_a_closed_port_is_refused_from_inside(app: Spec) -> None:
+    with Container(app) as container, pytest.raises(ConnectionRefusedError):
+        container.connect(8000)
+
+
+def test_no_descriptor_of_the_caller_leaks_in(app: Spec, tmp_path: Path) -> None:
+    handle = os.open(tmp_path, os.O_RDONLY)
+    os.set_inheritable(handle, True)
+    try:
+        assert output(app, "ls /proc/self/fd").split() == ["0", "1", "2", "3"]
+    finally:
+        os.close(handle)
+
+
+def test_when_the_caller_is_killed_everything_ends(app: Spec, tmp_path: Path) -> None:
+    marker = tmp_path / "alive"
+    program = f"""
+import sys
+from pathlib import Path
+from tools.container.cache import Rootfs
+from tools.container.plan import Bind, Spec
+from tools.container.run import Container
+from tools.container.settings import User
+from tools.container.tree import Tree
+folder = Path({str(app.rootfs.path.parent)!r})
+rootfs = Rootfs(folder / "rootfs", Tree.from_json((folder / "tree.json").read_text()))
+spec = Spec(rootfs=rootfs, user=User(1000, 1000), binds=(Bind(Path({str(tmp_path)!r}), "/tmp"),))
+with Container(spec) as container:
+    print("up", flush=True)
+    script = "while true; do touch /tmp/alive; sleep 0.05; done"
+    container.run(["sh", "-c", script], env={{"PATH": "/bin"}}, timeout=60)
+"""
+    caller = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert caller.stdout is not None
+    assert caller.stdout.readline() == b"up\n"
+    while not marker.exists():
+        time.sleep(0.01)
+    caller.kill()
+    caller.wait()
+    caller.stdout.close()
+    time.sleep(0.3)
+    marker.unlink()
+    time.sleep(0.3)
+    assert not marker.exists()
+
+
+def test_a_container_works_inside_another_user_namespace(rootfs: Rootfs) -> None:
+    program = f"""
+from pathlib import Path
+from tools.container import linux
+from tools.container.cache import Rootfs
+from tools.container.plan import Spec
+from tools.container.run import Container
+from tools.container.settings import User
+from tools.container.tree import Tree
+import os
+uid, gid = os.geteuid(), os.getegid()
+linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+Path("/proc/self/setgroups").write_text("deny")
+Path("/proc/self/uid_map").write_text(f"{{uid}} {{uid}} 1")
+Path("/proc/self/gid_map").write_text(f"{{gid}} {{gid}} 1")
+folder = Path({str(rootfs.path.parent)!r})
+rootfs = Rootfs(folder / "rootfs", Tree.from_json((folder / "tree.json").read_text()))
+with Container(Spec(rootfs=rootfs, user=User(1000, 1000))) as container:
+    print(container.run(["id", "-u"], env={{"PATH": "/bin"}}, timeout=30).stdout.decode().strip())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1000\n", "")
+
+
+def test_a_mount_point_the_image_lacks_needs_overlayfs(rootfs: Rootfs, tmp_path: Path) -> None:
+    spec = Spec(
+        rootfs=rootfs, user=image_user(rootfs, "app"), binds=(Bind(tmp_path, "/not/there"),)
+    )
+    assert output(spec, "ls -d /not/there") == "/not/there"
+    without = Spec(rootfs=rootfs, user=spec.user, binds=spec.binds, overlay=False)
+    with pytest.raises(ContainerError, match="at /not/there: Read-only file system"):
+        sh(without, "true")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+        ("user/max_user_namespaces", "0", "user.max_user_namespaces=10000"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        ("other", "0", "seccomp=unconfined"),
+    ],
+)
+def test_a_kernel_that_forbids_user_namespaces_is_explained(
+    tmp_path: Path, setting: str, value: str, words: str
+) -> None:
+    (tmp_path / setting).parent.mkdir(exist_ok=True)
+    (tmp_path / setting).write_text(f"{value}\n")
+    message = explain(PermissionError(1, "Operation not permitted"), proc=tmp_path)
+    assert message.startswith("cannot create a user namespace (Operation not permitted)")
+    assert words in message
+    assert "Docker or Podman" in message

@@ -1,0 +1,96 @@
+"""Which paths a container's user may write or read, judged by the layers' headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.container import plan as plan_module
+from tools.container.cache import Rootfs
+from tools.container.plan import Access, Bind, PlanError, Spec, access_of, make_plan
+from tools.container.settings import User
+from tools.container.tree import Entry, Tree
+
+APP = User(1000, 1000, frozenset({1000}))
+
+
+def tree_of(**entries: Entry) -> Tree:
+    tree = Tree()
+    for name, entry in entries.items():
+        tree.put(tuple(name.split("__")), entry)
+    return tree
+
+
+def directory(mode: int, owner: int = 0) -> Entry:
+    return Entry("dir", mode, owner, owner)
+
+
+def file(mode: int, owner: int = 0) -> Entry:
+    return Entry("file", mode, owner, owner)
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (tree_of(usr=directory(0o755), usr__x=file(0o644)), []),
+        (tree_of(data=directory(0o755, 1000)), [Access("/data", "rw", True)]),
+        (tree_of(tmp=directory(0o1777)), [Access("/tmp", "rw", True)]),
+        (
+            tree_of(d=directory(0o777), d__e=directory(0o755), d__e__f=file(0o644)),
+            [Access("/d", "rw", True), Access("/d/e", "ro", True)],
+        ),
+        (tree_of(log=file(0o644, 1000)), [Access("/log", "rw", False)]),
+        (
+            tree_of(d=directory(0o755, 1000), d__own=file(0o444, 1000), d__other=file(0o644)),
+            [Access("/d", "rw", True), Access("/d/other", "ro", False)],
+        ),
+        (tree_of(shadow=file(0o640)), [Access("/shadow", "hidden", False)]),
+        (
+            tree_of(root=directory(0o700), root__x=file(0o666), rooted=file(0o644)),
+            [Access("/root", "hidden", True)],
+        ),
+    ],
+)
+def test_rights_change_where_the_headers_say_so(tree: Tree, expected: list[Access]) -> None:
+    assert list(access_of(tree, APP)) == expected
+
+
+def test_root_may_do_everything() -> None:
+    tree = tree_of(secret=file(0), d=directory(0o555, 7))
+    assert list(access_of(tree, User(0, 0))) == []
+
+
+def spec(tree: Tree, **changes: object) -> Spec:
+    return Spec(rootfs=Rootfs(Path("/nowhere"), tree), user=APP, **changes)  # type: ignore[arg-type]
+
+
+def test_targets_are_resolved_inside_the_image(tmp_path: Path) -> None:
+    tree = tree_of(app=directory(0o755), data=Entry("symlink", 0o777, linkname="../../app/data"))
+    plan = make_plan(spec(tree, binds=(Bind(tmp_path, "/data/x"),)))
+    assert plan.binds == ((str(tmp_path), "/app/data/x", False, True),)
+
+
+def test_a_temporary_directory_is_given_only_to_images_that_have_none() -> None:
+    assert make_plan(spec(Tree())).directories["tmp"] == "/tmp"
+    assert "tmp" not in make_plan(spec(tree_of(tmp=directory(0o755)))).directories
+
+
+@pytest.mark.parametrize(
+    ("bind", "cause"),
+    [
+        (Bind(Path("/"), "data"), "the mount target 'data' is not absolute"),
+        (Bind(Path("/no/such"), "/data"), "the mount source '/no/such' does not exist"),
+        (Bind(Path("/"), "/file/x"), "'/file/x': '/file' is not a directory"),
+    ],
+)
+def test_impossible_mounts_are_errors(bind: Bind, cause: str) -> None:
+    with pytest.raises(PlanError, match=cause):
+        make_plan(spec(tree_of(file=file(0o644)), binds=(bind,)))
+
+
+def test_an_image_with_countless_owners_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "MAX_ACCESS", 2)
+    tree = tree_of(a=file(0o600), b=file(0o600), c=file(0o600))
+    with pytest.raises(PlanError, match="3 paths whose owner differs .* give '/c'"):
+        make_plan(spec(tree))

@@ -1,0 +1,172 @@
+"""The runner: exit codes, reports, filter, shards, and files that are broken."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tools.container.images_for_test import Member, write_image
+from tools.structure_test.structure_test import main
+
+GOOD = {"name": "there", "path": "/a"}
+BAD = {"name": "missing", "path": "/b"}
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (
+        "TESTBRIDGE_TEST_ONLY", "TEST_TOTAL_SHARDS", "TEST_SHARD_INDEX", "XML_OUTPUT_FILE",
+        "TEST_SHARD_STATUS_FILE",
+    ):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    return write_image(tmp_path / "layout", [[Member("a", b"1")]], {}).path
+
+
+def config(folder: Path, *tests: dict[str, str], name: str = "c.json") -> str:
+    path = folder / name
+    path.write_text(json.dumps({"schemaVersion": "2.0.0", "fileExistenceTests": tests}))
+    return str(path)
+
+
+def test_success_is_zero_and_the_report_reads_like_upstreams(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--image", str(image), "--config", config(tmp_path, GOOD)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["=== RUN: File Existence Test: there", "--- PASS"]
+    assert lines[2].startswith("duration: ")
+    assert "Total tests: 1" in lines
+    assert lines[-1] == "PASS"
+
+
+def test_a_failure_is_one_and_its_error_is_printed(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--image", str(image), "--config", config(tmp_path, GOOD, BAD)]) == 1
+    out = capsys.readouterr().out
+    assert "--- FAIL" in out
+    assert "Error: /b must exist, and does not" in out
+    assert "Passes:      1\nFailures:    1\n" in out
+    assert out.endswith("\nFAIL\n")
+
+
+def test_no_tests_at_all_is_a_failure(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--image", str(image), "--config", config(tmp_path)]) == 1
+    assert "Error: no tests are configured" in capsys.readouterr().out
+
+
+def test_a_broken_file_is_a_failure_and_the_others_go_on(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("schemaVersion: 2.0.0\nsurprise: 1\n")
+    good = config(tmp_path, GOOD)
+    assert main(["--image", str(image), "--config", str(broken), "--config", good]) == 1
+    out = capsys.readouterr().out
+    assert f"=== RUN: Configuration: {broken}\n--- FAIL" in out
+    assert "unknown field 'surprise'" in out
+    assert "=== RUN: File Existence Test: there\n--- PASS" in out
+
+
+def test_an_image_that_cannot_be_read_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--image", str(tmp_path / "no"), "--config", config(tmp_path, GOOD)]) == 1
+    assert f"Error: {tmp_path / 'no'}" in capsys.readouterr().out
+
+
+def test_a_damaged_layer_is_a_failure(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = json.loads((image / "index.json").read_text())["manifests"][0]["digest"]
+    manifest = json.loads((image / "blobs/sha256" / layer.split(":")[1]).read_text())
+    blob = image / "blobs/sha256" / manifest["layers"][0]["digest"].split(":")[1]
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.write_bytes(data)
+    assert main(["--image", str(image), "--config", config(tmp_path, GOOD)]) == 1
+    assert f"Error: layer {manifest['layers'][0]['digest']}" in capsys.readouterr().out
+
+
+def test_the_filter_of_bazel_chooses_tests_and_must_match_one(
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--image", str(image), "--config", config(tmp_path, GOOD, BAD)]
+    monkeypatch.setenv("TESTBRIDGE_TEST_ONLY", "Existence.*the")
+    assert main(flags) == 0
+    assert "Total tests: 1" in capsys.readouterr().out
+    monkeypatch.setenv("TESTBRIDGE_TEST_ONLY", "nothing")
+    assert main(flags) == 1
+    assert "--test_filter 'nothing' matches none of 2 tests" in capsys.readouterr().out
+
+
+def test_shards_divide_the_tests_and_an_empty_one_passes(
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--image", str(image), "--config", config(tmp_path, GOOD, BAD)]
+    status = tmp_path / "status"
+    monkeypatch.setenv("TEST_TOTAL_SHARDS", "3")
+    monkeypatch.setenv("TEST_SHARD_STATUS_FILE", str(status))
+    codes = []
+    for shard in range(3):
+        monkeypatch.setenv("TEST_SHARD_INDEX", str(shard))
+        codes.append(main(flags))
+    assert codes == [0, 1, 0]
+    assert status.exists()
+    assert capsys.readouterr().out.count("=== RUN") == 2
+
+
+def test_junit_goes_where_bazel_expects_it(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "test.xml"
+    monkeypatch.setenv("XML_OUTPUT_FILE", str(target))
+    bad = {"name": "odd \x00 \x1b name", "path": "/b"}
+    main(["--image", str(image), "--config", config(tmp_path, GOOD, bad)])
+    suite = ET.parse(target).getroot()[0]
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == (
+        "container-structure-test.test", "2", "1",
+    )  # fmt: skip
+    assert [case.get("name") for case in suite] == [
+        "File Existence Test: there", "File Existence Test: odd \ufffd \ufffd name",
+    ]  # fmt: skip
+    assert suite[1][0].get("message") == "/b must exist, and does not"
+
+
+def test_json_has_upstreams_fields(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--image", str(image), "--config", config(tmp_path, BAD), "--output", "json"]
+    assert main(flags) == 1
+    value = json.loads(capsys.readouterr().out)
+    assert (value["Pass"], value["Fail"], value["Total"]) == (0, 1, 1)
+    assert value["Results"][0]["Name"] == "File Existence Test: missing"
+    assert value["Results"][0]["Errors"] == ["/b must exist, and does not"]
+
+
+def test_a_target_file_names_everything(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config(tmp_path, GOOD)
+    target = {"image": "layout", "configs": ["c.json"], "image_configs": [], "driver": "tar"}
+    (tmp_path / "target.json").write_text(json.dumps(target))
+    assert main(["--runfiles", str(tmp_path), "--target", "target.json"]) == 0
+    assert "Total tests: 1" in capsys.readouterr().out
+
+
+def test_flags_without_an_image_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "--image is missing" in capsys.readouterr().err
