@@ -18,7 +18,7 @@ from tools.oci.transport import Response, Transport, without_query
 
 _PARAMETER = r'[A-Za-z_]+\s*=\s*(?:"[^"]*"|[^\s",]+)'
 _CHALLENGE = re.compile(
-    rf"(?:^|,)\s*(Basic|Bearer)\s+((?:{_PARAMETER}\s*,?\s*)*)", flags=re.IGNORECASE
+    rf"(?<![^,\s])(Basic|Bearer)\s+((?:{_PARAMETER}\s*,?\s*)*)", flags=re.IGNORECASE
 )
 _VALUE = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
 
