@@ -27,6 +27,8 @@ from tools.container.serve import Address, Served, run_command, serve
 from tools.container.settings import image_user, process_env, read_settings
 from tools.oci.layout import LayoutError, read_layout
 
+MAX_PORT = 65535
+
 
 class UsageError(Exception):
     """A flag has a value that cannot work; the message says what would."""
@@ -152,10 +154,12 @@ def caller_path(path: Path, environ: Mapping[str, str]) -> Path:
 
 def free_address(host: str, port: int) -> Address:
     """Checks, before anything is started, that the port can be had. Raises UsageError."""
+    if not 0 <= port <= MAX_PORT:
+        raise UsageError(f"--port {port}: wanted 0 to {MAX_PORT}")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (socket.gaierror, OverflowError) as error:
-        raise UsageError(f"--host {host} --port {port}: no such address: {error}") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise UsageError(f"--host {host}: no such address: {error}") from error
     with socket.socket(family, socket.SOCK_STREAM) as handle:
         # What the server itself will do; without it a port in TIME_WAIT would seem taken.
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
