@@ -192,7 +192,7 @@ def _stanzas(text: str, path: Path) -> Iterator[dict[str, str]]:
             fields[last] += " " + line.strip()
         else:
             name, colon, value = line.partition(":")
-            if not colon or line[0] in " \t":
+            if not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name):
                 raise MirrorError(
                     f"{path}:{number}: {redacted(line.strip())!r} is not a 'Name: value' line; "
                     "mend the file, or set DEBIAN_MIRROR to the mirror to use"

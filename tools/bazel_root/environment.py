@@ -45,7 +45,7 @@ def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
         # The root has this locale alone; another would make shells complain and Java lose umlauts.
         LANG="C.UTF-8",
         SHELL="/bin/bash",
-        HOME=os.path.expanduser("~"),
+        HOME=environ.get("HOME") or os.path.expanduser("~"),
     )
     inside.update(dict.fromkeys(VARIABLES, _BUNDLE))
     if not inside.get("USER"):

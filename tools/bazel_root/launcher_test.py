@@ -1,0 +1,181 @@
+"""Tests of launcher.py, world.py and enter.py: names, messages, and a real entering of a root."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.bazel_root import enter, launcher
+from tools.bazel_root.errors import BazelRootError
+from tools.bazel_root.world import bazelrc, host_directories
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Enters a root made of the host's own /usr and runs a shell command there.
+PROGRAM = """
+import os, sys
+from tools.bazel_root.enter import World, enter
+from tools.bazel_root.world import host_directories
+root, command = sys.argv[1:]
+links = {name: "/.host-etc/" + name for name in os.listdir("/etc") if name != "marker"}
+links["deep/er/link"] = "/.host-etc/passwd"
+world = World(root=root, binds=host_directories(), files={"deep/marker": b"here"}, links=links)
+enter(world, argv=["/bin/sh", "-c", command], environ={"PATH": "/usr/bin:/bin"}, cwd=os.getcwd())
+"""
+
+
+def run_inside(
+    directory: Path, command: str, *, text: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    root = directory / "root"
+    (root / "mnt").mkdir(parents=True)
+    (root / "usr").symlink_to("/usr")
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(root), command],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=directory,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_inside_the_directory_is_the_same_and_the_exit_code_is_the_programs(
+    tmp_path: Path,
+) -> None:
+    result = run_inside(tmp_path, "pwd; cat; echo made > made; id -u; exit 7", text="typed\n")
+    assert result.stdout.splitlines() == [str(tmp_path), "typed", str(os.getuid())], result.stderr
+    assert result.returncode == 7
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
+def test_inside_usr_is_read_only_and_etc_is_a_new_one(tmp_path: Path) -> None:
+    result = run_inside(tmp_path, "cat /etc/deep/marker; cat /etc/deep/er/link; : > /usr/x")
+    assert result.stdout == "here" + Path("/etc/passwd").read_text()
+    assert "Read-only file system" in result.stderr
+    assert not Path("/etc/deep").exists()
+    assert not Path("/usr/x").exists()
+
+
+def test_the_mounts_end_with_the_program(tmp_path: Path) -> None:
+    before = Path("/proc/self/mounts").read_text()
+    assert run_inside(tmp_path, "exit 0").returncode == 0
+    assert Path("/proc/self/mounts").read_text() == before
+    assert os.listdir(tmp_path / "root" / "mnt") == []
+
+
+def test_the_cache_follows_xdg_and_ignores_relative_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    for value, expected in (
+        ("/var/cache/me", "/var/cache/me/pinned_image"),
+        ("", "/home/me/.cache/pinned_image"),
+        ("relative", "/home/me/.cache/pinned_image"),
+    ):
+        assert launcher.cache_directory({"XDG_CACHE_HOME": value}) == Path(expected)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does for such a user
+    with pytest.raises(BazelRootError, match="set XDG_CACHE_HOME"):
+        launcher.cache_directory({})
+
+
+def test_architectures_have_debians_names() -> None:
+    assert launcher.architecture("linux", "x86_64") == "amd64"
+    assert launcher.architecture("linux", "aarch64") == "arm64"
+
+
+@pytest.mark.parametrize("machine", [("linux", "riscv64"), ("darwin", "arm64")])
+def test_other_machines_are_named_with_the_way_out(machine: "tuple[str, str]") -> None:
+    with pytest.raises(BazelRootError) as error:
+        launcher.architecture(*machine)
+    assert f"this is {machine[0]} on {machine[1]}" in str(error.value)
+    assert "install Bazel 7 or bazelisk" in str(error.value)
+
+
+def test_the_root_is_named_by_lock_recipe_and_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "root.lock.json"
+    lock.write_text("{}")
+    monkeypatch.setattr(launcher, "LOCK", lock)
+    names = [launcher.root_key("amd64"), launcher.root_key("arm64")]
+    lock.write_text("{ }")
+    names.append(launcher.root_key("amd64"))
+    assert len(set(names)) == 3
+    lock.unlink()
+    with pytest.raises(BazelRootError, match=r"root\.lock\.json: No such file"):
+        launcher.root_key("amd64")
+
+
+def test_settings_name_places_only_and_survive_odd_paths() -> None:
+    text = bazelrc(
+        Path('/home/a "b" c'), root=Path("/r/key"), trust=Path("/t"), binds=("home", "tmp")
+    )
+    assert 'startup --output_user_root="/home/a \\"b\\" c/bazel"\n' in text
+    assert all(line.startswith("startup --") for line in text.splitlines())
+
+
+def test_a_server_is_restarted_for_another_root_other_mounts_or_other_trust() -> None:
+    def settings(root: str = "a", binds: "tuple[str, ...]" = ("home",), trust: str = "/t") -> str:
+        return bazelrc(Path("/c"), root=Path("/r", root), trust=Path(trust), binds=binds)
+
+    assert settings() == settings()
+    others = {settings(), settings(root="b"), settings(binds=("home", "srv")), settings(trust="/u")}
+    assert len(others) == 4
+
+
+def test_the_hosts_directories_are_seen_but_not_its_programs() -> None:
+    found = host_directories()
+    assert {"tmp", "var"} <= set(found)
+    assert not {"usr", "bin", "lib", "etc", "proc", "sys", "dev"} & set(found)
+    assert list(found) == sorted(found)
+
+
+@pytest.mark.parametrize("path", ["/usr/share/x", "/etc/x", "/bin"])
+def test_a_path_that_the_root_hides_is_named(path: str) -> None:
+    with pytest.raises(BazelRootError, match=f"the working directory {path} lies under /"):
+        enter.check_visible(path, what="the working directory")
+
+
+@pytest.mark.parametrize("path", ["/home/me/x", "/usr/local/src/x", "/usr/local", "/etcetera"])
+def test_a_path_that_is_seen_is_accepted(path: str) -> None:
+    enter.check_visible(path, what="the working directory")
+
+
+def test_a_host_without_namespaces_is_told_what_helps() -> None:
+    message = enter.no_namespaces("unshare: Operation not permitted")
+    assert "unshare: Operation not permitted" in message
+    assert "BAZELW_BAZEL" in message
+    assert ("run bazelw as root" in message) == (os.getuid() != 0)
+
+
+def test_bazelw_reports_errors_in_one_line_and_exits_with_1(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools" / "bazelw"), "version"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "BAZELW_BAZEL": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("bazelw: BAZELW_BAZEL: '/nowhere' is not an executable file")
+    assert result.stderr.count("\n") == 1
+
+
+def test_bazelw_passes_arguments_and_exit_code_to_a_bazel_of_the_users_own(tmp_path: Path) -> None:
+    bazel = tmp_path / "bazel"
+    bazel.write_text('#!/bin/sh\nprintf "%s|" "$@"\nexit 37\n')
+    bazel.chmod(0o755)
+    result = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools" / "bazelw"), "run", "//x", "--", "a b", ""],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "BAZELW_BAZEL": str(bazel)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout, result.returncode) == ("run|//x|--|a b||", 37)
