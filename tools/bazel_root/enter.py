@@ -23,13 +23,13 @@ _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 32, 4096, 16384, 1 <<
 _MNT_DETACH = 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
+# The host's /etc, mounted where links that climb out of it with ".." still lead to the right place.
+HOST_ETC = ".host-etc"
 # The root's own, or mounted in a way of their own; every other top-level directory is the host's.
-HIDDEN = frozenset("usr bin sbin lib lib32 lib64 libo32 libx32 etc".split())
+HIDDEN = frozenset([HOST_ETC, *"usr bin sbin lib lib32 lib64 libo32 libx32 etc".split()])
 SPECIAL = frozenset("dev proc sys".split())
 # Parts of /usr that are the host's all the same: what the administrator put there.
 _SHOWN = ("/usr/local", "/usr/src")
-# The host's /etc, mounted where links that climb out of it with ".." still lead to the right place.
-HOST_ETC = ".host-etc"
 
 
 class World(NamedTuple):  # not a dataclass: importing those costs each start 7 ms
@@ -105,7 +105,9 @@ def _populate(calls: _Calls, new: str, world: World) -> None:
         if os.path.isdir(path):
             calls.bind(path, new + path)  # build.py has made the mount points
     os.mkdir(f"{new}/{HOST_ETC}")
-    calls.bind("/etc", f"{new}/{HOST_ETC}")
+    # Inside a root already, /etc is full of links to what is the host's.
+    nested = os.path.isdir(f"/{HOST_ETC}")
+    calls.bind(f"/{HOST_ETC}" if nested else "/etc", f"{new}/{HOST_ETC}")
     _populate_etc(f"{new}/etc", world)
 
 
