@@ -27,7 +27,10 @@ from tools.apt.intent import Intent, IntentError, read_intent
 from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockError, read_lock, replace_file
 from tools.apt.mirrors import MirrorError, archive_urls
 
-_COMMAND = "bazel run //third_party/debian:compare_with_apt"
+_TARGET = "//third_party/debian:compare_with_apt"
+_COMMAND = f"bazel run {_TARGET}"
+# What `bazelw run` starts sees the private root's programs, a script that it writes the host's.
+_OUTSIDE = f"tools/bazelw run --script_path=/tmp/compare {_TARGET} && /tmp/compare"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TIMEOUT_SECONDS = 600
 # apt-get appends ` []` or other packages' names in brackets where it configures out of order.
@@ -193,7 +196,10 @@ def _apt(state: Path, *arguments: str) -> str:
             timeout=_TIMEOUT_SECONDS,
         )
     except FileNotFoundError as error:
-        raise CompareError("apt-get is not here; run this on a Debian machine") from error
+        raise CompareError(
+            "there is no apt-get here. On a Debian machine, outside the private root of"
+            f" tools/bazelw: {_OUTSIDE}"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise CompareError(f"{' '.join(command)}: no end after {_TIMEOUT_SECONDS} s") from error
     if done.returncode != 0:

@@ -11,9 +11,11 @@ exits 1, or says how much it checked.
 """
 
 import argparse
+import os
 import posixpath
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,25 +113,34 @@ def read_tree(debs: Iterable[Path], *, arch: str) -> Tree:
     Raises DebError for a bad package, ElfError (naming package and path) for a bad object.
     """
     tree = Tree(arch=arch)
-    for deb in debs:
-        package = deb.name.partition("_")[0]
-        with data_tar(deb) as tar:
-            for member in tar:
-                path = merged(relative_path(member.name, of=deb))
-                if member.issym():
-                    tree.add(path, File(package, 0, link=member.linkname))
-                elif member.islnk():
-                    # A hard link is the same file under another name.
-                    link = "/" + merged(relative_path(member.linkname, of=deb))
-                    tree.add(path, File(package, 0, link=link))
-                elif member.isreg():
-                    content = tar.extractfile(member)
-                    assert content is not None  # true of every regular member
-                    try:
-                        tree.add(path, _file(package, content.read(), mode=member.mode))
-                    except ElfError as error:
-                        raise ElfError(f"{deb}: {path}: {error}") from error
+    # Unpacking is nearly all the work, and lzma lets other threads run meanwhile.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for files in pool.map(_read_deb, debs):
+            for path, file in files:
+                tree.add(path, file)
     return tree
+
+
+def _read_deb(deb: Path) -> list[tuple[str, File]]:
+    found = []
+    package = deb.name.partition("_")[0]
+    with data_tar(deb) as tar:
+        for member in tar:
+            path = merged(relative_path(member.name, of=deb))
+            if member.issym():
+                found.append((path, File(package, 0, link=member.linkname)))
+            elif member.islnk():
+                # A hard link is the same file under another name.
+                link = "/" + merged(relative_path(member.linkname, of=deb))
+                found.append((path, File(package, 0, link=link)))
+            elif member.isreg():
+                content = tar.extractfile(member)
+                assert content is not None  # true of every regular member
+                try:
+                    found.append((path, _file(package, content.read(), mode=member.mode)))
+                except ElfError as error:
+                    raise ElfError(f"{deb}: {path}: {error}") from error
+    return found
 
 
 def _file(package: str, content: bytes, *, mode: int) -> File:

@@ -73,8 +73,8 @@ class _Loader(yaml.SafeLoader):
 def read_intent(path: Path) -> Intent:
     """Return the intent in `path`; raises IntentError naming file and key."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
-        return _intent(data)
+        text = path.read_text(encoding="utf-8")
+        return _intent(yaml.load(text, Loader=_Loader))  # noqa: S506 (a safe loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, IntentError) as error:
         raise IntentError(f"{path}: {error}") from error
 
