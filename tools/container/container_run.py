@@ -28,6 +28,7 @@ from tools.container.settings import image_user, process_env, read_settings
 from tools.oci.layout import LayoutError, read_layout
 
 MAX_PORT = 65535
+OUTPUT_MARKER = "DO_NOT_BUILD_HERE"  # Bazel writes this file into every output base.
 
 
 class UsageError(Exception):
@@ -131,8 +132,7 @@ def data_directory(chosen: Path | None, state: str, environ: Mapping[str, str]) 
         chosen = Path(top) / state
     path = caller_path(chosen, environ)
     for parent in (path, *path.parents):
-        # Bazel writes this file into every output base.
-        if (parent / "DO_NOT_BUILD_HERE").exists():
+        if (parent / OUTPUT_MARKER).exists():
             raise UsageError(
                 f"--data-dir {path}: lies in Bazel's output tree, which `bazel clean` deletes; "
                 "choose a directory elsewhere"

@@ -9,12 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tools.container import container_run
 from tools.container.container_run import (
     UsageError,
     caller_path,
@@ -120,8 +123,16 @@ def runfiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, runfiles: Path) -> Machine:
-    return Machine(tmp_path, runfiles)
+def machine(runfiles: Path) -> Iterator[Machine]:
+    # Not tmp_path: under Bazel that lies in the output tree, where data is refused.
+    with tempfile.TemporaryDirectory(prefix="serve-test-") as folder:
+        yield Machine(Path(folder), runfiles)
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the test's directory count as one outside Bazel's output tree."""
+    monkeypatch.setattr(container_run, "OUTPUT_MARKER", "marker-of-this-test")
 
 
 def report(process: subprocess.Popen[str]) -> dict[str, str]:
@@ -290,18 +301,20 @@ def test_malformed_environment_is_refused_without_repeating_it(
 
 
 def test_data_among_build_outputs_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "DO_NOT_BUILD_HERE").touch()
+    (tmp_path / container_run.OUTPUT_MARKER).touch()
     with pytest.raises(UsageError, match="lies in Bazel's output tree"):
         data_directory(tmp_path / "execroot" / "data", "s", {})
     assert not (tmp_path / "execroot").exists()
 
 
+@pytest.mark.usefixtures("outside")
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file/x: cannot be created: Not a directory"):
         data_directory(tmp_path / "file" / "x", "s", {})
 
 
+@pytest.mark.usefixtures("outside")
 def test_data_lies_below_the_state_home_unless_chosen(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path)}
     assert data_directory(None, "ws/b", home) == tmp_path / ".local/state/ws/b"

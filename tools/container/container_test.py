@@ -57,7 +57,7 @@ def output(spec: Spec, script: str) -> str:
 
 
 def test_a_process_has_the_images_user_host_name_and_first_pids(app: Spec) -> None:
-    assert output(app, "id -u; id -g; id -un; hostname").split() == [
+    assert output(app, "id -u; id -g; id -un; uname -n").split() == [
         "1000", "1000", "app", "container",
     ]  # fmt: skip
     assert output(app, "echo $$") == "2"
