@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import OperationalError
@@ -13,15 +14,16 @@ from app import __version__, schema
 from app.api import analyses, health, page, problems, videos
 from app.api.context import Context
 from app.api.middleware import RequestLog
-from app.background import BackgroundThread
 from app.db import Database
 from app.dispatch import CeleryDispatcher
 from app.embedded import EmbeddedWorker
 from app.jobs import AnalysisRunner
 from app.logs import event
-from app.services import videos as videos_service
+from app.services import videos as video_use
 from app.services.storage import Storage
 from app.settings import Settings
+
+RETRY_S = 3.0
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -36,13 +38,26 @@ def create_app(settings: Settings) -> FastAPI:
     else:
         worker = CeleryDispatcher(broker_url=broker_url, database=database)
 
+    async def keep_preparing() -> None:
+        # Nobody signals that a database is back; asking again is all one can do.
+        while not await run_in_threadpool(_prepared, settings, database, storage):  # noqa: ASYNC110
+            await anyio.sleep(RETRY_S)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(_start, settings, database, storage, worker)
+        storage.prepare()
+        ready = await run_in_threadpool(_prepared, settings, database, storage)
+        worker.start()
+        event("service.started", version=__version__, worker=worker.name)
         try:
-            yield
+            async with anyio.create_task_group() as tasks:
+                if not ready:
+                    tasks.start_soon(keep_preparing)
+                yield
+                tasks.cancel_scope.cancel()
         finally:
-            await run_in_threadpool(worker.stop)
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(worker.stop)
             database.close()
             event("service.stopped")
 
@@ -66,34 +81,23 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _start(
-    settings: Settings, database: Database, storage: Storage, worker: BackgroundThread
-) -> None:
-    storage.prepare()
+def _prepared(settings: Settings, database: Database, storage: Storage) -> bool:
+    """Migrate if allowed and clear up; False while the database does not answer."""
     try:
-        if _schema_is_ready(settings, database):
-            _sweep(database, storage)
-    except OperationalError:
+        with database.engine.connect() as connection:
+            state = schema.migration_state(connection)
+        if state.pending and not settings.auto_migrate:
+            event("database.migrations_pending", level=30, current=state.current, head=state.head)
+            return True
+        if state.pending:
+            schema.upgrade(settings.sqlalchemy_url())
+            event("database.migrated", before=state.current, after=state.head)
+        with database.reading() as session:
+            swept = storage.sweep(exists=lambda found: video_use.exists(session, video_id=found))
+    except OperationalError as error:
         # The server may come back; until then /health says what is missing.
-        event("database.not_ready", level=40, exc_info=True)
-    worker.start()
-    event("service.started", version=__version__, worker=worker.name)
-
-
-def _schema_is_ready(settings: Settings, database: Database) -> bool:
-    with database.engine.connect() as connection:
-        state = schema.migration_state(connection)
-    if state.pending and settings.auto_migrate:
-        schema.upgrade(settings.sqlalchemy_url())
-        event("database.migrated", before=state.current, after=state.head)
-        return True
-    if state.pending:
-        event("database.migrations_pending", level=30, current=state.current, head=state.head)
-    return not state.pending
-
-
-def _sweep(database: Database, storage: Storage) -> None:
-    with database.reading() as session:
-        swept = storage.sweep(known=videos_service.known_ids(session))
+        event("database.not_ready", level=40, cause=str(error.orig))
+        return False
     if swept:
         event("storage.swept", files=swept)
+    return True

@@ -71,7 +71,7 @@ class StorageFullError(AppError):
 
 
 class UnavailableError(AppError):
-    """The database cannot be reached right now."""
+    """The database or a program we need cannot be used right now."""
 
     status = 503
     title = "Temporarily unavailable"

@@ -54,7 +54,7 @@ class RequestLog:
             failed = True
             raise
         finally:
-            quiet = scope["path"] in _QUIET_PATHS and status < 400  # noqa: PLR2004
+            quiet = scope["path"] in _QUIET_PATHS and status < 400
             event(
                 "request.ended",
                 level=logging.DEBUG if quiet else logging.INFO,

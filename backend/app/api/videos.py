@@ -78,6 +78,7 @@ def delete_video(context: InContext, video_id: uuid.UUID) -> None:
     """Delete a video, its file and its analyses."""
     with context.database.writing() as session:
         videos.delete(session, video_id=video_id)
-    # After the commit: a crash in between leaves a file without a row, which a later start sweeps.
+        context.storage.mark(video_id)
+    # After the commit: a crash in between leaves a marked file, which a later start sweeps.
     context.storage.delete(video_id)
     event("video.deleted", video_id=video_id)

@@ -1,18 +1,24 @@
 """Files of videos under DATA_DIR, named by ids only; a client's file name never touches the disk.
 
 - `videos/ab/<uuid>`: stored content; ab are the last two digits, so that no folder grows large.
-- `incoming/<uuid>`: uploads under way; renamed into place when complete.
+- `incoming/<uuid>.part`: uploads under way; renamed into place when complete.
+- `incoming/<uuid>`: an empty mark beside content whose row is being added or removed.
+
+The mark is what makes a crash harmless. A later start looks at old marks only and asks the database
+which side won. Content without a mark is never touched, so a service that is given the wrong
+database by mistake deletes nothing.
 """
 
 import contextlib
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-# A file nobody refers to is swept after this long; until then it may be an upload under way.
+# Marks and uploads this old belong to a process that died; younger ones may be at work.
 ORPHAN_AGE_S = 3600.0
+_PART = ".part"
 
 
 class Storage:
@@ -35,10 +41,19 @@ class Storage:
 
     def incoming(self) -> Path:
         """Return a fresh name for an upload; nothing is created."""
-        return self._incoming / str(uuid.uuid4())
+        return self._incoming / f"{uuid.uuid4()}{_PART}"
+
+    def mark(self, video_id: uuid.UUID) -> None:
+        """Note that the row of this content is about to be added or removed."""
+        self._mark_path(video_id).touch()
+
+    def settle(self, video_id: uuid.UUID) -> None:
+        """Note that row and content agree again."""
+        self._mark_path(video_id).unlink(missing_ok=True)
 
     def keep(self, temporary: Path, *, video_id: uuid.UUID) -> None:
-        """Move a complete upload to its place, surviving a crash from here on."""
+        """Move a complete upload to its place, marked until `settle`."""
+        self.mark(video_id)
         target = self.path(video_id)
         target.parent.mkdir(exist_ok=True)
         temporary.replace(target)
@@ -49,24 +64,31 @@ class Storage:
             os.close(folder)
 
     def delete(self, video_id: uuid.UUID) -> None:
-        """Remove the content; a file that is gone already is fine."""
+        """Remove content and mark; what is gone already is fine."""
         self.path(video_id).unlink(missing_ok=True)
+        self.settle(video_id)
 
-    def stale(self) -> Iterator[Path]:
-        """Yield files old enough to be orphans: abandoned uploads and all older content."""
+    def sweep(self, *, exists: Callable[[uuid.UUID], bool]) -> int:
+        """Clear up after processes that died; `exists` tells whether a video has a row.
+
+        Returns how many uploads and contents were deleted.
+        """
         limit = time.time() - ORPHAN_AGE_S
-        for pattern, folder in (("*", self._incoming), ("*/*", self._videos)):
-            for path in folder.glob(pattern):
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    if path.stat().st_mtime < limit:
-                        yield path
-
-    def sweep(self, *, known: Collection[uuid.UUID]) -> int:
-        """Delete stale files that belong to no video in `known`; return how many."""
-        names = {str(video_id) for video_id in known}
         swept = 0
-        for path in self.stale():
-            if path.parent == self._incoming or path.name not in names:
-                path.unlink(missing_ok=True)
-                swept += 1
+        for path in self._incoming.iterdir():
+            # Another replica may be sweeping too.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime >= limit:
+                    continue
+                if path.suffix == _PART:
+                    path.unlink()
+                    swept += 1
+                elif exists(video_id := uuid.UUID(path.name)):
+                    self.settle(video_id)
+                else:
+                    self.delete(video_id)
+                    swept += 1
         return swept
+
+    def _mark_path(self, video_id: uuid.UUID) -> Path:
+        return self._incoming / str(video_id)

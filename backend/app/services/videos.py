@@ -97,6 +97,6 @@ def delete(session: Session, *, video_id: uuid.UUID) -> None:
     session.flush()
 
 
-def known_ids(session: Session) -> set[uuid.UUID]:
-    """Return the ids of all videos."""
-    return set(session.scalars(select(Video.id)))
+def exists(session: Session, *, video_id: uuid.UUID) -> bool:
+    """Tell whether there is such a video."""
+    return session.scalar(select(Video.id).where(Video.id == video_id)) is not None

@@ -137,7 +137,7 @@ def _fraction(text: object) -> Fraction | None:
 def _clock(text: object) -> Fraction | None:
     """Read Matroska's "00:01:02.345000000" exactly; None for what is absent or malformed."""
     parts = str(text).split(":")
-    if len(parts) != 3:  # noqa: PLR2004  (hours, minutes, seconds)
+    if len(parts) != 3:
         return None
     try:
         hours, minutes, seconds = (Fraction(part) for part in parts)

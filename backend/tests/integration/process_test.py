@@ -198,3 +198,46 @@ def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
         ):
             assert finished(url, video)["status"] == "done"
             assert healthcheck(url) == 0
+
+
+def test_an_api_that_starts_before_its_database_migrates_and_serves_once_it_is_there(
+    tmp_path: Path,
+) -> None:
+    port = servers.free_port()
+    variables = {"DATABASE_URL": f"postgresql://backend@127.0.0.1:{port}/late"}
+    log = tmp_path / "log"
+    with servers.api(tmp_path / "data", log=log, variables=variables, healthy=False) as (url, _):
+        health = httpx2.get(f"{url}/health", timeout=20)
+        assert health.status_code == 503
+        assert health.json()["checks"]["database"]["status"] == "failed"
+        assert httpx2.get(url + VIDEOS, timeout=20).status_code == 503
+        with servers.postgres(port=port) as create:
+            create("late")
+            eventually(lambda: httpx2.get(f"{url}/health", timeout=20).status_code == 200)
+            assert httpx2.get(url + VIDEOS).json()["videos"] == []
+
+
+def test_a_video_deleted_while_it_is_analysed_stops_the_analysis_and_leaves_nothing(
+    tmp_path: Path, long_clip: Path, clip: Path
+) -> None:
+    data = tmp_path / "data"
+    with servers.api(data, log=tmp_path / "log", variables={"LEASE": "1"}) as (url, process):
+        video = upload(url, long_clip)
+        started(url, video)
+        assert httpx2.delete(f"{url}{VIDEOS}/{video['id']}").status_code == 204
+        eventually(lambda: '"outcome": "lost"' in process.output())
+        assert finished(url, upload(url, clip))["status"] == "done"
+        kept = [path for path in (data / "videos").rglob("*") if path.is_file()]
+        assert len(kept) == 1
+        assert list((data / "incoming").iterdir()) == []
+
+
+def test_a_missing_ffprobe_is_said_to_be_our_fault_not_the_videos(
+    tmp_path: Path, clip: Path
+) -> None:
+    variables = {"FFPROBE": "/nowhere/ffprobe"}
+    with servers.api(tmp_path / "data", log=tmp_path / "log", variables=variables) as (url, _):
+        with clip.open("rb") as file:
+            reply = httpx2.post(url + VIDEOS, files={"file": file})
+        assert (reply.status_code, reply.json()["title"]) == (503, "Temporarily unavailable")
+        assert httpx2.get(url + VIDEOS).json()["videos"] == []

@@ -120,11 +120,11 @@ def short_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def postgres() -> Iterator[Callable[[str], str]]:
+def postgres(*, port: int | None = None) -> Iterator[Callable[[str], str]]:
     """Run a PostgreSQL server; yields a function that makes a database and returns its URL."""
     programs_dir = programs.postgres_bin_dir()
     launcher = [sys.executable, unprivileged.__file__]
-    port = free_port()
+    chosen = free_port() if port is None else port
     with short_directory() as home:
         data, log = home / "data", home / "log"
         log.touch()
@@ -136,9 +136,9 @@ def postgres() -> Iterator[Callable[[str], str]]:
         )  # fmt: skip
         if setup.returncode != 0:
             raise ServerError(f"initdb: {setup.stderr.decode()}{setup.stdout.decode()}")
-        command = [*launcher, str(programs_dir / "postgres"), "-D", str(data), "-p", str(port),
+        command = [*launcher, str(programs_dir / "postgres"), "-D", str(data), "-p", str(chosen),
                    "-h", "127.0.0.1", "-k", str(home), "-c", "fsync=off"]  # fmt: skip
-        base = f"postgresql://backend@127.0.0.1:{port}"
+        base = f"postgresql://backend@127.0.0.1:{chosen}"
         # On SIGTERM it would wait for every client to leave first.
         with running(command, log=log, stop_signal=signal.SIGINT) as process:
 

@@ -17,41 +17,48 @@ def storage(tmp_path: Path) -> Storage:
     return storage
 
 
-def put(storage: Storage, *, aged: bool) -> uuid.UUID:
+def put(storage: Storage) -> uuid.UUID:
     video_id = uuid.uuid4()
     temporary = storage.incoming()
     temporary.write_bytes(b"x")
     storage.keep(temporary, video_id=video_id)
-    if aged:
-        age(storage.path(video_id))
     return video_id
 
 
-def age(path: Path) -> None:
-    past = path.stat().st_mtime - ORPHAN_AGE_S - 10
-    os.utime(path, (past, past))
+def age_everything(storage: Storage) -> None:
+    for path in storage.root.rglob("*"):
+        past = path.stat().st_mtime - ORPHAN_AGE_S - 10
+        os.utime(path, (past, past))
 
 
-def test_sweeping_removes_old_files_without_a_row_and_nothing_else(storage: Storage) -> None:
-    orphan, known, fresh = (
-        put(storage, aged=True),
-        put(storage, aged=True),
-        put(storage, aged=False),
-    )
-    abandoned, under_way = storage.incoming(), storage.incoming()
+def test_sweeping_follows_the_database_where_a_mark_is_old(storage: Storage) -> None:
+    orphan, known = put(storage), put(storage)
+    abandoned = storage.incoming()
     abandoned.write_bytes(b"x")
+    age_everything(storage)
+    fresh, under_way = put(storage), storage.incoming()
     under_way.write_bytes(b"x")
-    age(abandoned)
-    assert storage.sweep(known=[known]) == 2
+    assert storage.sweep(exists=lambda video_id: video_id == known) == 2
     assert not storage.path(orphan).exists()
     assert not abandoned.exists()
     assert storage.path(known).exists()
     assert storage.path(fresh).exists()
     assert under_way.exists()
+    age_everything(storage)
+    assert storage.sweep(exists=lambda _: True) == 1
+    assert list((storage.root / "incoming").iterdir()) == []
+
+
+def test_settled_content_survives_even_the_wrong_database(storage: Storage) -> None:
+    video_id = put(storage)
+    storage.settle(video_id)
+    age_everything(storage)
+    assert storage.sweep(exists=lambda _: False) == 0
+    assert storage.path(video_id).exists()
 
 
 def test_deleting_twice_is_fine(storage: Storage) -> None:
-    video_id = put(storage, aged=False)
+    video_id = put(storage)
     storage.delete(video_id)
     storage.delete(video_id)
     assert not storage.path(video_id).exists()
