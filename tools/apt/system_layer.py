@@ -182,6 +182,8 @@ def _is_library_source(path: str) -> bool:
 
 
 def _add_bytecode(layer: LayerWriter, image: Image, *, jobs: int | None) -> None:
+    # Links are left out, that is sitecustomize.py: it is configuration below /etc, and whoever
+    # edits it there would wonder why unchecked bytecode is run instead.
     sources = [
         Source(path=f"/{path}", data=member.data)
         for path, member in sorted(image.members.items())
