@@ -1,7 +1,7 @@
 """Makes /etc/ssl/certs as update-ca-certificates(8) does: the bundle and a link for each authority.
 
-The hashed names (`0123abcd.0`), which OpenSSL uses to look into the directory, are not made: Debian's
-/usr/lib/ssl/cert.pem names the bundle, and a system_layer test loads it.
+The hashed names (`0123abcd.0`), by which OpenSSL looks into the directory, are not made: Debian's
+/usr/lib/ssl/cert.pem names the bundle, and `debian_layers_test.py` loads it.
 """
 
 import base64

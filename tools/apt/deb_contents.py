@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO, cast
 
 from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
 from tools.apt.soname import Soname, SonameError, read_soname
@@ -137,28 +138,31 @@ def _member(
             return None
         raise deb.DebError(f"{of}: {name!r} is neither a directory nor a link to usr/{name}")
     if info.isdir():
-        return replace(member, kind="dir")
-    if info.issym():
-        return replace(member, kind="symlink", target=_merged_target(name, info.linkname, of=of))
-    if info.islnk():
+        member = replace(member, kind="dir")
+    elif info.issym():
+        target = _merged_target(name, info.linkname, of=of)
+        member = replace(member, kind="symlink", target=target)
+    elif info.islnk():
         target = merged(deb.relative_path(info.linkname, of=of))
-        return replace(member, kind="hardlink", target=target)
-    if not info.isreg():
+        member = replace(member, kind="hardlink", target=target)
+    elif not info.isreg():
         kind = {tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device"}
         what = kind.get(info.type, f"special file of type {info.type!r}")
         raise deb.DebError(f"{of}: {name!r} is a {what}; an image has files, directories and links")
-    wanted = wants(path)
-    if wanted is Content.NOTHING:
-        return member
-    stream = tar.extractfile(info)
-    assert stream is not None  # true of every regular member
-    content = stream.read()
+    elif (wanted := wants(path)) is not Content.NOTHING:
+        # Of a regular member, extractfile always returns a stream.
+        content = cast("IO[bytes]", tar.extractfile(info)).read()
+        member = _with_content(member, content, wanted, of=of)
+    return member
+
+
+def _with_content(member: Member, content: bytes, wanted: Content, *, of: Path) -> Member:
     if wanted is Content.ALL:
         return replace(member, data=content)
     try:
         return replace(member, soname=read_soname(content))
     except SonameError as error:
-        raise deb.DebError(f"{of}: {path}: {error}") from error
+        raise deb.DebError(f"{of}: {member.path}: {error}") from error
 
 
 def _merged_target(name: str, target: str, *, of: Path) -> str:

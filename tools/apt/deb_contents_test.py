@@ -18,7 +18,7 @@ def _read(path: Path, members: list[TarMember], *globs: str) -> Package:
 
 
 def _refusal(path: Path, *members: TarMember) -> str:
-    with pytest.raises(DebError, match="pkg_1.0_amd64.deb") as refused:
+    with pytest.raises(DebError, match=r"pkg_1\.0_amd64\.deb") as refused:
         _read(path, list(members))
     return str(refused.value)
 

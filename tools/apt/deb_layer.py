@@ -1,6 +1,6 @@
-"""Merges the data of Debian packages into one image layer; no maintainer script runs.
+r"""Merges the data of Debian packages into one image layer; no maintainer script runs.
 
-    python3 -m tools.apt.deb_layer --lock bookworm.lock.json --deb libc6.deb --deb dash.deb \\
+    python3 -m tools.apt.deb_layer --lock bookworm.lock.json --deb libc6.deb --deb dash.deb \
         --out base.tar.gz --descriptor base.json
 
 The same packages and lock give the same bytes. The layer holds the packages' files, usr-merged and
@@ -42,8 +42,9 @@ def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
                 if path not in owners:
                     raise LayerError(f"{package.name}: {error}") from error
                 raise DebLayerError(
-                    f"{path}: packages {owners[path]!r} and {package.name!r} both ship it: {error}; "
-                    "leave one of them out of the image, or exclude the path in the lock's intent"
+                    f"{path}: packages {owners[path]!r} and {package.name!r} both ship it: "
+                    f"{error}; leave one of them out of the image, or exclude the path in the "
+                    "lock's intent"
                 ) from error
             owners.setdefault(path, package.name)
         entry = f"{dpkg_status.DIRECTORY}/{package.name}"
@@ -74,8 +75,9 @@ def add_member(layer: LayerWriter, member: Member) -> None:
         layer.add_symlink(member.path, member.target, uid=member.uid, gid=member.gid)
     elif member.kind == "hardlink":
         layer.add_hardlink(member.path, member.target)
+    elif member.data is None:
+        raise DebLayerError(f"{member.path}: its content was not read")
     else:
-        assert member.data is not None  # `compose` is given packages read whole
         layer.add_file(member.path, member.data, mode=member.mode, uid=member.uid, gid=member.gid)
 
 

@@ -89,16 +89,16 @@ def test_no_link_leads_nowhere(root: Path) -> None:
     for path in root.rglob("*"):
         if not path.is_symlink():
             continue
-        at, target = f"/{path.relative_to(root)}", os.readlink(path)
+        at, target = f"/{path.relative_to(root)}", str(path.readlink())
         for _ in range(40):
             reached = posixpath.normpath(posixpath.join(posixpath.dirname(at), target))
             real = root / reached.lstrip("/")
             if not real.is_symlink():
                 break
-            at, target = reached, os.readlink(real)
+            at, target = reached, str(real.readlink())
         # Parents that are links themselves are relative, so this is inside the root.
         if not real.exists():
-            dangling.append(f"/{path.relative_to(root)} -> {os.readlink(path)}")
+            dangling.append(f"/{path.relative_to(root)} -> {path.readlink()!s}")
     assert sorted(dangling) == []
 
 

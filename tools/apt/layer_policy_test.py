@@ -1,4 +1,4 @@
-"""A policy is what layers need of a lock, and stays the same when other parts of the lock change."""
+"""A policy is what layers need of a lock, and stays when other parts of the lock change."""
 
 import json
 from pathlib import Path

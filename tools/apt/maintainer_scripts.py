@@ -45,7 +45,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Alternative:
-    """`update-alternatives --install /LINK NAME /PATH`: /LINK -> /etc/alternatives/NAME -> /PATH."""
+    """What `update-alternatives --install /LINK NAME /PATH` makes: two links, by NAME."""
 
     link: str
     name: str
@@ -133,7 +133,7 @@ SCRIPTS: dict[str, Script] = {
     "libgcrypt20": _UPGRADES_ONLY,
     "libgdk-pixbuf-2.0-0": Script(
         does="lists the image loaders in loaders.cache",
-        reason="the lock leaves the loaders out; PNG and JPEG, which librsvg may meet, are built in",
+        reason="the lock leaves the loaders out; PNG and JPEG, which librsvg may meet, need none",
     ),
     "libglib2.0-0": Script(
         does="compiles GSettings schemas and lists GIO modules",

@@ -19,7 +19,7 @@ def unpack(layers: Iterable[Path], root: Path) -> None:
 
 
 def run_in(root: Path, *command: str) -> str:
-    """Runs a command in user and mount namespaces of its own with `root` as / and a bare environment.
+    """Runs a command in its own user and mount namespaces, with `root` as / and a bare environment.
 
     Returns its standard output; an exit code other than 0 fails the test with the error output.
     """

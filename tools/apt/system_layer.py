@@ -1,6 +1,6 @@
-"""Writes the layer of what maintainer scripts would have done, from all packages of an image.
+r"""Writes the layer of what maintainer scripts would have done, from all packages of an image.
 
-    python3 -m tools.apt.system_layer --lock bookworm.lock.json --arch amd64 --deb libc6.deb ... \\
+    python3 -m tools.apt.system_layer --lock bookworm.lock.json --arch amd64 --deb libc6.deb ... \
         --user appuser:1000:1000:/app --out system.tar.gz --descriptor system.json
 
 Same packages, lock and users, same bytes. What is done for which package and why is declared in

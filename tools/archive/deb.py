@@ -23,13 +23,14 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Union, cast
+from pathlib import Path
+from typing import IO, BinaryIO, Union, cast
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_SIZE = 60
 AR_HEADER_END = b"`\n"
 
-# The largest member of Debian 12 unpacks to well under 1 GiB; past this it is a bomb, not a package.
+# Debian 12's largest member unpacks to well under 1 GiB; past this it is a bomb, not a package.
 MAX_UNPACKED = 4 << 30
 
 _DECODERS = {".xz": lzma.LZMADecompressor, ".bz2": bz2.BZ2Decompressor}
@@ -56,7 +57,7 @@ def ar_members(path: StrPath) -> tuple[ArMember, ...]:
     Raises DebError when the file is not an ar archive or is cut short.
     """
     found: list[ArMember] = []
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         end = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         magic = stream.read(len(AR_MAGIC))
@@ -100,9 +101,8 @@ def control_files(path: StrPath) -> dict[str, bytes]:
                 raise DebError(f"{path}: control.tar: {member.name!r} is not a plain file")
             if name in files:
                 raise DebError(f"{path}: control.tar: {name!r} is there twice")
-            content = tar.extractfile(member)
-            assert content is not None  # true of every regular member
-            files[name] = content.read()
+            # Of a regular member, extractfile always returns a stream.
+            files[name] = cast("IO[bytes]", tar.extractfile(member)).read()
     if "control" not in files:
         raise DebError(f"{path}: control.tar has no file 'control'")
     return files
@@ -177,7 +177,7 @@ class _StrictTarFile(tarfile.TarFile):
             if member.size < 0:  # CVE-2025-8194: it would send the reader backwards for ever
                 raise tarfile.ReadError(f"member {member.name!r} has a negative size")
             return member
-        fileobj = cast(BinaryIO, self.fileobj)
+        fileobj = cast("BinaryIO", self.fileobj)
         fileobj.seek(self.offset)
         rest = fileobj.read()
         if len(rest) < tarfile.BLOCKSIZE:
@@ -210,7 +210,7 @@ def _inner_content(path: StrPath, stem: str) -> bytes:
     if found != wanted or order[0].name != wanted[0]:
         names = ", ".join(member.name for member in members) or "none"
         raise DebError(f"{path}: members are {names}; wanted {', '.join(wanted)} in this order")
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         stream.seek(order[0].offset)
         version = stream.read(order[0].size)
         if not version.startswith(b"2.") or not version.endswith(b"\n"):

@@ -184,7 +184,7 @@ def test_garbage_behind_the_compressed_data_is_refused(tmp_path: Path) -> None:
 )
 def test_a_malformed_control_file_is_refused(tmp_path: Path, content: bytes, cause: str) -> None:
     path = write_deb(tmp_path, "pkg", files={"control": content})
-    with pytest.raises(deb.DebError, match="pkg_1.0_amd64.deb") as refused:
+    with pytest.raises(deb.DebError, match=r"pkg_1\.0_amd64\.deb") as refused:
         deb.control_fields(path)
     assert cause in str(refused.value)
 

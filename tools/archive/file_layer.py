@@ -1,7 +1,7 @@
-"""Puts plain files, directories and symlinks into one image layer.
+r"""Puts plain files, directories and symlinks into one image layer.
 
-    python3 -m tools.archive.file_layer --mtime 1700000000 --out etc.tar.gz --descriptor etc.json \\
-        --file motd.txt=/etc/motd --dir /srv/data --symlink /srv/current=data \\
+    python3 -m tools.archive.file_layer --mtime 1700000000 --out etc.tar.gz --descriptor etc.json \
+        --file motd.txt=/etc/motd --dir /srv/data --symlink /srv/current=data \
         --mode /etc/motd=0600 --owner /srv/data=1000:1000
 
 The same files and flags give the same bytes; owner, mode and time of the files on disk mean

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import random
+import threading
 import zlib
 
 import pytest
@@ -83,8 +84,14 @@ def test_a_failed_write_is_raised_and_leaves_no_thread_behind() -> None:
 
     with pytest.raises(OSError, match="No space left"):
         BlockGzip(Full(), jobs=2)
-    sink = io.BytesIO()
-    with pytest.raises(ValueError, match="of the caller"), BlockGzip(sink, jobs=2) as packed:
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="of the caller"):
+        _fail_amid(io.BytesIO())
+    assert threading.active_count() == before
+
+
+def _fail_amid(sink: io.BytesIO) -> None:
+    with BlockGzip(sink, jobs=2) as packed:
         packed.write(_sample(5 * BLOCK_SIZE))
         raise ValueError("of the caller")
 

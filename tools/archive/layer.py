@@ -1,4 +1,4 @@
-"""Writes an image layer: entries in, one deterministic .tar.gz and its descriptor out.
+r"""Writes an image layer: entries in, one deterministic .tar.gz and its descriptor out.
 
     layer = LayerWriter(mtime=1700000000)
     layer.add_file("etc/motd", b"hello\n", mode=0o644)
@@ -133,17 +133,18 @@ class LayerWriter:
         `jobs` is the number of threads (default: all cores); it does not change a byte.
         """
         entries = self.entries()
-        handle, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        partial = Path(name)
         try:
             with os.fdopen(handle, "wb") as sink, BlockGzip(sink, jobs=jobs, level=level) as packed:
                 for entry in entries:
                     for piece in _tar_pieces(entry, self._mtime):
                         packed.write(piece)
                 packed.write(_END_OF_ARCHIVE)
-            os.chmod(partial, 0o644)  # mkstemp's 0600 would keep other users of a cache out
-            os.replace(partial, out)
+            partial.chmod(0o644)  # mkstemp's 0600 would keep other users of a cache out
+            partial.replace(out)
         except BaseException:
-            Path(partial).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
         result = Descriptor(
             compression="gzip",

@@ -1,4 +1,4 @@
-"""A layer's bytes depend on its entries alone, and entries that contradict each other are refused."""
+"""A layer's bytes depend on its entries alone; entries that contradict each other are refused."""
 
 import gzip
 import hashlib
@@ -140,7 +140,7 @@ def test_the_same_entry_twice_is_one() -> None:
 def test_entries_that_differ_at_one_path_are_refused() -> None:
     layer = LayerWriter(mtime=0)
     layer.add_file("a", b"1", mode=0o644)
-    with pytest.raises(LayerError, match="a: added twice: .* with different content"):
+    with pytest.raises(LayerError, match=r"a: added twice: .* with different content"):
         layer.add_file("a", b"2", mode=0o644)
     with pytest.raises(LayerError, match="file 0644 0:0, 1 bytes, then file 0600"):
         layer.add_file("a", b"1", mode=0o600)
@@ -196,8 +196,8 @@ def test_a_symlink_needs_a_target() -> None:
 def test_a_failure_leaves_no_half_written_layer(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         _sample().write(tmp_path / "no" / "layer.tar.gz", tmp_path / "layer.json")
+    (tmp_path / "taken").mkdir()
     with pytest.raises(IsADirectoryError):
-        (tmp_path / "taken").mkdir()
         _sample().write(tmp_path / "taken", tmp_path / "layer.json")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
