@@ -1,13 +1,12 @@
-#!/usr/bin/env python3
 """Finds the Debian mirrors of this machine: apt's configuration in, base URLs out.
 
     python3 tools/apt/mirrors.py
     {"debian": ["http://mirror.example/debian"], "debian-security": [...]}
 
-`DEBIAN_MIRROR` (base URLs of the `debian` archive, separated by spaces) and `DEBIAN_SECURITY_MIRROR`
-come first; else apt's sources are read in both formats of sources.list(5). Only the archive part of a
-source counts, not its suite: one archive's pool holds the packages of every suite, so a machine that
-runs one Debian release can fetch another's packages from the same mirror.
+`DEBIAN_MIRROR` (base URLs of the `debian` archive, separated by spaces) and
+`DEBIAN_SECURITY_MIRROR` come first; else apt's sources are read in both formats of sources.list(5).
+Only the archive part of a source counts, not its suite: one archive's pool holds the packages of
+every suite, so a machine that runs one Debian release can fetch another's from the same mirror.
 
 Every download is checked against a sha256, so a wrong guess here costs a failed request and nothing
 else. That is why sources that merely look like Debian's are kept, after those that certainly are.
@@ -30,8 +29,10 @@ ARCHIVES = (DEBIAN, SECURITY)
 
 # Suites and code names of Debian itself; other distributions' names (noble, nodistro) are not here.
 _RELEASES = frozenset(
-    "oldoldstable oldstable stable testing unstable sid experimental "
-    "stretch buster bullseye bookworm trixie forky duke".split()
+    [
+        *("oldoldstable", "oldstable", "stable", "testing", "unstable", "sid", "experimental"),
+        *("stretch", "buster", "bullseye", "bookworm", "trixie", "forky", "duke"),
+    ]
 )
 _POCKETS = frozenset(
     ["", "updates", "security", "backports", "backports-sloppy", "proposed-updates"]
@@ -43,7 +44,7 @@ _SOURCE_FILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
 class MirrorError(Exception):
-    """A mirror setting that cannot be used; the message names the variable or file and the cause."""
+    """A mirror setting that cannot be used; the message names variable or file, and cause."""
 
 
 class Source(
@@ -60,10 +61,11 @@ class Source(
 def archive_urls(
     archive: str, *, environ: Mapping[str, str], apt_dir: Path = Path("/etc/apt")
 ) -> list[str]:
-    """Returns the base URLs of `archive` ("debian" or "debian-security"), best first, no "/" at the end.
+    """Returns the base URLs of `archive` ("debian" or "debian-security"), best first.
 
-    The list is empty when the machine has no Debian source. Raises MirrorError for a setting or a
-    source file that cannot be read as what it should be, ValueError for an unknown archive.
+    They have no "/" at the end; the list is empty when the machine has no Debian source. Raises
+    MirrorError for a setting or a source file that cannot be read as what it should be, ValueError
+    for an unknown archive.
     """
     if archive not in ARCHIVES:
         raise ValueError(f"archive {archive!r} is not one of {', '.join(ARCHIVES)}")
@@ -81,7 +83,7 @@ def archive_urls(
 
 
 def read_sources(apt_dir: Path) -> list[Source]:
-    """Reads sources.list and sources.list.d in apt's order; files the user may not read are left out.
+    """Reads sources.list and sources.list.d in apt's order; files closed to the user are left out.
 
     Raises MirrorError, with file and line, for an entry apt would not accept either.
     """
@@ -90,7 +92,7 @@ def read_sources(apt_dir: Path) -> list[Source]:
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except PermissionError:
-            continue  # It may hold credentials; what is closed to this user is not this user's mirror.
+            continue  # It may hold credentials of a mirror that is not this user's.
         parse = _parse_deb822 if path.suffix == ".sources" else _parse_one_line
         found.extend(parse(text, path))
     return found
@@ -106,8 +108,8 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> list[str]:
     for url in urls:
         if not re.match(r"(https?://[^/]|file:/)", url):
             raise MirrorError(
-                f"{name}: {redacted(url)!r} is not the base URL of an archive; wanted one or more of "
-                "http://HOST/PATH, https://HOST/PATH or file:///PATH, separated by spaces"
+                f"{name}: {redacted(url)!r} is not the base URL of an archive; wanted one or more "
+                "of http://HOST/PATH, https://HOST/PATH or file:///PATH, separated by spaces"
             )
     return _unique(_normal(url) for url in urls)
 
@@ -138,7 +140,7 @@ def _is_certain(source: Source) -> bool:
 
 def _source_files(apt_dir: Path) -> list[Path]:
     parts = apt_dir / "sources.list.d"
-    names = sorted(os.listdir(parts)) if parts.is_dir() else []
+    names = sorted(path.name for path in parts.iterdir()) if parts.is_dir() else []
     wanted = [n for n in names if n.endswith((".list", ".sources")) and _SOURCE_FILE.match(n)]
     candidates = [apt_dir / "sources.list", *(parts / name for name in wanted)]
     return [path for path in candidates if path.is_file()]
@@ -152,8 +154,8 @@ def _parse_one_line(text: str, path: Path) -> Iterator[Source]:
         match = re.match(r"(deb|deb-src)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)\s*(.*)\Z", line)
         if not match:
             raise MirrorError(
-                f"{path}:{number}: {redacted(line)!r} is not 'deb [options] URL SUITE COMPONENT...'; "
-                "mend the file, or set DEBIAN_MIRROR to the mirror to use"
+                f"{path}:{number}: {redacted(line)!r} is not 'deb [options] URL SUITE COMPONENT...'"
+                "; mend the file, or set DEBIAN_MIRROR to the mirror to use"
             )
         kind, options, url, suite, components = match.groups()
         if kind == "deb":
@@ -207,7 +209,7 @@ def _expand(url: str) -> Iterator[str]:
     if scheme.lower() in ("http", "https", "file", "copy"):
         yield _normal(url)
     elif scheme.lower() in ("mirror+file", "mirror+copy"):
-        # apt-transport-mirror(1): one URL a line, options after a tab. Debian's cloud images use it.
+        # apt-transport-mirror(1), as in Debian's cloud images: one URL a line, options after a tab.
         try:
             lines = Path("/" + rest.lstrip("/")).read_text(encoding="utf-8").splitlines()
         except OSError:

@@ -25,7 +25,7 @@ Components: main
 
 
 def apt(directory: Path, **files: str) -> Path:
-    """Writes an apt directory: `sources_list` is sources.list, `x_list` and `x_sources` are parts."""
+    """Writes an apt directory: `sources_list` is sources.list, `x_list`, `x_sources` are parts."""
     (directory / "sources.list.d").mkdir(parents=True)
     for key, text in files.items():
         name, _, suffix = key.rpartition("_")
@@ -47,7 +47,7 @@ def test_deb822_sources_give_each_uri_once_without_a_trailing_slash(tmp_path: Pa
 def test_one_line_sources_with_options_comments_and_blank_lines(tmp_path: Path) -> None:
     text = """
 # deb http://commented.example/debian bookworm main
-deb [ arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg ] http://a.example/debian bookworm main # x
+deb [ arch=amd64 signed-by=/usr/share/keyrings/x.gpg ] http://a.example/debian bookworm main # x
 deb [arch=arm64]http://b.example/debian/ stable main contrib
 deb-src http://source.example/debian bookworm main
 deb http://security.example/debian-security bookworm-security main

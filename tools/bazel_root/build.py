@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.bazel_root.certificates import certificates, pem_bundle
-from tools.bazel_root.download import Cancelled, Store
+from tools.bazel_root.download import CancelledError, Store
 from tools.bazel_root.extract import MERGED, Unpacker
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.progress import Progress
@@ -76,7 +76,7 @@ def finish(root: Path, *, arch: str) -> None:
     (usr / "bin" / "awk").symlink_to("mawk")
     (usr / "bin" / "which").symlink_to("which.debianutils")
     (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
-    # Debian's server looks for this library beside its jars and crashes on zstd archives without it.
+    # Debian's server looks for it beside its jars, and crashes on zstd archives when it is missing.
     (usr / "share" / "bazel" / "libzstd-jni.so").symlink_to(f"../../lib/{triplet}/libzstd-jni.so")
     # Everything in one tree: it is mounted in one step, and /etc is made afresh at each start.
     os.rename(root / "etc", usr / "etc")
@@ -120,7 +120,7 @@ def _fill(
 
     def install(package: RootPackage) -> None:
         if cancelled.is_set():
-            raise Cancelled
+            raise CancelledError
         unpacker.unpack(store.fetch(package))
         progress.unpacked()
 
@@ -132,7 +132,7 @@ def _fill(
         jobs = [pool.submit(install, package) for package in ordered]
         done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
         errors = [error for error in (job.exception() for job in done) if error is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+        for error in sorted(errors, key=lambda error: isinstance(error, CancelledError)):
             raise error
     finally:
         cancelled.set()

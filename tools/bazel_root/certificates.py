@@ -10,8 +10,7 @@ import struct
 from collections.abc import Iterable
 
 _PEM = re.compile(
-    rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END (?:TRUSTED |X509 )?CERTIFICATE-----",
-    re.DOTALL,
+    rb"-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----(.*?)-----END \1-----", re.DOTALL
 )
 _JKS_MAGIC = 0xFEEDFEED
 _JKS_VERSION = 2
@@ -28,7 +27,7 @@ def certificates(texts: Iterable[bytes]) -> tuple[bytes, ...]:
     """
     found: dict[bytes, None] = {}
     for text in texts:
-        for block in _PEM.findall(text):
+        for _, block in _PEM.findall(text):
             try:
                 der = base64.b64decode(b"".join(block.split()), validate=True)
             except binascii.Error:
@@ -44,11 +43,11 @@ def pem_bundle(ders: Iterable[bytes]) -> bytes:
 
 
 def java_trust_store(ders: Iterable[bytes], *, created: int) -> bytes:
-    """Returns certificates as a Java key store (JKS); `created` is the entries' date in Unix seconds.
+    """Returns certificates as a Java key store (JKS), dated `created` (Unix seconds).
 
-    The format is that of sun.security.provider.JavaKeyStore: magic, version and count, then for each
-    entry its kind, alias, date in milliseconds, certificate type and bytes, and at the end a SHA-1
-    over the password in UTF-16, a fixed phrase, and all that came before.
+    The format is that of sun.security.provider.JavaKeyStore: magic, version and count, then for
+    each entry its kind, alias, date in milliseconds, certificate type and bytes, and at the end a
+    SHA-1 over the password in UTF-16, a fixed phrase, and all that came before.
     """
     entries = list(ders)
     body = struct.pack(">III", _JKS_MAGIC, _JKS_VERSION, len(entries))
@@ -72,7 +71,7 @@ def _utf(text: str) -> bytes:
 
 
 def _first_sequence(der: bytes) -> bytes:
-    """Cuts off what OpenSSL's TRUSTED CERTIFICATE appends to the certificate; b"" when it is none."""
+    """Cuts off what OpenSSL's TRUSTED CERTIFICATE appends; b"" when it is no certificate."""
     if len(der) < 4 or der[0] != 0x30:
         return b""
     length, header = der[1], 2

@@ -64,7 +64,7 @@ def test_a_trust_store_reads_back_as_java_writes_it() -> None:
         position += 4 + size
     assert found == [(2, 86400000, "X.509", ONE), (2, 86400000, "X.509", TWO)]
     password = b"\0c\0h\0a\0n\0g\0e\0i\0t"
-    digest = hashlib.sha1(password + b"Mighty Aphrodite" + store[:position]).digest()  # noqa: S324
+    digest = hashlib.sha1(password + b"Mighty Aphrodite" + store[:position]).digest()
     assert store[position:] == digest
 
 

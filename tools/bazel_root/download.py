@@ -32,11 +32,11 @@ _ATTEMPTS = 2  # tries per mirror: connections break
 _RETRY_DELAY = 1.0  # seconds
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """Another part of the build has failed; this one stops quietly."""
 
 
-class _Failure(Exception):
+class _TryError(Exception):
     """One try at one URL went wrong; `may_pass` says that another try may go right."""
 
     def __init__(self, problem: str, *, may_pass: bool) -> None:
@@ -53,7 +53,7 @@ class Store:
         *,
         scratch: Path,
         mirrors: Sequence[str],
-        on_bytes: Callable[[int], None] = lambda count: None,
+        on_bytes: Callable[[int], None],
         cancelled: threading.Event | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:
@@ -67,7 +67,7 @@ class Store:
     def fetch(self, package: RootPackage) -> Path:
         """Returns the path of the verified file, downloading it when it is not there.
 
-        Raises BazelRootError when no mirror has the right file, OSError for the local disk's errors.
+        Raises BazelRootError when no mirror has the right file, OSError when the disk is at fault.
         """
         target = self._directory / f"{package.sha256}.deb"
         if _matches(target, package):
@@ -82,24 +82,24 @@ class Store:
                 try:
                     self._download(url, package, target)
                     return target
-                except _Failure as failure:
+                except _TryError as failure:
                     if not failure.may_pass or attempt + 1 == _ATTEMPTS:
                         failures.append(f"{redacted(url)}: {failure}")
                         break
                 if self._cancelled.wait(_RETRY_DELAY):
-                    raise Cancelled
+                    raise CancelledError
         raise BazelRootError(_not_found(package, failures))
 
     def _download(self, url: str, package: RootPackage, target: Path) -> None:
-        """Downloads one URL to `target`; raises _Failure when it does not give the right file."""
+        """Downloads one URL to `target`; raises _TryError when it does not give the right file."""
         try:
             response = urllib.request.urlopen(  # noqa: S310 (mirrors.py: http, https and file only)
                 request(url), timeout=_TIMEOUT, context=self._context
             )
         except urllib.error.HTTPError as error:
-            raise _Failure(f"{error.code} {error.reason}", may_pass=error.code >= 500) from error
+            raise _TryError(f"{error.code} {error.reason}", may_pass=error.code >= 500) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _Failure(str(getattr(error, "reason", error)), may_pass=True) from error
+            raise _TryError(str(getattr(error, "reason", error)), may_pass=True) from error
         part = self._scratch / f"{package.sha256}.{threading.get_ident()}"
         with response, open(part, "wb") as stream:
             received, digest = self._copy(response, stream, limit=package.size)
@@ -113,7 +113,7 @@ class Store:
             problem = f"size is {more}{received} bytes, expected {package.size}"
         else:
             problem = f"sha256 is {digest}, expected {package.sha256}"
-        raise _Failure(problem, may_pass=True)  # a proxy's error page, or a broken connection
+        raise _TryError(problem, may_pass=True)  # a proxy's error page, or a broken connection
 
     def _copy(self, source: BinaryIO, target: BinaryIO, *, limit: int) -> tuple[int, str]:
         """Copies until the end, or just past `limit` bytes; returns the count and the sha256."""
@@ -121,12 +121,12 @@ class Store:
         digest = hashlib.sha256()
         while received <= limit:
             if self._cancelled.is_set():
-                raise Cancelled
+                raise CancelledError
             try:
                 chunk = source.read(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
                 self._on_bytes(-received)
-                raise _Failure(
+                raise _TryError(
                     f"broke off after {received} bytes: {error}", may_pass=True
                 ) from error
             if not chunk:
@@ -143,10 +143,10 @@ def request(url: str) -> urllib.request.Request:
     parts = urllib.parse.urlsplit(url)
     credentials, at, host = parts.netloc.rpartition("@")
     if not at:
-        return urllib.request.Request(url)
+        return urllib.request.Request(url)  # noqa: S310 (as above)
     plain = urllib.parse.urlunsplit(parts._replace(netloc=host))
     token = base64.b64encode(urllib.parse.unquote_to_bytes(credentials)).decode("ascii")
-    authorized = urllib.request.Request(plain)
+    authorized = urllib.request.Request(plain)  # noqa: S310 (as above)
     # Not for whatever host a redirect names.
     authorized.add_unredirected_header("Authorization", f"Basic {token}")
     return authorized
@@ -170,6 +170,7 @@ def _not_found(package: RootPackage, failures: list[str]) -> str:
     return (
         f"{package.name} {package.version}: no mirror gave the file that the lock names\n"
         f"  (sha256 {package.sha256}, {package.size} bytes):\n  {tried}\n"
-        "Check the network and proxy settings, or set DEBIAN_MIRROR to the base URL of a mirror that\n"
-        "has it. If every mirror has dropped it, lock again: bazel run //third_party/bazel:lock"
+        "Check the network and proxy settings, or set DEBIAN_MIRROR to the base URL of a mirror\n"
+        "that has it. If every mirror has dropped it, lock again:\n"
+        "bazel run //third_party/bazel:lock"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.bazel_root import download
-from tools.bazel_root.download import Cancelled, Store
+from tools.bazel_root.download import CancelledError, Store
 from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.mirror_for_test import Mirror, mirror
@@ -178,6 +178,6 @@ def test_a_stored_file_that_was_damaged_is_fetched_anew(
 def test_a_cancelled_store_stops_downloading(tmp_path: Path, server: Mirror) -> None:
     bench = Bench(tmp_path, server.url)
     bench.cancelled.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         bench.store.fetch(PACKAGE)
     assert not list(bench.debs.iterdir())

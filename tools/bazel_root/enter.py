@@ -9,6 +9,7 @@ pivot_root(2)).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -26,8 +27,10 @@ _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 # The host's /etc, mounted where links that climb out of it with ".." still lead to the right place.
 HOST_ETC = ".host-etc"
 # The root's own, or mounted in a way of their own; every other top-level directory is the host's.
-HIDDEN = frozenset([HOST_ETC, *"usr bin sbin lib lib32 lib64 libo32 libx32 etc".split()])
-SPECIAL = frozenset("dev proc sys".split())
+HIDDEN = frozenset(
+    [HOST_ETC, "bin", "etc", "lib", "lib32", "lib64", "libo32", "libx32", "sbin", "usr"]
+)
+SPECIAL = frozenset(["dev", "proc", "sys"])
 # Parts of /usr that are the host's all the same: what the administrator put there.
 _SHOWN = ("/usr/local", "/usr/src")
 
@@ -50,13 +53,13 @@ def check_visible(path: str, *, what: str) -> None:
     real = os.path.realpath(path) + "/"
     if real.split("/")[1] in HIDDEN and not real.startswith(tuple(d + "/" for d in _SHOWN)):
         raise BazelRootError(
-            f"{what} {path} lies under /{real.split('/')[1]}, which Bazel's private root replaces by "
-            "its own; move it, or bring a Bazel of your own (BAZELW_BAZEL=PATH)"
+            f"{what} {path} lies under /{real.split('/')[1]}, which Bazel's private root replaces "
+            "by its own; move it, or bring a Bazel of your own (BAZELW_BAZEL=PATH)"
         )
 
 
 def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
-    """Replaces this process by `argv` inside the world; only an error returns, as BazelRootError."""
+    """Replaces this process by `argv` inside the world; raises BazelRootError when it cannot."""
     calls = _Calls()
     _unshare(calls)
     new = os.path.join(world.root, "mnt")
@@ -81,8 +84,8 @@ def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd:
         os.execve(argv[0], list(argv), dict(environ))
     except OSError as error:
         raise BazelRootError(
-            f"cannot start Bazel in {world.root}: {error}; if its file system is mounted noexec, set "
-            "XDG_CACHE_HOME to a directory on another one"
+            f"cannot start Bazel in {world.root}: {error}; if its file system is mounted noexec, "
+            "set XDG_CACHE_HOME to a directory on another one"
         ) from error
 
 
@@ -158,12 +161,9 @@ def no_namespaces(cause: str) -> str:
         ),
         ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"),
     ):
-        try:
-            with open(path, encoding="ascii") as stream:
-                if stream.read().strip() == bad:
-                    reasons.append(f"  {path} is {bad}; an administrator can change it: {fix}")
-        except OSError:
-            continue
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as stream:
+            if stream.read().strip() == bad:
+                reasons.append(f"  {path} is {bad}; an administrator can change it: {fix}")
     if not reasons:
         reasons.append(
             "  no kernel setting forbids it, so a container's seccomp or security profile does:\n"
@@ -171,8 +171,8 @@ def no_namespaces(cause: str) -> str:
         )
     root = "" if os.getuid() == 0 else "run bazelw as root, or "
     return (
-        f"this host does not let {'this' if os.getuid() == 0 else 'an ordinary'} user make namespaces "
-        f"({cause}), which Bazel's private root needs:\n"
+        f"this host does not let {'this' if os.getuid() == 0 else 'an ordinary'} user make "
+        f"namespaces ({cause}), which Bazel's private root needs:\n"
         + "\n".join(reasons)
         + f"\nOr {root}install "
         "Bazel 7.7.1 or bazelisk and put it on PATH (or name it in BAZELW_BAZEL)."

@@ -20,8 +20,11 @@ _BUNDLE = f"/etc/ssl/certs/{BUNDLE}"
 # They would have the root's programs load the host's libraries, modules or locales.
 _DROPPED_PREFIXES = ("LD_", "LC_", "PYTHON", "BASH_FUNC_", "PIP_")
 _DROPPED = frozenset(
-    "BASH_ENV CDPATH CLASSPATH ENV GCONV_PATH JAVA_HOME JAVA_OPTS JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS "
-    "LANGUAGE LOCPATH OLDPWD SSL_CERT_DIR VIRTUAL_ENV _JAVA_OPTIONS".split()
+    [
+        *("BASH_ENV", "CDPATH", "CLASSPATH", "ENV", "GCONV_PATH", "JAVA_HOME", "JAVA_OPTS"),
+        *("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LANGUAGE", "LOCPATH", "OLDPWD"),
+        *("SSL_CERT_DIR", "VIRTUAL_ENV", "_JAVA_OPTIONS"),
+    ]
 )
 # The host's last: its docker credential helpers and the like are often static programs.
 _PATH = "/usr/bin:/bin:/usr/local/bin"

@@ -1,4 +1,4 @@
-"""Unpacks .deb data archives into a root directory: regular files, directories, links, nothing else.
+"""Unpacks .deb data archives into a root directory: files, directories and links, nothing else.
 
 No member can write outside the root, through a link, or over another package's file, whatever its
 name says. Owners and set-user-id bits are dropped, modes are 0755 or 0644, and the four top-level
@@ -82,8 +82,8 @@ class Unpacker:
         with open(handle, "wb") as stream:
             os.fchmod(stream.fileno(), mode)  # whatever the umask
             source = archive.extractfile(member)
-            assert source is not None  # true of every regular member
-            shutil.copyfileobj(source, stream, 1 << 20)
+            if source is not None:  # as it is for every regular member
+                shutil.copyfileobj(source, stream, 1 << 20)
 
     def _hard_link(self, name: str, target: str, package: Path) -> None:
         self._directory(os.path.dirname(name), package)
@@ -102,7 +102,7 @@ class Unpacker:
         path = os.path.join(self._root, name)
         try:
             os.mkdir(path, 0o755)
-            os.chmod(path, 0o755)  # whatever the umask
+            os.chmod(path, 0o755)  # noqa: S103 (whatever the umask)
         except FileExistsError:
             if os.path.islink(path) or not os.path.isdir(path):
                 raise BazelRootError(

@@ -53,8 +53,8 @@ def _start(argv: list[str]) -> None:
 
 
 def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) -> None:
-    # Only here: inside the root bazelw finds the root's own Bazel, and the root's small Python lacks
-    # modules that these import.
+    # Only here: inside the root bazelw finds the root's own Bazel, and the root's small Python
+    # lacks modules that these import.
     from tools.bazel_root.enter import check_visible, enter
     from tools.bazel_root.environment import bazel_environment
     from tools.bazel_root.trust import trust_directory
@@ -89,21 +89,24 @@ def architecture(platform: str, machine: str) -> str:
     """Returns Debian's name of this machine's architecture, or raises BazelRootError."""
     if platform != "linux" or machine not in _ARCHITECTURES:
         raise BazelRootError(
-            f"Bazel's private root runs on Linux on {' or '.join(_ARCHITECTURES)}, and this is {platform} "
-            f"on {machine}; install Bazel 7 or bazelisk and put it on PATH"
+            f"Bazel's private root runs on Linux on {' or '.join(_ARCHITECTURES)}, and this is "
+            f"{platform} on {machine}; install Bazel 7 or bazelisk and put it on PATH"
         )
     return _ARCHITECTURES[machine]
 
 
 def root_key(arch: str) -> str:
     """Returns the name of the root that this lock and this recipe make."""
-    digest = hashlib.sha256(arch.encode())
     directory = Path(__file__).parent
-    for path in (LOCK, *(directory / name for name in _RECIPE)):
-        try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise BazelRootError(f"{path}: {error.strerror}; the checkout is incomplete") from error
+    digest = hashlib.sha256(arch.encode())
+    try:
+        digest.update(hashlib.sha256(LOCK.read_bytes()).digest())
+        for name in _RECIPE:
+            digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
+    except OSError as error:
+        raise BazelRootError(
+            f"{error.filename}: {error.strerror}; the checkout is incomplete"
+        ) from error
     return digest.hexdigest()[:32]
 
 

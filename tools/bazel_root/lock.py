@@ -4,8 +4,10 @@
 
 The list in root.yaml is the whole closure: nothing is added to it, but every dependency of a listed
 package must be listed too or stand under `left_out` with a reason, so that a new version that needs
-something more is noticed here and not on a user's machine. Same signed index and intent, same bytes.
+something more is noticed here and not on a user's machine. Same index and intent, same bytes.
 """
+
+from __future__ import annotations
 
 import argparse
 import hashlib
@@ -30,9 +32,9 @@ from tools.bazel_root.errors import BazelRootError
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-# snapshot.debian.org answers with the newest state not later than the asked time, and takes a state a
-# while after the archive signs it. Half a day later the signed state is there for certain, and the
-# pool still has its files: the archive keeps a superseded one for longer than that.
+# snapshot.debian.org answers with the newest state not later than the asked time, and takes a state
+# a while after the archive signs it. Half a day later the signed state is there for certain, and
+# the pool still has its files: the archive keeps a superseded one for longer than that.
 _SNAPSHOT_DELAY = timedelta(hours=12)
 
 
@@ -48,7 +50,7 @@ class Intent:
 
 
 def parse_intent(text: str, *, of: Path) -> Intent:
-    """Parses root.yaml; raises BazelRootError for a missing key, an empty reason or a repeated name."""
+    """Parses root.yaml; raises BazelRootError for a missing key or reason or a repeated name."""
     try:
         data: dict[str, Any] = yaml.safe_load(text)
         groups = {name: tuple(group["packages"]) for name, group in data["groups"].items()}
@@ -162,8 +164,8 @@ def _run(options: argparse.Namespace) -> int:
         stale = f"{intent.suite}: the index was valid until {release.valid_until}"
         if not options.allow_expired:
             raise BazelRootError(
-                f"{stale}: the mirror lags behind, or somebody replays an old one. If you know it is "
-                "the former, say --allow-expired; else set DEBIAN_MIRROR to another mirror"
+                f"{stale}: the mirror lags behind, or somebody replays an old one. If you know it "
+                "is the former, say --allow-expired; else set DEBIAN_MIRROR to another mirror"
             )
         print(f"lock: warning: {stale}", file=sys.stderr)
     indexes = {
@@ -195,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--allow-expired",
         action="store_true",
-        help="accept an index that is past its Valid-Until (an old mirror, or an attacker's replay)",
+        help="accept an index past its Valid-Until (an old mirror, or an attacker's replay)",
     )
     options = parser.parse_args(argv)
     try:

@@ -1,10 +1,10 @@
 """Resolves the host's pip settings into PIP_* variables, as pip itself would.
 
 Inside the private root the host's /etc/pip.conf cannot be seen, and repository rules look only at
-the environment. Files and precedence are those of pip's documentation ("Configuration Files") and of
-its configuration module: system-wide files, the user's, the environment's own (virtualenv), the one
-that PIP_CONFIG_FILE names (the user's is then not read; /dev/null means none at all), and last the
-variables themselves, of which an empty one switches a setting off.
+the environment. Files and precedence are those of pip's documentation ("Configuration Files") and
+of its configuration module: system-wide files, the user's, the environment's own (virtualenv), the
+one that PIP_CONFIG_FILE names (the user's is then not read; /dev/null means none at all), and last
+the variables themselves, of which an empty one switches a setting off.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ def _read(path: str) -> dict[str, str]:
         if parser.has_section(section):
             for key, value in parser.items(section):
                 name = key.lower().replace("_", "-")
-                if name.startswith("--"):
-                    name = name[2:]
+                name = name.removeprefix("--")
                 if name in SETTINGS:
                     found[name] = " ".join(value.split())
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
@@ -62,8 +63,7 @@ def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
         return None  # this Python has no TLS; mirrors are mostly http, and hashes are what counts
     context = ssl.create_default_context()
     for bundle in host_bundles(environ):
-        try:
+        # What is no bundle of certificates adds none; downloads then say what they do not trust.
+        with contextlib.suppress(ssl.SSLError):
             context.load_verify_locations(cadata=bundle.decode("ascii", "ignore"))
-        except ssl.SSLError:
-            continue  # not a bundle of certificates; downloads then say what they do not trust
     return context

@@ -1,11 +1,13 @@
 """Makes Bazel trust the authorities this host trusts, for instance those of an intercepting proxy.
 
-The root's own bundle and the host's are merged into `CACHE/trust/<hash>/`: a PEM bundle for programs
-and a trust store for Java, made once for each set of bundles. The root itself is never changed.
+The root's own bundle and the host's are merged into `CACHE/trust/<hash>/`: a PEM bundle for
+programs and a trust store for Java, made once for each set of bundles. The root itself is never
+changed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -38,16 +40,14 @@ def trust_directory(cache: Path, *, root: Path, environ: Mapping[str, str]) -> P
 
 
 def host_bundles(environ: Mapping[str, str]) -> list[bytes]:
-    """Returns the contents of the host's certificate files, each once; missing ones are left out."""
+    """Returns the contents of the host's certificate files, each once, without the missing."""
     named = [environ[name] for name in VARIABLES if environ.get(name)]
     paths = dict.fromkeys([*named, *_SYSTEM_BUNDLES, *sorted(glob.glob(_LOCAL_AUTHORITIES))])
     contents: dict[bytes, None] = {}
     for path in dict.fromkeys(os.path.realpath(path) for path in paths):
-        try:
-            with open(path, "rb") as stream:
-                contents[stream.read()] = None
-        except OSError:
-            continue  # a variable may name a file of another machine; downloads then say what fails
+        # A variable may name a file of another machine; downloads then say what they do not trust.
+        with contextlib.suppress(OSError), open(path, "rb") as stream:
+            contents[stream.read()] = None
     return list(contents)
 
 
@@ -61,7 +61,7 @@ def _make(target: Path, texts: list[bytes]) -> None:
     scratch = Path(tempfile.mkdtemp(dir=target.parent))
     (scratch / BUNDLE).write_bytes(certificates.pem_bundle(authorities))
     (scratch / STORE).write_bytes(certificates.java_trust_store(authorities, created=0))
-    os.chmod(scratch, 0o755)
+    os.chmod(scratch, 0o755)  # noqa: S103 (mkdtemp makes it private)
     try:
         os.rename(scratch, target)
     except OSError:

@@ -11,7 +11,7 @@ from tools.bazel_root.enter import HIDDEN, HOST_ETC, SPECIAL, World
 from tools.bazel_root.trust import BUNDLE, STORE
 
 # What programs started by `bazel run` want of the host's /etc: users, name resolution, container
-# registries. Links, not copies: a server lives for hours, and a laptop changes its network meanwhile.
+# registries. Links, not copies: a server lives for hours, and a laptop changes networks meanwhile.
 _FROM_HOST = (
     *("containers", "docker", "group", "hostname", "hosts", "passwd", "resolv.conf"),
     *("subgid", "subuid"),
@@ -23,11 +23,9 @@ def make_world(cache: Path, *, root: Path, trust: Path) -> World:
     binds = host_directories()
     settings = bazelrc(cache, root=root, trust=trust, binds=binds)
     files = {"bazel/bazelrc": settings.encode(), **_user(os.getuid())}
-    try:
-        # On the host it is a link into /usr, to a file that the root does not have.
-        files["localtime"] = Path("/etc/localtime").read_bytes()
-    except OSError:
-        pass  # no such file: UTC, there as here
+    zone = Path("/etc/localtime")
+    if zone.is_file():  # on the host a link into /usr, to a file that the root does not have
+        files["localtime"] = zone.read_bytes()
     links = {name: f"/usr/etc/{name}" for name in os.listdir(root / "usr" / "etc")}
     links.update((n, f"/{HOST_ETC}/{n}") for n in _FROM_HOST if os.path.lexists(f"/etc/{n}"))
     links[f"ssl/certs/{BUNDLE}"] = str(trust / BUNDLE)
