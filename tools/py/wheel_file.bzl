@@ -1,9 +1,11 @@
 """`wheel_file`: one locked wheel as a repository, downloaded once per machine.
 
-The file is looked up by hash in Bazel's repository cache, which every output base shares, and only then
-asked of the index, by pip: its configuration, proxies and credentials work as they do everywhere else on the
-machine. What pip brought is entered into the cache, under the same hash.
+The file is looked up by hash in Bazel's repository cache, which every output base shares. On a miss the
+index is asked, by pip: its configuration, proxies and credentials work as they do everywhere else on the
+machine. What pip brought is entered into that cache. Wheels of a batch are asked for together.
 """
+
+load(":fetch_wheels.bzl", "FETCH_ATTRS", "fetch_wheels", "is_cached")
 
 _BUILD = """\
 package(default_visibility = ["//visibility:public"])
@@ -26,48 +28,25 @@ _ANNOTATION = {
     "srcs_exclude_glob": [],
 }
 
-def _fetch(ctx):
-    """Asks the index, by pip, and leaves the wheel in the repository and in the repository cache."""
-    ctx.report_progress("asking the package index for " + ctx.attr.filename)
-    result = ctx.execute(
-        [
-            ctx.path(ctx.attr._python),
-            ctx.path(ctx.attr._fetch_wheel),
-            "--requirement=" + ctx.attr.requirement,
-            "--sha256=" + ctx.attr.sha256,
-            "--filename=" + ctx.attr.filename,
-            "--pip={}".format(ctx.path(ctx.attr._pip).dirname),
-            "--output={}".format(ctx.path("download")),
-        ],
-        environment = {"PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname)},
-        timeout = 2400,
-    )
-    if result.return_code:
-        fail("@{}: {}".format(ctx.name, result.stderr.strip() or result.stdout.strip()))
-
-    # Through Bazel's own downloader, which compares the hash once more and fills the cache.
-    downloaded = ctx.path("download/" + ctx.attr.filename)
-    ctx.download("file://{}".format(downloaded), ctx.attr.filename, sha256 = ctx.attr.sha256)
-    ctx.delete("download")
-
 def _wheel_file_impl(ctx):
-    # No address: this only asks the repository cache.
-    if not ctx.download([], ctx.attr.filename, sha256 = ctx.attr.sha256, allow_fail = True).success:
-        _fetch(ctx)
-    ctx.file("BUILD.bazel", _BUILD.format(filename = ctx.attr.filename))
+    wheel = struct(pin = ctx.attr.requirement, sha256 = ctx.attr.sha256, filename = ctx.attr.filename)
+    cached = is_cached(ctx, wheel.filename, wheel.sha256)
+    if not cached and ctx.attr.batch:
+        ctx.path(Label(ctx.attr.batch))  # Makes Bazel fetch the batch, which fills the cache.
+        cached = is_cached(ctx, wheel.filename, wheel.sha256)
+    if not cached:
+        fetch_wheels(ctx, [wheel])
+    ctx.file("BUILD.bazel", _BUILD.format(filename = wheel.filename))
     ctx.file("annotation.json", json.encode(_ANNOTATION))
 
 wheel_file = repository_rule(
     implementation = _wheel_file_impl,
     doc = "One wheel of a lock, as `:whl`. Declared by the `wheels.bzl` of `wheel_locks`.",
-    attrs = {
+    attrs = FETCH_ATTRS | {
+        # Not a label: then Bazel would fetch the batch even when the cache has the wheel.
+        "batch": attr.string(doc = "Label of a file of the `wheel_batch` that this wheel is part of."),
         "filename": attr.string(mandatory = True, doc = "The wheel's file name."),
         "requirement": attr.string(mandatory = True, doc = "name==version"),
         "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
-        "_fetch_wheel": attr.label(default = "//tools/py:fetch_wheel.py"),
-        "_pip": attr.label(default = "@pypi__pip//:BUILD.bazel"),
-        "_python": attr.label(default = "@cpython//:python3"),
-        "_settings": attr.label(default = "//tools/py:pip_settings.py"),
-        "_workspace": attr.label(default = "//:WORKSPACE"),
     },
 )

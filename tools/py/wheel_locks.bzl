@@ -14,6 +14,8 @@ def wheel_repositories():
 {calls}
 """
 
+_CALL = "    {macro}(\"{hub}\", \"{arch}\", {more})"
+
 def parse_wheel_lock(text, source):
     """Reads a lock in the format that tools/py/lockfile.py writes.
 
@@ -63,15 +65,25 @@ def _lock_for(ctx, locks, arch):
             return label
     fail("@{}: no lock for {} among {}".format(ctx.name, arch, locks.values()))
 
-def _declare(ctx, hub, lock, macro):
+def _read_lock(ctx, hub, lock):
+    """Leaves the lock in the repository, for `pip_parse`, and returns its wheels."""
     text = ctx.read(lock)
     ctx.file(hub + ".txt", text)
-    return "    {}({}, {})".format(macro, repr(hub), repr(parse_wheel_lock(text, str(lock))))
+    return parse_wheel_lock(text, str(lock))
 
 def _wheel_locks_impl(ctx):
-    calls = [_declare(ctx, _TOOLS_HUB, _lock_for(ctx, ctx.attr.tools, _host_arch(ctx)), "declare_library_hub")]
-    for label, arch in ctx.attr.image.items():
-        calls.append(_declare(ctx, "{}_{}".format(_TOOLS_HUB, arch), label, "declare_wheel_hub"))
+    host = _host_arch(ctx)
+    calls = []
+    batched = []
+    for lock, arch in ctx.attr.image.items():
+        hub = "{}_{}".format(_TOOLS_HUB, arch)
+        wheels = _read_lock(ctx, hub, lock)
+        calls.append(_CALL.format(macro = "declare_wheel_hub", hub = hub, arch = arch, more = repr(wheels)))
+        if arch == host:
+            batched = [wheel["sha256"] for wheel in wheels]
+    wheels = _read_lock(ctx, _TOOLS_HUB, _lock_for(ctx, ctx.attr.tools, host))
+    more = "{}, {}".format(repr(wheels), repr(batched))
+    calls.append(_CALL.format(macro = "declare_library_hub", hub = _TOOLS_HUB, arch = host, more = more))
     ctx.file("wheels.bzl", _WHEELS_BZL.format(calls = "\n".join(calls)))
     ctx.file("BUILD.bazel", "exports_files(glob([\"*.txt\"]))\n")
 
