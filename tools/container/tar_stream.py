@@ -26,7 +26,7 @@ from typing import IO, Any, Protocol
 BLOCK = 512
 CHUNK = 1 << 20
 MAX_EXTENSION = 1 << 20  # Bytes of one pax or long-name header; real ones are below 64 KiB.
-QUEUE_DEPTH = 16  # Decompressed chunks waiting to be parsed: 16 MiB at most.
+QUEUE_DEPTH = 96  # Decompressed chunks waiting to be parsed: at most 96 MiB a layer.
 
 KINDS = {
     b"0": "file",

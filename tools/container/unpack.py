@@ -14,6 +14,7 @@ Source: OCI image-spec layer.md; POSIX.1-2001 pax.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from tools.container.tar_stream import Header, LayerBlob, LayerError, TarStream,
 from tools.container.tree import OPAQUE, WHITEOUT, Entry, Tree, TreeError, split
 
 Parts = tuple[str, ...]
+AHEAD = 2  # Layers being decompressed at a time.
 
 
 @dataclass(frozen=True)
@@ -166,18 +168,26 @@ def _apply(
     layers: Sequence[LayerBlob], sink: _Sink, *, tree: Tree, first: int, limits: Limits
 ) -> Tree:
     left_bytes, left_entries = limits.bytes, limits.entries
-    for number, layer in enumerate(layers[first:], start=first):
-        with open_layer(layer, max_bytes=left_bytes) as stream:
+    with contextlib.ExitStack() as stack:
+        # The layer after the current one is decompressed meanwhile: inflating is what takes long.
+        ahead: list[TarStream] = []
+        waiting = list(layers[first:])
+        for number, layer in enumerate(layers[first:], start=first):
+            while waiting and len(ahead) < AHEAD:
+                opened = open_layer(waiting.pop(0), max_bytes=limits.bytes)
+                ahead.append(stack.enter_context(opened))
+            stream = ahead.pop(0)
             for header in stream:
                 left_entries -= 1
                 left_bytes -= header.size
                 if left_entries < 0:
                     raise LayerError(f"the image has more than {limits.entries} members")
+                if left_bytes < 0:
+                    raise LayerError(f"the image unpacks to more than {limits.bytes} bytes")
                 try:
                     _apply_member(tree, sink, header, stream, number)
                 except TreeError as error:
                     raise LayerError(f"layer {layer.digest}: {error}; refused") from error
-        left_bytes = max(left_bytes, 0)
     return tree
 
 

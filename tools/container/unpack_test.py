@@ -170,6 +170,12 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
         scan(layers, limits=Limits(entries=10))
 
 
+def test_an_image_larger_than_the_limit_is_refused_though_no_layer_is(tmp_path: Path) -> None:
+    layers = layers_of(tmp_path / "blobs", *([Member(name, bytes(40_000))] for name in "abc"))
+    with pytest.raises(LayerError, match="the image unpacks to more than 100000 bytes"):
+        scan(layers, limits=Limits(bytes=100_000))
+
+
 def test_scanning_gives_the_same_tree_as_unpacking(tmp_path: Path) -> None:
     layers = [[directory("d"), Member("d/a", b"1"), hard_link("d/b", "d/a")], [Member("d/.wh.a")]]
     tree, _ = unpacked(tmp_path, *layers)
