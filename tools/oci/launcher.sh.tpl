@@ -2,15 +2,19 @@
 # Starts {tool} for one target. Programs of a target find their files in a runfiles tree: that of
 # whoever runs them, their own beside them, or the one they are in.
 set -eu
-if [ -n "${RUNFILES_DIR:-}" ] && [ -e "$RUNFILES_DIR/{target}" ]; then
+case $0 in
+/*) self=$0 ;;
+*) self=$PWD/$0 ;;
+esac
+if [ -e "${RUNFILES_DIR:-}/{target}" ]; then
     runfiles=$RUNFILES_DIR
-elif [ -d "$0.runfiles" ]; then
-    runfiles=$0.runfiles
+elif [ -d "$self.runfiles" ]; then
+    runfiles=$self.runfiles
 else
-    case $0 in
-    *.runfiles/*) runfiles=${0%.runfiles/*}.runfiles ;;
+    case $self in
+    *.runfiles/*) runfiles=${self%.runfiles/*}.runfiles ;;
     *)
-        echo "ERROR: $0: no runfiles found; start it with 'bazel run {label}'" >&2
+        echo "ERROR: $self: no runfiles found; start it with 'bazel run {label}'" >&2
         exit 1
         ;;
     esac

@@ -1,0 +1,150 @@
+"""The rules as Bazel runs them: what is in the directories they make, found through runfiles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.oci.layout import (
+    Image,
+    open_layout,
+    read_children,
+    read_image,
+    read_layout,
+    verify_layers,
+)
+from tools.oci.registry_for_test import running
+
+IMAGES = Path(os.environ["IMAGES"])
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def _run_config(image: Image) -> dict[str, Any]:
+    config: dict[str, Any] = image.config["config"]
+    return config
+
+
+@pytest.mark.parametrize("name", ["base", "child", "healthy", "plain"])
+def test_a_layout_is_whole_and_its_digest_is_the_digest_target(name: str) -> None:
+    image = read_layout(IMAGES / name)
+    verify_layers(image)
+    assert (IMAGES / f"{name}.json.sha256").read_text() == f"{image.digest}\n"
+
+
+def test_every_attribute_reaches_the_config() -> None:
+    image = read_layout(IMAGES / "base")
+    assert _run_config(image) == {
+        "Cmd": ["two words", "", "new\nline"],
+        "Entrypoint": ["/bin/sh", "-c"],
+        "Env": ["PATH=/usr/bin", "SELF=</usr/bin>"],
+        "ExposedPorts": {"53/udp": {}, "8000/tcp": {}},
+        "Labels": {"source": "a=b"},
+        "User": "1000:1000",
+        "Volumes": {"/data": {}, "/tmp": {}},
+        "WorkingDir": "/srv",
+    }
+    platform = {name: image.config[name] for name in ("os", "architecture", "variant")}
+    assert platform == {"os": "linux", "architecture": "arm64", "variant": "v8"}
+    assert image.config["created"] == "2024-01-01T00:00:00Z"
+    assert image.manifest["annotations"] == {"base": "yes"}
+    label = "bazel build //tools/oci/tests:base"
+    assert [entry["created_by"] for entry in image.config["history"]] == [label]
+
+
+def test_a_child_adds_layers_to_its_base() -> None:
+    base, child = read_layout(IMAGES / "base"), read_layout(IMAGES / "child")
+    assert child.layers[0].digest == base.layers[0].digest
+    assert child.layers[2].digest == base.layers[0].digest
+    assert len(child.layers) == 3
+    assert _run_config(child)["Env"] == ["PATH=/app:/usr/bin", "SELF=</usr/bin>"]
+
+
+def test_no_layer_is_copied() -> None:
+    # The directory itself may be reached through a link of the runfiles tree; the one behind it
+    # is what Bazel keeps.
+    for name in ("base", "child", "healthy", "everything"):
+        directory = (IMAGES / name / "index.json").resolve().parent
+        sizes = [
+            file.lstat().st_size
+            for file in directory.rglob("*")
+            if file.is_file() and not file.is_symlink()
+        ]
+        assert sum(sizes) < 10_000
+
+
+def test_a_healthcheck_comes_with_dockers_media_types() -> None:
+    image = read_layout(IMAGES / "healthy")
+    assert image.media_type == DOCKER
+    assert _run_config(image) == {
+        "Healthcheck": {
+            "Test": ["CMD-SHELL", "test -e /srv/greeting"],
+            "Interval": 30_000_000_000,
+            "Retries": 2,
+        },
+        "StopSignal": "SIGQUIT",
+    }
+    assert image.layers[0].digest == read_layout(IMAGES / "plain").layers[0].digest
+
+
+def test_an_index_lists_its_images() -> None:
+    layout = open_layout(IMAGES / "everything")
+    children = [read_image(layout, each) for each in read_children(layout, layout.root)]
+    names = ("child", "healthy")
+    assert [image.digest for image in children] == [read_layout(IMAGES / n).digest for n in names]
+    for image in children:
+        verify_layers(image)
+
+
+def test_an_image_can_be_built_for_each_platform_of_an_index() -> None:
+    layout = open_layout(IMAGES / "by_platform")
+    (child,) = read_children(layout, layout.root)
+    assert child.digest == read_layout(IMAGES / "plain").digest
+
+
+def test_a_push_target_pushes_with_its_own_tags_and_those_of_the_flags(tmp_path: Path) -> None:
+    with running(tmp_path / "registry") as server:
+        run = subprocess.run(
+            [os.environ["PUSH"], "--repository", f"{server.host}/app", "--tag=three"],
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        digest = (IMAGES / "everything.json.sha256").read_text().strip()
+        assert run.stdout == f"{server.host}/app@{digest}\n"
+        for tag in ("one", "two", "three"):
+            stored = server.manifest("app", tag) or b""
+            assert "sha256:" + hashlib.sha256(stored).hexdigest() == digest
+
+
+def test_a_load_target_streams_what_its_tarball_holds(tmp_path: Path) -> None:
+    engine = tmp_path / "podman"
+    engine.write_text(f'#!/bin/sh\nexec cat > "{tmp_path}/loaded.tar"\n')
+    engine.chmod(0o755)
+    run = subprocess.run(
+        [os.environ["LOAD"]],
+        env={"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    tarball = Path(os.environ["TARBALL"])
+    assert (tmp_path / "loaded.tar").read_bytes() == tarball.read_bytes()
+    assert tarball.parts[-2:] == ("load", "tarball.tar")
+    with tarfile.open(tarball) as tar:
+        member = tar.extractfile("manifest.json")
+        assert member is not None
+        (manifest,) = json.load(member)
+    assert manifest["RepoTags"] == ["tests/child:latest"]
+    assert len(manifest["Layers"]) == 3
