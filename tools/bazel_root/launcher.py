@@ -33,9 +33,7 @@ def main(argv: list[str]) -> int:
         print(f"bazelw: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "\nbazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr
-        )
+        print("bazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr)
         return 130
     return 1
 

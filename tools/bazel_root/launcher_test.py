@@ -112,21 +112,37 @@ def test_the_root_is_named_by_lock_recipe_and_architecture(
         launcher.root_key("amd64")
 
 
-def test_settings_name_places_only_and_survive_odd_paths() -> None:
-    text = bazelrc(
-        Path('/home/a "b" c'), root=Path("/r/key"), trust=Path("/t"), binds=("home", "tmp")
-    )
+def test_settings_name_places_only_and_survive_odd_paths(tmp_path: Path) -> None:
+    (tmp_path / "usr").mkdir()
+    text = bazelrc(Path('/home/a "b" c'), root=tmp_path, trust=Path("/t"), binds=("home", "tmp"))
     assert 'startup --output_user_root="/home/a \\"b\\" c/bazel"\n' in text
     assert all(line.startswith("startup --") for line in text.splitlines())
 
 
-def test_a_server_is_restarted_for_another_root_other_mounts_or_other_trust() -> None:
-    def settings(root: str = "a", binds: "tuple[str, ...]" = ("home",), trust: str = "/t") -> str:
-        return bazelrc(Path("/c"), root=Path("/r", root), trust=Path(trust), binds=binds)
+def test_a_server_is_restarted_for_another_root_other_mounts_or_other_trust(
+    tmp_path: Path,
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "usr").mkdir(parents=True)
 
-    assert settings() == settings()
-    others = {settings(), settings(root="b"), settings(binds=("home", "srv")), settings(trust="/u")}
-    assert len(others) == 4
+    def settings(root: str = "a", binds: tuple[str, ...] = ("home",), trust: str = "/t") -> str:
+        return bazelrc(Path("/c"), root=tmp_path / root, trust=Path(trust), binds=binds)
+
+    first = settings()
+    assert settings() == first
+    others = [settings(root="b"), settings(binds=("home", "srv")), settings(trust="/u")]
+    assert len({first, *others}) == 4
+
+
+def test_a_server_is_restarted_when_its_root_was_deleted_and_built_again(tmp_path: Path) -> None:
+    def settings() -> str:
+        return bazelrc(Path("/c"), root=tmp_path, trust=Path("/t"), binds=())
+
+    (tmp_path / "usr").mkdir()
+    first = settings()
+    (tmp_path / "usr").rmdir()
+    (tmp_path / "usr").mkdir()
+    assert settings() != first
 
 
 def test_the_hosts_directories_are_seen_but_not_its_programs() -> None:

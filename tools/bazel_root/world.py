@@ -46,7 +46,10 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
     A server keeps the root, the mounts and the trust store of the call that started it. The
     properties make Bazel restart it when one of them changes; nothing reads `pinned_image.world`.
     """
-    world = hashlib.sha256("\0".join([root.name, *binds]).encode()).hexdigest()[:16]
+    # A root that was deleted and built again has the same name, but the server has the old one.
+    made = (root / "usr").stat()
+    identity = [root.name, str(made.st_ino), str(made.st_mtime_ns), *binds]
+    world = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
     lines = [
         "startup --install_base=/usr/share/bazel",
         "startup --trust_install_base",
