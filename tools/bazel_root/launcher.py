@@ -67,6 +67,8 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     if not root.is_dir():
         _build(root, cache=cache, arch=arch, environ=environ)
     os.utime(root)  # build.py removes roots that nobody has started for a long time
+    # Bazel's log of a server has the environment in it, and with that the passwords in its URLs.
+    (cache / "bazel").mkdir(mode=0o700, exist_ok=True)
     trust = trust_directory(cache, root=root, environ=environ)
     world = make_world(cache, root=root, trust=trust)
     enter(world, argv=["/usr/bin/bazel", *argv], environ=bazel_environment(environ), cwd=cwd)
