@@ -127,7 +127,7 @@ def test_a_push_target_pushes_with_its_own_tags_and_those_of_the_flags(tmp_path:
 
 
 def test_a_load_target_streams_what_its_tarball_holds(tmp_path: Path) -> None:
-    engine = tmp_path / "podman"
+    engine = tmp_path / "docker"
     engine.write_text(f'#!/bin/sh\nexec cat > "{tmp_path}/loaded.tar"\n')
     engine.chmod(0o755)
     run = subprocess.run(
