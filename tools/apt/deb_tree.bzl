@@ -61,7 +61,7 @@ deb_tree = repository_rule(
     doc = "Unpacks a group of a lock for the build machine and writes launchers for its programs.",
     attrs = MIRRORS_ATTR | {
         "build_file": attr.label(mandatory = True, allow_single_file = True, doc = "The repository's BUILD file."),
-        "environment": attr.string_dict(doc = "Variables that the launchers set."),
+        "environment": attr.string_dict(doc = "Variables that the launchers set; $root is the repository's root."),
         "groups": attr.string_list(mandatory = True, doc = "The lock's groups to unpack."),
         "launchers": attr.string_dict(
             mandatory = True,
