@@ -22,10 +22,13 @@ def _python_files(root, directory):
     for _ in range(_MAX_DIRECTORIES):
         if not pending:
             return found
-        for entry in root.get_child(pending.pop()).readdir():
+        # Watched: a file that comes or goes makes Bazel look again; content it follows through the links.
+        for entry in root.get_child(pending.pop()).readdir(watch = "yes"):
             relative = str(entry).removeprefix(str(root) + "/")
             if entry.is_dir:
-                pending.append(relative)
+                # Bytecode of runs outside Bazel comes and goes while Bazel looks.
+                if entry.basename != "__pycache__":
+                    pending.append(relative)
             elif relative.endswith(".py"):
                 found.append(relative)
     fail("more than {} directories below {}".format(_MAX_DIRECTORIES, directory))
@@ -34,7 +37,6 @@ def _python_sources_impl(ctx):
     root = ctx.path(ctx.attr._workspace).dirname
     files = list(ctx.attr.scripts)
     for directory in ctx.attr.directories:
-        ctx.watch_tree(root.get_child(directory))
         files += _python_files(root, directory)
     for file in files:
         ctx.symlink(root.get_child(file), file)
