@@ -1,7 +1,7 @@
 """The Bazel rulesets, each from a pinned Debian package.
 
-Bazel declares some of these names itself, after the WORKSPACE file, with addresses that this build may not
-ask; declaring them first is what keeps it from doing so.
+Bazel declares some of these names itself, before or after the WORKSPACE file, with addresses that this build may
+not ask; declaring them here is what keeps it from doing so.
 """
 
 load("//tools/apt:repositories.bzl", "deb_archive")
@@ -13,6 +13,7 @@ _RULESETS = {
     "platforms": ("bazel-platforms", "usr/share/bazel/tools/platforms"),
     "rules_cc": ("bazel-rules-cc", "usr/share/bazel/rules/cc"),
     "rules_java": ("bazel-rules-java", "usr/share/bazel/rules/java"),
+    "rules_java_builtin": ("bazel-rules-java", "usr/share/bazel/rules/java"),
     "rules_license": ("bazel-rules-license", "usr/share/bazel/rules/license"),
     "rules_proto": ("bazel-rules-proto", "usr/share/bazel/rules/proto"),
     "rules_python": ("bazel-rules-python", "usr/share/bazel/rules/python"),

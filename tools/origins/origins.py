@@ -21,7 +21,21 @@ Locks = Mapping[str, Mapping[str, Any]]
 
 # Repositories that are made of files of this workspace, or of what another repository fetched.
 LOCAL_KINDS = frozenset(
-    {"_declared", "apt_mirrors", "deb_packages", "local_repository", "pip_repository", "whl_library"}
+    {
+        "_declared",
+        "apt_mirrors",
+        "bind",
+        "bundled_wheel",
+        "deb_packages",
+        "local_repository",
+        "pip_repository",
+        "python_sources",
+        "unpacked_wheel",
+        "unused_library",
+        "wheel_batch",
+        "wheel_locks",
+        "whl_library",
+    }
 )
 _SHA256_HEX_DIGITS = 64
 
