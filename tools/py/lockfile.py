@@ -98,7 +98,7 @@ def parse_lock(text: str, *, source: str) -> tuple[LockedWheel, ...]:
                 _check_filename(wheel)
                 if wheel.name in wheels:
                     message = f"{wheel.name} is locked twice"
-                    raise ValueError(message)
+                    raise ValueError(message)  # noqa: TRY301 -- one place adds file and line
                 wheels[wheel.name] = wheel
                 filename, via, pending = "", "", None
             elif line.startswith(_WHEEL):
