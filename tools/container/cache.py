@@ -221,7 +221,7 @@ def _remove_run(lock: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Deletes a directory whatever the modes in it; links are never followed."""
 
-    def retry(function: Callable[..., object], name: str, _: object) -> None:
+    def retry(_function: Callable[..., object], name: str, _error: object) -> None:
         parent = os.path.dirname(name)
         if os.path.islink(name) or not os.path.lexists(name):
             return

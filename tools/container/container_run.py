@@ -74,7 +74,8 @@ def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--data-dir",
         type=Path,
-        help="where data is kept (default: $XDG_STATE_HOME or ~/.local/state, below it the workspace and package)",
+        help="where data is kept (default: below $XDG_STATE_HOME or ~/.local/state, by the "
+        "names of the workspace and the package)",
     )
     parser.add_argument(
         "--env", action="append", default=[], metavar="KEY=VALUE", help="may be repeated"

@@ -74,17 +74,19 @@ def test_environment_and_working_directory_are_exactly_what_was_given(app: Spec)
 
 
 def test_only_what_the_headers_allow_is_writable(app: Spec) -> None:
-    script = """
-        for path in /app/data/new /tmp/new /opt/note /opt/mine/new; do
+    writable = ["/app/data/new", "/tmp/new", "/opt/note", "/opt/mine/new"]
+    protected = ["/app/new", "/opt/new", "/etc/passwd", "/opt/mine/theirs", "/new", "/bin/sh"]
+    script = f"""
+        for path in {" ".join(writable)}; do
             echo hi > $path && echo yes $path
         done
-        for path in /app/new /opt/new /etc/passwd /opt/mine/theirs /new /bin/sh; do
+        for path in {" ".join(protected)}; do
             (echo hi >> $path) 2>/dev/null || echo no $path
         done
     """
     assert output(app, script).split() == [
-        *"yes /app/data/new yes /tmp/new yes /opt/note yes /opt/mine/new".split(),
-        *"no /app/new no /opt/new no /etc/passwd no /opt/mine/theirs no /new no /bin/sh".split(),
+        *(word for path in writable for word in ("yes", path)),
+        *(word for path in protected for word in ("no", path)),
     ]
 
 
@@ -111,7 +113,7 @@ def test_the_unpacked_image_is_unchanged_after_a_run(app: Spec) -> None:
 def test_root_of_an_image_may_write_everywhere_and_still_changes_nothing(rootfs: Rootfs) -> None:
     for overlay in (True, False):
         spec = Spec(rootfs=rootfs, user=User(0, 0), overlay=overlay)
-        assert output(spec, "id -u; echo x > /new; echo y >> /etc/passwd; rm /bin/ls; ls_=$?") == "0"
+        assert output(spec, "id -u; echo x > /new; echo y >> /etc/passwd; rm /bin/ls") == "0"
         assert not (rootfs.path / "new").exists()
         assert (rootfs.path / "bin/ls").exists()
 
@@ -125,7 +127,8 @@ def test_processes_have_no_privileges(app: Spec) -> None:
 
 
 def test_machine_wide_switches_are_out_of_reach(app: Spec) -> None:
-    result = sh(app, "echo 1 > /proc/sys/kernel/core_pattern; cat /proc/1/environ; ls /proc/1/root/")
+    script = "echo 1 > /proc/sys/kernel/core_pattern; cat /proc/1/environ; ls /proc/1/root/"
+    result = sh(app, script)
     assert result.stdout == b""
     assert result.exit_code != 0
 
@@ -159,7 +162,6 @@ def test_a_host_directory_appears_writable_or_read_only_and_survives(
         spec = Spec(rootfs=app.rootfs, user=app.user, binds=binds, overlay=app.overlay)
         result = sh(spec, "cat /app/data/in; echo out > /app/data/out")
         assert result.stdout == b"from the host"
-        assert result.exit_code == (2 if read_only else 0) or not read_only
         if read_only:
             assert b"Read-only file system" in result.stderr
         else:
@@ -221,9 +223,7 @@ def test_a_command_that_never_ends_is_killed_with_its_children(app: Spec) -> Non
 
 def test_output_without_end_is_cut_and_killed(app: Spec) -> None:
     with Container(app) as container:
-        result = container.run(
-            ["cat", "/dev/zero"], env=ENV, timeout=60, max_output=3_000_000
-        )
+        result = container.run(["cat", "/dev/zero"], env=ENV, timeout=60, max_output=3_000_000)
     assert result.overflowed
     assert len(result.stdout) == 3_000_000
 

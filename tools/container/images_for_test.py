@@ -224,7 +224,7 @@ def python_layer() -> list[Member]:
     members = [directory("py"), directory("py/lib/python3.11/lib-dynload")]
     for name in modules:
         if name.startswith(library):
-            inside = f"py/lib/python3.11{name[len(library):]}"
+            inside = f"py/lib/python3.11{name[len(library) :]}"
             members.append(Member(inside, Path(name).read_bytes()))
     for name in mapped:
         base = os.path.basename(name)

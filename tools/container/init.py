@@ -17,6 +17,7 @@ When the caller's end closes, PID 1 exits and the kernel kills whatever is left 
 from __future__ import annotations
 
 import array  # noqa: F401 (socket.recv_fds imports it when called, too late)
+import contextlib
 import errno
 import json
 import os
@@ -41,10 +42,8 @@ def serve_requests(control: socket.socket) -> None:
     while True:
         ready = select.select([control.fileno(), wake_read], [], [])[0]
         if wake_read in ready:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
-            except BlockingIOError:
-                pass
         _reap(control, running)
         if control.fileno() in ready:
             data, handles = receive(control)
@@ -68,7 +67,7 @@ def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     data, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
     for handle in handles:
         # recv_fds takes flags but does not pass them on, so MSG_CMSG_CLOEXEC is of no use.
-        os.set_inheritable(handle, False)
+        os.set_inheritable(handle, False)  # noqa: FBT003 (takes no keyword)
     return data, handles
 
 

@@ -105,7 +105,7 @@ def pivot_root_here() -> None:
 
 
 def prctl(option: int, value: int = 0) -> None:
-    """prctl(2) with one argument."""
+    """Changes one attribute of the process (prctl(2)), with one argument."""
     unused = ctypes.c_ulong(0)
     _check(_LIBC.prctl(option, ctypes.c_ulong(value), unused, unused, unused), "prctl")
 

@@ -5,8 +5,8 @@ child: `unshare_all` in the first process, `enter_root` in the second, which is 
 Everything here must finish before `pivot_root`, after which Python can import nothing more.
 
 Works as root and as an ordinary user, and inside another user namespace (Bazel's linux-sandbox):
-exactly one user and one group are mapped, the caller's, to the image's. Sources: user_namespaces(7),
-pid_namespaces(7), mount_namespaces(7), pivot_root(2), the kernel's overlayfs.rst.
+exactly one user and one group are mapped, the caller's, to the image's. Sources:
+user_namespaces(7), pid_namespaces(7), mount_namespaces(7), pivot_root(2), overlayfs.rst.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 PROC_MASKED = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 SHM_BYTES = 64 << 20
+# Settings that forbid user namespaces: below /proc/sys, the value that does, the one that allows.
+FORBIDDING = (
+    ("kernel/unprivileged_userns_clone", "0", "1"),
+    ("user/max_user_namespaces", "0", "10000"),
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+)
 
 
 class NamespaceError(Exception):
@@ -57,26 +63,21 @@ def explain(error: OSError, *, proc: Path = Path("/proc/sys")) -> str:
             return (proc / name).read_text().strip()
         return ""
 
-    if setting("kernel/unprivileged_userns_clone") == "0":
-        cause = "kernel.unprivileged_userns_clone is 0; an administrator can run " + (
-            "`sysctl kernel.unprivileged_userns_clone=1`"
-        )
-    elif setting("user/max_user_namespaces") == "0":
-        cause = "user.max_user_namespaces is 0; an administrator can run " + (
-            "`sysctl user.max_user_namespaces=10000`"
-        )
-    elif setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
-        cause = "kernel.apparmor_restrict_unprivileged_userns is 1; an administrator can run " + (
-            "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
-        )
-    elif error.errno == errno.ENOSPC:
-        cause = "the limit user.max_user_namespaces or the nesting depth of 32 is reached"
+    for name, forbidding, allowing in FORBIDDING:
+        if setting(name) == forbidding:
+            dotted = name.replace("/", ".")
+            cause = (
+                f"{dotted} is {forbidding}; an administrator can run `sysctl {dotted}={allowing}`"
+            )
+            break
     else:
-        cause = (
-            "no setting in /proc/sys forbids it, so it is a seccomp filter (a container engine's "
-            "default profile: run the engine with --security-opt seccomp=unconfined) or a chroot "
-            "(use pivot_root or run outside it)"
-        )
+        cause = "the limit user.max_user_namespaces or the nesting depth of 32 is reached"
+        if error.errno != errno.ENOSPC:
+            cause = (
+                "no setting in /proc/sys forbids it, so it is a seccomp filter (a container "
+                "engine's default profile: run the engine with --security-opt "
+                "seccomp=unconfined) or a chroot (use pivot_root or run outside it)"
+            )
     return (
         f"cannot create a user namespace ({error.strerror}): {cause}. Or load the image into "
         "Docker or Podman and run it there."

@@ -10,6 +10,7 @@ detached, and so does the death of the caller. Nothing the container writes reac
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -23,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from tools.container import init, linux
 from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
@@ -78,7 +79,7 @@ class Container:
         self._stage: tempfile.TemporaryDirectory[str] | None = None
         self._control: socket.socket | None = None
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Self:
         """Raises ContainerError, with cause and remedy, when the kernel refuses."""
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -92,13 +93,16 @@ class Container:
         theirs.close()
         self._control = ours
         try:
-            reply = self._reply(0, START_SECONDS)[0]
-            if reply["event"] != "ready":
-                raise ContainerError(str(reply["message"]))
+            self._expect_ready()
         except BaseException:
             self.close()
             raise
         return self
+
+    def _expect_ready(self) -> None:
+        reply = self._reply(0, START_SECONDS)[0]
+        if reply["event"] != "ready":
+            raise ContainerError(str(reply["message"]))
 
     def __exit__(
         self,
@@ -379,12 +383,11 @@ def _first(plan: Plan, stage: Path, control: socket.socket) -> NoReturn:
         configure(plan)
         init.send(control, {"id": 0, "event": "ready"})
         init.serve_requests(control)
-    except Exception as error:  # Whatever it is, the caller has to be told.
+    except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
         message = str(error) if isinstance(error, NamespaceError | OSError) else repr(error)
-        try:
+        # When the caller is gone there is nobody to tell.
+        with contextlib.suppress(OSError):
             init.send(control, {"id": 0, "event": "error", "message": message})
-        except OSError:
-            pass  # The caller is gone; there is nobody to tell.
     finally:
         os._exit(1)
 

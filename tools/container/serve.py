@@ -148,9 +148,7 @@ def run_command(
 ) -> int:
     """Runs a command on the caller's own stdin, stdout and stderr; returns its exit code."""
     with collected(FORWARDED) as (arrived, wake):
-        number = container.spawn(
-            command, env=env, workdir=workdir, stdin=0, stdout=1, stderr=2
-        )
+        number = container.spawn(command, env=env, workdir=workdir, stdin=0, stdout=1, stderr=2)
         interrupts = 0
         while (code := container.poll(number)) is None:
             while arrived:
@@ -193,9 +191,7 @@ def serve(container: Container, served: Served, *, start_timeout: float) -> int:
         return code or 1
 
 
-def _stop(
-    container: Container, main: int, served: Served, arrived: list[int], wake: int
-) -> int:
+def _stop(container: Container, main: int, served: Served, arrived: list[int], wake: int) -> int:
     """Asks the main process to end; kills it after the grace period or at a second request."""
     cause = arrived.pop(0)
     wanted = getattr(signal, served.stop_signal, signal.SIGTERM)

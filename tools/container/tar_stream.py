@@ -49,13 +49,20 @@ class LayerBlob(Protocol):
     """What is needed of a layer; `tools.oci.layout.Layer` satisfies it."""
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """`sha256:` and hex digits, of the blob as stored."""
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Bytes of the blob as stored."""
+
     @property
-    def diff_id(self) -> str: ...
+    def diff_id(self) -> str:
+        """Digest of the uncompressed archive."""
+
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """Where the blob lies."""
 
 
 @dataclass(frozen=True)
@@ -351,18 +358,19 @@ def _chain(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _gunzip(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
     engine: Any = zlib.decompressobj(wbits=31)
     for data in _chain(first, chunks):
-        while data:
+        left = data
+        while left:
             try:
-                out = engine.decompress(data, CHUNK)
+                out = engine.decompress(left, CHUNK)
             except zlib.error as error:
                 raise LayerError(f"{source}: broken gzip data ({error})") from error
             if out:
                 yield out
-            data = engine.unconsumed_tail
+            left = engine.unconsumed_tail
             if engine.eof:
-                data = engine.unused_data
+                left = engine.unused_data
                 # Zero padding after the last member is legal and means nothing.
-                if not data.strip(b"\0"):
+                if not left.strip(b"\0"):
                     break
                 engine = zlib.decompressobj(wbits=31)
     if not engine.eof:
@@ -375,7 +383,7 @@ def _gunzip(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[b
 
 def _unzstd(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
     try:
-        import zstandard  # noqa: PLC0415 (optional: only zstd layers need it)
+        import zstandard  # Optional: only zstd layers need it.
     except ImportError:
         raise LayerError(
             f"{source}: is compressed with zstd, which needs the Python module zstandard"

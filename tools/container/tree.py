@@ -216,15 +216,14 @@ class Tree:
     def clear_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
         """Removes what layers before `layer` put inside a directory, for opaque markers."""
         node = self._node(parts)
+        if node is None:
+            return []
         removed = []
-        for name in sorted(node.children) if node else ():
-            assert node is not None
+        for name in sorted(node.children):
             removed += self._prune(node, (*parts, name), layer=layer)
         return removed
 
-    def _prune(
-        self, parent: _Node, parts: tuple[str, ...], *, layer: int
-    ) -> list[tuple[str, ...]]:
+    def _prune(self, parent: _Node, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
         node = parent.children[parts[-1]]
         if node.entry.layer < layer and not self._has_layer(node, layer):
             del parent.children[parts[-1]]

@@ -63,10 +63,8 @@ class _Disk(_Sink):
     def directory(self, parts: Parts, mode: int) -> None:
         # The owner keeps full access, or the cache could be neither extended nor deleted.
         mode = mode & 0o1777 | 0o700
-        try:
+        with contextlib.suppress(FileExistsError):
             os.mkdir(self._path(parts), mode)
-        except FileExistsError:
-            pass
         os.chmod(self._path(parts), mode)  # mkdir's mode is subject to the umask.
 
     def remove(self, parts: Parts) -> None:
@@ -92,8 +90,9 @@ class _Disk(_Sink):
         handle = os.open(self._path(parts), flags, 0o600)
         try:
             for piece in stream.body():
-                while piece:
-                    piece = piece[os.write(handle, piece) :]
+                done = 0
+                while done < len(piece):
+                    done += os.write(handle, piece[done:])
             os.fchmod(handle, header.mode & 0o777)
         finally:
             os.close(handle)
@@ -191,9 +190,7 @@ def _apply(
     return tree
 
 
-def _apply_member(
-    tree: Tree, sink: _Sink, header: Header, stream: TarStream, layer: int
-) -> None:
+def _apply_member(tree: Tree, sink: _Sink, header: Header, stream: TarStream, layer: int) -> None:
     parts = tree.destination(split(header.name))
     if parts and parts[-1].startswith(WHITEOUT):
         _whiteout(tree, sink, parts, layer)
@@ -213,7 +210,7 @@ def _apply_member(
     )
     target: Parts = ()
     if header.kind == "hardlink":
-        target, entry = _hardlink(tree, header, parts, layer)
+        target, entry = _hardlink(tree, header, layer)
         if target == parts:
             return
     old = tree.get(parts)
@@ -235,14 +232,12 @@ def _apply_member(
         sink.file(parts, header, stream)
 
 
-def _hardlink(tree: Tree, header: Header, parts: Parts, layer: int) -> tuple[Parts, Entry]:
+def _hardlink(tree: Tree, header: Header, layer: int) -> tuple[Parts, Entry]:
     target = tree.destination(split(header.linkname))
     found = tree.get(target)
     if found is None or found.kind in ("dir", "char", "block"):
         what = "does not exist in the image" if found is None else f"is a {found.kind}"
-        raise TreeError(
-            f"the hard link {header.name!r} names {header.linkname!r}, which {what}"
-        )
+        raise TreeError(f"the hard link {header.name!r} names {header.linkname!r}, which {what}")
     first = found.hardlink or "/" + "/".join(target)
     return target, replace(found, hardlink=first, layer=layer)
 
@@ -260,4 +255,3 @@ def _whiteout(tree: Tree, sink: _Sink, parts: Parts, layer: int) -> None:
         removed = tree.remove_below((*parts[:-1], hidden), layer=layer)
     for path in removed:
         sink.remove(path)
-

@@ -6,7 +6,6 @@ A check that cannot be decided is an error, never a pass: an invalid pattern fai
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +42,7 @@ class Outcome:
     stderr: str = ""
 
 
-def patterns(
-    what: str, text: str, expected: Sequence[str], excluded: Sequence[str]
-) -> list[str]:
+def patterns(what: str, text: str, expected: Sequence[str], excluded: Sequence[str]) -> list[str]:
     """Errors for patterns that do not occur although expected, or occur although excluded."""
     errors = []
     for wanted, items in ((True, expected), (False, excluded)):
@@ -62,7 +59,12 @@ def patterns(
 
 
 def check_command(
-    subject: Subject, test: CommandTest, config: Config, *, timeout: float, environ: Mapping[str, str]
+    subject: Subject,
+    test: CommandTest,
+    config: Config,
+    *,
+    timeout: float,
+    environ: Mapping[str, str],
 ) -> Outcome:
     """Runs setup, the command and teardown in one fresh container."""
     image_env = subject.settings.env
@@ -144,11 +146,11 @@ def _option_env(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
 
 def _bind(text: str, source: str) -> Bind:
     parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts) or (len(parts) == 3 and parts[2] not in ("ro", "rw")):
+    if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"], ["rw"]):
         raise SubjectError(
             f"{source}: bindMounts: wanted SOURCE:TARGET or SOURCE:TARGET:ro, found {text!r}"
         )
-    return Bind(Path(os.path.abspath(parts[0])), parts[1], parts[2:] == ["ro"])
+    return Bind(Path(parts[0]).absolute(), parts[1], parts[2:] == ["ro"])
 
 
 def check_existence(subject: Subject, test: FileExistenceTest) -> Outcome:
@@ -225,7 +227,10 @@ def check_metadata(subject: Subject, test: MetadataTest) -> Outcome:
     volumes = set(config.get("Volumes") or {})
     errors += _members("port", ports, test.exposed_ports, test.unexposed_ports)
     errors += _members("volume", volumes, test.volumes, test.unmounted_volumes)
-    for what, key, wanted in (("entrypoint", "Entrypoint", test.entrypoint), ("cmd", "Cmd", test.cmd)):
+    for what, key, wanted in (
+        ("entrypoint", "Entrypoint", test.entrypoint),
+        ("cmd", "Cmd", test.cmd),
+    ):
         found = tuple(config.get(key) or ())
         if wanted is not None and wanted != found:
             errors.append(f"{what}: expected {list(wanted)}, found {list(found)}")
@@ -253,7 +258,9 @@ def _members(
     what: str, found: set[str], wanted: Sequence[str], unwanted: Sequence[str]
 ) -> list[str]:
     listing = ", ".join(sorted(found)) or "none"
-    errors = [f"{what} {item!r} is missing; there is: {listing}" for item in wanted if item not in found]
+    errors = [
+        f"{what} {item!r} is missing; there is: {listing}" for item in wanted if item not in found
+    ]
     return errors + [f"{what} {item!r} must not be there" for item in unwanted if item in found]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ CONFIG: dict[str, Any] = {
     "Volumes": {"/app/data": {}},
     "Labels": {"version": "1.2.3"},
 }
+TEXT = "first line\nsecond line\n"
 FILES = [
     directory("opt/d", 0o1777, 5, 6),
     Member("opt/run", b"#!/bin/sh\n", mode=0o750, uid=7, gid=8),
-    Member("opt/text", b"first line\nsecond line\n"),
+    Member("opt/text", TEXT.encode()),
     link("opt/link", "text"),
     link("opt/far", "/opt/link"),
     link("opt/nowhere", "missing"),
@@ -46,9 +47,9 @@ Run = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image")
-    yield write_image(folder / "layout", [program_layer(), FILES], CONFIG).path
+    return write_image(folder / "layout", [program_layer(), FILES], CONFIG).path
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ COMMANDS: list[tuple[dict[str, Any], list[str]]] = [
         command("echo hello >&2", excludedError=["hello"]),
         ["stderr matches the excluded pattern 'hello'; it is 'hello\\n'"],
     ),
-    (command("cat /tmp/a", setup=[["sh", "-c", "echo made > /tmp/a"]], expectedOutput=["made"]), []),
+    (command("cat /tmp/a", setup=[["sh", "-c", "echo b > /tmp/a"]], expectedOutput=["b"]), []),
     (
         command("true", setup=[["sh", "-c", "echo why >&2; exit 4"]]),
         ["setup ['sh', '-c', 'echo why >&2; exit 4']: exit code 4: 'why\\n'"],
@@ -247,17 +248,11 @@ STATIC += [
     (content("/opt/same", expectedContents=["first"]), []),
     (
         content("/opt/text", expectedContents=["third"]),
-        [
-            "content of /opt/text does not match the expected pattern 'third'; it is "
-            "'first line\\nsecond line\\n'"
-        ],
+        [f"content of /opt/text does not match the expected pattern 'third'; it is {TEXT!r}"],
     ),
     (
         content("/opt/text", excludedContents=["first"]),
-        [
-            "content of /opt/text matches the excluded pattern 'first'; it is "
-            "'first line\\nsecond line\\n'"
-        ],
+        [f"content of /opt/text matches the excluded pattern 'first'; it is {TEXT!r}"],
     ),
     (content("/opt/none"), ["/opt/none does not exist in the image"]),
     (content("/opt/nowhere"), ["/opt/nowhere does not exist in the image"]),
@@ -312,9 +307,7 @@ STATIC += [
     ),
     (
         metadata(envVars=[{"key": "NAME", "value": "^m", "isRegex": True}]),
-        [
-            "environment variable 'NAME' does not match the expected pattern '^m'; it is 'world'"
-        ],
+        ["environment variable 'NAME' does not match the expected pattern '^m'; it is 'world'"],
     ),
     (
         metadata(labels=[{"key": "version", "value": "1"}]),
@@ -342,9 +335,7 @@ def test_static_checks(run: Run, config: dict[str, Any], errors: list[str], driv
     assert run(config, driver=driver) == errors
 
 
-def test_static_checks_beside_commands_read_the_unpacked_files(
-    image: Path, tmp_path: Path
-) -> None:
+def test_static_checks_beside_commands_read_the_unpacked_files(image: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     config = {**content("/opt/far", expectedContents=["first"]), **command("true")}
     path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))

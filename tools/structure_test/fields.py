@@ -7,6 +7,7 @@ field stays `1.10`, as it does in Go. Unknown and repeated fields are errors tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+_INTEGER = re.compile("[-+]?[0-9]{1,18}")
+_NUMBER = re.compile("[0-9]{1,9}([.][0-9]{1,9})?")
 TRUE = ("true", "yes", "on", "y")
 FALSE = ("false", "no", "off", "n")
 
@@ -70,27 +73,23 @@ class Reader:
         value = self._take(key)
         if value is None:
             return default
-        try:
-            if isinstance(value, bool | float):
-                raise ValueError
+        # YAML scalars arrive as text, JSON numbers as numbers; True is an int in Python.
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
             return int(value)
-        except (TypeError, ValueError):
-            raise self.fail(key, f"wanted a whole number, found {value!r}") from None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.fail(key, f"wanted a whole number, found {value!r}")
+        return value
 
     def number(self, key: str, default: float | None) -> float | None:
         """A number, possibly with a fraction, not negative."""
         value = self._take(key)
         if value is None:
             return default
-        try:
-            if isinstance(value, bool):
-                raise ValueError
-            result = float(value)
-        except (TypeError, ValueError):
-            raise self.fail(key, f"wanted a number, found {value!r}") from None
-        if not 0 <= result < float("inf"):
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = float(value)
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
             raise self.fail(key, f"wanted a number of at least 0, found {value!r}")
-        return result
+        return float(value)
 
     def boolean(self, key: str, *, default: bool) -> bool:
         """True or false."""

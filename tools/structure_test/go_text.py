@@ -6,6 +6,7 @@ of Go's package os, because configurations are written against what those print.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import re2
@@ -14,6 +15,7 @@ from tools.container.tree import Entry
 
 # Positions in Go's os.FileMode letters "dalTLDpSugct?"; only these can come from an archive.
 _TYPE_LETTERS = {"dir": "d", "symlink": "L", "block": "D", "char": "D", "fifo": "p"}
+_NAME = re.compile("[A-Za-z0-9_]+")
 _SPECIAL = "*#$@!?-0123456789"
 
 
@@ -62,10 +64,8 @@ def _shell_name(text: str) -> tuple[str, int]:
         return ("", 2) if end == 1 else (text[1:end], end + 1)
     if text[0] in _SPECIAL:
         return text[0], 1
-    width = 0
-    while width < len(text) and text[width].isascii() and (text[width].isalnum() or text[width] == "_"):
-        width += 1
-    return text[:width], width
+    name = _NAME.match(text)
+    return (name[0], name.end()) if name else ("", 0)
 
 
 def file_mode(entry: Entry) -> str:
@@ -80,7 +80,6 @@ def file_mode(entry: Entry) -> str:
     if entry.mode & 0o1000:
         letters += "t"
     bits = "".join(
-        letter if entry.mode >> (8 - index) & 1 else "-"
-        for index, letter in enumerate("rwxrwxrwx")
+        letter if entry.mode >> (8 - index) & 1 else "-" for index, letter in enumerate("rwxrwxrwx")
     )
     return (letters or "-") + bits

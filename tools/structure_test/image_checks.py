@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import IO
 
 import re2
@@ -33,7 +34,7 @@ def _main_process(started: Started, command: tuple[str, ...]) -> Iterator[tuple[
     """Starts the image's command, or another; gives its number and its log so far."""
     argv = command or started.settings.argv
     # A file, not a pipe: nobody has to keep reading it, and it can be read again from its start.
-    with tempfile.TemporaryFile() as log, open(os.devnull, "rb") as null:
+    with tempfile.TemporaryFile() as log, Path(os.devnull).open("rb") as null:
         number = started.container.spawn(
             argv, env=started.env, workdir=started.settings.workdir,
             stdin=null.fileno(), stdout=log.fileno(), stderr=log.fileno(),
@@ -111,7 +112,7 @@ def _wait_until_up(
         if code is not None:
             return [f"the command ended before it was up, exit code {code}"]
         if time.monotonic() > end and not (port_open and logged):
-            what = f"port {test.port} was not open" if not port_open else "the log line did not come"
+            what = "the log line did not come" if port_open else f"port {test.port} was not open"
             return [f"{what} within {test.within:g} s"]
     return []
 
@@ -121,7 +122,7 @@ def _request(started: Started, port: int, request: Request) -> list[str]:
     try:
         status, body = _get(started.container.connect(port), port, request.path)
     except (OSError, http.client.HTTPException) as error:
-        return [f"{what}: {error or type(error).__name__}"]
+        return [f"{what}: {str(error) or type(error).__name__}"]
     errors = []
     if status != request.status:
         errors.append(f"{what}: status: expected {request.status}, found {status}: {body[:TAIL]!r}")
@@ -161,7 +162,10 @@ def check_invariants(subject: Subject, test: Invariants) -> Outcome:
 
     def forbid(what: str, found: list[tuple[str, Entry]]) -> None:
         if found:
-            names = ", ".join(f"{path} ({file_mode(entry)})" for path, entry in found[:LISTED])
+            names = ", ".join(
+                f"{path} ({file_mode(entry)} {entry.uid}:{entry.gid})"
+                for path, entry in found[:LISTED]
+            )
             more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
             errors.append(f"{what}: {names}{more}")
 

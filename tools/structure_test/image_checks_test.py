@@ -22,6 +22,7 @@ from tools.container.images_for_test import (
 from tools.structure_test.image_checks import glob_pattern
 from tools.structure_test.structure_test import Selection, read_suite, run_suite
 
+BODY = '{"status": "ok"}'
 Run = Callable[..., list[str]]
 SERVER = """
 import http.server, os, signal, sys
@@ -150,10 +151,7 @@ ENTRYPOINTS: list[tuple[list[dict[str, Any]], list[str]]] = [
     ),
     (
         entrypoint(waitForPort=8000, requests=[{"path": "/health", "body": ["bad"]}]),
-        [
-            "body of GET /health does not match the expected pattern 'bad'; it is "
-            "'{\"status\": \"ok\"}'"
-        ],
+        [f"body of GET /health does not match the expected pattern 'bad'; it is {BODY!r}"],
     ),
     (
         entrypoint(waitForPort=8000, env={"BROKEN": "1"}),
@@ -190,18 +188,18 @@ INVARIANTS: list[tuple[dict[str, Any], str]] = [
     ({"worldWritable": ["/tmp", "/app/open"]}, ""),
     (
         {"noSetId": True},
-        "set-uid or set-gid files: /app/su (urwxr-xr-x), /app/su2 (urwxr-xr-x)",
+        "set-uid or set-gid files: /app/su (urwxr-xr-x 77:88), /app/su2 (urwxr-xr-x 77:88)",
     ),
     (
         {"worldWritable": []},
-        "writable by everybody: /app/open (-rw-rw-rw-), /tmp (dtrwxrwxrwx)",
+        "writable by everybody: /app/open (-rw-rw-rw- 0:0), /tmp (dtrwxrwxrwx 0:0)",
     ),
     (
         {"uids": [0, 1000]},
-        "owned by an unknown uid: /app/su (urwxr-xr-x), /app/su2 (urwxr-xr-x)",
+        "owned by an unknown uid: /app/su (urwxr-xr-x 77:88), /app/su2 (urwxr-xr-x 77:88)",
     ),
-    ({"gids": [0, 88, 1000]}, "owned by an unknown gid: /etc/shadow (-rw-r-----)"),
-    ({"forbidden": ["/app/*.py"]}, "forbidden by '/app/*.py': /app/health.py (-rw-r--r--), "),
+    ({"gids": [0, 88, 1000]}, "owned by an unknown gid: /etc/shadow (-rw-r----- 0:42)"),
+    ({"forbidden": ["/app/*.py"]}, "forbidden by '/app/*.py': /app/health.py (-rw-r--r-- 0:0), "),
     ({"maxBytes": 10}, SIZE_ERROR),
     ({"maxLayers": 2}, "layers: at most 2, found 3"),
 ]

@@ -129,7 +129,8 @@ def test_an_entrypoint_that_is_not_mentioned_is_unchecked(tmp_path: Path) -> Non
 
 def test_a_scalar_in_a_string_field_keeps_its_text(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text("schemaVersion: 2.0.0\nglobalEnvVars: [{key: A, value: 1.10}, {key: B, value: yes}]")
+    variables = "[{key: A, value: 1.10}, {key: B, value: yes}]"
+    path.write_text(f"schemaVersion: 2.0.0\nglobalEnvVars: {variables}")
     assert read_config(path).global_env == (Variable("A", "1.10"), Variable("B", "yes"))
 
 
@@ -140,7 +141,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"colour": "red"}, "unknown field 'colour'; known are: commandTests, "),
     ({"commandTests": [{"name": "n"}]}, "commandTests[0]: command: is missing"),
     ({"commandTests": [{"command": "c"}]}, "commandTests[0]: name: is missing"),
-    ({"commandTests": [{"name": "n", "command": "c", "x": 1}]}, "commandTests[0]: unknown field 'x'"),
+    (
+        {"commandTests": [{"name": "n", "command": "c", "x": 1}]},
+        "commandTests[0]: unknown field 'x'",
+    ),
     ({"commandTests": {"name": "n"}}, "commandTests: wanted a list, found {'name': 'n'}"),
     ({"commandTests": ["c"]}, "commandTests[0]: wanted a mapping, found 'c'"),
     (

@@ -231,9 +231,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         default="namespace",
         help="tar: static checks only, tests that run something fail",
     )
-    parser.add_argument(
-        "--command-timeout", type=float, default=COMMAND_SECONDS, metavar="SECONDS"
-    )
+    parser.add_argument("--command-timeout", type=float, default=COMMAND_SECONDS, metavar="SECONDS")
     parser.add_argument("--cache", type=Path, help="where to unpack (default: a temporary place)")
     parser.add_argument("--output", choices=("text", "json"), default="text")
     parser.add_argument("--junit", type=Path, help="write JUnit XML (default: $XML_OUTPUT_FILE)")

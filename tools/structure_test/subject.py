@@ -107,7 +107,7 @@ class Subject:
         if wanted != machine:
             raise ContainerError(
                 f"the image is built for {wanted} and this machine is {machine}: commands cannot "
-                "run; test them on such a machine, or set driver = \"tar\" for static checks only"
+                "run; test them on such a machine, or set driver = 'tar' for static checks only"
             )
         account = image_user(self._rootfs, user or self.settings.user)
         spec = Spec(
