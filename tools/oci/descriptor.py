@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import sys
 import zlib
@@ -135,11 +136,11 @@ def _gunzipped(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
 
 def _unzstded(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
     try:
-        import zstandard
+        zstandard = importlib.import_module("zstandard")
     except ImportError as error:
         raise DescriptorError(
-            f"{path}: is compressed with zstd, and this interpreter has no 'zstandard' module; "
-            "add it to the tool's dependencies or compress the layer with gzip"
+            f"{path}: is compressed with zstd, and the Python package 'zstandard' is missing; "
+            "add it to the dependencies of //tools/oci:descriptor, or compress the layer with gzip"
         ) from error
     frame = zstandard.ZstdDecompressor().decompressobj()
     ended = True

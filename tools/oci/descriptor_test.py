@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,12 @@ def test_a_file_that_is_no_descriptor_is_refused(tmp_path: Path, text: str) -> N
     file.write_text(text)
     with pytest.raises(DescriptorError, match=f"{file}: is not a layer descriptor"):
         read_descriptor(file)
+
+
+def test_a_zstd_layer_without_its_package_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None makes Python's import machinery say that there is no such module.
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(DescriptorError, match="the Python package 'zstandard' is missing; add it"):
+        describe_layer(_write(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(100)))

@@ -3,7 +3,7 @@
     bazel run //backend:load
     load --layout image --repo-tags tags.txt --output image.tar
 
-The archive is made while the engine reads it; no tar is left on disk. Same inputs, same bytes.
+The archive is made while the engine reads it, and no tar is left on disk. Same inputs, same bytes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from tools.oci.archive import Member, docker_archive, oci_archive, write_archive
 from tools.oci.layout import LayoutError
@@ -56,24 +56,26 @@ def find_engine(environ: Mapping[str, str]) -> str:
 
 
 def load(request: Request, *, environ: Mapping[str, str]) -> int:
-    """Stream the image into an engine and give its exit code; raises LayoutError, LoadError."""
+    """Give the image to an engine and give its exit code; raises LayoutError, LoadError, OSError."""
     members = request.members()
-    if request.loader:
-        # Upstream's protocol for loaders: a path to read, here one end of a pipe.
-        reader, writer = os.pipe()
-        command = [str(request.loader), "load", "--input", f"/dev/fd/{reader}"]
-        engine = subprocess.Popen(command, pass_fds=[reader], env=dict(environ))
-        os.close(reader)
-        stream: IO[bytes] = os.fdopen(writer, "wb")
-    else:
-        command = [find_engine(environ), "load"]
-        engine = subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(environ))
+    if request.loader is None:
+        return _stream(members, [find_engine(environ), "load"], environ=environ)
+    # A loader is given a path, as upstream does, but to a file: podman reads its input repeatedly.
+    with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+        with archive.file as stream:
+            write_archive(members, stream)
+        command = [str(request.loader), "load", "--input", archive.name]
+        return subprocess.run(command, env=dict(environ), check=False).returncode
+
+
+def _stream(members: Sequence[Member], command: list[str], *, environ: Mapping[str, str]) -> int:
+    """Write the archive into a program's standard input and give its exit code."""
+    engine = subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(environ))
+    try:
         if engine.stdin is None:
             raise AssertionError("Popen opened no pipe")
-        stream = engine.stdin
-    try:
-        with stream:
-            write_archive(members, stream)
+        with engine.stdin:
+            write_archive(members, engine.stdin)
     except BrokenPipeError:
         # The engine gave up; its exit code and its own message say why.
         code = engine.wait()

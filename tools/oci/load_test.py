@@ -121,9 +121,11 @@ def test_the_first_engine_on_the_path_reads_the_stream(
     assert (tmp_path / "loaded.tar").read_bytes() == output.read_bytes()
 
 
-def test_a_loader_is_given_a_path_to_read(layout: Path, tmp_path: Path) -> None:
+def test_a_loader_is_given_a_file_that_is_removed_afterwards(layout: Path, tmp_path: Path) -> None:
     assert load.main(_flags(layout, "--loader", str(_engine(tmp_path, "mine")))) == 0
-    assert (tmp_path / "arguments").read_text().startswith("load --input /dev/fd/")
+    words = (tmp_path / "arguments").read_text().split()
+    assert words[:2] == ["load", "--input"]
+    assert not Path(words[2]).exists()
     with tarfile.open(tmp_path / "loaded.tar") as tar:
         assert "manifest.json" in tar.getnames()
 
@@ -137,15 +139,21 @@ def test_the_engines_exit_code_is_passed_on(layout: Path, tmp_path: Path) -> Non
     [(3, 3, ""), (0, 1, "stopped reading and reported success")],
 )
 def test_an_engine_that_gives_up_fails_the_load(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int, ends: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    ends: int,
+    message: str,
 ) -> None:
-    program = _engine(tmp_path, "mine")
+    program = _engine(tmp_path, "docker")
     program.write_text(f"#!/bin/sh\nexit {code}\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     # More than a pipe holds, so that the writer notices.
     noise = random.Random(1).randbytes(1 << 20)
     make.make_layout(tmp_path / "big", layers=[make.tar_bytes({"noise": noise})])
     (tmp_path / "tags.txt").write_text("app:one\n")
-    assert load.main(_flags(tmp_path / "big", "--loader", str(program))) == ends
+    assert load.main(_flags(tmp_path / "big")) == ends
     assert message in capsys.readouterr().err
 
 
