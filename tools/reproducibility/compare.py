@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,19 +29,24 @@ def files_below(path: Path) -> Iterator[Path]:
     """Yields the regular files below a path, sorted, or the path itself if it is a file.
 
     Links are followed: a layout's layer blobs are links to the layers.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path, or a link below it leads nowhere.
     """
-    if path.is_file():
+    if stat.S_ISREG(path.stat().st_mode):
         yield path
         return
-    for child in sorted(path.rglob("*")):
-        if child.is_file():
-            yield child
+    for name in sorted(os.listdir(path)):
+        yield from files_below(path / name)
 
 
 def first_difference(ours: Path, theirs: Path) -> str | None:
     """Says in words where two outputs differ first, or returns None if they are equal.
 
     Both are a file or a directory. Names are relative to the two arguments.
+
+    Raises:
+        FileNotFoundError: one of them is missing, or a link in it leads nowhere.
     """
     our_files = {path.relative_to(ours).as_posix(): path for path in files_below(ours)}
     their_files = {path.relative_to(theirs).as_posix(): path for path in files_below(theirs)}

@@ -170,6 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = Path(tempfile.mkdtemp(prefix="second buıld ", dir=args.work_dir))
     try:
         differences = rebuild(read_steps(args.steps), runfiles=Path.cwd(), root=root)
+    except RebuildError as error:
+        print(f"rebuild: {error}", file=sys.stderr)
+        return 1
     finally:
         shutil.rmtree(root)
     for difference in differences:

@@ -30,8 +30,9 @@ def _build_steps_aspect_impl(target, ctx):
             continue
         words = {}
         for word in action.argv[1:]:
-            words[word] = True
-            words[word.partition("=")[2]] = True
+            # A path stands alone, in --flag=PATH or in PATH=name.
+            for part in (word,) + word.partition("="):
+                words[part] = True
         files.extend([file for file in action.inputs.to_list() if file.path in words])
         made = action.outputs.to_list()
         outputs.extend(made)
