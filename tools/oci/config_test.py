@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def test_layers_stay_the_same_and_are_linked(tmp_path: Path) -> None:
     found = _configure(tmp_path, *CHECK)
     before = read_layout(tmp_path / "in")
     assert [each.digest for each in found.layers] == [each.digest for each in before.layers]
-    assert os.readlink(found.layers[0].path).startswith("../../../in/blobs/sha256/")
+    assert str(found.layers[0].path.readlink()).startswith("../../../in/blobs/sha256/")
     verify_layers(found)
     assert (tmp_path / "digest").read_text() == f"{found.digest}\n"
     blobs = {file.name for file in (tmp_path / "out" / "blobs" / "sha256").iterdir()}

@@ -2,8 +2,9 @@
 
 Files, in this order, the first that knows the host wins: `$DOCKER_CONFIG/config.json` (default
 `$HOME/.docker/config.json`), `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json`.
-In each: `credHelpers`, then `auths`, then `credsStore` (docker's config.json; containers-auth.json(5)
-for keys that name a repository, the most specific first). A secret is never in a message or a repr.
+In each: `credHelpers`, then `auths`, then `credsStore`, as docker's config.json has them; keys that
+name a repository are those of containers-auth.json(5), the most specific first. A secret is never
+in a message or a repr.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _HELPER_TIMEOUT = 120.0
 _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NOT_FOUND = "credentials not found"
 # What a helper says for the user when the secret is a token to exchange, not a password.
-_TOKEN_USER = "<token>"
+_TOKEN_USER = "<token>"  # noqa: S105 - a user's name
 
 
 class CredentialsError(Exception):

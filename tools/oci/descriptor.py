@@ -35,7 +35,7 @@ class DescriptorError(Exception):
 
 @dataclass(frozen=True)
 class LayerDescriptor:
-    """What an image must know of a layer. `compression` is 'gzip', 'zstd' or 'none'; size in bytes."""
+    """What an image must know of a layer: 'gzip', 'zstd' or 'none', digests, size in bytes."""
 
     compression: str
     diff_id: str

@@ -51,7 +51,7 @@ class Healthcheck:
 
 
 def parse_duration(text: str, *, what: str) -> int:
-    """Nanoseconds of a duration such as `30s`, `1m30s`, `500ms`; raises ConfigError naming `what`."""
+    """Nanoseconds of a duration such as `30s` or `1m30s`; raises ConfigError naming `what`."""
     if not _DURATION.fullmatch(text):
         raise ConfigError(f"{what}: must be a duration such as '30s' or '1m30s', found {text!r}")
     total = sum(Fraction(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text))
@@ -61,9 +61,10 @@ def parse_duration(text: str, *, what: str) -> int:
 
 
 def set_healthcheck(config: Mapping[str, Any], healthcheck: Healthcheck) -> dict[str, Any]:
-    """The image config with the healthcheck in it; without a test the timing of the present one changes.
+    """The image config with the healthcheck in it.
 
-    Raises ConfigError for a malformed test, and for timing without any test to apply it to.
+    Without a test, timing changes that of the healthcheck which is there. Raises
+    ConfigError for a malformed test, and for timing without any test to apply it to.
     """
     run = dict(config.get("config") or {})
     timing = healthcheck.timing()

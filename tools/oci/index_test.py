@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def test_children_are_listed_with_their_platforms_and_linked(tmp_path: Path) -> 
     ]
     assert [child.media_type for child in children] == [DOCKER] + [make.OCI_MANIFEST] * 2
     for child, name in zip(children, ("amd64", "arm64", "windows"), strict=True):
-        target = os.readlink(layout.blob(child.digest))
+        target = str(layout.blob(child.digest).readlink())
         assert target.startswith(f"../../../{name}/blobs/sha256/")
         verify_layers(read_image(layout, child))
     document = json.loads(layout.blob(layout.root.digest).read_text())

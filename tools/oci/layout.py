@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 
 
 class LayoutError(Exception):
-    """A layout is not what the specification or the reader asks for; names the file and the cause."""
+    """A layout is not what the specification or the reader asks for; names file and cause."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from tools.oci.archive import Member, docker_archive, oci_archive, write_archive
 from tools.oci.layout import LayoutError
@@ -56,7 +57,7 @@ def find_engine(environ: Mapping[str, str]) -> str:
 
 
 def load(request: Request, *, environ: Mapping[str, str]) -> int:
-    """Give the image to an engine and give its exit code; raises LayoutError, LoadError, OSError."""
+    """Load the image and give the engine's exit code; raises LayoutError, LoadError, OSError."""
     members = request.members()
     if request.loader is None:
         return _stream(members, [find_engine(environ), "load"], environ=environ)
@@ -71,11 +72,10 @@ def load(request: Request, *, environ: Mapping[str, str]) -> int:
 def _stream(members: Sequence[Member], command: list[str], *, environ: Mapping[str, str]) -> int:
     """Write the archive into a program's standard input and give its exit code."""
     engine = subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(environ))
+    stream = cast("IO[bytes]", engine.stdin)
     try:
-        if engine.stdin is None:
-            raise AssertionError("Popen opened no pipe")
-        with engine.stdin:
-            write_archive(members, engine.stdin)
+        with stream:
+            write_archive(members, stream)
     except BrokenPipeError:
         # The engine gave up; its exit code and its own message say why.
         code = engine.wait()

@@ -142,7 +142,7 @@ def _put_blobs(
 ) -> None:
     """Bring every blob into the repository; `force` uploads those it claims to have, too."""
     with ThreadPoolExecutor(max_workers=request.jobs) as pool:
-        asked = [pool.submit(_is_there, request, registry, progress, blob) for blob in blobs]
+        asked = [pool.submit(_is_there, registry, progress, blob) for blob in blobs]
         absent = [blob for blob, answer in zip(blobs, asked, strict=True) if not answer.result()]
         todo = list(blobs) if force else absent
         progress.expect(blobs=len(todo), size=sum(blob.descriptor.size for blob in todo))
@@ -156,7 +156,7 @@ def _put_blobs(
             upload.result()
 
 
-def _is_there(request: Request, registry: Registry, progress: Progress, blob: Blob) -> bool:
+def _is_there(registry: Registry, progress: Progress, blob: Blob) -> bool:
     present = registry.has_blob(blob.descriptor.digest)
     if present:
         progress.finish(_name(blob), "already in the registry")

@@ -45,10 +45,10 @@ class Registry:
         secrets.extend(credentials.secrets() if credentials else ())
 
     def connect(self, *, actions: str = "pull,push", mount_from: tuple[str, ...] = ()) -> None:
-        """Find out how the registry is reached and authorised; raises RegistryError, TransportError.
+        """Find out how to reach the registry and be authorised.
 
         HTTPS is used, except that a registry on this machine, or any with `insecure` set, is spoken
-        to in plain HTTP when it does not speak TLS.
+        to in plain HTTP when it does not speak TLS. Raises RegistryError, TransportError.
         """
         server = self.repository.server
         response = self._first_answer(server)
@@ -87,7 +87,7 @@ class Registry:
         return response.status == 200
 
     def mount_blob(self, digest: str, *, source: str) -> bool:
-        """Take the blob over from repository `source` of the same registry; False if it cannot be."""
+        """Take the blob over from another repository of the registry; False if it cannot be."""
         query = urllib.parse.urlencode({"mount": digest, "from": source})
         url = self._url(f"blobs/uploads/?{query}")
         response = self.call_url("POST", url)

@@ -35,7 +35,7 @@ _TYPES = (
 
 @dataclass(frozen=True)
 class Server:
-    """A running registry; `pull` reads it over its own port, whatever lies in between for others."""
+    """A running registry, read over its own port, whatever lies in between for others."""
 
     port: int
     tls: bool = False

@@ -162,7 +162,7 @@ class Transport:
                 )
             return asked
         longest = self.options.first_delay * float(2 ** (attempt - 1))
-        return min(30.0, longest * random.uniform(0.75, 1.25))
+        return min(30.0, longest * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     def pause(self, seconds: float) -> None:
         """Wait, but not longer than until the caller asks to stop."""
@@ -170,7 +170,7 @@ class Transport:
         self.check_cancelled()
 
     def cancel(self) -> None:
-        """Stop every request, also those that wait for an answer. May be called by a signal's handler."""
+        """Stop every request, also those that wait for an answer; a signal handler may call it."""
         self._cancelled.set()
         for connection in tuple(self._active):
             with contextlib.suppress(OSError):
@@ -306,7 +306,7 @@ class Transport:
 
 
 def tls_context(options: Options, *, host: str) -> ssl.SSLContext:
-    """A context that trusts the system's roots, `ca_file`, and what docker and podman keep for `host`."""
+    """A context that trusts the system, `ca_file`, and what docker and podman keep for `host`."""
     context = ssl.create_default_context()
     if options.insecure:
         context.check_hostname = False

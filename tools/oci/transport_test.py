@@ -79,7 +79,7 @@ def test_https_asks_the_proxy_for_a_tunnel_with_its_password() -> None:
 @pytest.mark.parametrize("no_proxy", ["reg.example", ".example", "*"])
 def test_hosts_without_proxy_are_reached_directly(no_proxy: str) -> None:
     seen: list[tuple[str, str, str | None]] = []
-    with _proxy(seen) as port, pytest.raises(TransportError, match="reg.example"):
+    with _proxy(seen) as port, pytest.raises(TransportError, match=r"reg\.example"):
         _get("http://reg.example:1/", http_proxy=f"http://127.0.0.1:{port}", NO_PROXY=no_proxy)
     assert seen == []
 

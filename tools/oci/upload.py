@@ -1,4 +1,4 @@
-"""Upload one blob: opened, sent in one piece or several, committed; resumed or repeated after faults.
+"""Upload one blob: open, send in one piece or several, commit; resume or repeat after faults.
 
 Follows distribution-spec 1.1, "Pushing blobs" (POST, PATCH in chunks or whole, GET of the status,
 PUT to commit).
