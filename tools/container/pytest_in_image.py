@@ -87,7 +87,10 @@ def run_session(session: Session, scratch: Path) -> int:
         Bind(scratch / "tests", session.target, read_only=True),
         Bind(packages, f"{BROUGHT}/packages", read_only=True),
         Bind(results, f"{BROUGHT}/results"),
-        *(Bind(tree_root(path), f"{BROUGHT}/{name}", read_only=True) for name, path in session.trees),
+        *(
+            Bind(tree_root(path), f"{BROUGHT}/{name}", read_only=True)
+            for name, path in session.trees
+        ),
     ]
     with Cache(scratch / "cache").rootfs(image.layers) as rootfs:
         user = image_user(rootfs, settings.user)
@@ -112,7 +115,7 @@ def run_session(session: Session, scratch: Path) -> int:
                     "-ra",
                     *session.arguments,
                 ],
-                env=process_env(settings, user, {"HOME": "/tmp", **dict(session.environment)}),
+                env=process_env(settings, user, dict(session.environment)),
                 workdir=str(Path(session.target).parent),
                 stdin=0,
                 stdout=1,

@@ -2,8 +2,8 @@
 
     origins.py --repositories repositories.json --lock label=file …
 
-An address is written with `<debian>`, `<debian-security>` or `<index>` in place of the machine's mirrors.
-Guarantee: a repository of a kind that is not known here is an error, never left out of the list.
+An address has `<debian>`, `<debian-security>` or `<index>` in place of the machine's mirrors.
+Guarantee: a repository of a kind that is not known here is an error, never left out.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _debian(repository: str, package: Mapping[str, Any], snapshot: str) -> Itera
     yield Download(repository, fallback, package["sha256"])
 
 
-def _deb_file(repository: Repository, locks: Locks) -> Iterator[Download]:
+def _deb_file(repository: Repository, _locks: Locks) -> Iterator[Download]:
     return _debian(repository["name"], repository, repository["snapshot"])
 
 
@@ -118,10 +118,8 @@ def _deb_tree(repository: Repository, locks: Locks) -> Iterator[Download]:
     )
 
 
-def _wheel_file(repository: Repository, locks: Locks) -> Iterator[Download]:
-    yield Download(
-        repository["name"], f"<index>/…/{repository['filename']}", repository["sha256"]
-    )
+def _wheel_file(repository: Repository, _locks: Locks) -> Iterator[Download]:
+    yield Download(repository["name"], f"<index>/…/{repository['filename']}", repository["sha256"])
 
 
 _READERS: Mapping[str, Callable[[Repository, Locks], Iterator[Download]]] = {

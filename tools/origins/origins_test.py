@@ -82,5 +82,7 @@ def test_a_download_without_hash_is_refused() -> None:
 
 def test_a_lock_that_was_not_given_is_an_error() -> None:
     archive: dict[str, Any] = {**_TREE, "kind": "deb_archive", "package": "libc6"}
-    with pytest.raises(OriginError, match="its lock //third_party/debian:lock.json was not given"):
+    with pytest.raises(
+        OriginError, match=r"its lock //third_party/debian:lock\.json was not given"
+    ):
         downloads([archive], {})

@@ -1,17 +1,17 @@
-"""Finds where two builds differ: the first differing file, and inside a layer the first differing entry.
+"""Finds where two builds differ: the first file, and inside a layer the first entry.
 
-Guarantee: `first_difference` returns None only if every regular file of both trees has the same bytes.
+Guarantee: `first_difference` returns None only if all files of both trees have the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 _CHUNK = 1 << 20
 
@@ -36,8 +36,8 @@ def files_below(path: Path) -> Iterator[Path]:
     if stat.S_ISREG(path.stat().st_mode):
         yield path
         return
-    for name in sorted(os.listdir(path)):
-        yield from files_below(path / name)
+    for child in sorted(path.iterdir()):
+        yield from files_below(child)
 
 
 def first_difference(ours: Path, theirs: Path) -> str | None:
@@ -77,28 +77,28 @@ def _entry_difference(
     other: tarfile.TarInfo | None,
 ) -> str | None:
     if one is None or other is None:
-        extra = one or other
-        assert extra is not None
-        return f"{extra.name} is in only one of the two builds"
+        extra = one.name if one else other.name if other else "nothing"
+        return f"{extra} is in only one of the two builds"
     if one.name != other.name:
         return f"{min(one.name, other.name)} is in only one of the two builds"
     for field in ("type", "mode", "uid", "gid", "uname", "gname", "mtime", "linkname", "size"):
         ours, theirs = getattr(one, field), getattr(other, field)
         if ours != theirs:
             return f"{one.name}: {field} is {ours!r} in one build and {theirs!r} in the other"
-    if one.isreg():
-        our_file, their_file = our_tar.extractfile(one), their_tar.extractfile(other)
-        assert our_file is not None
-        assert their_file is not None
-        offset = 0
-        while True:
-            our_chunk, their_chunk = our_file.read(_CHUNK), their_file.read(_CHUNK)
-            if our_chunk != their_chunk:
-                at = next(
-                    i for i in range(len(our_chunk)) if our_chunk[i : i + 1] != their_chunk[i : i + 1]
-                )
-                return f"{one.name}: the contents differ from byte {offset + at} on"
-            if not our_chunk:
-                break
-            offset += len(our_chunk)
+    our_file, their_file = our_tar.extractfile(one), their_tar.extractfile(other)
+    if one.isreg() and our_file and their_file:
+        return _content_difference(one.name, our_file, their_file)
+    return None
+
+
+def _content_difference(name: str, ours: IO[bytes], theirs: IO[bytes]) -> str | None:
+    offset = 0
+    while chunk := ours.read(_CHUNK):
+        other = theirs.read(_CHUNK)
+        if chunk != other:
+            at = next(
+                i for i, pair in enumerate(zip(chunk, other, strict=True)) if pair[0] != pair[1]
+            )
+            return f"{name}: the contents differ from byte {offset + at} on"
+        offset += len(chunk)
     return None

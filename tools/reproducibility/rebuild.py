@@ -2,8 +2,9 @@
 
     rebuild.py --steps image_steps.json --work-dir DIR
 
-Guarantee: exit code 0 means that every output of every command has the same bytes as the one that Bazel
-built, although directory, umask, time zone, locale, hash seed, user name and number of processors differ.
+Guarantee: exit code 0 means that every output of every command has the same bytes as the one that
+Bazel built, although directory, umask, time zone, locale, hash seed, user name and number of
+processors differ.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """A build: its commands in order, and the files they start from (execution path to runfiles path)."""
+    """A build: its commands in order, and what they start from: execution to runfiles path."""
 
     steps: tuple[Step, ...]
     files: Mapping[str, str]
@@ -139,7 +140,9 @@ def run_step(step: Step, *, runfiles: Path, root: Path) -> None:
     )
     if done.returncode:
         tail = done.stdout.decode("utf-8", "replace")[-4000:]
-        raise RebuildError(f"{step.mnemonic} {step.outputs[0].path} ended with {done.returncode}:\n{tail}")
+        raise RebuildError(
+            f"{step.mnemonic} {step.outputs[0].path} ended with {done.returncode}:\n{tail}"
+        )
 
 
 def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
@@ -164,10 +167,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0 if the second build equals the first, 1 if not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=Path, required=True, help="JSON written by build_steps")
-    parser.add_argument("--work-dir", type=Path, help="where to build (default: a temporary folder)")
+    parser.add_argument("--work-dir", type=Path, help="where to build (default: $TMPDIR)")
     args = parser.parse_args(argv)
     # A space and a letter outside ASCII: a path that leaks or is split would show.
-    root = Path(tempfile.mkdtemp(prefix="second buıld ", dir=args.work_dir))
+    root = Path(tempfile.mkdtemp(prefix="second b\u0131ld ", dir=args.work_dir))
     try:
         differences = rebuild(read_steps(args.steps), runfiles=Path.cwd(), root=root)
     except RebuildError as error:

@@ -62,7 +62,7 @@ def test_a_tool_that_sees_its_surroundings_is_found(tmp_path: Path, expression: 
 
 
 def test_a_failing_command_is_an_error_with_its_output(tmp_path: Path) -> None:
-    with pytest.raises(RebuildError, match="(?s)Tool .* ended with 1:.*ZeroDivisionError"):
+    with pytest.raises(RebuildError, match=r"(?s)Tool .* ended with 1:.*ZeroDivisionError"):
         _rebuild(tmp_path, "str(1 / 0)")
 
 
