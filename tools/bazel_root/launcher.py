@@ -23,9 +23,9 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def main(argv: list[str]) -> int:
-    """Becomes Bazel; returns only when that is not possible."""
+    """Becomes Bazel; returns an exit code when that is not possible or there is nothing to run."""
     try:
-        _start(argv)
+        return _start(argv)
     except BazelRootError as error:
         print(f"bazelw: {error}", file=sys.stderr)
         return 1
@@ -35,10 +35,9 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("bazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr)
         return 130
-    return 1
 
 
-def _start(argv: list[str]) -> None:
+def _start(argv: list[str]) -> int:
     environ = dict(os.environ)
     cache = cache_directory(environ)
     host = find_host_bazel(environ, cache=cache, workspace=REPOSITORY)
@@ -47,14 +46,15 @@ def _start(argv: list[str]) -> None:
             os.execv(host, [host, *argv])
         except OSError as error:
             raise BazelRootError(f"cannot start {host}: {error}") from error
-    _start_private(argv, environ=environ, cache=cache)
+    return _start_private(argv, environ=environ, cache=cache)
 
 
-def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) -> None:
+def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) -> int:
     # Only here: inside the root bazelw finds the root's own Bazel, and the root's small Python
     # lacks modules that these import.
     from tools.bazel_root.enter import check_visible, enter
     from tools.bazel_root.environment import bazel_environment
+    from tools.bazel_root.run_outside import run_outside, script_wanted
     from tools.bazel_root.trust import trust_directory
     from tools.bazel_root.world import make_world
 
@@ -71,7 +71,14 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     (cache / "bazel").mkdir(mode=0o700, exist_ok=True)
     trust = trust_directory(cache, root=root, environ=environ)
     world = make_world(cache, root=root, trust=trust)
-    enter(world, argv=["/usr/bin/bazel", *argv], environ=bazel_environment(environ), cwd=cwd)
+    inside = bazel_environment(environ)
+
+    def become_bazel(arguments: list[str]) -> None:
+        enter(world, argv=["/usr/bin/bazel", *arguments], environ=inside, cwd=cwd)
+
+    if not script_wanted(argv):
+        become_bazel(argv)
+    return run_outside(argv, scratch=cache, become_bazel=become_bazel)
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
