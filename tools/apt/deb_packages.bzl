@@ -1,17 +1,19 @@
 """`deb_packages`: a lock as repositories, one for each package, fetched when a target needs it.
 
 The hub it makes has `@hub//:<group>_<arch>` for each group of the lock, `@hub//packages:<name>_<arch>`
-for each package, and `packages.bzl` with the macro that declares the package repositories.
+for each package, and `packages.bzl` with the macro that declares the package repositories. Its
+`<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere
+in the lock leaves it, and so what was unpacked from it, as it is.
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
 """
 
-load(":mirrors.bzl", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch")
+load(":mirrors.bzl", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "without_credentials")
 
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
-    urls = deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot)
+    urls, auth = without_credentials(deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot))
     deb = ctx.attr.filename.rpartition("/")[2]
-    if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True).success:
+    if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
         fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock)
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
 
@@ -32,12 +34,27 @@ def _repo(hub, package, arch):
     return "{}_{}_{}".format(hub, arch, package.replace("+", "_p"))
 
 def _group_build(hub, lock):
-    lines = ['package(default_visibility = ["//visibility:public"])']
+    lines = [
+        'package(default_visibility = ["//visibility:public"])',
+        'exports_files(glob(["*.lock.json"]))',
+    ]
     for group, by_arch in sorted(lock["groups"].items()):
         for arch, names in sorted(by_arch.items()):
             debs = ['"@{}//:deb"'.format(_repo(hub, name, arch)) for name in names]
             lines.append('filegroup(name = "{}_{}", srcs = [{}])'.format(group, arch, ", ".join(debs)))
     return "\n".join(lines) + "\n"
+
+def _group_lock(lock, group):
+    by_arch = lock["groups"][group]
+    return json.encode_indent({
+        "groups": {group: by_arch},
+        "packages": [
+            package
+            for package in lock["packages"]
+            if package["name"] in by_arch.get(package["arch"], [])
+        ],
+        "snapshot": lock["snapshot"],
+    }, indent = "  ") + "\n"
 
 def _package_build(hub, lock):
     lines = ['package(default_visibility = ["//visibility:public"])']
@@ -73,6 +90,8 @@ def _packages_bzl(hub, lock, label):
 def _deb_packages_impl(ctx):
     lock = json.decode(ctx.read(ctx.attr.lock))
     ctx.file("BUILD.bazel", _group_build(ctx.name, lock))
+    for group in lock["groups"]:
+        ctx.file(group + ".lock.json", _group_lock(lock, group))
     ctx.file("packages/BUILD.bazel", _package_build(ctx.name, lock))
     ctx.file("packages.bzl", _packages_bzl(ctx.name, lock, ctx.attr.lock))
 

@@ -52,10 +52,26 @@ def deb_urls(mirrors, archive, filename, snapshot):
     # A `+` is literal in a path, but some proxies and object stores read it as a space.
     return ["{}/{}".format(base, filename.replace("+", "%2B")) for base in bases]
 
-def _redacted(url):
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return scheme + "://" + host.rpartition("@")[2] + slash + path
+def without_credentials(urls):
+    """Takes user and password out of URLs, because Bazel prints the URL of a download that fails.
+
+    Args:
+      urls: a list of URLs.
+
+    Returns:
+      The URLs without them, and the dict that `ctx.download` wants as `auth`.
+    """
+    plain = []
+    auth = {}
+    for url in urls:
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        credentials, at, host = host.rpartition("@")
+        plain.append(scheme + "://" + host + slash + path)
+        if at:
+            login, _, password = credentials.partition(":")
+            auth[plain[-1]] = {"login": login, "password": password, "type": "basic"}
+    return plain, auth
 
 def fail_to_fetch(ctx, filename, sha256, urls, lock):
     """Stops with the one message for a package that no mirror has.
@@ -64,17 +80,17 @@ def fail_to_fetch(ctx, filename, sha256, urls, lock):
       ctx: the repository_ctx.
       filename: the package's path in the archive.
       sha256: the hash that was wanted.
-      urls: what was tried.
+      urls: what was tried, without credentials.
       lock: label or name of the lock that pins it.
     """
-    fail("""{repo}: {file} could not be had with sha256 {sha} from any of
+    fail("""{repo}: {file}, pinned by {lock}, could not be had with sha256 {sha} from any of
   {urls}
 (the warnings above say why each one failed). Check the network or set DEBIAN_MIRROR to a mirror that
-has it; if the package has been superseded, `bazel run` the lock target next to {lock}.""".format(
+has it; if the package has been superseded, lock again: third_party/README.md says how.""".format(
         repo = ctx.name,
         file = filename,
         sha = sha256,
-        urls = "\n  ".join([_redacted(url) for url in urls]),
+        urls = "\n  ".join(urls),
         lock = lock,
     ))
 
@@ -116,9 +132,9 @@ def download_debs(ctx, packages, snapshot, directory, lock):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     jobs = []
     for package in packages:
-        urls = deb_urls(mirrors, package["archive"], package["filename"], snapshot)
+        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], snapshot))
         path = "{}/{}.deb".format(directory, package["name"])
-        pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, block = False)
+        pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, auth = auth, block = False)
         jobs.append((package, urls, path, pending))
     for package, urls, _, pending in jobs:
         if not pending.wait().success:
