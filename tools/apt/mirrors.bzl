@@ -142,10 +142,13 @@ def download_debs(ctx, packages, snapshot, directory, lock):
     return [path for _, _, path, _ in jobs]
 
 def host_arch(ctx):
-    """Returns Debian's name of the machine's architecture ("amd64" or "arm64").
+    """Names the machine's architecture as Debian does, or fails.
 
     Args:
       ctx: the repository_ctx.
+
+    Returns:
+      "amd64" or "arm64".
     """
     arch = {"aarch64": "arm64", "amd64": "amd64", "arm64": "arm64", "x86_64": "amd64"}.get(ctx.os.arch)
     if ctx.os.name != "linux" or not arch:

@@ -22,6 +22,7 @@ def _python_files(root, directory):
     for _ in range(_MAX_DIRECTORIES):
         if not pending:
             return found
+
         # Watched: a file that comes or goes makes Bazel look again; content it follows through the links.
         for entry in root.get_child(pending.pop()).readdir(watch = "yes"):
             relative = str(entry).removeprefix(str(root) + "/")
