@@ -12,13 +12,19 @@ import pytest
 from tools.reproducibility.compare import first_difference
 
 
-def _layer(path: Path, entries: dict[str, bytes], *, level: int = 6, **fields: object) -> Path:
+def _layer(
+    path: Path,
+    entries: dict[str, bytes],
+    *,
+    level: int = 6,
+    fields: dict[str, object] | None = None,
+) -> Path:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in entries.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
-            for field, value in fields.items():
+            for field, value in (fields or {}).items():
                 setattr(info, field, value)
             tar.addfile(info, io.BytesIO(content))
     path.write_bytes(gzip.compress(buffer.getvalue(), level, mtime=0))
@@ -44,7 +50,7 @@ def test_a_differing_header_field_is_named(
     tmp_path: Path, field: str, value: object, message: str
 ) -> None:
     one = _layer(tmp_path / "one.tar.gz", {"a": b"1"})
-    other = _layer(tmp_path / "other.tar.gz", {"a": b"1"}, **{field: value})
+    other = _layer(tmp_path / "other.tar.gz", {"a": b"1"}, fields={field: value})
     assert first_difference(one, other) == message
 
 
