@@ -81,17 +81,22 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
     """
     if record.snapshot != lock.snapshot:
         return [
-            f"apt was asked about the archive of {record.snapshot}, the lock is of"
-            f" {lock.snapshot}; ask it again with: {_COMMAND}"
+            (
+                f"apt was asked about the archive of {record.snapshot}, the lock is of"
+                f" {lock.snapshot}; ask it again with: {_COMMAND}"
+            )
         ]
     if record.requested != intent.requested():
         return [f"apt was asked for other packages than the intent names; run: {_COMMAND}"]
     found = []
     for arch in sorted(record.chosen.keys() | set(intent.architectures)):
         ours = {name: package.version for name, package in lock.image(arch).items()}
-        for name in sorted(ours.keys() & lock.excluded_versions[arch].keys()):
-            found.append(f"{arch}: {name} is both in the image and excluded")
-        ours.update(lock.excluded_versions[arch])
+        excluded = lock.excluded_versions[arch]
+        found += [
+            f"{arch}: {name} is both in the image and excluded"
+            for name in sorted(ours.keys() & excluded.keys())
+        ]
+        ours.update(excluded)
         apts = record.chosen.get(arch, {})
         for name in sorted(ours.keys() | apts.keys()):
             mine, theirs = ours.get(name, "nothing"), apts.get(name, "nothing")
@@ -220,6 +225,14 @@ def _snapshot(state: Path) -> str:
     return max(dates).strftime(SNAPSHOT_FORMAT)
 
 
+def _mirrors(archives: Sequence[str]) -> dict[str, list[str]]:
+    mirrors = {name: archive_urls(name, environ=os.environ) for name in archives}
+    bare = [name for name in archives if not mirrors[name]]
+    if bare:
+        raise CompareError(f"no mirror of {', '.join(bare)} is known; set DEBIAN_MIRROR")
+    return mirrors
+
+
 def main(argv: list[str] | None = None) -> int:
     """Write the record; 0 when the lock agrees with it, 1 when not or when apt cannot be asked."""
     parser = argparse.ArgumentParser(
@@ -235,11 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         intent = read_intent(root / options.intent)
         lock = read_lock(root / options.lock)
         archives = sorted({suite.archive for suite in intent.suites})
-        mirrors = {name: archive_urls(name, environ=os.environ) for name in archives}
-        bare = [name for name in archives if not mirrors[name]]
-        if bare:
-            raise CompareError(f"no mirror of {', '.join(bare)} is known; set DEBIAN_MIRROR")
-        record = ask_apt(intent, mirrors=mirrors, keyring=options.keyring)
+        record = ask_apt(intent, mirrors=_mirrors(archives), keyring=options.keyring)
         replace_file(root / options.record, encode(record))
     except (CompareError, IntentError, LockError, MirrorError, OSError) as error:
         print(f"compare_apt: {error}", file=sys.stderr)

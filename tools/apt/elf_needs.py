@@ -1,6 +1,6 @@
-"""Proves that a set of Debian packages is closed: every object finds all it needs inside the set.
+r"""Proves that a set of Debian packages is closed: every object finds all it needs inside the set.
 
-    python3 -m tools.apt.elf_needs --lock third_party/debian/bookworm.lock.json \\
+    python3 -m tools.apt.elf_needs --lock third_party/debian/bookworm.lock.json \
         --arch amd64 --debs *.deb
 
 Judges the packages' files as the image will have them (usr-merged, the lock's paths left out, the
@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, cast
 
 from tools.apt.elf import MAGIC, Elf, ElfError, read_elf
 from tools.apt.lockfile import LockError, read_lock
@@ -84,12 +85,16 @@ class Tree:
             if file.elf is not None and file.elf.machine == MACHINES[self.arch]:
                 yield path, file.elf
 
+    def object_at(self, path: str) -> Elf:
+        """Return what the object at `path` needs; raises ElfError when the file is none."""
+        elf = self.files[path].elf
+        if elf is None:
+            raise ElfError(f"/{path}: no ELF object, yet loaded as a library")
+        return elf
+
     def library(self, soname: str, *, of: str) -> str | None:
         """Return the path of the library that the object at `of` gets for `soname`."""
-        elf = self.files[of].elf
-        assert elf is not None
-        if "/" in soname:
-            return self.resolve(soname)
+        elf = self.object_at(of)
         triplet = TRIPLETS[self.arch]
         origin = "/" + posixpath.dirname(of)
         own = [
@@ -98,7 +103,7 @@ class Tree:
         ]
         # /etc/ld.so.conf.d of libc6 and libc-bin name these, and /lib and /usr/lib are built in.
         system = ("usr/local/lib", f"usr/local/lib/{triplet}", f"usr/lib/{triplet}", "usr/lib")
-        for directory in (*own, *system):
+        for directory in ("",) if "/" in soname else (*own, *system):
             found = self.resolve(posixpath.join(directory, soname))
             if found is not None:
                 candidate = self.files[found].elf
@@ -134,10 +139,10 @@ def _read_deb(deb: Path) -> list[tuple[str, File]]:
                 link = "/" + merged(relative_path(member.linkname, of=deb))
                 found.append((path, File(package, 0, link=link)))
             elif member.isreg():
-                content = tar.extractfile(member)
-                assert content is not None  # true of every regular member
+                # Of a regular member, extractfile always returns a stream.
+                content = cast("IO[bytes]", tar.extractfile(member)).read()
                 try:
-                    found.append((path, _file(package, content.read(), mode=member.mode)))
+                    found.append((path, _file(package, content, mode=member.mode)))
                 except ElfError as error:
                     raise ElfError(f"{deb}: {path}: {error}") from error
     return found
@@ -204,8 +209,7 @@ def _unmet(tree: Tree, path: str, elf: Elf) -> list[str]:
         if library is None:
             found.append(f"{package}: /{path} needs {soname}, which no package here has")
             continue
-        provider = tree.files[library].elf
-        assert provider is not None  # library() returns objects only
+        provider = tree.object_at(library)
         for name, version in elf.wanted_versions:
             if name == soname and version not in provider.defined_versions:
                 found.append(f"{package}: /{path} needs {version} of /{library}, not there")
@@ -231,9 +235,7 @@ def reach(tree: Tree, roots: Sequence[str]) -> Mapping[str, str]:
         if path in asked:
             continue
         asked[path] = reason
-        elf = tree.files[path].elf
-        assert elf is not None  # only objects are queued
-        for soname in elf.needed:
+        for soname in tree.object_at(path).needed:
             library = tree.library(soname, of=path)
             if library is not None:
                 waiting.append((library, f"/{path}"))
@@ -260,10 +262,10 @@ def main(argv: list[str] | None = None) -> int:
         exclusions = Exclusions(tuple(rule.glob for rule in lock.excluded_paths))
         tree = image_tree(read_tree(options.debs, arch=options.arch), exclusions=exclusions)
         within = reach(tree, options.programs) if options.programs else None
+        problems = missing(tree, within=within)
     except (DebError, ElfError, LockError, OSError) as error:
         print(f"elf_needs: {error}", file=sys.stderr)
         return 1
-    problems = missing(tree, within=within)
     for problem in problems:
         print(f"elf_needs: {problem}", file=sys.stderr)
     objects = sum(1 for _ in tree.objects()) if within is None else len(within)

@@ -77,6 +77,16 @@ def test_a_missing_library_names_package_object_and_name() -> None:
     assert missing(tree) == ["pkg: /usr/bin/app needs libz.so.1, which no package here has"]
 
 
+def test_a_library_named_by_its_path_is_looked_for_there_only_and_has_to_be_an_object() -> None:
+    tree = _tree({"usr/bin/app": _object("/opt/libz.so"), "usr/lib/opt/libz.so": _object()})
+    unmet = ["pkg: /usr/bin/app needs /opt/libz.so, which no package here has"]
+    assert missing(tree) == unmet
+    tree.add("opt/libz.so", File(package="pkg", size=1))
+    assert missing(tree) == unmet
+    tree.add("opt/libz.so", _object())
+    assert missing(tree) == []
+
+
 @pytest.mark.parametrize("target", ["libgone.so", "libz.so.1"])
 def test_a_link_to_nowhere_or_to_itself_is_no_library(target: str) -> None:
     tree = _tree({"usr/bin/app": _object("libz.so.1"), f"{_LIB}/libz.so.1": _link(target)})

@@ -4,29 +4,40 @@ import base64
 import http.server
 import threading
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
 from tools.apt.fetch import FetchError, first_good, read_url
 
-_WANTED = "Basic " + base64.b64encode(b"me:p@ss").decode()
+# What a URL may hold, encoded or, since people paste passwords, not.
+_PASSWORD = "p@s#s?:[%"
+_WANTED = "Basic " + base64.b64encode(f"me:{_PASSWORD}".encode()).decode()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Serves /open to all, /closed to one user, and cuts /short off."""
+    """Serves /open to all, /closed to one user, /bare to nobody's, and cuts /short off."""
 
-    def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
+    def do_GET(self) -> None:
+        authorization = self.headers["Authorization"]
         if self.path == "/missing":
             self.send_error(404)
-        elif self.path == "/closed" and self.headers["Authorization"] != _WANTED:
+        elif self.path == "/closed" and authorization != _WANTED:
             self.send_error(401)
+        elif self.path == "/bare" and authorization is not None:
+            self.send_error(400)
+        elif self.path == "/moved":
+            self.send_response(302)
+            port = self.headers["Host"].rpartition(":")[2]
+            self.send_header("Location", f"http://localhost:{port}/bare")
+            self.end_headers()
         else:
             self.send_response(200)
             self.send_header("Content-Length", "100" if self.path == "/short" else "7")
             self.end_headers()
             self.wfile.write(b"content")
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (as inherited)
+    def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output free of the server's log."""
 
 
@@ -44,26 +55,47 @@ def test_content_is_read(host: str) -> None:
     assert read_url(f"http://{host}/open", limit=7) == b"content"
 
 
-def test_user_and_password_of_a_mirror_are_sent(host: str) -> None:
-    assert read_url(f"http://me:p%40ss@{host}/closed", limit=7) == b"content"
+@pytest.mark.parametrize("password", [quote(_PASSWORD, safe=""), "p@s#s?:[%25"])
+def test_user_and_password_of_a_mirror_are_sent(host: str, password: str) -> None:
+    assert read_url(f"http://me:{password}@{host}/closed", limit=7) == b"content"
 
 
-def test_a_password_is_never_shown(host: str) -> None:
+def test_a_password_stays_with_its_mirror_when_that_redirects(host: str) -> None:
+    assert read_url(f"http://me:secret@{host}/moved", limit=7) == b"content"
+
+
+@pytest.mark.parametrize("password", ["secret", "se@secret", "#secret", "?secret", "[secret"])
+def test_a_password_is_never_shown(host: str, password: str) -> None:
+    places = {
+        f"{host}/closed": "HTTP Error 401",
+        f"{host}/missing": "HTTP Error 404",
+        f"{host}/short": "broke off after 7 of 100",
+        f"{host}/open": "is wrong",
+        "127.0.0.1:9/": "Connection refused",
+        "127.0.0.1:port/": "nonnumeric port",
+        "[127.0.0.1/": "",
+    }
     with pytest.raises(FetchError) as caught:
         first_good(
-            [f"http://me:secret@{host}/closed", f"http://me:secret@{host}/open"],
+            [f"http://me:{password}@{place}" for place in places],
             what="Packages",
             limit=7,
             check=lambda content: "is wrong",
         )
-    assert f"http://{host}/closed: HTTP Error 401" in str(caught.value)
-    assert f"http://{host}/open: is wrong" in str(caught.value)
+    lines = str(caught.value).splitlines()[1:-1]
+    for line, (place, reason) in zip(lines, places.items(), strict=True):
+        assert line.startswith(f"  http://{place}: ")
+        assert reason in line
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("missing", "HTTP Error 404"), ("short", "broke off after 7 of 100"), ("open", "larger than the 6")],
+    [
+        ("missing", "HTTP Error 404"),
+        ("short", "broke off after 7 of 100"),
+        ("open", "larger than the 6"),
+    ],
 )
 def test_a_failure_names_address_and_reason(host: str, path: str, reason: str) -> None:
     with pytest.raises(FetchError) as caught:

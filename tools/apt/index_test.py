@@ -82,7 +82,7 @@ def test_a_dependency_that_cannot_be_read_names_its_package() -> None:
 
 
 def test_alternatives_have_no_place_in_conflicts() -> None:
-    with pytest.raises(IndexFileError, match="alternatives are not allowed in 'old | odd'"):
+    with pytest.raises(IndexFileError, match=r"alternatives are not allowed in 'old \| odd'"):
         parse_packages(_RECORD.replace("Conflicts: old", "Conflicts: old | odd"), archive="debian")
 
 
@@ -116,7 +116,7 @@ def test_a_release_of_another_suite_is_refused() -> None:
 
 
 def test_a_release_without_hashes_is_refused() -> None:
-    with pytest.raises(IndexFileError, match="debian bookworm: InRelease is unusable: .*sha256"):
+    with pytest.raises(IndexFileError, match=r"debian bookworm: InRelease is unusable: .*sha256"):
         parse_release("Suite: bookworm\nDate: Wed, 01 Jan 2020 00:00:00 UTC\n", suite=_SUITE)
 
 

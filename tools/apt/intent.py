@@ -55,7 +55,11 @@ class Intent:
 class _Loader(yaml.SafeLoader):
     """YAML's safe subset, and a key written twice is an error instead of the last one winning."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+    def construct_mapping(
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002 -- PyYAML's signature
+    ) -> dict[object, object]:
         # `<<: *anchor` merges shared exclusions in; what it brings may be overridden.
         keys = [
             self.construct_object(key, deep=True)
@@ -95,12 +99,14 @@ def _intent(data: object) -> Intent:
                 component=_text(suite["component"], "suites: component"),
             )
         )
-    rules = []
+    rules: list[PathRule] = []
     for item in _list(top["exclude_paths"], "exclude_paths"):
         rule = _mapping(item, "exclude_paths", keys={"globs", "reason"})
         reason = _text(rule["reason"], "exclude_paths: reason")
-        for glob in _list(rule["globs"], "exclude_paths: globs"):
-            rules.append(PathRule(glob=_text(glob, "exclude_paths: globs"), reason=reason))
+        rules += [
+            PathRule(glob=_text(glob, "exclude_paths: globs"), reason=reason)
+            for glob in _list(rule["globs"], "exclude_paths: globs")
+        ]
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return Intent(
         suites=tuple(suites),

@@ -67,14 +67,14 @@ def test_comments_and_layout_do_not_change_the_digest_and_content_does(tmp_path:
             "{packages: {ffmpeg: video}}",
             "{packages: {ff: v}, exclude_packages: {aa: b}}",
             "at the top level for the image",
-        ),  # noqa: E501
+        ),
         ("media:", "base:", "written twice: base"),
         ("dpkg: nothing is installed", "dpkg: yes", "the reason of dpkg: wants text, found True"),
         (
             "{reason: documentation, globs",
             "{reason: documentation, glob",
             "exclude_paths: wants the keys",
-        ),  # noqa: E501
+        ),
         ("suites:", "suites: [", "while parsing"),
     ],
 )

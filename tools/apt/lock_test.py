@@ -178,8 +178,10 @@ class Workspace:
     def run(self, *flags: str, keyring: Path = KEYRING) -> int:
         """Run the lock command and return its exit code."""
         return main(
-            ["--intent", "x.yaml", "--lock", "x.lock.json", *flags]
-            + ["--gpgv", str(self.gpgv), "--keyring", str(keyring.resolve())]
+            [
+                *("--intent", "x.yaml", "--lock", "x.lock.json", *flags),
+                *("--gpgv", str(self.gpgv), "--keyring", str(keyring.resolve())),
+            ]
         )
 
     def edit(self, path: str, old: bytes, new: bytes) -> None:

@@ -1,8 +1,8 @@
 """The lock of Debian packages: what the lock command writes and everybody else reads.
 
 JSON with sorted keys and a fixed layout, so that the same resolution is the same file. Hosts are
-not in it: `filename` is relative to an archive, and `snapshot` names the moment at which the
-permanent archive (snapshot.debian.org) has every file.
+not in it: `filename` is relative to an archive, and `snapshot` is the moment to ask the permanent
+archive (snapshot.debian.org) for, which whoever makes the lock chooses.
 """
 
 import json
@@ -139,13 +139,14 @@ def replace_file(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
+        temporary = Path(file.name)
         try:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
             # The 0600 of temporary files is not what a file of the repository should have.
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except BaseException:
-            os.unlink(file.name)
+            temporary.unlink()
             raise

@@ -21,7 +21,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import urllib.request  # imported by what needs it: bazelw reads this file at every start
 
 DEBIAN = "debian"
 SECURITY = "debian-security"
@@ -40,6 +43,8 @@ _POCKETS = frozenset(
 # What deb822 takes for "no" in Enabled (apt's StringToBool).
 _NO = frozenset(["no", "false", "without", "off", "disable", "0"])
 _OTHER_DISTRIBUTIONS = ("ubuntu", "raspbian", "raspberrypi", "kali", "devuan", "linuxmint")
+# Up to the last "@" before the path, so that a password's unencoded "@", "#" or "?" is part of it.
+_USER = re.compile(r"([a-z][a-z0-9+.-]*://)([^/]*)@", re.IGNORECASE)
 _SOURCE_FILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
@@ -98,9 +103,29 @@ def read_sources(apt_dir: Path) -> list[Source]:
     return found
 
 
-def redacted(url: str) -> str:
-    """Returns the URL without user name and password, for messages."""
-    return re.sub(r"^([a-z0-9+.-]+://)[^/]*@", r"\1", url, flags=re.IGNORECASE)
+def redacted(text: str) -> str:
+    """Returns a URL, or a line with URLs, without user names and passwords, for messages."""
+    return _USER.sub(r"\1", text)
+
+
+def request(url: str) -> urllib.request.Request:
+    """Returns the request for a mirror's URL, its user and password sent as RFC 7617 says.
+
+    urllib would take "user:password@" for a part of the host. What urlopen then says of a failure
+    does not hold the password, as the request's own URL does not.
+    """
+    import base64
+    import urllib.parse
+    import urllib.request
+
+    found = _USER.match(url)
+    plain = found[1] + url[found.end() :] if found else url
+    wanted = urllib.request.Request(plain)  # noqa: S310 -- _from_environment, _expand choose schemes
+    if found:
+        token = base64.b64encode(urllib.parse.unquote_to_bytes(found[2])).decode("ascii")
+        # Not for whatever host a redirect names.
+        wanted.add_unredirected_header("Authorization", f"Basic {token}")
+    return wanted
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> list[str]:

@@ -184,6 +184,22 @@ def test_credentials_are_not_shown() -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sources_list", "deb http://user:secret@host.example/debian\n"),
+        ("x_sources", "Types: deb\nURIs http://user:secret@host.example/debian\n"),
+    ],
+)
+def test_credentials_in_a_malformed_source_are_not_shown(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    with pytest.raises(MirrorError) as error:
+        found(apt(tmp_path, **{name: text}))
+    assert "http://host.example/debian" in str(error.value)
+    assert "secret" not in str(error.value)
+
+
 def test_main_prints_both_archives_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

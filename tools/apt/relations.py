@@ -73,7 +73,7 @@ def parse(field: str) -> tuple[Alternatives, ...]:
     """
     if not field.strip():
         return ()
-    groups = []
-    for group in field.rstrip().removesuffix(",").split(","):
-        groups.append(tuple(_relation(text, field) for text in group.split("|")))
-    return tuple(groups)
+    return tuple(
+        tuple(_relation(text, field) for text in group.split("|"))
+        for group in field.rstrip().removesuffix(",").split(",")
+    )

@@ -185,8 +185,10 @@ class _Search:
             real = self.universe.packages.get(relation.name)
             if real is not None:
                 found.append(f"{real.name} {real.version}")
-            for package in self.universe.providers.get(relation.name, ()):
-                found.append(f"{package.name} {package.version} (provides {relation.name})")
+            found += [
+                f"{package.name} {package.version} (provides {relation.name})"
+                for package in self.universe.providers.get(relation.name, ())
+            ]
         return ", ".join(found) or "no such package in any suite"
 
     def _matches(self, relation: Relation, packages: Iterable[Package]) -> Iterable[Package]:

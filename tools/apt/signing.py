@@ -8,6 +8,7 @@ reviewed commit to the next index.
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from tools.apt.signature import SignatureError, Verifier
 from tools.archive.deb import DebError, data_tar, relative_path
@@ -52,9 +53,8 @@ def _unpack(deb: Path, *, directory: Path) -> None:
             path = directory / relative_path(member.name, of=deb)
             if member.isreg():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                content = tar.extractfile(member)
-                assert content is not None  # true of every regular member
-                with content, path.open("wb") as file:
+                # Of a regular member, extractfile always returns a stream.
+                with cast("IO[bytes]", tar.extractfile(member)) as content, path.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 path.chmod(0o755 if member.mode & 0o111 else 0o644)
             elif member.issym() and "/" not in member.linkname:

@@ -7,19 +7,17 @@ taken for right.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.client
 import os
 import threading
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tools.apt.mirrors import redacted
+from tools.apt.mirrors import redacted, request
 from tools.bazel_root.errors import BazelRootError
 from tools.bazel_root.lockfile import RootPackage
 
@@ -136,20 +134,6 @@ class Store:
             received += len(chunk)
             self._on_bytes(len(chunk))
         return received, digest.hexdigest()
-
-
-def request(url: str) -> urllib.request.Request:
-    """Returns the request for a URL, of which urllib would take "user:password@" for the host."""
-    parts = urllib.parse.urlsplit(url)
-    credentials, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return urllib.request.Request(url)  # noqa: S310 (as above)
-    plain = urllib.parse.urlunsplit(parts._replace(netloc=host))
-    token = base64.b64encode(urllib.parse.unquote_to_bytes(credentials)).decode("ascii")
-    authorized = urllib.request.Request(plain)  # noqa: S310 (as above)
-    # Not for whatever host a redirect names.
-    authorized.add_unredirected_header("Authorization", f"Basic {token}")
-    return authorized
 
 
 def _matches(path: Path, package: RootPackage) -> bool:

@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, directory: Path, *mirrors: str) -> None:
         self.debs, self.scratch = directory / "debs", directory / "scratch"
         for path in (self.debs, self.scratch):
-            path.mkdir(exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         self.reported = 0
         self.cancelled = threading.Event()
         self.store = Store(
@@ -154,9 +154,14 @@ def test_all_addresses_are_listed_without_credentials(tmp_path: Path, server: Mi
 def test_credentials_of_the_url_are_sent_as_basic_authorization(
     tmp_path: Path, server: Mirror
 ) -> None:
+    server.wanted_authorization = "Basic " + base64.b64encode(b"user:p@ss").decode()
     bench = Bench(tmp_path, server.url.replace("http://", "http://user:p%40ss@"))
-    bench.store.fetch(PACKAGE)
-    assert server.authorizations == ["Basic " + base64.b64encode(b"user:p@ss").decode()]
+    assert bench.store.fetch(PACKAGE).read_bytes() == CONTENT
+    wrong = Bench(tmp_path / "other", server.url.replace("http://", "http://user:secret@"))
+    with pytest.raises(BazelRootError) as error:
+        wrong.store.fetch(PACKAGE)
+    assert "401" in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_a_file_mirror_works(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ class Mirror:
 
     url: str
     requests: list[str] = field(default_factory=list)
-    authorizations: list[str] = field(default_factory=list)
+    wanted_authorization: str | None = None
     change: Callable[[str, bytes], bytes] = lambda path, content: content
     statuses: dict[str, int] = field(default_factory=dict)
     claimed_size: int | None = None
@@ -31,11 +31,12 @@ def mirror(directory: Path) -> Iterator[Mirror]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             settings.requests.append(self.path)
-            settings.authorizations.append(self.headers.get("Authorization", ""))
             if settings.gate is not None:
                 settings.gate.wait(30)
             path = directory / self.path.lstrip("/")
             status = settings.statuses.get(self.path, 200 if path.is_file() else 404)
+            if settings.wanted_authorization not in (None, self.headers["Authorization"]):
+                status = 401
             content = settings.change(self.path, path.read_bytes()) if status == 200 else b"sorry"
             self.send_response(status)
             size = len(content) if settings.claimed_size is None else settings.claimed_size
