@@ -1,4 +1,8 @@
-"""`reproducibility_test`: an image is built a second time, elsewhere and otherwise, and must be the same."""
+"""Two proofs about where an image was built: that it does not matter, and that it does not show.
+
+`reproducibility_test` builds an image a second time, elsewhere and otherwise; `no_traces_test` looks
+for paths, names and times of the build machine in its layers.
+"""
 
 load("@rules_python//python:defs.bzl", "py_test")
 load(":steps.bzl", "build_steps")
@@ -27,5 +31,23 @@ def reproducibility_test(name, target, deps, **kwargs):
         args = ["--steps", "$(rootpath :{}_steps)".format(name)],
         data = [":{}_steps".format(name)],
         deps = deps + ["//tools/reproducibility:compare"],
+        **kwargs
+    )
+
+def no_traces_test(name, image, **kwargs):
+    """Looks for traces of the build machine in every file of every layer.
+
+    Args:
+      name: name of the test.
+      image: an OCI layout.
+      **kwargs: further attributes of the test.
+    """
+    py_test(
+        name = name,
+        srcs = ["//tools/reproducibility:traces.py"],
+        main = "//tools/reproducibility:traces.py",
+        args = ["--image", "$(rootpath {})".format(image)],
+        data = [image],
+        deps = ["//tools/reproducibility:traces"],
         **kwargs
     )
