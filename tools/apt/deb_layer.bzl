@@ -1,7 +1,6 @@
 """`deb_layer`: the files of Debian packages as one image layer."""
 
 load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
-load(":layer_policy.bzl", "layer_policy")
 
 _DOC = """Merges Debian packages into a layer, without running any of their scripts.
 
@@ -23,19 +22,17 @@ _ATTRS = {
         mandatory = True,
     ),
     "lock": attr.label(
-        doc = "Lock of Debian packages: the timestamp and the paths to leave out.",
+        doc = "Lock of Debian packages, or its `layer_policy`: the timestamp and the paths to leave out.",
         allow_single_file = [".json"],
         mandatory = True,
     ),
-    "_layer_policy": attr.label(default = "//tools/apt:layer_policy", executable = True, cfg = "exec"),
     "_tool": attr.label(default = "//tools/apt:deb_layer", executable = True, cfg = "exec"),
 }
 
 def _deb_layer_impl(ctx):
     layer = declare_layer(ctx)
-    policy = layer_policy(ctx, ctx.file.lock, ctx.executable._layer_policy)
     args = ctx.actions.args()
-    args.add("--lock", policy)
+    args.add("--lock", ctx.file.lock)
     args.add_all(ctx.files.debs, before_each = "--deb")
     args.add("--out", layer.blob)
     args.add("--descriptor", layer.descriptor)
@@ -44,7 +41,7 @@ def _deb_layer_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = ctx.files.debs + [policy],
+        inputs = ctx.files.debs + [ctx.file.lock],
         outputs = [layer.blob, layer.descriptor],
         mnemonic = "DebLayer",
         progress_message = "Merging {} packages into %{{output}}".format(len(ctx.files.debs)),

@@ -1,7 +1,9 @@
 """Public rules of `tools/apt`: Debian packages to image layers."""
 
 load(":deb_layer.bzl", _deb_layer = "deb_layer")
+load(":layer_policy.bzl", _layer_policy = "layer_policy")
 load(":system_layer.bzl", _system_layer = "system_layer")
 
 deb_layer = _deb_layer
+layer_policy = _layer_policy
 system_layer = _system_layer

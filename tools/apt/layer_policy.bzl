@@ -1,26 +1,36 @@
-"""`layer_policy`: the action that takes from a lock the little that layers depend on."""
+"""`layer_policy`: the little of a lock that layers depend on, so that a pin moved elsewhere rebuilds none."""
 
-def layer_policy(ctx, lock, tool):
-    """Extracts timestamp and excluded paths, so that a pin moved elsewhere rebuilds no layer.
+_DOC = """Takes timestamp and excluded paths from a lock.
 
-    Args:
-      ctx: the context of a layer rule.
-      lock: File, the lock.
-      tool: the layer_policy executable.
+Give it to layer rules as their `lock`. With the lock itself they make the same layers, but anew after
+every change of any pin.
 
-    Returns:
-      The policy File.
-    """
-    policy = ctx.actions.declare_file(ctx.label.name + ".policy.json")
+    layer_policy(
+        name = "layer_policy",
+        lock = "bookworm.lock.json",
+    )
+"""
+
+def _layer_policy_impl(ctx):
+    policy = ctx.actions.declare_file(ctx.label.name + ".json")
     args = ctx.actions.args()
-    args.add("--lock", lock)
+    args.add("--lock", ctx.file.lock)
     args.add("--out", policy)
     ctx.actions.run(
-        executable = tool,
+        executable = ctx.executable._tool,
         arguments = [args],
-        inputs = [lock],
+        inputs = [ctx.file.lock],
         outputs = [policy],
         mnemonic = "LayerPolicy",
         progress_message = "Reading what layers need from %{input}",
     )
-    return policy
+    return [DefaultInfo(files = depset([policy]))]
+
+layer_policy = rule(
+    implementation = _layer_policy_impl,
+    doc = _DOC,
+    attrs = {
+        "lock": attr.label(allow_single_file = [".json"], doc = "Lock of Debian packages.", mandatory = True),
+        "_tool": attr.label(cfg = "exec", default = "//tools/apt:layer_policy", executable = True),
+    },
+)

@@ -1,7 +1,6 @@
 """`system_layer`: what the maintainer scripts of an image's packages would have done, as one layer."""
 
 load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
-load(":layer_policy.bzl", "layer_policy")
 
 _DOC = """Writes users, TLS roots, the linker's cache, alternatives and the like.
 
@@ -29,22 +28,20 @@ _ATTRS = {
         mandatory = True,
     ),
     "lock": attr.label(
-        doc = "Lock of Debian packages: the timestamp and the paths left out.",
+        doc = "Lock of Debian packages, or its `layer_policy`: the timestamp and the paths left out.",
         allow_single_file = [".json"],
         mandatory = True,
     ),
     "users": attr.string_list(
         doc = "`name:uid:gid:/home[:/shell]`, beside root and nobody. Homes are not created.",
     ),
-    "_layer_policy": attr.label(default = "//tools/apt:layer_policy", executable = True, cfg = "exec"),
     "_tool": attr.label(default = "//tools/apt:system_layer", executable = True, cfg = "exec"),
 }
 
 def _system_layer_impl(ctx):
     layer = declare_layer(ctx)
-    policy = layer_policy(ctx, ctx.file.lock, ctx.executable._layer_policy)
     args = ctx.actions.args()
-    args.add("--lock", policy)
+    args.add("--lock", ctx.file.lock)
     args.add("--arch", ctx.attr.arch)
     args.add_all(ctx.files.debs, before_each = "--deb")
     args.add_all(ctx.attr.users, before_each = "--user")
@@ -55,7 +52,7 @@ def _system_layer_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = ctx.files.debs + [policy],
+        inputs = ctx.files.debs + [ctx.file.lock],
         outputs = [layer.blob, layer.descriptor],
         mnemonic = "SystemLayer",
         progress_message = "Setting up the system of %{label}",

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 BLOCK = 512
 CHUNK = 1 << 20
@@ -388,7 +388,8 @@ def _unzstd(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[b
         raise LayerError(
             f"{source}: is compressed with zstd, which needs the Python module zstandard"
         ) from None
-    reader: IO[bytes] = zstandard.ZstdDecompressor().stream_reader(_Pieces(first, chunks))
+    source_file = cast("IO[bytes]", _Pieces(first, chunks))  # It wants no more than `read`.
+    reader = zstandard.ZstdDecompressor().stream_reader(source_file)
     try:
         while out := reader.read(CHUNK):
             yield out

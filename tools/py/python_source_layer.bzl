@@ -60,7 +60,7 @@ python_source_layer = rule(
         "empty_directories": attr.string_dict(doc = "Path below `directory` to uid:gid:mode, such as 1000:1000:0755."),
         "lock": attr.label(
             allow_single_file = [".json"],
-            doc = "Lock of Debian packages, for the image's one timestamp.",
+            doc = "Lock of Debian packages, or its `layer_policy`, for the image's one timestamp.",
             mandatory = True,
         ),
         "srcs": attr.label_list(allow_files = True, doc = "Modules and data files.", mandatory = True),

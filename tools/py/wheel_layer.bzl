@@ -53,7 +53,7 @@ wheel_layer = rule(
         ),
         "lock": attr.label(
             allow_single_file = [".json"],
-            doc = "Lock of Debian packages, for the image's one timestamp.",
+            doc = "Lock of Debian packages, or its `layer_policy`, for the image's one timestamp.",
             mandatory = True,
         ),
         "wheels": attr.label_list(

@@ -3,13 +3,14 @@
     rebuild.py --steps image_steps.json --work-dir DIR
 
 Guarantee: exit code 0 means that every output of every command has the same bytes as the one that
-Bazel built, although directory, umask, time zone, locale, hash seed, user name and number of
-processors differ.
+Bazel built, although directory, umask, time zone, locale, hash seed, user, host name and number
+of processors differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
@@ -34,7 +35,10 @@ ODD_ENVIRONMENT: Mapping[str, str] = {
     "USER": "somebody-else",
 }
 ODD_UMASK = 0o077
+ODD_ID = 54321
+ODD_HOST = b"elsewhere"
 STEP_TIMEOUT_SECONDS = 900
+_CLONE_NEWUTS, _CLONE_NEWUSER = 0x04000000, 0x10000000
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,16 @@ def place_inputs(build: Steps, *, runfiles: Path, root: Path) -> None:
 
 
 def _odd_process() -> None:
+    """Makes the child another user on another host (user_namespaces(7), uts_namespaces(7))."""
+    real = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWUTS):
+        raise OSError(ctypes.get_errno(), "cannot unshare user and host name")
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{ODD_ID} {real[0]} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{ODD_ID} {real[1]} 1", encoding="ascii")
+    if libc.sethostname(ODD_HOST, len(ODD_HOST)):
+        raise OSError(ctypes.get_errno(), "cannot set the host name")
     os.umask(ODD_UMASK)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 

@@ -51,6 +51,8 @@ def test_a_tool_that_only_reads_its_input_is_reproducible(tmp_path: Path) -> Non
         "'input' if os.umask(0) == 0o022 else 'umask'",
         "'input' if time.tzname[0] == 'UTC' else 'zone'",
         "'input' if os.environ.get('USER') == 'root' else 'user'",
+        "'input' if os.getuid() == 0 else 'uid'",
+        "'input' if os.uname().nodename != 'elsewhere' else 'host'",
         "'input' if hash('x') == 0 else 'seed'",
         "'input' if len(os.sched_getaffinity(0)) > 1 else 'jobs'",
         "os.getcwd()",

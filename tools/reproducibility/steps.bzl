@@ -10,7 +10,7 @@ BuildStepsInfo = provider(
 )
 
 # Attributes that lead from an image to the layers it is made of.
-_EDGES = ["actual", "base", "image", "images", "tars"]
+_EDGES = ["actual", "base", "image", "images", "lock", "tars"]
 
 # Files that a rule writes itself need no program, so they cannot differ between two runs of one.
 _WRITES = ["FileWrite", "Symlink", "TemplateExpand", "SymlinkTree", "SourceSymlinkManifest", "Middleman", "RepoMappingManifest"]

@@ -1,4 +1,4 @@
-"""Looks for traces of the machine that built an image: its paths, its name, its user, the time.
+"""Looks for traces of the machine that built an image: its paths, its users, the time.
 
     traces.py --image DIR
 
@@ -9,8 +9,8 @@ content, or an owner's name, and that all entries have one and the same time.
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
+import pwd
 import sys
 import tarfile
 from collections.abc import Iterable, Sequence
@@ -20,18 +20,18 @@ from tools.oci.layout import LayoutError, read_layout
 
 # What Bazel calls its directories, wherever they are.
 BUILD_PATHS = (b"/execroot/", b"/bazel-out/", b"/linux-sandbox/", b"/.cache/pinned_image")
-_SHORTEST_NAME = 5  # A shorter host or user name, such as "root", is a word like any other.
 
 
 def traces_of_this_machine() -> tuple[bytes, ...]:
-    """Returns what a careless build here would leave: directories and names, as bytes."""
-    names = [os.uname().nodename, getpass.getuser()]
-    directories = [os.environ.get("HOME", ""), str(Path.cwd())]
-    return BUILD_PATHS + tuple(
-        os.fsencode(text)
-        for text in (*names, *directories)
-        if len(text) >= _SHORTEST_NAME and text != "localhost"
-    )
+    """Returns what a careless build here would leave in a file, as bytes.
+
+    The host's and the user's bare names are not among them, because they are words like others
+    ("debian", "tester"); `rebuild.py` shows that they change nothing.
+    """
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    # Packages do name root's home.
+    homes = (os.fsencode(home + "/"),) if home not in ("/", "/root") else ()
+    return (*BUILD_PATHS, os.fsencode(Path.cwd()), *homes)
 
 
 def findings(layers: Iterable[Path], traces: Sequence[bytes]) -> list[str]:
