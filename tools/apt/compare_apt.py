@@ -29,8 +29,6 @@ from tools.apt.mirrors import MirrorError, archive_urls
 
 _TARGET = "//third_party/debian:compare_with_apt"
 _COMMAND = f"bazel run {_TARGET}"
-# What `bazelw run` starts sees the private root's programs, a script that it writes the host's.
-_OUTSIDE = f"tools/bazelw run --script_path=/tmp/compare {_TARGET} && /tmp/compare"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TIMEOUT_SECONDS = 600
 # apt-get appends ` []` or other packages' names in brackets where it configures out of order.
@@ -202,8 +200,7 @@ def _apt(state: Path, *arguments: str) -> str:
         )
     except FileNotFoundError as error:
         raise CompareError(
-            "there is no apt-get here. On a Debian machine, outside the private root of"
-            f" tools/bazelw: {_OUTSIDE}"
+            f"there is no apt-get here; run {_COMMAND} on a machine with Debian or a kin of it"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise CompareError(f"{' '.join(command)}: no end after {_TIMEOUT_SECONDS} s") from error
