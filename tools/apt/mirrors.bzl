@@ -52,6 +52,11 @@ def deb_urls(mirrors, archive, filename, snapshot):
     # A `+` is literal in a path, but some proxies and object stores read it as a space.
     return ["{}/{}".format(base, filename.replace("+", "%2B")) for base in bases]
 
+def _unquoted(text):
+    # RFC 3986 2.1; Starlark has no chr(), JSON has the same thing.
+    parts = text.split("%")
+    return parts[0] + "".join([json.decode('"\\u00{}"'.format(part[:2])) + part[2:] for part in parts[1:]])
+
 def without_credentials(urls):
     """Takes user and password out of URLs, because Bazel prints the URL of a download that fails.
 
@@ -70,7 +75,7 @@ def without_credentials(urls):
         plain.append(scheme + "://" + host + slash + path)
         if at:
             login, _, password = credentials.partition(":")
-            auth[plain[-1]] = {"login": login, "password": password, "type": "basic"}
+            auth[plain[-1]] = {"login": _unquoted(login), "password": _unquoted(password), "type": "basic"}
     return plain, auth
 
 def fail_to_fetch(ctx, filename, sha256, urls, lock):
