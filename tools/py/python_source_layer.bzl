@@ -1,6 +1,6 @@
 """`python_source_layer`: an application's sources become a layer."""
 
-load("//tools/archive:layer_info.bzl", "LayerInfo")
+load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
 
 _DOC = """Puts sources under one directory of the image, with bytecode that no timestamp invalidates.
 
@@ -27,8 +27,7 @@ def _path_in_layer(ctx, file):
     return file.short_path.removeprefix(prefix + "/")
 
 def _python_source_layer_impl(ctx):
-    layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
-    descriptor = ctx.actions.declare_file(ctx.label.name + ".json")
+    layer = declare_layer(ctx)
 
     args = ctx.actions.args()
     for file in ctx.files.srcs:
@@ -37,20 +36,17 @@ def _python_source_layer_impl(ctx):
     for path, owner in ctx.attr.empty_directories.items():
         args.add("--empty-directory", "{}={}".format(path, owner))
     args.add("--lock", ctx.file.lock)
-    args.add("--out", layer)
-    args.add("--descriptor", descriptor)
+    args.add("--out", layer.blob)
+    args.add("--descriptor", layer.descriptor)
     ctx.actions.run(
-        outputs = [layer, descriptor],
+        outputs = [layer.blob, layer.descriptor],
         inputs = ctx.files.srcs + [ctx.file.lock],
         executable = ctx.executable._tool,
         arguments = [args],
         mnemonic = "PythonSourceLayer",
         progress_message = "Layering sources %{label}",
     )
-    return [
-        DefaultInfo(files = depset([layer])),
-        LayerInfo(blob = layer, descriptor = descriptor),
-    ]
+    return layer_providers(layer)
 
 python_source_layer = rule(
     implementation = _python_source_layer_impl,

@@ -1,6 +1,6 @@
 """`wheel_layer`: wheels become a layer."""
 
-load("//tools/archive:layer_info.bzl", "LayerInfo")
+load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
 
 _DOC = """Installs wheels into a layer, as PyPA's `installer` does.
 
@@ -15,8 +15,7 @@ that no timestamp invalidates. Put wheels that are large or change rarely into a
 """
 
 def _wheel_layer_impl(ctx):
-    layer = ctx.actions.declare_file(ctx.label.name + ".tar.gz")
-    descriptor = ctx.actions.declare_file(ctx.label.name + ".json")
+    layer = declare_layer(ctx)
     for wheel in ctx.files.wheels:
         if wheel.extension != "whl":
             fail("wheel_layer {}: {} is not a wheel; use whl_requirement(...) of a hub".format(ctx.label, wheel.short_path))
@@ -24,24 +23,21 @@ def _wheel_layer_impl(ctx):
     args = ctx.actions.args()
     args.add_all(ctx.files.wheels, before_each = "--wheel")
     args.add("--lock", ctx.file.lock)
-    args.add("--out", layer)
-    args.add("--descriptor", descriptor)
+    args.add("--out", layer.blob)
+    args.add("--descriptor", layer.descriptor)
     inputs = ctx.files.wheels + [ctx.file.lock]
     if ctx.file.excluded_paths:
         args.add("--exclude", ctx.file.excluded_paths)
         inputs.append(ctx.file.excluded_paths)
     ctx.actions.run(
-        outputs = [layer, descriptor],
+        outputs = [layer.blob, layer.descriptor],
         inputs = inputs,
         executable = ctx.executable._tool,
         arguments = [args],
         mnemonic = "WheelLayer",
         progress_message = "Installing %d wheels into %%{label}" % len(ctx.files.wheels),
     )
-    return [
-        DefaultInfo(files = depset([layer])),
-        LayerInfo(blob = layer, descriptor = descriptor),
-    ]
+    return layer_providers(layer)
 
 wheel_layer = rule(
     implementation = _wheel_layer_impl,

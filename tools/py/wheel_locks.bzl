@@ -4,6 +4,8 @@ For each hub there is the lock as rules_python's `pip_parse` reads it (`@<name>/
 `@<name>//:wheels.bzl` has the macro `wheel_repositories`, which declares a repository for each wheel.
 """
 
+load("//tools/apt:mirrors.bzl", "host_arch")
+
 _TOOLS_HUB = "pypi"
 
 _WHEELS_BZL = """\
@@ -53,12 +55,6 @@ def parse_wheel_lock(text, source):
             fail("{}: unexpected line {}; run `bazel run //third_party/python:lock`".format(source, repr(raw)))
     return wheels
 
-def _host_arch(ctx):
-    arch = {"aarch64": "arm64", "amd64": "amd64", "arm64": "arm64", "x86_64": "amd64"}.get(ctx.os.arch)
-    if not arch:
-        fail("wheels are locked for x86_64 and aarch64; this machine is {}".format(ctx.os.arch))
-    return arch
-
 def _lock_for(ctx, locks, arch):
     for label, lock_arch in locks.items():
         if lock_arch == arch:
@@ -72,7 +68,7 @@ def _read_lock(ctx, hub, lock):
     return parse_wheel_lock(text, str(lock))
 
 def _wheel_locks_impl(ctx):
-    host = _host_arch(ctx)
+    host = host_arch(ctx)
     calls = []
     batched = []
     for lock, arch in ctx.attr.image.items():

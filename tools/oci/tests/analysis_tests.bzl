@@ -46,6 +46,8 @@ def refusal_test(name, rule, message, **kwargs):
         message: what the failure must contain.
         **kwargs: the target's attributes.
     """
+
+    # It must fail, so `//...` must not build it; the test below always runs and says how it fails.
     rule(name = name, tags = ["manual"], **kwargs)
     _failure_test(name = name + "_test", message = message, target = ":" + name)
 
