@@ -24,6 +24,8 @@ _PROGRAMS = {
     "signing": ["usr/bin/gpgv"],
     "toolchain": ["usr/bin/python3.11", "usr/lib/python3.11/lib-dynload/*.so"],
 }
+# Large, and started by the tests that need them: what they lack shows there.
+_STARTED_BY_TESTS = {"browser", "busybox", "qemu", "rabbitmq", "readers"}
 # Modules of PostgreSQL that the tests do not load, and whose libraries are left out.
 _UNUSED = ("llvmjit.so", "sepgsql.so")
 
@@ -119,4 +121,4 @@ def test_the_programs_of_a_tool_group_find_what_they_need(group: str, arch: str)
 
 
 def test_every_tool_group_is_judged() -> None:
-    assert set(_PROGRAMS) == set(_LOCK.groups) - set(_LOCK.image_groups)
+    assert set(_PROGRAMS) | _STARTED_BY_TESTS == set(_LOCK.groups) - set(_LOCK.image_groups)
