@@ -17,6 +17,7 @@ from app.video.errors import (
     UnreadableVideoError,
     VideoTooBigError,
 )
+from app.video.options import Tools
 from app.video.probe import probe
 
 
@@ -31,7 +32,7 @@ def take_in(
     if known is not None:
         return known, False
     try:
-        container = probe(upload.path, ffprobe=ffprobe).container
+        container = probe(upload.path, tools=Tools(ffprobe=ffprobe)).container
     except (UnreadableVideoError, NoVideoStreamError, VideoTooBigError) as error:
         raise NotAVideoError(f"{videos.display_name(upload.filename)!r}: {error}.") from error
     except ToolError as error:

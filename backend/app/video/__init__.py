@@ -1,5 +1,42 @@
 """Video analysis as a library: files in, facts out.
 
 It knows nothing of the database, HTTP or Celery. Times are exact (`fractions.Fraction` seconds from
-the start of the stream); a float frame count never stands for time.
+the start of the stream); a float frame count never stands for time. Importing it is cheap: OpenCV
+and numpy are loaded by the first analysis.
 """
+
+from app.video.analysis import analyse
+from app.video.errors import (
+    NoVideoStreamError,
+    TimeLimitError,
+    ToolError,
+    UnreadableVideoError,
+    VideoError,
+    VideoTooBigError,
+)
+from app.video.extract import cut_clip, thumbnail
+from app.video.findings import Analysis, Box, Event, Timeline
+from app.video.options import Limits, Parameters, Region, Tools
+from app.video.probe import Probe, probe
+
+__all__ = [
+    "Analysis",
+    "Box",
+    "Event",
+    "Limits",
+    "NoVideoStreamError",
+    "Parameters",
+    "Probe",
+    "Region",
+    "TimeLimitError",
+    "Timeline",
+    "ToolError",
+    "Tools",
+    "UnreadableVideoError",
+    "VideoError",
+    "VideoTooBigError",
+    "analyse",
+    "cut_clip",
+    "probe",
+    "thumbnail",
+]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.video.errors import TimeLimitError, UnreadableVideoError
 from app.video.motion import FrameDifference, MotionSummary
+from app.video.options import Tools
 from app.video.probe import Probe, probe
 from app.video.source import FrameSource
 
@@ -44,7 +45,7 @@ def analyse(
             raise TimeLimitError(f"the analysis took longer than the {time_limit:g} s allowed")
 
     check()
-    facts = probe(path, ffprobe=ffprobe)
+    facts = probe(path, tools=Tools(ffprobe=ffprobe))
     source = FrameSource(
         path, probe=facts, sample_rate=SAMPLE_RATE, width=SAMPLE_WIDTH, checkpoint=check
     )

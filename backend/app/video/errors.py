@@ -14,7 +14,7 @@ class NoVideoStreamError(VideoError):
 
 
 class VideoTooBigError(VideoError):
-    """The picture has more pixels than we decode."""
+    """The picture has more pixels, or the video more seconds or bytes of memory, than we decode."""
 
 
 class TimeLimitError(VideoError):

@@ -6,14 +6,15 @@ otherwise make the service read its own disk or network.
 """
 
 import json
-import re
+import stat
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
-from app.video.process import run
+from app.video.options import DEFAULT_LIMITS, Limits, Tools
+from app.video.process import presentable, run
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,gif,"  # may hold video
@@ -21,11 +22,13 @@ FORMATS = (
 )
 PROTOCOLS = "file"
 PROBE_TIMEOUT_S = 30.0
-MAX_PIXELS = 8192 * 8192  # one such frame is 200 MB as BGR; more would endanger the worker
+# What every call of ffmpeg and ffprobe is given, so that it opens nothing but the one file.
+CLOSED = ("-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS)
 
 _ENTRIES = (
     "format=format_name,duration"
-    ":stream=codec_type,codec_name,width,height,avg_frame_rate,r_frame_rate,time_base,duration"
+    ":stream=index,codec_type,codec_name,width,height,avg_frame_rate,r_frame_rate,time_base"
+    ",duration,nb_frames"
     ":stream_disposition=attached_pic:stream_tags=rotate,DURATION:stream_side_data=rotation"
 )
 
@@ -50,29 +53,50 @@ class Probe:
     time_base: Fraction
     """Seconds per tick of the stream's timestamps."""
     has_audio: bool
+    index: int = 0
+    """Number of the stream within the file."""
+    frames: int | None = None
+    """Number of pictures; None when the file does not say."""
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in pixels, as a player shows it."""
+        if self.rotation in {90, 270}:
+            return self.height, self.width
+        return self.width, self.height
 
 
-def probe(path: Path, *, ffprobe: str) -> Probe:
+def probe(path: Path, *, tools: Tools, limits: Limits = DEFAULT_LIMITS) -> Probe:
     """Describe the video in `path`.
 
     Raises UnreadableVideoError, NoVideoStreamError or VideoTooBigError when the file is at fault,
     ToolError when ffprobe is.
     """
+    _require_content(path)
     finished = run(
-        [ffprobe, "-v", "error", "-hide_banner",
-         "-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS,
+        [tools.ffprobe, "-v", "error", "-hide_banner", *CLOSED, "-max_pixels", str(limits.pixels),
          "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
-        timeout=PROBE_TIMEOUT_S,
+        timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits,
     )  # fmt: skip
     if finished.code != 0:
-        # ffprobe names the file by our path and its parts by address: nobody's business outside.
-        reason = finished.error_tail.replace(f"file:{path}", "the file")
-        reason = re.sub(r" @ 0x[0-9a-f]+", "", reason)
+        reason = presentable(finished.error_tail, path=path)
         raise UnreadableVideoError(f"ffprobe cannot read the file as a video: {reason}")
-    return parse(finished.output)
+    return parse(finished.output, limits=limits)
 
 
-def parse(output: bytes) -> Probe:
+def _require_content(path: Path) -> None:
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise UnreadableVideoError(f"the file cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        # A pipe or a device may never end, and could be read only once.
+        raise UnreadableVideoError("this is not a file but a directory, pipe or device")
+    if facts.st_size == 0:
+        raise UnreadableVideoError("the file is empty")
+
+
+def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
     """Read ffprobe's JSON. Raises as `probe` does."""
     try:
         document = json.loads(output)
@@ -91,7 +115,21 @@ def parse(output: bytes) -> Probe:
         kinds = sorted({str(stream.get("codec_type", "unknown")) for stream in streams})
         found = " and ".join(kinds) if kinds else "nothing"
         raise NoVideoStreamError(f"the file has no video stream; it holds {found}")
-    return _describe(videos[0], document["format"], container=container, streams=streams)
+    facts = _describe(videos[0], document["format"], container=container, streams=streams)
+    _refuse_too_big(facts, limits=limits)
+    return facts
+
+
+def _refuse_too_big(facts: Probe, *, limits: Limits) -> None:
+    if facts.width * facts.height > limits.pixels:
+        raise VideoTooBigError(
+            f"the picture is {facts.width}x{facts.height}, over the limit of {limits.pixels} pixels"
+        )
+    if facts.duration is not None and facts.duration > limits.duration:
+        raise VideoTooBigError(
+            f"the file announces {float(facts.duration):.0f} s of video, over the limit of "
+            f"{float(limits.duration):.0f} s"
+        )
 
 
 def _describe(
@@ -104,10 +142,6 @@ def _describe(
     width, height = int(video.get("width", 0)), int(video.get("height", 0))
     if width <= 0 or height <= 0:
         raise UnreadableVideoError("the video stream has no picture size; the file is damaged")
-    if width * height > MAX_PIXELS:
-        raise VideoTooBigError(
-            f"the picture is {width}x{height}, over the limit of {MAX_PIXELS} pixels"
-        )
     whole = _fraction(container_facts.get("duration"))
     picture = _fraction(video.get("duration")) or _clock(video.get("tags", {}).get("DURATION"))
     has_audio = any(stream.get("codec_type") == "audio" for stream in streams)
@@ -122,6 +156,8 @@ def _describe(
         picture_duration=picture or (None if has_audio else whole),
         time_base=_fraction(video.get("time_base")) or Fraction(1, 1000),
         has_audio=has_audio,
+        index=int(video.get("index", 0)),
+        frames=_count(video.get("nb_frames")),
     )
 
 
@@ -132,6 +168,11 @@ def _fraction(text: object) -> Fraction | None:
     except (ValueError, ZeroDivisionError):
         return None
     return value if value > 0 else None
+
+
+def _count(text: object) -> int | None:
+    value = _fraction(text)
+    return None if value is None else int(value)
 
 
 def _clock(text: object) -> Fraction | None:

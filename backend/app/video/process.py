@@ -1,11 +1,14 @@
-"""The one place that starts other programs: list arguments, fixed environment, a time limit."""
+"""The one place that starts other programs: list arguments, fixed environment, limits."""
 
 import os
+import re
+import resource
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.video.errors import ToolError
+from app.video.options import DEFAULT_LIMITS, Limits
 
 TAIL_CHARACTERS = 600
 # What a program may see of our environment. No secret is among it.
@@ -21,29 +24,68 @@ class Finished:
     error_tail: str
 
 
-def run(arguments: Sequence[str], *, timeout: float) -> Finished:
+def start(
+    arguments: Sequence[str], *, limits: Limits, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a program with its output and its complaints on pipes. Raises ToolError."""
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    try:
+        process = subprocess.Popen(
+            list(arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment | {"LC_ALL": "C"},
+            pass_fds=tuple(pass_fds),
+        )
+    except OSError as error:
+        raise ToolError(f"{arguments[0]} could not be started ({error.strerror})") from error
+    _confine(process.pid, limits)
+    return process
+
+
+def _confine(pid: int, limits: Limits) -> None:
+    # From outside, because code between fork and exec is not safe beside threads. The first
+    # milliseconds in which the program is loaded go unlimited; no input is open by then.
+    seconds = max(1, int(limits.wall_time)) * (os.cpu_count() or 1)
+    for kind, value in (
+        (resource.RLIMIT_AS, limits.memory),
+        (resource.RLIMIT_CPU, seconds),  # ends even a child whose parent was killed
+        (resource.RLIMIT_CORE, 0),
+    ):
+        try:
+            _, hard = resource.prlimit(pid, kind)
+            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (bound, bound))
+        except ProcessLookupError:  # has ended already
+            return
+
+
+def run(arguments: Sequence[str], *, timeout: float, limits: Limits = DEFAULT_LIMITS) -> Finished:
     """Run a program for at most `timeout` seconds and return how it ended, whatever its exit code.
 
     Raises ToolError when it cannot be started or does not end in time (it is then killed).
     """
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    try:
-        finished = subprocess.run(
-            list(arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-            env=environment | {"LC_ALL": "C"},
-        )
-    except OSError as error:
-        raise ToolError(f"{arguments[0]} could not be started ({error.strerror})") from error
-    except subprocess.TimeoutExpired as error:
-        tail = _tail(error.stderr or b"")
-        raise ToolError(f"{arguments[0]} did not end within {timeout:g} s; {tail}") from error
-    return Finished(finished.returncode, finished.stdout, _tail(finished.stderr))
+    with start(arguments, limits=limits) as process:
+        try:
+            output, complaints = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            _, complaints = process.communicate()
+            tail = _tail(complaints)
+            raise ToolError(f"{arguments[0]} did not end within {timeout:g} s; {tail}") from error
+        except BaseException:
+            process.kill()
+            raise
+    return Finished(process.returncode, output, _tail(complaints))
 
 
 def _tail(stderr: bytes) -> str:
     text = " / ".join(stderr.decode("utf-8", "replace").split("\n")).strip(" /")
     return text[-TAIL_CHARACTERS:] or "no message"
+
+
+def presentable(message: str, *, path: object) -> str:
+    """Remove what is nobody's business outside: our path, and addresses of ffmpeg's objects."""
+    message = message.replace(f"file:{path}", "the file")
+    return re.sub(r" @ 0x[0-9a-f]+", "", message)

@@ -52,7 +52,7 @@ def test_an_odd_frame_rate_stays_exact(clip_dir: Path) -> None:
 
 
 def first_frame(path: Path, *, width: int) -> GreyImage:
-    facts = probe(path, ffprobe=programs.find("ffprobe", variable="FFPROBE"))
+    facts = probe(path, tools=clips.tools())
     source = FrameSource(
         path, probe=facts, sample_rate=Fraction(1), width=width, checkpoint=lambda: None
     )
@@ -61,7 +61,7 @@ def first_frame(path: Path, *, width: int) -> GreyImage:
 
 def test_rotation_is_reported_and_frames_come_upright(clip: Path, clip_dir: Path) -> None:
     turned = clips.rotated(clip, clip_dir / "turned.mp4", degrees=90)
-    facts = probe(turned, ffprobe=programs.find("ffprobe", variable="FFPROBE"))
+    facts = probe(turned, tools=clips.tools())
     assert (facts.width, facts.height, facts.rotation) == (320, 240, 90)
     straight, upright = first_frame(clip, width=320), first_frame(turned, width=240)
     assert upright.shape == (320, 240)
@@ -70,7 +70,7 @@ def test_rotation_is_reported_and_frames_come_upright(clip: Path, clip_dir: Path
 
 def test_times_are_the_files_own_when_the_rate_varies(clip_dir: Path) -> None:
     path = clips.variable_rate(clip_dir / "variable.mkv")
-    facts = probe(path, ffprobe=programs.find("ffprobe", variable="FFPROBE"))
+    facts = probe(path, tools=clips.tools())
     source = FrameSource(
         path, probe=facts, sample_rate=Fraction(100), width=32, checkpoint=lambda: None
     )

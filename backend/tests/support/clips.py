@@ -5,7 +5,17 @@ from pathlib import Path
 
 from tests.support import programs
 
+from app.video import Tools
+
 _H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
+
+
+def tools() -> Tools:
+    """Return the programs that the library under test is given."""
+    return Tools(
+        ffmpeg=programs.find("ffmpeg", variable="FFMPEG"),
+        ffprobe=programs.find("ffprobe", variable="FFPROBE"),
+    )
 
 
 def _ffmpeg(arguments: list[str], target: Path) -> Path:

@@ -1,0 +1,58 @@
+"""Understands what ffmpeg says while it works: how it went, and why it failed."""
+
+import re
+import signal
+from collections import deque
+from pathlib import Path
+
+from app.video.errors import UnreadableVideoError, VideoError, VideoTooBigError
+from app.video.process import presentable
+
+_KEPT_LINES = 4
+_LONGEST_LINE = 300
+_LEVEL = re.compile(r"^(?:\[[^]]*\] )*\[(error|fatal|panic)\] ")
+_DECODED = re.compile(r"(\d+) frames decoded")
+_NO_MEMORY = ("Cannot allocate memory", "Out of memory", "malloc of size", "get_buffer() failed")
+
+
+class Complaints:
+    """ffmpeg's log (`-v level+verbose`), of which a bounded part is kept."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.out_of_memory = False
+        self.frames_decoded = 0
+
+    def add(self, data: bytes) -> None:
+        """Take in what was read; the end of the log is marked by b""."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if not data or len(self._rest) > 1 << 16:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._read(line[: 4 * _LONGEST_LINE].decode("utf-8", "replace"))
+
+    def _read(self, line: str) -> None:
+        decoded = _DECODED.search(line)
+        if decoded is not None and "(video)" in line:
+            self.frames_decoded = int(decoded[1])
+        self.out_of_memory = self.out_of_memory or any(words in line for words in _NO_MEMORY)
+        if _LEVEL.match(line):
+            text = _LEVEL.sub("", line)[:_LONGEST_LINE].strip()
+            if text and text not in self._errors:
+                self._errors.append(text)
+
+    def last_words(self, *, path: Path) -> str:
+        """Return the last few errors, fit to be shown."""
+        return presentable(" / ".join(self._errors), path=path) or "no message"
+
+    def failure(self, code: int, *, path: Path) -> VideoError | None:
+        """Return what an exit code means, or None when all went well."""
+        if code == 0:
+            return None
+        if self.out_of_memory:
+            return VideoTooBigError("decoding needs more memory than a video may take")
+        if code < 0:
+            name = signal.Signals(-code).name
+            return UnreadableVideoError(f"ffmpeg was ended by {name}; the file is damaged")
+        return UnreadableVideoError(f"ffmpeg cannot decode the file: {self.last_words(path=path)}")
