@@ -25,14 +25,15 @@ from typing import Any
 PROGRAMS = (
     "sh", "cat", "ls", "id", "env", "sleep", "touch", "mkdir", "rm", "pwd", "true", "false",
     "echo", "stat", "head", "uname", "mv", "chmod", "readlink", "printf", "ln",
+    "stty", "tail",
 )  # fmt: skip
 
 # How to start the Python of `python_layer`; -S because it has no site-packages.
 PYTHON = ("/py/loader", "--library-path", "/py/so", "/py/bin/python", "-S")
 PYTHON_ENV = "PYTHONHOME=/py"
 _PROBE = """
-import encodings.idna, encodings.latin_1, encodings.ascii, http.server, json, os, signal, sys
-import urllib.request
+import ctypes, encodings.idna, encodings.latin_1, encodings.ascii, http.server, json, os, signal
+import sys, urllib.request
 files = {line.split(None, 5)[5].strip() for line in open("/proc/self/maps") if ".so" in line
          or "/python3" in line or "/ld-" in line}
 modules = {getattr(m, "__file__", None) for m in list(sys.modules.values())} - {None}

@@ -5,9 +5,10 @@ standard library left on disk. Requests and replies are JSON objects in one SOCK
 each, file descriptors travel beside them (SCM_RIGHTS):
 
     {"op": "spawn", "id": 1, "argv": [..], "env": [..], "cwd": ".."} + stdin, stdout, stderr
+    {"op": "spawn", .., "tty": true}                 without descriptors: on a new terminal
     {"op": "signal", "id": 1, "signal": 15}
     {"op": "connect", "id": 2, "port": 8000}
-    <- {"id": 1, "event": "started"} | {"event": "failed", "errno": 2, "what": ".."}
+    <- {"id": 1, "event": "started"} (+ terminal) | {"event": "failed", "errno": 2, "what": ".."}
     <- {"id": 1, "event": "exited", "code": 0}       128 + signal when it was killed
     <- {"id": 2, "event": "connected"} + socket | {"event": "refused", "errno": 111, ..}
 
@@ -19,19 +20,28 @@ from __future__ import annotations
 import array  # noqa: F401 (socket.recv_fds imports it when called, too late)
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import socket
+import struct
+import termios
 from typing import Any, NoReturn
 
 MESSAGE_BYTES = 1 << 20
 CONNECT_SECONDS = 2.0
+TTY_ROWS, TTY_COLUMNS = 24, 80
+TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 
 
-def serve_requests(control: socket.socket) -> None:
-    """Runs until the caller closes its end of `control`."""
+def serve_requests(control: socket.socket, *, memory_bytes: int | None = None) -> None:
+    """Runs until the caller closes its end of `control`.
+
+    `memory_bytes` limits the address space of each process that is started, not PID 1's own.
+    """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
@@ -50,6 +60,7 @@ def serve_requests(control: socket.socket) -> None:
             if not data:
                 return
             request = json.loads(data)
+            request["memory_bytes"] = memory_bytes
             try:
                 _handle(control, running, request, handles)
             finally:
@@ -75,18 +86,52 @@ def _handle(
     control: socket.socket, running: dict[int, int], request: dict[str, Any], handles: list[int]
 ) -> None:
     if request["op"] == "spawn":
-        pid, failure = _spawn(request, handles)
-        if failure is not None:
-            send(control, {"id": request["id"], "event": "failed", **failure})
+        if request.get("tty"):
+            try:
+                terminal, inside = _open_terminal()
+            except OSError as error:
+                failure = {"errno": error.errno, "what": "terminal"}
+                send(control, {"id": request["id"], "event": "failed", **failure})
+                return
+            _start(control, running, request, [inside, inside, inside], (terminal,))
+            os.close(terminal)
+            os.close(inside)
         else:
-            running[pid] = request["id"]
-            send(control, {"id": request["id"], "event": "started"})
+            _start(control, running, request, handles, ())
     elif request["op"] == "signal":
         for pid, number in running.items():
             if number == request["id"]:
                 os.kill(pid, request["signal"])
     elif request["op"] == "connect":
         _connect(control, request)
+
+
+def _start(
+    control: socket.socket,
+    running: dict[int, int],
+    request: dict[str, Any],
+    handles: list[int],
+    back: tuple[int, ...],
+) -> None:
+    pid, failure = _spawn(request, handles)
+    if failure is not None:
+        send(control, {"id": request["id"], "event": "failed", **failure})
+    else:
+        running[pid] = request["id"]
+        send(control, {"id": request["id"], "event": "started"}, back)
+
+
+def _open_terminal() -> tuple[int, int]:
+    """A new terminal of the container (pty(7)): the caller's end, and the process's."""
+    outer = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(outer, TIOCSPTLCK, struct.pack("i", 0))
+        fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", TTY_ROWS, TTY_COLUMNS, 0, 0))
+        flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+        return outer, fcntl.ioctl(outer, TIOCGPTPEER, flags)
+    except OSError:
+        os.close(outer)
+        raise
 
 
 def _reap(control: socket.socket, running: dict[int, int]) -> None:
@@ -148,10 +193,15 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
+        if request.get("tty"):
+            fcntl.ioctl(handles[0], termios.TIOCSCTTY, 0)
         for target, handle in enumerate(handles[:3]):
             os.dup2(handle, target)
         what = "workdir"
         os.chdir(request["cwd"])
+        if request["memory_bytes"] is not None:
+            limit = request["memory_bytes"]
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         what = "exec"
         _execute(request["argv"], dict(item.split("=", 1) for item in request["env"]))
     except OSError as error:

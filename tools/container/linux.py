@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import errno
 import fcntl
 import os
 import platform
 import socket
 import struct
+from itertools import takewhile
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -32,16 +34,22 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MNT_DETACH = 2
 
+MOUNT_ATTR_RDONLY = 1
+AT_FDCWD = -100
+AT_RECURSIVE = 0x8000
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 # The C library is already loaded into Python, so this needs no file and no search.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(platform.machine(), -1)
+_MOUNT_SETATTR = 442  # On every architecture.
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -74,6 +82,8 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) 
     """Makes `source` appear at `target`, without set-id files and devices (mount(2))."""
     mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
     restrict(target, read_only=read_only)
+    if read_only and recursive:
+        _read_only_below(target)
 
 
 def restrict(target: str, *, read_only: bool, devices: bool = False) -> None:
@@ -90,6 +100,20 @@ def restrict(target: str, *, read_only: bool, devices: bool = False) -> None:
     mount(None, target, None, flags | (MS_RDONLY if read_only else 0))
 
 
+def _read_only_below(target: str) -> None:
+    """Makes the mounts below `target` read-only as well (mount_setattr(2)).
+
+    Kernels before 5.12 cannot, and protect the topmost mount only.
+    """
+    attributes = struct.pack("=4Q", MOUNT_ATTR_RDONLY, 0, 0, 0)
+    arguments = (AT_FDCWD, os.fsencode(target), AT_RECURSIVE, attributes, len(attributes))
+    try:
+        _check(_LIBC.syscall(_MOUNT_SETATTR, *arguments), f"make {target} read-only")
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+
+
 def detach(target: str) -> None:
     """Removes a mount at once, busy or not (umount2(2), MNT_DETACH)."""
     _check(_LIBC.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
@@ -104,10 +128,17 @@ def pivot_root_here() -> None:
     os.chdir("/")
 
 
-def prctl(option: int, value: int = 0) -> None:
-    """Changes one attribute of the process (prctl(2)), with one argument."""
+def prctl(option: int, value: int = 0, more: int = 0) -> None:
+    """Changes one attribute of the process (prctl(2))."""
     unused = ctypes.c_ulong(0)
-    _check(_LIBC.prctl(option, ctypes.c_ulong(value), unused, unused, unused), "prctl")
+    result = _LIBC.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), unused, unused)
+    _check(result, "prctl")
+
+
+def kernel_version() -> tuple[int, int]:
+    """Major and minor number of the running kernel."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(takewhile(str.isdigit, minor)))
 
 
 def set_hostname(name: str) -> None:
@@ -115,16 +146,26 @@ def set_hostname(name: str) -> None:
     socket.sethostname(name)
 
 
-def drop_capabilities() -> None:
-    """Gives up every capability, for this process and whatever it starts (capabilities(7))."""
+def keep_capabilities(kept: frozenset[int] = frozenset()) -> None:
+    """Gives up every other capability, for this process and whatever it starts (capabilities(7)).
+
+    Those kept are ambient too, or a user other than root would lose them with the next exec.
+    """
     for number in range(64):
+        if number in kept:
+            continue
         try:
             prctl(PR_CAPBSET_DROP, number)
         except OSError:
             break  # EINVAL: the kernel knows no capability of this number.
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    bits = sum(1 << number for number in kept)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _check(_LIBC.capset(header, bytes(24)), "capset")
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    # Effective, permitted, inheritable: first of capabilities 0 to 31, then of the others.
+    _check(_LIBC.capset(header, struct.pack("=6I", low, low, low, high, high, high)), "capset")
+    for number in sorted(kept):
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
 
 
 def loopback_up() -> None:

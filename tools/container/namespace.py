@@ -27,6 +27,7 @@ PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 PROC_MASKED = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 SHM_BYTES = 64 << 20
+PID_MAX_MINIMUM = 301  # RESERVED_PIDS + 1 of the kernel's pid.c
 # Settings that forbid user namespaces: below /proc/sys, the value that does, the one that allows.
 FORBIDDING = (
     ("kernel/unprivileged_userns_clone", "0", "1"),
@@ -41,13 +42,16 @@ class NamespaceError(Exception):
 
 def unshare_all(plan: Plan) -> None:
     """Moves the calling, single-threaded process into new namespaces and maps its one user."""
+    _unshare(plan, linux.CLONE_NEWPID)
+
+
+def _unshare(plan: Plan, further: int = 0) -> None:
     uid, gid = os.geteuid(), os.getegid()
-    flags = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID
-    flags |= linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+    flags = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
     if plan.spec.network == "none":
         flags |= linux.CLONE_NEWNET
     try:
-        linux.unshare(flags)
+        linux.unshare(flags | further)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{plan.spec.user.uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{plan.spec.user.gid} {gid} 1")
@@ -80,7 +84,7 @@ def explain(error: OSError, *, proc: Path = Path("/proc/sys")) -> str:
             )
     return (
         f"cannot create a user namespace ({error.strerror}): {cause}. Or load the image into "
-        "Docker or Podman and run it there."
+        'Docker or Podman and run it there; a structure test does so with driver = "docker".'
     )
 
 
@@ -89,9 +93,13 @@ def enter_root(plan: Plan, stage: Path) -> None:
 
     `stage` is an empty directory; what is mounted there is seen by this process only.
     """
-    linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
-    size = f"size={plan.spec.memory_bytes},mode=0755"
-    linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
+    size = f"size={plan.spec.write_bytes},mode=0755"
+    try:
+        linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
+        linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
+    except OSError as error:
+        # AppArmor lets anybody make the namespace and then forbids everything in it.
+        raise NamespaceError(explain(error)) from error
     os.chdir(stage)
     for name in ("lower", "root", "covers", "copies"):
         os.mkdir(name)
@@ -102,12 +110,13 @@ def enter_root(plan: Plan, stage: Path) -> None:
         _mount_copy(plan)
     root = os.path.join(os.getcwd(), "root")
     _mount_access(plan, root, layered=layered)
-    _mount_proc(root + _point(root, plan.directories["proc"]))
+    _mount_proc(root + _point(root, plan.directories["proc"]), plan.spec.max_processes)
     _mount_dev(root + _point(root, plan.directories["dev"]))
     if "tmp" in plan.directories:
-        target = root + _point(root, plan.directories["tmp"])
-        linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
+        _mount_tmpfs(root, plan.directories["tmp"], size=plan.spec.write_bytes)
     _mount_texts(plan, root)
+    for path in plan.tmpfs:
+        _mount_tmpfs(root, path, size=plan.spec.write_bytes)
     for source, path, read_only, is_dir in plan.binds:
         try:
             target = root + _point(root, path, is_dir=is_dir)
@@ -124,7 +133,11 @@ def enter_root(plan: Plan, stage: Path) -> None:
 
 
 def configure(plan: Plan) -> None:
-    """Names the host, brings up loopback, sets limits; then gives up every privilege."""
+    """Names the host, brings up loopback, sets limits; then gives up every other privilege."""
+    if plan.capabilities:
+        # With CAP_SYS_ADMIN the masks of /proc could be unmounted. A mount namespace that belongs
+        # to another user namespace holds them fast (mount_namespaces(7), "locked" mounts).
+        _unshare(plan)
     linux.set_hostname(plan.spec.hostname)
     if plan.spec.network == "none":
         linux.loopback_up()
@@ -136,7 +149,7 @@ def configure(plan: Plan) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    linux.drop_capabilities()
+    linux.keep_capabilities(plan.capabilities)
     # The processes inside have the same user id as PID 1; without this they could trace it.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
@@ -194,7 +207,16 @@ def _mount_access(plan: Plan, root: str, *, layered: bool) -> None:
             linux.bind(copy, target, read_only=False)
 
 
-def _mount_proc(target: str) -> None:
+def _mount_tmpfs(root: str, path: str, *, size: int) -> None:
+    flags = linux.MS_NOSUID | linux.MS_NODEV
+    try:
+        target = root + _point(root, path)
+        linux.mount("tmpfs", target, "tmpfs", flags, f"mode=1777,size={size}")
+    except OSError as error:
+        raise NamespaceError(f"cannot mount memory at {path}: {error.strerror}") from error
+
+
+def _mount_proc(target: str, max_processes: int) -> None:
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     try:
         linux.mount("proc", target, "proc", flags)
@@ -204,6 +226,11 @@ def _mount_proc(target: str) -> None:
             "parts of its own /proc; start that engine's container with "
             "--security-opt systempaths=unconfined (Docker) or unmask=ALL (Podman)"
         ) from error
+    # RLIMIT_NPROC does not count for root of the machine; this setting of the PID namespace does.
+    # Before Linux 6.14 it was the whole machine's, and must not be touched.
+    if linux.kernel_version() >= (6, 14):
+        with contextlib.suppress(OSError):
+            Path(target, "sys/kernel/pid_max").write_text(str(max(max_processes, PID_MAX_MINIMUM)))
     for name in PROC_READ_ONLY:
         path = f"{target}/{name}"
         if os.path.exists(path):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.container.cache import Rootfs
+from tools.container.capabilities import NUMBERS, CapabilityError, granted
 from tools.container.settings import User, may
 from tools.container.tree import Tree, TreeError
 
@@ -47,19 +48,37 @@ class Access:
 
 @dataclass(frozen=True)
 class Spec:
-    """What the caller wants. `scratch` is a directory on disk for what the container writes;
-    without it that stays in memory, at most `memory_bytes`. `network` is "none" or "host".
-    `overlay=False` copies what is writable instead, as on kernels before 5.11.
+    """What the caller wants; only `rootfs` and `user` have to be given.
+
+    user: any numbers will do, also ones the image does not know (`User(12345, 0)`).
+    network: "none" (loopback only) or "host".
+    binds: files and directories of the host.
+    tmpfs: directories of the container that start empty, are writable and stay in memory.
+    scratch: a directory on disk for what the container writes; without it that stays in memory.
+    read_only: nothing but `binds`, `tmpfs` and /dev/shm can be written, whatever the headers say.
+    capabilities: names, kept by every process whoever its user is (capabilities.py).
+    privileged: every capability that can be given.
+    tty: what `Container.run` starts gets a terminal; its stderr is then part of its stdout.
+    write_bytes: bytes, at most, of what stays in memory because there is no `scratch`.
+    memory_bytes: of all processes together where a cgroup can be had, else address space of each.
+    max_processes: processes and threads, at most; as root without a cgroup at least 301.
+    overlay: False copies what is writable instead, as on kernels before 5.11.
     """
 
     rootfs: Rootfs
     user: User
     network: str = "none"
     binds: tuple[Bind, ...] = ()
+    tmpfs: tuple[str, ...] = ()
     workdir: str = "/"
     hostname: str = "container"
     scratch: Path | None = None
-    memory_bytes: int = 1 << 30
+    read_only: bool = False
+    capabilities: tuple[str, ...] = ()
+    privileged: bool = False
+    tty: bool = False
+    write_bytes: int = 1 << 30
+    memory_bytes: int | None = None
     max_processes: int = 4096
     overlay: bool = True
 
@@ -72,7 +91,9 @@ class Plan:
     writable_root: bool
     access: tuple[Access, ...]
     binds: tuple[tuple[str, str, bool, bool], ...]  # source, target, read-only, is a directory
+    tmpfs: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]  # path, content
+    capabilities: frozenset[int]
     directories: dict[str, str]  # of "proc", "dev", "workdir" and, if the image has none, "tmp"
 
 
@@ -85,13 +106,23 @@ def make_plan(spec: Spec) -> Plan:
             "dev": tree.realpath("/dev"),
             "workdir": tree.realpath(spec.workdir),
         }
-        if tree.lookup("/tmp") is None:  # noqa: S108 (the image's, not the host's)
+        if tree.lookup("/tmp") is None and not spec.read_only:  # noqa: S108 (the image's, not the host's)
             directories["tmp"] = "/tmp"  # noqa: S108
         binds = tuple(_bind(tree, bind) for bind in spec.binds)
+        tmpfs = tuple(_target(tree, path) for path in spec.tmpfs)
         texts = tuple((tree.realpath(path), text) for path, text in _texts(spec))
     except TreeError as error:
         raise PlanError(f"the image's file system is unusable: {error}") from error
-    access = tuple(access_of(tree, spec.user))
+    try:
+        kept = granted(spec.capabilities, privileged=spec.privileged, network=spec.network)
+    except CapabilityError as error:
+        raise PlanError(str(error)) from error
+    powerful = spec.user.uid == 0 or NUMBERS["DAC_OVERRIDE"] in kept
+    access = () if powerful else tuple(access_of(tree, spec.user))
+    if spec.read_only:
+        access = tuple(item for item in access if item.mode == "hidden")
+    if NUMBERS["DAC_READ_SEARCH"] in kept:
+        access = tuple(item for item in access if item.mode != "hidden")
     if len(access) > MAX_ACCESS:
         raise PlanError(
             f"the image has {len(access)} paths whose owner differs from their parent's, at most "
@@ -101,19 +132,25 @@ def make_plan(spec: Spec) -> Plan:
     root = tree.lookup("/")
     return Plan(
         spec=spec,
-        writable_root=spec.user.uid == 0
-        or (root is not None and may(root.mode, owner=(root.uid, root.gid), user=spec.user, bit=2)),
+        writable_root=not spec.read_only
+        and (
+            powerful
+            or (
+                root is not None
+                and may(root.mode, owner=(root.uid, root.gid), user=spec.user, bit=2)
+            )
+        ),
         access=access,
         binds=binds,
+        tmpfs=tmpfs,
         texts=texts,
+        capabilities=kept,
         directories=directories,
     )
 
 
 def access_of(tree: Tree, user: User) -> Iterator[Access]:
-    """Where the rights of `user` change, outermost first. Root may do everything."""
-    if user.uid == 0:
-        return
+    """Where the rights of `user`, who is not root, change; outermost first."""
     hidden: str | None = None
     states: list[tuple[str, bool]] = []  # directories above the current path: prefix, writable
     for path, entry in tree.entries():
@@ -145,13 +182,18 @@ def access_of(tree: Tree, user: User) -> Iterator[Access]:
                 yield Access(path, "rw" if writable else "ro", is_dir=False)
 
 
+def _target(tree: Tree, path: str) -> str:
+    if not path.startswith("/"):
+        raise PlanError(f"the mount target {path!r} is not absolute")
+    return tree.realpath(path)
+
+
 def _bind(tree: Tree, bind: Bind) -> tuple[str, str, bool, bool]:
-    if not bind.target.startswith("/"):
-        raise PlanError(f"the mount target {bind.target!r} is not absolute")
+    target = _target(tree, bind.target)
     if not bind.source.exists():
         raise PlanError(f"the mount source {str(bind.source)!r} does not exist; create it first")
     source = str(bind.source.resolve())
-    return source, tree.realpath(bind.target), bind.read_only, bind.source.is_dir()
+    return source, target, bind.read_only, bind.source.is_dir()
 
 
 def _texts(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,19 +58,60 @@ def test_rights_change_where_the_headers_say_so(tree: Tree, expected: list[Acces
     assert list(access_of(tree, APP)) == expected
 
 
-def test_root_may_do_everything() -> None:
-    tree = tree_of(secret=file(0), d=directory(0o555, 7))
-    assert list(access_of(tree, User(0, 0))) == []
-
-
-def spec(tree: Tree, **changes: object) -> Spec:
-    return Spec(rootfs=Rootfs(Path("/nowhere"), tree), user=APP, **changes)  # type: ignore[arg-type]
+def spec(tree: Tree, **changes: Any) -> Spec:
+    return Spec(**{"rootfs": Rootfs(Path("/nowhere"), tree), "user": APP, **changes})
 
 
 def test_targets_are_resolved_inside_the_image(tmp_path: Path) -> None:
     tree = tree_of(app=directory(0o755), data=Entry("symlink", 0o777, linkname="../../app/data"))
     plan = make_plan(spec(tree, binds=(Bind(tmp_path, "/data/x"),)))
     assert plan.binds == ((str(tmp_path), "/app/data/x", False, True),)
+
+
+SECRETS = tree_of(
+    secret=file(0), d=directory(0o555, 7), mine=directory(0o755, 1000), top=directory(0o700)
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "access", "writable_root"),
+    [
+        ({"user": User(0, 0)}, [], True),
+        ({"user": User(0, 0), "read_only": True}, [], False),
+        ({"capabilities": ("DAC_OVERRIDE",)}, [], True),
+        ({"capabilities": ("DAC_READ_SEARCH",)}, ["/mine"], False),
+        ({"read_only": True}, ["/secret", "/top"], False),
+        ({}, ["/mine", "/secret", "/top"], False),
+    ],
+)
+def test_root_and_the_capability_to_override_may_do_everything_that_is_not_read_only(
+    changes: dict[str, Any],
+    access: list[str],
+    writable_root: bool,
+) -> None:
+    plan = make_plan(spec(SECRETS, **changes))
+    assert sorted(item.path for item in plan.access) == access
+    assert plan.writable_root == writable_root
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"capabilities": ("SYS_TIME",)}, "capability 'SYS_TIME': cannot be given: it concerns"),
+        ({"capabilities": ("cap_chown",)}, "'cap_chown': cannot be given: the container has one"),
+        ({"capabilities": ("ALL",)}, "'ALL': cannot be given: it includes those that"),
+        ({"capabilities": ("NET",)}, "capability 'NET': Linux has none of this name"),
+        (
+            {"capabilities": ("NET_RAW",), "network": "host"},
+            "'NET_RAW': cannot be given: the network is the host's",
+        ),
+        ({"privileged": True, "network": "host"}, "privileged: not possible on the host's"),
+        ({"tmpfs": ("data",)}, "the mount target 'data' is not absolute"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(changes: dict[str, Any], cause: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(cause)):
+        make_plan(spec(Tree(), **changes))
 
 
 def test_a_temporary_directory_is_given_only_to_images_that_have_none() -> None:

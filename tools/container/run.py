@@ -3,18 +3,16 @@
     with Container(Spec(rootfs=rootfs, user=user)) as container:
         result = container.run(["python3", "-V"], env=env, timeout=60)
 
-The caller forks a keeper, which enters the namespaces and forks PID 1 (init.py); PID 1 starts
-what it is asked to. Leaving the context kills every process of the container, also those that
-detached, and so does the death of the caller. Nothing the container writes reaches the rootfs.
+The caller forks a keeper (keeper.py), which enters the namespaces and forks PID 1 (init.py); PID
+1 starts what it is asked to. Leaving the context kills every process of the container, also those
+that detached, and so does the death of the caller. Nothing the container writes reaches the rootfs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import select
 import selectors
 import signal
 import socket
@@ -24,16 +22,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
-from tools.container import init, linux
-from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
-from tools.container.plan import Plan, PlanError, Spec, make_plan
+from tools.container import init, keeper
+from tools.container.plan import PlanError, Spec, make_plan
 from tools.container.settings import SettingsError
 from tools.container.tar_stream import LayerError
 
 START_SECONDS = 60.0
-STOP_SECONDS = 5.0
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
 EXIT_NOT_FOUND = 127
 EXIT_NOT_EXECUTABLE = 126
@@ -82,16 +78,7 @@ class Container:
     def __enter__(self) -> Self:
         """Raises ContainerError, with cause and remedy, when the kernel refuses."""
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
-        caller = os.getpid()
-        self._keeper = os.fork()
-        if self._keeper == 0:
-            ours.close()
-            _keep(self._plan, Path(self._stage.name), theirs, caller)
-        theirs.close()
-        self._control = ours
+        self._keeper, self._control = keeper.start(self._plan, Path(self._stage.name))
         try:
             self._expect_ready()
         except BaseException:
@@ -122,7 +109,7 @@ class Container:
             self._control.close()
             self._control = None
         if self._keeper > 0:
-            _end(self._keeper)
+            keeper.end(self._keeper)
             self._keeper = -1
         if self._stage is not None:
             self._stage.cleanup()
@@ -146,6 +133,16 @@ class Container:
 
         Raises SpawnError when there is no such command or it cannot be executed.
         """
+        return self._spawn(argv, env, workdir, (stdin, stdout, stderr))[0]
+
+    def _spawn(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        workdir: str,
+        handles: tuple[int, ...],
+    ) -> tuple[int, list[int]]:
+        """Starts a process on `handles`, or without any on a terminal, whose end it returns."""
         if not argv:
             raise SpawnError("the image has no command and none was given", EXIT_NOT_FOUND)
         number = self._request(
@@ -154,13 +151,14 @@ class Container:
                 "argv": list(argv),
                 "env": [f"{key}={value}" for key, value in env.items()],
                 "cwd": workdir,
+                "tty": not handles,
             },
-            (stdin, stdout, stderr),
+            handles,
         )
-        reply = self._reply(number, START_SECONDS)[0]
+        reply, back = self._reply(number, START_SECONDS)
         if reply["event"] == "failed":
             raise _spawn_error(argv[0], workdir, reply)
-        return number
+        return number, back
 
     def signal(self, number: int, which: int) -> None:
         """Sends a signal to a process started by `spawn`; a process that ended gets none."""
@@ -208,13 +206,25 @@ class Container:
         says so. Raises SpawnError.
         """
         started = time.monotonic()
+        number, pipes = self._start_piped(argv, env, workdir)
+        try:
+            return self._collect(number, pipes, started, timeout, max_output)
+        finally:
+            for pipe in pipes:
+                os.close(pipe)
+
+    def _start_piped(
+        self, argv: Sequence[str], env: Mapping[str, str], workdir: str
+    ) -> tuple[int, tuple[int, ...]]:
+        """Starts a process; returns its number and where its stdout and stderr are read."""
+        if self._plan.spec.tty:
+            number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, ())
+            return number, tuple(terminal)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            number = self.spawn(
-                argv, env=env, workdir=workdir, stdin=null, stdout=out_write, stderr=err_write
-            )
+            number, _ = self._spawn(argv, env, workdir, (null, out_write, err_write))
         except BaseException:
             os.close(out_read)
             os.close(err_read)
@@ -222,22 +232,18 @@ class Container:
         finally:
             for handle in (null, out_write, err_write):
                 os.close(handle)
-        try:
-            return self._collect(number, (out_read, err_read), started, timeout, max_output)
-        finally:
-            os.close(out_read)
-            os.close(err_read)
+        return number, (out_read, err_read)
 
     def _collect(
         self,
         number: int,
-        pipes: tuple[int, int],
+        pipes: tuple[int, ...],
         started: float,
         timeout: float,
         max_output: int,
     ) -> Completed:
         chunks: dict[int, bytearray] = {pipe: bytearray() for pipe in pipes}
-        timed_out = overflowed = False
+        timed_out = False
         with selectors.DefaultSelector() as selector:
             for pipe in pipes:
                 os.set_blocking(pipe, False)
@@ -246,8 +252,7 @@ class Container:
             while number not in self._exits:
                 left = started + timeout - time.monotonic()
                 timed_out = left <= 0
-                overflowed = any(len(data) > max_output for data in chunks.values())
-                if timed_out or overflowed:
+                if timed_out or any(len(data) > max_output for data in chunks.values()):
                     self.signal(number, signal.SIGKILL)
                     self.wait(number, START_SECONDS)
                     break
@@ -259,14 +264,17 @@ class Container:
                         self._receive(0)
         for pipe in pipes:
             # A detached child may hold the pipe open for ever: only what is there is taken.
-            _drain(pipe, chunks[pipe])
+            before = -1
+            while before < len(chunks[pipe]) <= max_output:
+                before = len(chunks[pipe])
+                _drain(pipe, chunks[pipe])
         return Completed(
             stdout=bytes(chunks[pipes[0]][:max_output]),
-            stderr=bytes(chunks[pipes[1]][:max_output]),
+            stderr=bytes(chunks[pipes[1]][:max_output]) if len(pipes) > 1 else b"",
             exit_code=self._exits.get(number, 128 + signal.SIGKILL),
             seconds=time.monotonic() - started,
             timed_out=timed_out,
-            overflowed=overflowed,
+            overflowed=any(len(data) > max_output for data in chunks.values()),
         )
 
     # The conversation with PID 1.
@@ -328,74 +336,18 @@ class Container:
                 self._replies[message["id"]] = (message, handles)
 
 
-def _end(keeper: int) -> None:
-    """Waits until the namespace is empty, which PID 1 sees to when the control socket closes."""
-    handle = os.pidfd_open(keeper)
-    try:
-        if not select.select([handle], [], [], STOP_SECONDS)[0]:
-            # The keeper's death takes PID 1 with it, and PID 1 everything else.
-            os.kill(keeper, signal.SIGKILL)
-    finally:
-        os.close(handle)
-    os.waitpid(keeper, 0)
-
-
 def _drain(pipe: int, into: bytearray) -> bool:
     """Reads what is there, at most 1 MiB; False at the end of the stream."""
     try:
         data = os.read(pipe, 1 << 20)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno != errno.EIO:  # A terminal's end, when nothing has it open any more.
+            raise
+        return False
     into += data
     return bool(data)
-
-
-def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoReturn:
-    """The keeper: enters the namespaces, forks PID 1 and waits for it."""
-    try:
-        # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
-        os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        # Descriptors of the caller must neither be reachable inside nor kept open by us.
-        _close_others(control.fileno())
-        unshare_all(plan)
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != caller:
-            os._exit(1)
-        pid = os.fork()
-        if pid == 0:
-            _first(plan, stage, control)
-        control.close()
-        os.waitpid(pid, 0)
-    except (NamespaceError, OSError) as error:
-        init.send(control, {"id": 0, "event": "error", "message": str(error)})
-    finally:
-        os._exit(1)
-
-
-def _first(plan: Plan, stage: Path, control: socket.socket) -> NoReturn:
-    """PID 1 of the container."""
-    try:
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        enter_root(plan, stage)
-        configure(plan)
-        init.send(control, {"id": 0, "event": "ready"})
-        init.serve_requests(control)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
-        message = str(error) if isinstance(error, NamespaceError | OSError) else repr(error)
-        # When the caller is gone there is nobody to tell.
-        with contextlib.suppress(OSError):
-            init.send(control, {"id": 0, "event": "error", "message": message})
-    finally:
-        os._exit(1)
-
-
-def _close_others(keep: int) -> None:
-    """Closes every descriptor but the standard three and `keep`."""
-    os.closerange(3, keep)
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _spawn_error(program: str, workdir: str, reply: dict[str, Any]) -> SpawnError:
