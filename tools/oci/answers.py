@@ -6,6 +6,7 @@ Format: distribution-spec 1.1, "Error Codes".
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tools.oci.credentials import Credentials
@@ -41,6 +42,13 @@ def refusal(what: str, response: Response, *, credentials: Credentials | None) -
         codes=tuple(str(each.get("code")) for each in errors),
         details=json.dumps([each.get("detail") for each in errors]),
     )
+
+
+def scrub(text: str, secrets: Sequence[str]) -> str:
+    """`text` without any of the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def _errors(body: bytes) -> list[dict[str, Any]]:

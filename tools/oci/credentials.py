@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,17 @@ class Credentials:
         return tuple(each for each in (self.password, self.identity_token, encoded) if each)
 
 
-def find_credentials(repository: Repository, *, environ: Mapping[str, str]) -> Credentials | None:
-    """The credentials for `repository`, or None; raises CredentialsError."""
-    for file in config_files(environ):
+def find_credentials(
+    repository: Repository,
+    *,
+    environ: Mapping[str, str],
+    files: Sequence[Path] | None = None,
+) -> Credentials | None:
+    """The credentials for `repository`, or None; raises CredentialsError.
+
+    `files` are read instead of those that `environ` names.
+    """
+    for file in config_files(environ) if files is None else files:
         if file.is_file():
             found = _from_file(file, repository, environ)
             if found is not None:

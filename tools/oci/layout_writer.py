@@ -32,9 +32,7 @@ def write_layout(
     """
     blobs = out / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [root.to_json()]}
-    (out / "oci-layout").write_bytes(encode_json({"imageLayoutVersion": "1.0.0"}))
-    (out / "index.json").write_bytes(encode_json(index))
+    write_index(out, root)
     written = set()
     for data in documents:
         digest = sha256_digest(data)
@@ -44,6 +42,13 @@ def write_layout(
     for digest, file in sorted(links.items()):
         if digest not in written:
             blob_path(out, digest).symlink_to(os.path.relpath(file, start=blobs))
+
+
+def write_index(out: Path, root: Descriptor) -> None:
+    """Write the two files that make a directory of blobs a layout."""
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [root.to_json()]}
+    (out / "oci-layout").write_bytes(encode_json({"imageLayoutVersion": "1.0.0"}))
+    (out / "index.json").write_bytes(encode_json(index))
 
 
 def write_digest(file: Path, digest: str) -> None:

@@ -24,13 +24,15 @@ class Fault:
     """What to do instead of passing a request on.
 
     `status` answers with it; `reset_after` passes that many bytes of the body on and then resets
-    the connection; `delay` waits so many seconds for every block of the body.
+    the connection; `cut_after` ends the connection after that many bytes of the answer's body;
+    `delay` waits so many seconds for every block of the body.
     """
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     reset_after: int | None = None
+    cut_after: int | None = None
     delay: float = 0.0
 
 
@@ -43,6 +45,7 @@ class Seen:
     count: int
     length: int
     authorization: str | None
+    range: str | None = None
 
 
 @dataclass
@@ -74,7 +77,12 @@ def proxying(upstream: int, decide: Callable[[Seen], Fault | None]) -> Iterator[
                 count = sum(1 for each in seen if each.method == self.command)
                 length = int(self.headers.get("Content-Length") or 0)
                 request = Seen(
-                    self.command, self.path, count, length, self.headers.get("Authorization")
+                    self.command,
+                    self.path,
+                    count,
+                    length,
+                    self.headers.get("Authorization"),
+                    self.headers.get("Range"),
                 )
                 seen.append(request)
             return decide(request)
@@ -138,9 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = answer.read()
         headers = dict(answer.getheaders())
         connection.close()
-        self._answer(answer.status, headers, body)
+        self._answer(answer.status, headers, body, cut_after=fault.cut_after)
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, *, cut_after: int | None = None
+    ) -> None:
         self.send_response_only(status)
         lengths = {name.lower() for name in headers}
         for name, value in headers.items():
@@ -153,7 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[:cut_after])
+        if cut_after is not None:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
 
     def _reset(self) -> None:
         """End the connection with RST instead of FIN."""

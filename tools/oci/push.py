@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from tools.oci.answers import RegistryError
+from tools.oci.answers import RegistryError, scrub
 from tools.oci.credentials import CredentialsError, find_credentials
 from tools.oci.layout import LayoutError
 from tools.oci.progress import Progress, size_text
@@ -296,13 +296,6 @@ def run(
         # A server may quote a request back; what must not be shown is taken out of its words.
         raise PushError(scrub(str(error), secrets)) from None
     return f"{request.repository}@{digest}"
-
-
-def scrub(text: str, secrets: Sequence[str]) -> str:
-    """`text` without any of the secrets."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
 
 
 def _cancel_on_signals(transport: Transport) -> None:

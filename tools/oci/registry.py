@@ -12,6 +12,7 @@ from tools.oci.reference import Repository
 from tools.oci.transport import (
     FileSlice,
     NotTLSError,
+    Receiver,
     Response,
     Transport,
     TransportError,
@@ -75,16 +76,28 @@ class Registry:
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has the blob."""
-        url = self._url(f"blobs/{digest}")
-        response = self.call_url("HEAD", url)
-        for _ in range(_REDIRECTS):
-            if response.status not in (301, 302, 303, 307, 308):
-                break
-            url = self.location(response, url)
-            response = self.call_url("HEAD", url)
+        response = self.follow("HEAD", f"blobs/{digest}")
         if response.status not in (200, 404):
             raise self.refused(f"HEAD blob {digest}", response)
         return response.status == 200
+
+    def follow(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        receive: Receiver | None = None,
+        retry: bool = True,
+    ) -> Response:
+        """Ask for something below the repository, also where the registry keeps it elsewhere."""
+        url = self._url(path)
+        for _ in range(1 + _REDIRECTS):
+            response = self.call_url(method, url, headers=headers, receive=receive, retry=retry)
+            if response.status not in (301, 302, 303, 307, 308):
+                break
+            url = self.location(response, url)
+        return response
 
     def mount_blob(self, digest: str, *, source: str) -> bool:
         """Take the blob over from another repository of the registry; False if it cannot be."""
@@ -124,6 +137,7 @@ class Registry:
         headers: Mapping[str, str] | None = None,
         body: bytes | FileSlice = b"",
         sent: Callable[[int], None] = lambda _: None,
+        receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
         """Send an authorised request; an authorisation that has run out is renewed once.
@@ -145,7 +159,13 @@ class Registry:
             if value:
                 all_headers["Authorization"] = value
             response = self.transport.request(
-                method, url, headers=all_headers, body=body, sent=count, retry=retry
+                method,
+                url,
+                headers=all_headers,
+                body=body,
+                sent=count,
+                receive=receive,
+                retry=retry,
             )
             return response, value
 

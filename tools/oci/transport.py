@@ -36,6 +36,8 @@ _CA_BUNDLES = (
 )
 _CA_DIRECTORIES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# Takes an answer's body piece by piece, each with the answer's status.
+Receiver = Callable[[int, bytes], None]
 
 
 class TransportError(Exception):
@@ -112,13 +114,16 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | FileSlice = b"",
         sent: Callable[[int], None] = lambda _: None,
+        receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
         """Send a request until an answer comes that is not a call to try again.
 
         `sent` is told the bytes of body as they go out, and minus what went out in vain when the
-        attempt fails. After the last attempt the answer is returned as it is. With `retry` off one
-        attempt is made. Raises TransportError, and CancelledError when asked to stop.
+        attempt fails. `receive` takes the body of an answer 200 or 206 as it comes, with the
+        status; the Response has none then. After the last attempt the answer is returned as it is.
+        With `retry` off one attempt is made. Raises TransportError, and CancelledError when asked
+        to stop.
         """
         attempts = 1 + (self.options.retries if retry else 0)
         for attempt in range(1, attempts + 1):
@@ -131,7 +136,9 @@ class Transport:
                 sent(amount)
 
             try:
-                response = self._send(method, url, headers=headers, body=body, sent=count)
+                response = self._send(
+                    method, url, headers=headers, body=body, sent=count, receive=receive
+                )
                 if response.status not in _RETRIED or attempt == attempts:
                     return response
                 cause = f"{response.status} {response.reason}"
@@ -190,6 +197,7 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | FileSlice,
         sent: Callable[[int], None],
+        receive: Receiver | None,
     ) -> Response:
         """One attempt over a kept connection, or a new one when the kept one has gone stale."""
         parts = urllib.parse.urlsplit(url)
@@ -204,7 +212,9 @@ class Transport:
         blocks = None if not length else self._blocks(body, sent)
         self._active.add(connection)
         try:
-            response = self._exchange(connection, method, self._target(parts), all_headers, blocks)
+            response = self._exchange(
+                connection, method, self._target(parts), all_headers, blocks, receive
+            )
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self.check_cancelled()
@@ -238,6 +248,7 @@ class Transport:
         target: str,
         headers: Mapping[str, str],
         blocks: Iterator[bytes] | None,
+        receive: Receiver | None,
     ) -> Response:
         try:
             connection.request(method, target, body=blocks, headers=dict(headers))
@@ -246,6 +257,11 @@ class Transport:
             answer = connection.getresponse()
         else:
             answer = connection.getresponse()
+        if receive is not None and answer.status in (200, 206):
+            while block := answer.read(_BLOCK):
+                self.check_cancelled()
+                receive(answer.status, block)
+            return Response(answer.status, answer.reason, answer.headers, b"")
         body = answer.read(_BODY_LIMIT + 1)
         if len(body) > _BODY_LIMIT:
             raise http.client.HTTPException(f"answer is longer than {_BODY_LIMIT} bytes")
