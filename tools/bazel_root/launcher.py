@@ -69,6 +69,8 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     os.utime(root)  # build.py removes roots that nobody has started for a long time
     # Bazel's log of a server has the environment in it, and with that the passwords in its URLs.
     (cache / "bazel").mkdir(mode=0o700, exist_ok=True)
+    # Bazel refuses to make a directory writable in its sandbox that does not exist.
+    (cache / "rootfs").mkdir(mode=0o700, exist_ok=True)
     trust = trust_directory(cache, root=root, environ=environ)
     world = make_world(cache, root=root, trust=trust)
     inside = bazel_environment(environ)

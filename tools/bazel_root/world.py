@@ -17,6 +17,10 @@ _FROM_HOST = (
     *("subgid", "subuid"),
 )
 
+# Where tests find the images that others have unpacked: a link below /etc, so that the path, on
+# which a test's cached result depends, is the same for every user.
+ROOTFS_CACHE = "pinned_image/rootfs"
+
 
 def make_world(cache: Path, *, root: Path, trust: Path) -> World:
     """Returns what the user sees at this moment; `trust` is a directory of trust.py."""
@@ -28,6 +32,7 @@ def make_world(cache: Path, *, root: Path, trust: Path) -> World:
         files["localtime"] = zone.read_bytes()
     links = {name: f"/usr/etc/{name}" for name in os.listdir(root / "usr" / "etc")}
     links.update((n, f"/{HOST_ETC}/{n}") for n in _FROM_HOST if os.path.lexists(f"/etc/{n}"))
+    links[ROOTFS_CACHE] = str(cache / "rootfs")
     links[f"ssl/certs/{BUNDLE}"] = str(trust / BUNDLE)
     links["ssl/certs/java/cacerts"] = str(trust / STORE)
     links = {path: target for path, target in links.items() if path not in files}
@@ -48,7 +53,7 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
     """
     # A root that was deleted and built again has the same name, but the server has the old one.
     made = (root / "usr").stat()
-    identity = [root.name, str(made.st_ino), str(made.st_mtime_ns), *binds]
+    identity = [root.name, str(made.st_ino), str(made.st_mtime_ns), *binds, ROOTFS_CACHE]
     world = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
     lines = [
         "startup --install_base=/usr/share/bazel",
@@ -57,6 +62,9 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
         f"startup --output_user_root={_quoted(str(cache / 'bazel'))}",
         f"startup --host_jvm_args={_quoted(f'-Djavax.net.ssl.trustStore={trust / STORE}')}",
         f"startup --host_jvm_args=-Dpinned_image.world={world}",
+        # `build`, so that build and test share one analysis; tools/container says what it is for.
+        f"build --test_env=ROOTFS_CACHE=/etc/{ROOTFS_CACHE}",
+        f"test --sandbox_writable_path={_quoted(str(cache / 'rootfs'))}",
     ]
     return "\n".join(lines) + "\n"
 

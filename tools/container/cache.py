@@ -1,17 +1,20 @@
 """A cache of unpacked images, shared by every process of a user.
 
-    with Cache(default_root()).rootfs(image.layers) as rootfs: ...   # rootfs.path, rootfs.tree
+    with Cache(shared_root()).rootfs(image.layers) as rootfs: ...   # rootfs.path, rootfs.tree
 
 The key is the hash of the layers' digests, so two images that differ in their configuration only
 share one root file system. `keep_prefix` also keeps all layers but the last: when only the last
-one changes, the files below are hard-linked, not unpacked again.
+one changes, the files below are hard-linked, not unpacked again, by whoever comes then.
 
     ROOT/<key>/rootfs/     the files        ROOT/<key>/tree.json   owners and modes (tree.py)
+    ROOT/<key>/seal.json   type, mode, size and time of every file, and how many bytes they are
     ROOT/<key>.lock        flock: exclusive while building or deleting, shared while in use
     ROOT/<key>.tmp/        being built; renamed when complete, removed by the next who finds it
 
 Nothing half-built is ever used: an entry is renamed into place when it is complete, and a lock
-dies with the process that holds it.
+dies with the process that holds it. Nothing changed is used either: the seal is compared at each
+use, and an entry that does not agree (a file edited by hand, a disk that lost power) is unpacked
+again. Containers see the files through read-only mounts, so none of them can be the cause.
 """
 
 from __future__ import annotations
@@ -19,21 +22,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
+import re
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.container.scratch import remove_tree
 from tools.container.tar_stream import LayerBlob, LayerError
 from tools.container.tree import Tree
 from tools.container.unpack import DEFAULT_LIMITS, Limits, unpack
 
-FORMAT = "1"  # Part of the key; raise it when what an entry holds changes.
-KEEP_ENTRIES = 6
+FORMAT = "2"  # Part of the key; raise it when what an entry holds changes.
+KEEP_ENTRIES = 8
+KEEP_BYTES = 8 << 30  # Of all entries; files that two of them share count twice.
 MAX_AGE = 14 * 24 * 3600  # Seconds since the last use.
+
+ENTRY = re.compile(r"([0-9a-f]{64})(\.tmp|\.lock)?")
+SHARED_ROOT = "ROOTFS_CACHE"  # Name of an environment variable.
 
 # Where processes expect kernel file systems and engines put files. They exist in every entry, so
 # that a read-only root file system has something to mount on. The tree does not list them.
@@ -54,6 +63,24 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
         environ.get("HOME") or os.path.expanduser("~"), ".cache"
     )
     return Path(home) / "pinned_image" / "rootfs"
+
+
+def shared_root(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where tests share unpacked images: $ROOTFS_CACHE, if it is a directory of the caller's own.
+
+    Under Bazel a test may write nothing but its own temporary directory unless somebody says so
+    (README.md, "Cache"); None then, and when there is no such directory or others could have
+    written there.
+    """
+    root = environ.get(SHARED_ROOT)
+    if not root:
+        return None
+    try:
+        info = os.stat(root)
+    except OSError:
+        return None
+    usable = info.st_uid == os.geteuid() and not info.st_mode & 0o022
+    return Path(root) if usable and os.access(root, os.R_OK | os.W_OK | os.X_OK) else None
 
 
 class Cache:
@@ -78,13 +105,13 @@ class Cache:
         """
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked(_key(layers), shared=True) as found:
+            with self._locked(_key(layers), fcntl.LOCK_SH) as found:
                 if found is not None:
                     yield self._load(found)
                     return
             on_unpack()
             self._build(layers, keep_prefix=keep_prefix)
-            with self._locked(_key(layers), shared=True) as found:
+            with self._locked(_key(layers), fcntl.LOCK_SH) as found:
                 if found is None:
                     raise LayerError(f"{self._root}: another process deleted the entry; try again")
                 self._evict()
@@ -102,12 +129,12 @@ class Cache:
         return Rootfs(entry / "rootfs", Tree.from_json((entry / "tree.json").read_text()))
 
     @contextlib.contextmanager
-    def _locked(self, key: str, *, shared: bool) -> Iterator[Path | None]:
-        """Holds the lock of a key; yields its entry when it exists."""
-        handle = self._lock(key, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    def _locked(self, key: str, operation: int) -> Iterator[Path | None]:
+        """Holds the lock of a key; yields its entry when it exists and is as it was built."""
+        handle = self._lock(key, operation)
         try:
             entry = self._root / key
-            yield entry if entry.is_dir() else None
+            yield entry if _intact(entry) else None
         finally:
             os.close(handle)
 
@@ -127,16 +154,17 @@ class Cache:
 
     def _build(self, layers: Sequence[LayerBlob], *, keep_prefix: bool) -> None:
         key = _key(layers)
-        with self._locked(key, shared=False) as found:
+        with self._locked(key, fcntl.LOCK_EX) as found:
             if found is not None:
                 return
+            remove_tree(self._root / key)
             temporary = self._root / f"{key}.tmp"
             remove_tree(temporary)
             try:
                 temporary.mkdir(mode=0o700)
                 (temporary / "rootfs").mkdir(mode=0o755)
                 tree, first = Tree(), 0
-                if keep_prefix and len(layers) > 1:
+                if len(layers) > 1 and (keep_prefix or (self._root / _key(layers[:-1])).exists()):
                     first = len(layers) - 1
                     with self.rootfs(layers[:-1]) as base:
                         tree = base.tree
@@ -148,6 +176,7 @@ class Cache:
                 for name in MOUNT_POINTS:
                     with contextlib.suppress(FileExistsError):
                         (temporary / "rootfs" / name).mkdir()
+                (temporary / "seal.json").write_text(json.dumps(_seal(temporary)))
                 temporary.rename(self._root / key)
             except BaseException:
                 remove_tree(temporary)
@@ -155,92 +184,79 @@ class Cache:
 
     def _evict(self) -> None:
         """Deletes entries nobody uses: all but the newest few, and those not used for long."""
-        entries = sorted(
-            (path for path in self._root.iterdir() if path.is_dir() and "." not in path.name),
-            key=lambda path: -path.stat().st_mtime,
-        )
         # A clock is right here: how long something is cached never changes what is built.
         oldest = time.time() - MAX_AGE
-        for position, entry in enumerate(entries):
-            if position < KEEP_ENTRIES and entry.stat().st_mtime > oldest:
-                continue
-            with contextlib.suppress(BlockingIOError):
-                handle = self._lock(entry.name, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                try:
-                    doomed = self._root / f"{entry.name}.tmp"
+        names = (ENTRY.fullmatch(path.name) for path in self._root.iterdir())
+        ages = {name[1]: _age(self._root / name[1]) for name in names if name}
+        count = total = 0
+        for key in sorted(ages, key=lambda key: -ages[key]):
+            if ages[key]:
+                count += 1
+                total += _bytes_of(self._root / key)
+                if count <= KEEP_ENTRIES and total <= KEEP_BYTES and ages[key] > oldest:
+                    continue
+            self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        """Deletes an entry and what was left of building it, unless somebody holds its lock."""
+        with contextlib.suppress(BlockingIOError):
+            handle = self._lock(key, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                doomed = self._root / f"{key}.tmp"
+                remove_tree(doomed)
+                if (self._root / key).exists():
+                    (self._root / key).rename(doomed)
                     remove_tree(doomed)
-                    entry.rename(doomed)
-                    remove_tree(doomed)
-                    (self._root / f"{entry.name}.lock").unlink()
-                finally:
-                    os.close(handle)
-
-
-@contextlib.contextmanager
-def scratch_directory(root: Path) -> Iterator[Path]:
-    """A directory on disk for one run's throw-away files; what killed runs left is removed.
-
-    Every directory has a lock beside it that is held while the run lasts, so a free lock means
-    that the run is over, however it ended.
-    """
-    runs = root / "runs"
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = f"{os.getpid()}-{os.urandom(4).hex()}"
-    lock = runs / f"{name}.lock"
-    directory = os.open(runs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # Between its creation and its flock, another run could take our file for a leftover.
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        for left in runs.glob("*.lock"):
-            _remove_run(left)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    finally:
-        os.close(directory)
-    try:
-        (runs / name).mkdir(mode=0o700)
-        yield runs / name
-    finally:
-        remove_tree(runs / name)
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _remove_run(lock: Path) -> None:
-    """Removes a run whose lock nobody holds."""
-    with contextlib.suppress(BlockingIOError, FileNotFoundError):
-        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(lock.with_suffix(""))
-            lock.unlink()
-        finally:
-            os.close(handle)
-
-
-def remove_tree(path: Path) -> None:
-    """Deletes a directory whatever the modes in it; links are never followed."""
-
-    def retry(_function: Callable[..., object], name: str, _error: object) -> None:
-        parent = os.path.dirname(name)
-        if os.path.islink(name) or not os.path.lexists(name):
-            return
-        os.chmod(parent, stat.S_IRWXU)
-        if os.path.isdir(name):
-            os.chmod(name, stat.S_IRWXU)
-            shutil.rmtree(name)
-        else:
-            os.unlink(name)
-
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path, onerror=retry)
+                (self._root / f"{key}.lock").unlink()
+            finally:
+                os.close(handle)
 
 
 def _key(layers: Sequence[LayerBlob]) -> str:
     text = "\n".join((FORMAT, *(layer.digest for layer in layers)))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _age(entry: Path) -> float:
+    """When an entry was used last; 0 when there is none, only what a killed process left."""
+    with contextlib.suppress(OSError):
+        return entry.stat().st_mtime
+    return 0.0
+
+
+def _seal(entry: Path) -> dict[str, object]:
+    """What the files of an entry are like now: a digest of their metadata, and their bytes."""
+    state = hashlib.sha256((entry / "tree.json").read_bytes())
+    total = 0
+    top = os.fsencode(entry / "rootfs")
+    pending = [top]
+    while pending:
+        with os.scandir(pending.pop()) as found:
+            items = sorted(found, key=lambda item: item.name)
+        for item in items:
+            info = item.stat(follow_symlinks=False)
+            line = (info.st_mode, info.st_size, info.st_mtime_ns, info.st_ino)
+            state.update(b"%s\0%d %d %d %d\n" % (item.path[len(top) :], *line))
+            if item.is_dir(follow_symlinks=False):
+                pending.append(item.path)
+            else:
+                total += info.st_size
+    return {"digest": state.hexdigest(), "bytes": total}
+
+
+def _intact(entry: Path) -> bool:
+    """Whether an entry is there and nothing in it has changed since it was built."""
+    try:
+        return bool(json.loads((entry / "seal.json").read_text()) == _seal(entry))
+    except (OSError, ValueError):
+        return False
+
+
+def _bytes_of(entry: Path) -> int:
+    try:
+        return int(json.loads((entry / "seal.json").read_text())["bytes"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _link_tree(source: Path, target: Path) -> None:

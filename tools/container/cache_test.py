@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tools.container import cache as cache_module
-from tools.container.cache import Cache, default_root, remove_tree, scratch_directory
-from tools.container.images_for_test import Member, TestLayer, directory, tar_bytes, write_layer
+from tools.container.cache import Cache, default_root, shared_root
+from tools.container.images_for_test import (
+    Member,
+    TestLayer,
+    directory,
+    link,
+    tar_bytes,
+    write_layer,
+)
+from tools.container.scratch import remove_tree, scratch_directory
 from tools.container.tar_stream import LayerError
 
 
@@ -54,6 +64,10 @@ def test_a_kept_prefix_shares_its_files_and_is_not_changed_by_what_comes_above(
         assert not (upper.path / "b").exists()
         assert (lower.path / "d/a").read_bytes() == b"1"
         assert (lower.path / "b").read_bytes() == b"1"
+    other = layer(tmp_path, Member("d/a", b"3"))
+    with cache.rootfs([base, other]) as changed, cache.rootfs([base]) as lower:
+        assert (changed.path / "d/a").read_bytes() == b"3"
+        assert (changed.path / "b").samefile(lower.path / "b")
 
 
 def test_what_an_interrupted_process_left_is_neither_used_nor_kept(tmp_path: Path) -> None:
@@ -149,6 +163,79 @@ def test_unused_entries_go_and_entries_in_use_stay(
         assert len(entries(tmp_path / "cache")) == 3
     with cache.rootfs([layer(tmp_path, Member("d"))]):
         assert not held.path.exists()
+
+
+def test_what_killed_processes_left_goes_and_what_is_being_built_stays(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    dead, alive = "d" * 64, "a" * 64
+    for key in (dead, alive):
+        (root / f"{key}.tmp" / "rootfs").mkdir(parents=True)
+        (root / f"{key}.lock").touch()
+    (root / "runs").mkdir()
+    with (root / f"{alive}.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Cache(root).rootfs([layer(tmp_path, Member("a"))]):
+            pass
+    assert sorted(path.name for path in root.iterdir() if path.name[0] in "dr") == ["runs"]
+    assert (root / f"{alive}.tmp").exists()
+
+
+def test_the_cache_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "KEEP_BYTES", 2_500_000)
+    cache = Cache(tmp_path / "cache")
+    for number, name in enumerate("abcd"):
+        with cache.rootfs([layer(tmp_path, Member(name, os.urandom(1_000_000)))]) as rootfs:
+            pass
+        os.utime(rootfs.path.parent, (time.time() + number - 10,) * 2)
+    assert len(entries(tmp_path / "cache")) == 2
+    assert (rootfs.path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda root: (root / "d/a").write_bytes(b"2"),
+        lambda root: (root / "d/a").chmod(0o600),
+        lambda root: (root / "d/a").unlink(),
+        lambda root: (root / "d/new").touch(),
+        lambda root: (root / "link").unlink() or (root / "link").symlink_to("b"),
+        lambda root: (root.parent / "tree.json").write_text("[]"),
+        lambda root: (root.parent / "seal.json").write_text("{"),
+        lambda root: (root.parent / "seal.json").unlink(),
+    ],
+)
+def test_an_entry_that_was_changed_is_unpacked_again(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    layers = [layer(tmp_path, Member("d/a", b"1"), link("link", "a"))]
+    cache = Cache(tmp_path / "cache")
+    with cache.rootfs(layers) as rootfs:
+        pass
+    time.sleep(0.02)  # The time of a file is no finer than the kernel's tick.
+    damage(rootfs.path)
+    calls: list[int] = []
+    for _ in range(2):
+        with cache.rootfs(layers, on_unpack=lambda: calls.append(1)) as again:
+            assert (again.path / "d/a").read_bytes() == b"1"
+            assert (again.path / "d/a").stat().st_mode & 0o777 == 0o644
+            assert os.listdir(again.path / "d") == ["a"]
+            assert os.readlink(again.path / "link") == "a"
+            assert again.tree.lookup("/d/a") is not None
+    assert calls == [1]
+
+
+def test_tests_share_a_cache_only_where_nobody_else_can_write(tmp_path: Path) -> None:
+    assert shared_root({}) is None
+    assert shared_root({"ROOTFS_CACHE": str(tmp_path / "none")}) is None
+    (tmp_path / "mine").mkdir(mode=0o700)
+    environ = {"ROOTFS_CACHE": str(tmp_path / "mine")}
+    assert shared_root(environ) == tmp_path / "mine"
+    (tmp_path / "mine").chmod(0o777)
+    assert shared_root(environ) is None
+    if os.geteuid() != 0:  # Root may write everywhere.
+        (tmp_path / "mine").chmod(0o500)
+        assert shared_root(environ) is None
+        assert shared_root({"ROOTFS_CACHE": "/usr"}) is None
 
 
 def test_scratch_directories_of_killed_runs_are_removed_and_of_living_ones_kept(

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.container.cache import Cache, default_root, scratch_directory
+from tools.container.cache import Cache, default_root
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container, SpawnError
+from tools.container.scratch import scratch_directory
 from tools.container.serve import Address, Served, run_command, serve
 from tools.container.settings import image_user, process_env, read_settings
 from tools.oci.layout import LayoutError, read_layout

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.container.cache import Cache
+from tools.container.cache import Cache, shared_root
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
 from tools.container.settings import image_user, process_env, read_settings
@@ -92,7 +92,9 @@ def run_session(session: Session, scratch: Path) -> int:
             for name, path in session.trees
         ),
     ]
-    with Cache(scratch / "cache").rootfs(image.layers) as rootfs:
+    shared = shared_root()
+    cache = Cache(shared or scratch / "cache")
+    with cache.rootfs(image.layers, keep_prefix=shared is not None) as rootfs:
         user = image_user(rootfs, settings.user)
         spec = Spec(
             rootfs=rootfs,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.container.cache import shared_root
 from tools.container.run import START_ERRORS
 from tools.oci.layout import LayoutError, read_layout
 from tools.structure_test import checks, image_checks, report
@@ -239,6 +240,7 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     if flags.target is not None:
         target = json.loads((flags.runfiles / flags.target).read_text())
         flags.image = flags.runfiles / target["image"]
+        flags.cache = flags.cache or shared_root()
         flags.driver = target["driver"]
         flags.config += [flags.runfiles / path for path in target["configs"]]
         flags.image_config += [flags.runfiles / path for path in target["image_configs"]]
