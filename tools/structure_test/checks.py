@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from tools.container.plan import Bind
-from tools.container.run import Completed, SpawnError
 from tools.structure_test.go_text import PatternError, expand, file_mode, search
 from tools.structure_test.schema import (
     EXECUTABLE_BITS,
     UNCHECKED,
-    CommandTest,
-    Config,
     FileContentTest,
     FileExistenceTest,
     LicenseTest,
     MetadataTest,
     Variable,
 )
-from tools.structure_test.subject import Started, Subject, SubjectError
+from tools.structure_test.subject import Subject, SubjectError
 
 DOCUMENTATION = "/usr/share/doc"
 FORBIDDEN_LICENSES = ("AGPL", "WTFPL")
@@ -58,104 +53,17 @@ def patterns(what: str, text: str, expected: Sequence[str], excluded: Sequence[s
     return errors
 
 
-def check_command(
-    subject: Subject,
-    test: CommandTest,
-    config: Config,
-    *,
-    timeout: float,
-    environ: Mapping[str, str],
-) -> Outcome:
-    """Runs setup, the command and teardown in one fresh container."""
+def known_env(subject: Subject, variables: Sequence[Variable]) -> dict[str, str]:
+    """What `$NAME` in a configuration may name: the image's environment, then globalEnvVars."""
     image_env = subject.settings.env
-    env = {item.key: expand(item.value, image_env) for item in config.global_env}
-    env |= _option_env(config, environ)
-    env |= {item.key: item.value for item in test.env}
-    binds = [_bind(text, config.source) for text in config.options.bind_mounts]
-    with subject.start(env=env, user=config.options.user, binds=binds) as started:
-        for step in test.setup:
-            error = _step(started, "setup", step, timeout)
-            if error:
-                return Outcome((error,))
-        argv = [expand(item, image_env) for item in (test.command, *test.args)]
-        try:
-            result = _run(started, argv, timeout)
-        except SpawnError as error:
-            # Engines report these as the exit code of a shell would be, which a test may expect.
-            result = Completed(b"", str(error).encode(), error.exit_code, 0.0)
-        outcome = _judge(test, result, timeout)
-        errors = [_step(started, "teardown", step, timeout) for step in test.teardown]
-    found = (*outcome.errors, *(error for error in errors if error))
-    return Outcome(found, outcome.stdout, outcome.stderr)
+    return dict(image_env) | {item.key: expand(item.value, image_env) for item in variables}
 
 
-def _run(started: Started, argv: Sequence[str], timeout: float) -> Completed:
-    return started.container.run(
-        argv, env=started.env, workdir=started.settings.workdir, timeout=timeout
-    )
-
-
-def _step(started: Started, what: str, argv: Sequence[str], timeout: float) -> str:
-    """Runs one setup or teardown command; "" when it succeeds."""
-    try:
-        result = _run(started, argv, timeout)
-    except SpawnError as error:
-        return f"{what} {list(argv)!r}: {error}"
-    if result.timed_out:
-        return f"{what} {list(argv)!r}: did not end within {timeout:g} s and was killed"
-    if result.exit_code:
-        return f"{what} {list(argv)!r}: exit code {result.exit_code}: {_text(result.stderr)!r}"
-    return ""
-
-
-def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
-    stdout, stderr = _text(result.stdout), _text(result.stderr)
-    errors = []
-    if result.timed_out:
-        errors.append(f"the command did not end within {timeout:g} s and was killed")
-    if result.overflowed:
-        errors.append("the command wrote more than can be kept and was killed")
-    errors += patterns("stdout", stdout, test.expected_output, test.excluded_output)
-    errors += patterns("stderr", stderr, test.expected_error, test.excluded_error)
-    if result.exit_code != test.exit_code:
-        errors.append(f"exit code: expected {test.exit_code}, found {result.exit_code}")
-    return Outcome(tuple(errors), stdout, stderr)
-
-
-def _option_env(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
-    """containerRunOptions: envFile, then variables taken from the caller's environment."""
-    env: dict[str, str] = {}
-    if config.options.env_file:
-        path = Path(config.options.env_file)
-        try:
-            lines = path.read_text().splitlines()
-        except OSError as error:
-            raise SubjectError(f"{config.source}: envFile {path}: {error.strerror}") from error
-        for number, line in enumerate(lines, start=1):
-            key, equals, value = line.strip().partition("=")
-            if not key or key.startswith("#"):
-                continue
-            if not equals:
-                raise SubjectError(f"{path}, line {number}: is not KEY=VALUE")
-            env[key] = value
-    for name in config.options.env_names:
-        if name in environ:
-            env[name] = environ[name]
-    return env
-
-
-def _bind(text: str, source: str) -> Bind:
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"], ["rw"]):
-        raise SubjectError(
-            f"{source}: bindMounts: wanted SOURCE:TARGET or SOURCE:TARGET:ro, found {text!r}"
-        )
-    return Bind(Path(parts[0]).absolute(), parts[1], parts[2:] == ["ro"])
-
-
-def check_existence(subject: Subject, test: FileExistenceTest) -> Outcome:
+def check_existence(
+    subject: Subject, test: FileExistenceTest, variables: Sequence[Variable] = ()
+) -> Outcome:
     """Compares a path with what the layers' headers say; a link itself is looked at."""
-    path = expand(test.path, subject.settings.env)
+    path = expand(test.path, known_env(subject, variables))
     entry = subject.tree.lookup(path)
     if not test.should_exist:
         if entry is None:
@@ -179,7 +87,7 @@ def check_existence(subject: Subject, test: FileExistenceTest) -> Outcome:
 def check_content(subject: Subject, test: FileContentTest) -> Outcome:
     """Compares a file's whole content with the patterns."""
     try:
-        text = _text(subject.read(test.path))
+        text = printable(subject.read(test.path))
     except SubjectError as error:
         return Outcome((str(error),))
     return Outcome(tuple(patterns(f"content of {test.path}", text, test.expected, test.excluded)))
@@ -205,7 +113,7 @@ def check_licenses(subject: Subject, test: LicenseTest) -> Outcome:
     errors = []
     for path in paths:
         try:
-            text = _text(subject.read(path)).upper()
+            text = printable(subject.read(path)).upper()
         except SubjectError as error:
             errors.append(str(error))
             continue
@@ -264,7 +172,8 @@ def _members(
     return errors + [f"{what} {item!r} must not be there" for item in unwanted if item in found]
 
 
-def _text(data: bytes) -> str:
+def printable(data: bytes) -> str:
+    """Bytes as Go's strings print and compare: what is not UTF-8 is replaced."""
     return data.decode("utf-8", "replace")
 
 

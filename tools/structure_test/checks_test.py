@@ -17,7 +17,7 @@ from tools.container.images_for_test import (
     program_layer,
     write_image,
 )
-from tools.structure_test.structure_test import Selection, read_suite, run_suite
+from tools.structure_test.suite import How, Selection, read_suite, run_suite
 
 CONFIG: dict[str, Any] = {
     "User": "app",
@@ -67,9 +67,11 @@ def run(image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         """Runs a configuration of one test; gives its errors."""
         path = tmp_path / "config.json"
         path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))
-        suite = read_suite([path], [], timeout=timeout, environ=environ or {})
+        variables = environ or {}
+        suite = read_suite([path], [], timeout=timeout, environ=variables)
         assert not suite.broken
-        results = run_suite(layout, suite, Selection(), driver=driver, cache=cache)
+        how = How(driver, variables, cache)
+        results = run_suite(layout, suite, Selection(), how)
         assert len(results) == 1
         return list(results[0].errors)
 
@@ -125,10 +127,40 @@ COMMANDS: list[tuple[dict[str, Any], list[str]]] = [
          "globalEnvVars": [{"key": "G", "value": "hi $NAME"}]},
         [],
     ),
+    (
+        {**command("echo $G", expectedOutput=["^hi world\n$"]),
+         "globalEnvVars": [{"key": "G", "value": "hi $NAME"}]},
+        [],
+    ),
     # The image's entrypoint is not used, its user and working directory are.
     (command("id -un; pwd", expectedOutput=["^app\n/app\n$"]), []),
     (
         {**command("id -u", expectedOutput=["^0\n$"]), "containerRunOptions": {"user": "root"}},
+        [],
+    ),
+    # Output of a terminal is one stream, and its lines end as a terminal's do.
+    (
+        {
+            **command("test -t 1 && echo hello >&2", expectedOutput=["^hello\r\n$"]),
+            "containerRunOptions": {"allocateTty": True},
+        },
+        [],
+    ),
+    (command("test -t 1"), ["exit code: expected 0, found 1"]),
+    # No capability but those that are asked for; CAP_KILL is bit 5 of the set.
+    (command("cat /proc/self/status", expectedOutput=["CapEff:\t0{16}\n"]), []),
+    (
+        {
+            **command("cat /proc/self/status", expectedOutput=["CapEff:\t0{14}20\n"]),
+            "containerRunOptions": {"capabilities": ["CAP_KILL"]},
+        },
+        [],
+    ),
+    (
+        {
+            **command("cat /proc/self/status", excludedOutput=["CapEff:\t0{16}\n"]),
+            "containerRunOptions": {"privileged": True},
+        },
         [],
     ),
     (
@@ -149,6 +181,12 @@ COMMANDS: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("config", "errors"), COMMANDS)
 def test_commands(run: Run, config: dict[str, Any], errors: list[str]) -> None:
     assert run(config) == errors
+
+
+@pytest.mark.parametrize("name", ["SYS_TIME", "NOTHING"])
+def test_a_capability_that_cannot_be_given_is_an_error(run: Run, name: str) -> None:
+    (error,) = run({**command("true"), "containerRunOptions": {"capabilities": [name]}})
+    assert error.startswith(f"capability {name!r}: ")
 
 
 def test_a_command_that_never_ends_is_reported(run: Run) -> None:
@@ -217,6 +255,13 @@ STATIC: list[tuple[dict[str, Any], list[str]]] = [
     (existence("/opt/d", permissions="dtrwxrwxrwx", uid=5, gid=6), []),
     (existence("/opt/nowhere", permissions="Lrwxrwxrwx"), []),
     (existence("/$NAME/x", shouldExist=False), []),
+    (
+        {
+            **existence("/$PLACE/run$MISSING"),
+            "globalEnvVars": [{"key": "PLACE", "value": "opt"}],
+        },
+        [],
+    ),
     (
         existence("/opt/run", permissions="-rwxr-xr-x"),
         ["/opt/run: permissions: expected -rwxr-xr-x, found -rwxr-x---"],
@@ -340,7 +385,7 @@ def test_static_checks_beside_commands_read_the_unpacked_files(image: Path, tmp_
     config = {**content("/opt/far", expectedContents=["first"]), **command("true")}
     path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))
     suite = read_suite([path], [], timeout=30, environ={})
-    results = run_suite(image, suite, Selection(), driver="namespace", cache=tmp_path / "cache")
+    results = run_suite(image, suite, Selection(), How("namespace", {}, tmp_path / "cache"))
     assert [result.errors for result in results] == [(), ()]
 
 

@@ -2,7 +2,7 @@
 
 load(":test_rule.bzl", "TEST_ATTRS", "structure_test")
 
-_DOC = """Tests an OCI image layout with configurations of schema 2.0.0.
+_DOC = """Tests an image with configurations of schema 2.0.0.
 
 ```starlark
 container_structure_test(
@@ -12,7 +12,8 @@ container_structure_test(
 )
 ```
 Takes the attributes of upstream's rule. Without `driver`, commands run in namespaces of this
-machine, owners and modes are those in the layers, and no daemon is needed.
+machine, owners and modes are those in the layers, and no daemon is needed. Building the target
+makes sure that upstream's own tool would accept each of the configurations.
 """
 
 _ATTRS = {
@@ -20,34 +21,57 @@ _ATTRS = {
         allow_files = [".json", ".yaml", ".yml"],
         allow_empty = False,
         mandatory = True,
-        doc = "Configurations; one that cannot be read is a failed test.",
+        doc = "Configurations, run in this order.",
     ),
     "driver": attr.string(
         default = "",
         values = ["", "docker", "host", "tar"],
-        doc = "Empty for ours; `tar` makes static checks only; the others are not available.",
+        doc = "Empty for containers of our own; `docker` runs commands in Docker or Podman, " +
+              "whichever answers first; `tar` makes static checks only; `host` is refused.",
     ),
     "image": attr.label(
         mandatory = True,
-        doc = "One OCI layout directory, also from the output group `oci_layout`.",
+        doc = "One OCI layout directory, docker-archive or OCI archive, also from the output " +
+              "group `oci_layout` or `oci_tarball`.",
     ),
     "platform": attr.string(
         default = "",
-        doc = "Accepted for upstream's sake; the image's own configuration says what it is.",
+        doc = "os/architecture[/variant]: which image of an index, and what a single image must " +
+              "be for. Empty takes the one image there is (upstream's default is linux/amd64).",
+    ),
+    "_upstream_schema": attr.label(
+        default = Label("//tools/structure_test:upstream_schema"),
+        executable = True,
+        cfg = "exec",
     ),
 }
 
+def _validation(ctx):
+    """An action that fails the build for a configuration that upstream's tool would refuse."""
+    output = ctx.actions.declare_file(ctx.label.name + ".upstream")
+    args = ctx.actions.args()
+    args.add_all(ctx.files.configs, before_each = "--config")
+    args.add("--output", output)
+    ctx.actions.run(
+        executable = ctx.executable._upstream_schema,
+        arguments = [args],
+        inputs = ctx.files.configs,
+        outputs = [output],
+        mnemonic = "StructureTestSchema",
+        progress_message = "Checking the configurations of %{label}",
+    )
+    return OutputGroupInfo(_validation = depset([output]))
+
 def _container_structure_test_impl(ctx):
-    if ctx.attr.driver in ("docker", "host"):
-        fail("container_structure_test {}: driver {} is not available here; leave 'driver' out to run commands without a daemon, or say \"tar\" for static checks only".format(
-            ctx.label,
-            repr(ctx.attr.driver),
-        ))
-    return structure_test(
+    if ctx.attr.driver == "host":
+        fail("container_structure_test {}: driver \"host\" would run the image's tests on this machine and change it; leave 'driver' out to run them in a container without a daemon".format(ctx.label))
+    providers = structure_test(
         ctx,
         configs = ctx.files.configs,
-        driver = ctx.attr.driver or "namespace",
+        driver = ctx.attr.driver,
+        platform = ctx.attr.platform,
     )
+    return providers + [_validation(ctx)]
 
 container_structure_test = rule(
     implementation = _container_structure_test_impl,

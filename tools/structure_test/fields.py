@@ -1,7 +1,8 @@
 """Reads YAML and JSON configurations strictly: every field known, every value of its type.
 
-YAML scalars are kept as text until a field says what it wants, so that `value: 1.10` in a string
-field stays `1.10`, as it does in Go. Unknown and repeated fields are errors that name the place.
+An unquoted YAML scalar keeps its text until a field says what it wants, so that `value: 1.10` in a
+string field stays `1.10`, as it does in Go. A quoted one, like a string in JSON, is a string only.
+Unknown and repeated fields are errors that name the place.
 """
 
 from __future__ import annotations
@@ -16,18 +17,33 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
-_INTEGER = re.compile("[-+]?[0-9]{1,18}")
-_NUMBER = re.compile("[0-9]{1,9}([.][0-9]{1,9})?")
+# Decimal only: YAML 1.1 would read 010 as eight.
+_INTEGER = re.compile("[-+]?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile("(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?")
 TRUE = ("true", "yes", "on", "y")
 FALSE = ("false", "no", "off", "n")
+NULL = ("", "~", "null")
 
 
 class ConfigError(Exception):
     """A configuration is not what the schema allows; names the file and the field."""
 
 
+class Plain(str):
+    """An unquoted YAML scalar: text that may also be read as a number, a truth value or null."""
+
+    __slots__ = ()
+
+
 class _Loader(yaml.BaseLoader):
     """Leaves scalars as text and refuses mappings that repeat a key."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        """Marks what is not quoted; null is None, as nothing at all is."""
+        text = super().construct_scalar(node)
+        if node.style is not None:
+            return text
+        return None if text.lower() in NULL else Plain(text)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's signature)
         keys = [key.value for key, _ in node.value]
@@ -73,19 +89,17 @@ class Reader:
         value = self._take(key)
         if value is None:
             return default
-        # YAML scalars arrive as text, JSON numbers as numbers; True is an int in Python.
-        if isinstance(value, str) and _INTEGER.fullmatch(value):
-            return int(value)
-        if not isinstance(value, int) or isinstance(value, bool):
+        number = as_integer(value)
+        if number is None:
             raise self.fail(key, f"wanted a whole number, found {value!r}")
-        return value
+        return number
 
     def number(self, key: str, default: float | None) -> float | None:
         """A number, possibly with a fraction, not negative."""
         value = self._take(key)
         if value is None:
             return default
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if isinstance(value, Plain) and _NUMBER.fullmatch(value):
             value = float(value)
         if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
             raise self.fail(key, f"wanted a number of at least 0, found {value!r}")
@@ -97,9 +111,17 @@ class Reader:
         if value is None:
             return default
         word = str(value).lower()
-        if isinstance(value, list | dict) or word not in TRUE + FALSE:
+        if not isinstance(value, bool | Plain) or word not in TRUE + FALSE:
             raise self.fail(key, f"wanted true or false, found {value!r}")
         return word in TRUE
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers; empty when it is not given."""
+        values = self._list(key, self._take(key))
+        numbers = tuple(number for item in values if (number := as_integer(item)) is not None)
+        if len(numbers) != len(values):
+            raise self.fail(key, f"wanted a list of whole numbers, found {values!r}")
+        return numbers
 
     def strings(self, key: str) -> tuple[str, ...]:
         """A list of strings; empty when it is not given."""
@@ -112,7 +134,7 @@ class Reader:
     def string_map(self, key: str) -> dict[str, str]:
         """A mapping of strings to strings."""
         value = self._take(key)
-        if value in (None, ""):
+        if value is None:
             return {}
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise self.fail(key, f"wanted a mapping of strings, found {value!r}")
@@ -142,7 +164,7 @@ class Reader:
         return self.values.get(key)
 
     def _list(self, key: str, value: Any) -> list[Any]:
-        if value in (None, ""):
+        if value is None:
             return []
         if not isinstance(value, list):
             raise self.fail(key, f"wanted a list, found {value!r}")
@@ -154,6 +176,14 @@ class Reader:
             if not isinstance(item, str):
                 raise self.fail(key, f"wanted strings, found {item!r}")
         return tuple(values)
+
+
+def as_integer(value: Any) -> int | None:
+    """A JSON number or an unquoted YAML one as a whole number; None when it is none."""
+    if isinstance(value, Plain) and _INTEGER.fullmatch(value):
+        return int(value)
+    # True is an int in Python.
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def read_mapping(where: str, value: Any, read: Callable[[Reader], T]) -> T:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import tarfile
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.container.images_for_test import Member, tar_bytes
+from tools.container.tar_stream import TarStream
 from tools.container.tree import Entry
 from tools.structure_test.go_text import PatternError, expand, file_mode, search
 
@@ -33,21 +39,80 @@ def test_permissions_print_as_in_go(kind: str, mode: int, expected: str) -> None
     assert file_mode(Entry(kind, mode)) == expected
 
 
-@pytest.mark.parametrize("kind", ["file", "dir", "symlink", "char", "block", "fifo"])
-def test_every_mode_prints_its_own_string_that_reads_back(kind: str) -> None:
-    first = {"file": "", "dir": "d", "symlink": "L", "char": "Dc", "block": "D", "fifo": "p"}[kind]
-    seen = set()
-    for mode in range(0o10000):
-        text = file_mode(Entry(kind, mode))
-        letters, bits = text[:-9], text[-9:]
-        assert int("".join("0" if bit == "-" else "1" for bit in bits), 2) == mode & 0o777
-        assert ("u" in letters, "g" in letters, "t" in letters) == (
-            bool(mode & 0o4000), bool(mode & 0o2000), bool(mode & 0o1000),
-        )  # fmt: skip
-        stripped = letters.translate(str.maketrans("", "", "ugt"))
-        assert stripped in (first, "-" if not first and mode < 0o1000 else first)
-        seen.add(text)
-    assert len(seen) == 0o10000
+TAR_TYPES = {
+    "file": tarfile.REGTYPE,
+    "dir": tarfile.DIRTYPE,
+    "symlink": tarfile.SYMTYPE,
+    "block": tarfile.BLKTYPE,
+    "char": tarfile.CHRTYPE,
+    "fifo": tarfile.FIFOTYPE,
+}
+# An oracle of its own: the bits of Go's os.FileMode as its documentation defines them, from the
+# most significant down, the letters its String method gives them, and how archive/tar maps a
+# header to them.
+LETTERS = "dalTLDpSugct?"
+BIT = {letter: 1 << (31 - place) for place, letter in enumerate(LETTERS)}
+TYPE_BITS = {
+    "file": 0,
+    "dir": BIT["d"],
+    "symlink": BIT["L"],
+    "block": BIT["D"],
+    "char": BIT["D"] | BIT["c"],
+    "fifo": BIT["p"],
+}
+
+
+def go_mode(kind: str, mode: int) -> int:
+    """The os.FileMode that archive/tar gives a header."""
+    special = ((0o4000, BIT["u"]), (0o2000, BIT["g"]), (0o1000, BIT["t"]))
+    return TYPE_BITS[kind] | mode & 0o777 | sum(bit for tar, bit in special if mode & tar)
+
+
+def go_string(bits: int) -> str:
+    """What FileMode.String() prints: a letter for each high bit, `-` if there is none, rwx."""
+    high = "".join(letter for letter in LETTERS if bits & BIT[letter])
+    low = "".join(
+        letter if bits & 1 << (8 - place) else "-" for place, letter in enumerate("rwxrwxrwx")
+    )
+    return (high or "-") + low
+
+
+def test_the_oracle_prints_what_is_known() -> None:
+    for kind, mode, expected in KNOWN:
+        assert go_string(go_mode(kind, mode)) == expected
+
+
+def test_all_modes_of_all_types_print_as_in_go() -> None:
+    for kind in TYPE_BITS:
+        for mode in range(0o10000):
+            assert file_mode(Entry(kind, mode)) == go_string(go_mode(kind, mode))
+
+
+@given(st.sampled_from(sorted(TYPE_BITS)), st.integers(0, 0o7777))
+def test_a_mode_survives_the_way_through_an_archive(kind: str, mode: int) -> None:
+    member = Member("x", kind=TAR_TYPES[kind], mode=mode, link="y" if kind == "symlink" else "")
+    stream = TarStream(iter([tar_bytes([member])]), source="test")
+    (header,) = stream
+    assert file_mode(Entry(header.kind, header.mode)) == go_string(go_mode(kind, mode))
+
+
+NAMES = st.text("ABCxyz_09", min_size=1, max_size=5).filter(lambda name: not name[0].isdigit())
+
+
+@given(
+    st.lists(st.tuples(NAMES, st.text("abc-./ \n"))), st.dictionaries(NAMES, st.text(max_size=5))
+)
+def test_expanding_replaces_names_and_nothing_else(
+    pieces: list[tuple[str, str]], env: dict[str, str]
+) -> None:
+    template = "".join(f"${{{name}}}{text}" for name, text in pieces)
+    assert expand(template, env) == "".join(env.get(name, "") + text for name, text in pieces)
+
+
+@given(st.text())
+def test_text_without_a_dollar_is_left_alone(text: str) -> None:
+    plain = text.replace("$", "")
+    assert expand(plain, {"A": "1"}) == plain
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,14 @@ from tools.container.healthcheck import Health, watch
 from tools.container.tree import Entry
 from tools.structure_test.checks import TAIL, Outcome, patterns
 from tools.structure_test.go_text import PatternError, file_mode, search
-from tools.structure_test.image_schema import EntrypointTest, HealthcheckTest, Invariants, Request
+from tools.structure_test.image_schema import (
+    EntrypointTest,
+    HealthcheckTest,
+    Invariants,
+    Request,
+    Start,
+)
+from tools.structure_test.options import Options
 from tools.structure_test.subject import Started, Subject
 
 POLL_SECONDS = 0.05
@@ -42,6 +49,12 @@ def _main_process(started: Started, command: tuple[str, ...]) -> Iterator[tuple[
         yield number, log
 
 
+def _options(start: Start) -> Options:
+    return Options(
+        env=start.env, user=start.user, read_only=start.read_only_root, writable=start.writable
+    )
+
+
 def _read_log(log: IO[bytes]) -> str:
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), min(size, 16 << 20), 0).decode("utf-8", "replace")
@@ -55,8 +68,8 @@ def check_healthcheck(subject: Subject, test: HealthcheckTest) -> Outcome:
     if test.interval is not None:
         check = replace(check, interval=test.interval, start_interval=test.interval)
     with (
-        subject.start(env=test.env) as started,
-        _main_process(started, test.command) as (number, log),
+        subject.start(_options(test.start)) as started,
+        _main_process(started, test.start.command) as (number, log),
     ):
         health = watch(
             started.container, check, main=number, env=started.env,
@@ -79,8 +92,8 @@ def _describe(health: Health) -> str:
 def check_entrypoint(subject: Subject, test: EntrypointTest) -> Outcome:
     """Starts the image's command, waits for it, sends requests and stops it."""
     with (
-        subject.start(env=test.env) as started,
-        _main_process(started, test.command) as (number, log),
+        subject.start(_options(test.start)) as started,
+        _main_process(started, test.start.command) as (number, log),
     ):
         errors = _wait_until_up(started, test, number, log)
         if not errors:

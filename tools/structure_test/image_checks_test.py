@@ -20,7 +20,7 @@ from tools.container.images_for_test import (
     write_image,
 )
 from tools.structure_test.image_checks import glob_pattern
-from tools.structure_test.structure_test import Selection, read_suite, run_suite
+from tools.structure_test.suite import How, Selection, read_suite, run_suite
 
 BODY = '{"status": "ok"}'
 Run = Callable[..., list[str]]
@@ -81,9 +81,8 @@ def run(image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         path.write_text(json.dumps({"schemaVersion": "image_test/1", section: value}))
         suite = read_suite([], [path], timeout=30, environ={})
         assert not suite.broken
-        results = run_suite(layout, suite, Selection(), driver="namespace", cache=cache)
-        assert len(results) == 1
-        return list(results[0].errors)
+        results = run_suite(layout, suite, Selection(), How("namespace", {}, cache))
+        return [error for result in results for error in result.errors]
 
     return execute
 
@@ -210,6 +209,47 @@ def test_invariants(run: Run, section: dict[str, Any], error: str) -> None:
     errors = run("invariants", section)
     assert len(errors) == (1 if error else 0)
     assert "".join(errors).startswith(error)
+
+
+WRITER = """
+import os
+open("/app/data/state", "w").write("kept")
+if os.environ.get("TEMPORARY"):
+    open("/tmp/x", "w").write("kept")
+"""
+
+
+@pytest.fixture(scope="module")
+def stateful(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image that works only where it can write to /app/data."""
+    folder = tmp_path_factory.mktemp("stateful")
+    files = [Member("app/server.py", (WRITER + SERVER).encode()), FILES[1]]
+    layers = [program_layer(), python_layer(), files]
+    return write_image(folder / "layout", layers, CONFIG).path
+
+
+def test_a_read_only_root_and_another_user_are_proved_by_the_images_own_healthcheck(
+    run: Run, stateful: Path
+) -> None:
+    restricted = {"readOnlyRoot": True, "arbitraryUid": 12345}
+    assert run("invariants", {**restricted, "writable": ["/app/data"]}, layout=stateful) == []
+    errors = run("invariants", restricted, layout=stateful)
+    assert len(errors) == 2
+    for error in errors:
+        assert error.startswith("expected healthy within 120 s, found exited after ")
+
+
+def test_how_an_image_is_started_can_be_restricted_test_by_test(run: Run, stateful: Path) -> None:
+    fields = {"waitForPort": 8000, "readOnlyRoot": True, "env": {"TEMPORARY": "1"}}
+    good = entrypoint(**fields, writable=["/app/data", "/tmp"], user="12345:0")
+    assert run("entrypointTests", good, layout=stateful) == []
+    bad = entrypoint(**fields, writable=["/app/data"])
+    assert run("entrypointTests", bad, layout=stateful) == [
+        "the command ended before it was up, exit code 1"
+    ]
+    shown = {"name": "t", "within": 60, "user": "12345"}
+    (error,) = run("healthcheckTests", [shown], layout=stateful)
+    assert error.startswith("expected healthy within 60 s, found exited after ")
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,22 @@ _ATTRS = {
         values = ["", "tar"],
         doc = "`tar` makes static checks only: tests that start the image fail.",
     ),
-    "image": attr.label(mandatory = True, doc = "One OCI layout directory."),
+    "image": attr.label(
+        mandatory = True,
+        doc = "One OCI layout directory, docker-archive or OCI archive.",
+    ),
+    "platform": attr.string(
+        default = "",
+        doc = "As in container_structure_test.",
+    ),
 }
 
 def _image_test_impl(ctx):
     return structure_test(
         ctx,
-        driver = ctx.attr.driver or "namespace",
+        driver = ctx.attr.driver,
         image_configs = ctx.files.configs,
+        platform = ctx.attr.platform,
     )
 
 image_test = rule(

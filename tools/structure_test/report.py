@@ -7,10 +7,15 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 SUITE = "container-structure-test.test"
 # Characters XML 1.0 cannot hold; a command may print any of them.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+# Colours of a terminal (ECMA-48, SGR).
+_RED, _GREEN, _YELLOW = 31, 32, 33
 
 
 @dataclass(frozen=True)
@@ -29,33 +34,47 @@ class Result:
         return not self.errors
 
 
-def text(result: Result) -> str:
+def banner(file: str) -> str:
+    """The heading of a configuration's results."""
+    line = f"====== Test file: {Path(file).name} ======"
+    rule = "=" * len(line)
+    return f"\n{rule}\n{line}\n{rule}"
+
+
+def text(result: Result, *, colour: bool = False) -> str:
     """One result as lines of text."""
     lines = [
         f"=== RUN: {result.name}",
-        f"--- {'PASS' if result.passed else 'FAIL'}",
+        _paint("--- PASS", _GREEN, colour) if result.passed else _paint("--- FAIL", _RED, colour),
         f"duration: {_duration(result.seconds)}",
     ]
     if result.stdout and not result.passed:
         lines.append(f"stdout: {result.stdout.rstrip()}")
     if result.stderr and not result.passed:
         lines.append(f"stderr: {result.stderr.rstrip()}")
-    lines += [f"Error: {error}" for error in result.errors]
+    lines += [_paint(f"Error: {error}", _YELLOW, colour) for error in result.errors]
     return "\n".join(lines) + "\n"
 
 
-def summary(results: Sequence[Result]) -> str:
+def summary(results: Sequence[Result], *, colour: bool = False) -> str:
     """The last lines of the text report."""
     passed = sum(result.passed for result in results)
     seconds = sum(result.seconds for result in results)
+    good = bool(results) and passed == len(results)
     return (
-        "=== RESULTS\n"
+        "=====================\n"
+        "====== RESULTS ======\n"
+        "=====================\n"
         f"Passes:      {passed}\n"
         f"Failures:    {len(results) - passed}\n"
         f"Duration:    {_duration(seconds)}\n"
         f"Total tests: {len(results)}\n\n"
-        f"{'PASS' if results and passed == len(results) else 'FAIL'}"
+        f"{_paint('PASS', _GREEN, colour) if good else _paint('FAIL', _RED, colour)}"
     )
+
+
+def _paint(words: str, code: int, colour: bool) -> str:  # noqa: FBT001 (always the last of three)
+    return f"\x1b[{code}m{words}\x1b[0m" if colour else words
 
 
 def as_json(results: Sequence[Result]) -> str:
@@ -65,41 +84,41 @@ def as_json(results: Sequence[Result]) -> str:
     def nanoseconds(seconds: float) -> int:
         return round(seconds * 1e9)
 
+    def entry(result: Result) -> dict[str, object]:
+        # As upstream does, what is empty is left out.
+        optional = {"Stdout": result.stdout, "Stderr": result.stderr, "Errors": [*result.errors]}
+        return {
+            "Name": result.name,
+            "Pass": result.passed,
+            **{key: value for key, value in optional.items() if value},
+            "Duration": nanoseconds(result.seconds),
+        }
+
     return json.dumps(
         {
             "Pass": passed,
             "Fail": len(results) - passed,
             "Total": len(results),
             "Duration": nanoseconds(sum(result.seconds for result in results)),
-            "Results": [
-                {
-                    "Name": result.name,
-                    "Pass": result.passed,
-                    "Stdout": result.stdout,
-                    "Stderr": result.stderr,
-                    "Errors": list(result.errors),
-                    "Duration": nanoseconds(result.seconds),
-                }
-                for result in results
-            ],
+            "Results": [entry(result) for result in results],
         }
     )
 
 
-def as_junit(results: Sequence[Result]) -> bytes:
-    """JUnit XML with one suite."""
+def as_junit(results: Sequence[Result], *, suite: str = SUITE) -> bytes:
+    """JUnit XML with one suite, of the given name."""
     seconds = f"{sum(result.seconds for result in results):.3f}"
     failures = str(sum(not result.passed for result in results))
     counts = {"tests": str(len(results)), "failures": failures, "time": seconds}
     root = ET.Element("testsuites", counts)
-    suite = ET.SubElement(root, "testsuite", {"name": SUITE, **counts})
+    parent = ET.SubElement(root, "testsuite", {"name": suite, **counts})
     for result in results:
         case = ET.SubElement(
-            suite,
+            parent,
             "testcase",
             {
                 "name": _clean(result.name),
-                "classname": SUITE,
+                "classname": suite,
                 "time": f"{result.seconds:.3f}",
             },
         )

@@ -96,8 +96,11 @@ class RunOptions:
     """How the commands' containers differ from the image's own settings."""
 
     user: str = ""
+    privileged: bool = False
+    allocate_tty: bool = False
     env_file: str = ""
     env_names: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     bind_mounts: tuple[str, ...] = ()
 
 
@@ -146,6 +149,8 @@ def _config(reader: Reader, source: str) -> Config:
 
 
 def _variable(reader: Reader) -> Variable:
+    # Upstream has one type for what is set and what is expected; here it means nothing.
+    reader.boolean("isRegex", default=False)
     return Variable(reader.string("key"), reader.string("value"))
 
 
@@ -203,7 +208,7 @@ def _license(reader: Reader) -> LicenseTest:
 def _metadata(reader: Reader) -> MetadataTest:
     return MetadataTest(
         env=reader.items("envVars", _expectation),
-        unbound_env=reader.items("unboundEnvVars", lambda item: item.string("key")),
+        unbound_env=tuple(item.key for item in reader.items("unboundEnvVars", _expectation)),
         labels=reader.items("labels", _expectation),
         exposed_ports=reader.strings("exposedPorts"),
         unexposed_ports=reader.strings("unexposedPorts"),
@@ -217,18 +222,12 @@ def _metadata(reader: Reader) -> MetadataTest:
 
 
 def _options(reader: Reader) -> RunOptions:
-    for key in ("privileged", "allocateTty"):
-        if reader.boolean(key, default=False):
-            raise reader.fail(
-                key, "cannot be honoured without a container engine; remove it from the file"
-            )
-    if reader.strings("capabilities"):
-        raise reader.fail(
-            "capabilities", "cannot be granted without a container engine; remove them"
-        )
     return RunOptions(
         user=reader.string("user", ""),
+        privileged=reader.boolean("privileged", default=False),
+        allocate_tty=reader.boolean("allocateTty", default=False),
         env_file=reader.string("envFile", ""),
         env_names=reader.strings("envVars"),
+        capabilities=reader.strings("capabilities"),
         bind_mounts=reader.strings("bindMounts"),
     )

@@ -15,6 +15,7 @@ from tools.structure_test.image_schema import (
     HealthcheckTest,
     Invariants,
     Request,
+    Start,
     read_image_config,
 )
 from tools.structure_test.schema import (
@@ -82,8 +83,9 @@ FULL: dict[str, Any] = {
         "envFile": "env",
         "envVars": ["HOST"],
         "bindMounts": ["/a:/b"],
-        "privileged": False,
-        "capabilities": [],
+        "privileged": True,
+        "allocateTty": True,
+        "capabilities": ["NET_ADMIN"],
     },
 }
 
@@ -117,7 +119,7 @@ def test_every_field_is_read_alike_in_yaml_and_json(tmp_path: Path, suffix: str)
             (Variable("k", "v.*", True), Variable("e", "")), ("u",), (Variable("l", "w"),),
             ("80",), ("81",), ("/v",), ("/w",), (), ("x",), "/d", "me",
         ),
-        options=RunOptions("root", "env", ("HOST",), ("/a:/b",)),
+        options=RunOptions("root", True, True, "env", ("HOST",), ("NET_ADMIN",), ("/a:/b",)),
     )  # fmt: skip
 
 
@@ -132,6 +134,22 @@ def test_a_scalar_in_a_string_field_keeps_its_text(tmp_path: Path) -> None:
     variables = "[{key: A, value: 1.10}, {key: B, value: yes}]"
     path.write_text(f"schemaVersion: 2.0.0\nglobalEnvVars: {variables}")
     assert read_config(path).global_env == (Variable("A", "1.10"), Variable("B", "yes"))
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("exitCode: '3'", "exitCode: wanted a whole number, found '3'"),
+        ("exitCode: 010", "exitCode: wanted a whole number, found '010'"),
+        ("exitCode: 0x1f", "exitCode: wanted a whole number, found '0x1f'"),
+    ],
+)
+def test_a_number_is_decimal_and_not_quoted(tmp_path: Path, text: str, cause: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"schemaVersion: 2.0.0\ncommandTests: [{{name: n, command: c, {text}}}]")
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    assert cause in str(caught.value)
 
 
 CASES: list[tuple[dict[str, Any], str]] = [
@@ -173,9 +191,9 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"metadataTest": {"env": []}}, "metadataTest: unknown field 'env'"),
     ({"metadataTest": []}, "metadataTest: wanted a mapping, found []"),
     ({"metadataTest": {"user": ["me"]}}, "user: wanted a string, found ['me']"),
-    ({"containerRunOptions": {"privileged": True}}, "privileged: cannot be honoured"),
-    ({"containerRunOptions": {"allocateTty": True}}, "allocateTty: cannot be honoured"),
-    ({"containerRunOptions": {"capabilities": ["NET"]}}, "capabilities: cannot be granted"),
+    ({"containerRunOptions": {"privileged": "perhaps"}}, "privileged: wanted true or false"),
+    ({"containerRunOptions": {"tty": True}}, "containerRunOptions: unknown field 'tty'"),
+    ({"containerRunOptions": {"capabilities": "ALL"}}, "capabilities: wanted a list"),
 ]
 
 
@@ -228,6 +246,9 @@ IMAGE: dict[str, Any] = {
             "interval": 0.5,
             "env": {"A": "b"},
             "command": ["c"],
+            "user": "1:2",
+            "readOnlyRoot": True,
+            "writable": ["/data"],
         },
     ],
     "entrypointTests": [
@@ -242,6 +263,9 @@ IMAGE: dict[str, Any] = {
             "exitCodes": [0, 130],
             "env": {"A": "b"},
             "command": ["c"],
+            "user": "1:2",
+            "readOnlyRoot": True,
+            "writable": ["/data"],
         }
     ],
     "invariants": {
@@ -252,6 +276,9 @@ IMAGE: dict[str, Any] = {
         "forbidden": ["**/*.pyc"],
         "maxBytes": 10,
         "maxLayers": 3,
+        "readOnlyRoot": True,
+        "arbitraryUid": 12345,
+        "writable": ["/data"],
     },
 }
 
@@ -259,15 +286,28 @@ IMAGE: dict[str, Any] = {
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
 def test_every_field_of_our_own_schema_is_read(tmp_path: Path, suffix: str) -> None:
     config = read_image_config(written(tmp_path, IMAGE, suffix))
+    start = Start({"A": "b"}, ("c",), "1:2", True, ("/data",))
     assert config.healthchecks == (
-        HealthcheckTest("h", "healthy", 120.0, None, {}, ()),
-        HealthcheckTest("broken", "unhealthy", 5.0, 0.5, {"A": "b"}, ("c",)),
+        HealthcheckTest("h", "healthy", 120.0, None, Start()),
+        HealthcheckTest("broken", "unhealthy", 5.0, 0.5, start),
     )
     requests = (Request("/", 404, ("x",)), Request("/h", 200, ()))
     assert config.entrypoints == (
-        EntrypointTest("e", {"A": "b"}, ("c",), 80, "up", 9.0, requests, "SIGINT", 2.0, (0, 130)),
+        EntrypointTest("e", 80, "up", 9.0, requests, "SIGINT", 2.0, (0, 130), start),
     )
-    assert config.invariants == Invariants(True, ("/tmp",), (0,), (0, 42), ("**/*.pyc",), 10, 3)
+    restricted = (
+        HealthcheckTest(
+            "works with a read-only root", "healthy", 120.0, 0.5,
+            Start(read_only_root=True, writable=("/data",)),
+        ),
+        HealthcheckTest(
+            "works as user 12345", "healthy", 120.0, 0.5,
+            Start(user="12345:0", writable=("/data",)),
+        ),
+    )  # fmt: skip
+    assert config.invariants == Invariants(
+        True, ("/tmp",), (0,), (0, 42), ("**/*.pyc",), 10, 3, restricted
+    )
 
 
 @pytest.mark.parametrize(
@@ -294,6 +334,12 @@ def test_every_field_of_our_own_schema_is_read(tmp_path: Path, suffix: str) -> N
             "signal: wanted a name like SIGTERM, found 'TERM'",
         ),
         ({"invariants": {"uids": ["root"]}}, "uids: wanted a list of whole numbers"),
+        ({"invariants": {"arbitraryUid": 0}}, "arbitraryUid: wanted a user that is not root"),
+        ({"invariants": {"writable": ["/d"]}}, "writable: needs readOnlyRoot or arbitraryUid"),
+        (
+            {"healthcheckTests": [{"name": "n", "writable": ["data"]}]},
+            "writable: wanted absolute paths, found 'data'",
+        ),
     ],
 )
 def test_what_our_own_schema_does_not_allow_is_an_error(

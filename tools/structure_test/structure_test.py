@@ -1,11 +1,12 @@
-"""Runs structure tests against an OCI image layout, with no daemon and no root.
+"""Runs structure tests against an image, with no daemon and no root.
 
-    structure_test --image LAYOUT --config tests.yaml --image-config more.yaml
+    structure_test --image IMAGE --config tests.yaml --image-config more.yaml
 
-`--config` files have the schema of container_structure_test (schema.py), `--image-config` files
-ours (image_schema.py). Exit code 0 when every test passed, 1 when one failed or none ran, 2 when
-the flags are wrong. Under Bazel the report, --test_filter and sharding are those of the test
-environment (Bazel's test encyclopedia).
+IMAGE is an OCI layout directory or an archive of an image. `--config` files have the schema of
+container_structure_test (schema.py), `--image-config` files ours (image_schema.py). Upstream's
+flags are taken wherever they mean something here. Exit code 0 when every test passed, 1 when one
+failed or none ran, 2 when the flags are wrong. Under Bazel the report, --test_filter and sharding
+are those of the test environment (Bazel's test encyclopedia).
 """
 
 from __future__ import annotations
@@ -14,272 +15,203 @@ import argparse
 import json
 import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from tools.container.cache import shared_root
 from tools.container.run import START_ERRORS
-from tools.oci.layout import LayoutError, read_layout
-from tools.structure_test import checks, image_checks, report
-from tools.structure_test.checks import Outcome
-from tools.structure_test.fields import ConfigError
-from tools.structure_test.go_text import PatternError, search
-from tools.structure_test.image_schema import ImageConfig, read_image_config
+from tools.oci.layout import LayoutError
+from tools.structure_test import report
+from tools.structure_test.go_text import PatternError
 from tools.structure_test.report import Result
-from tools.structure_test.schema import Config, read_config
-from tools.structure_test.subject import Subject, SubjectError, open_subject
+from tools.structure_test.subject import SubjectError
+from tools.structure_test.suite import (
+    COMMAND_SECONDS,
+    Case,
+    How,
+    Suite,
+    read_selection,
+    read_suite,
+    run_suite,
+)
 
-COMMAND_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Case:
-    """A test that can be run; `runs` says whether it starts processes."""
-
-    name: str
-    run: Callable[[Subject], Outcome]
-    runs: bool = False
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Every test of the configurations; `broken` are files that could not be read."""
-
-    cases: tuple[Case, ...]
-    broken: tuple[Result, ...] = ()
-    files: tuple[str, ...] = ()
-    licenses: bool = False
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Bazel's choice of tests: a filter, and one shard of several."""
-
-    pattern: str = ""
-    shard: int = 0
-    shards: int = 1
-    status_file: str = field(default="")
-
-    def apply(self, cases: Sequence[Case]) -> tuple[Case, ...]:
-        """The chosen tests. Raises PatternError for an invalid filter."""
-        chosen = [case for case in cases if not self.pattern or search(self.pattern, case.name)]
-        return tuple(chosen[self.shard :: self.shards])
+DRIVERS = ("namespace", "docker", "tar")
+HOST_DRIVER = (
+    "driver 'host' would run the image's tests on this machine and change it; leave the driver out "
+    "to run them in a container without a daemon"
+)
+# Upstream's flags that mean nothing here, and why.
+REFUSED = {
+    "--metadata": "belongs to driver 'host', which is refused: it would change this machine",
+    "--force": "belongs to driver 'host', which is refused: it would change this machine",
+    "--pull": "images come as files; pull it, or name an image the engine has (--driver docker)",
+    "--save": "containers are always removed; what a test printed is in its report",
+}
 
 
-def read_selection(environ: Mapping[str, str]) -> Selection:
-    """What the test environment of Bazel asks for."""
-    return Selection(
-        pattern=environ.get("TESTBRIDGE_TEST_ONLY", ""),
-        shard=int(environ.get("TEST_SHARD_INDEX") or 0),
-        shards=int(environ.get("TEST_TOTAL_SHARDS") or 1),
-        status_file=environ.get("TEST_SHARD_STATUS_FILE", ""),
-    )
+class _Refuse(argparse.Action):
+    """Ends with the reason why a flag of upstream's is not there."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        _namespace: argparse.Namespace,
+        _values: Any,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        parser.error(f"{option_string}: {REFUSED[self.option_strings[-1]]}")
 
 
-def read_suite(
-    configs: Sequence[Path],
-    image_configs: Sequence[Path],
-    *,
-    timeout: float,
-    environ: Mapping[str, str],
-) -> Suite:
-    """Reads every file; one that is broken is a failed result and the others go on."""
-    cases: list[Case] = []
-    broken: list[Result] = []
-    files: list[str] = []
-    licenses = False
-    for path in configs:
-        try:
-            config = read_config(path)
-        except ConfigError as error:
-            broken.append(Result(f"Configuration: {path}", (str(error),), 0.0))
-            continue
-        cases += _cases(config, timeout=timeout, environ=environ)
-        files += [test.path for test in config.contents]
-        files += [name for test in config.licenses for name in test.files]
-        licenses = licenses or any(test.debian for test in config.licenses)
-    for path in image_configs:
-        try:
-            cases += _image_cases(read_image_config(path))
-        except ConfigError as error:
-            broken.append(Result(f"Configuration: {path}", (str(error),), 0.0))
-    return Suite(tuple(cases), tuple(broken), tuple(files), licenses)
-
-
-def _cases(config: Config, *, timeout: float, environ: Mapping[str, str]) -> list[Case]:
-    # The order is upstream's: command, content, existence, licence, metadata.
-    cases = [
-        Case(
-            f"Command Test: {test.name}",
-            lambda subject, test=test: checks.check_command(  # type: ignore[misc]
-                subject, test, config, timeout=timeout, environ=environ
-            ),
-            runs=True,
-        )
-        for test in config.commands
-    ]
-    cases += [
-        Case(f"File Content Test: {t.name}", lambda s, t=t: checks.check_content(s, t))  # type: ignore[misc]
-        for t in config.contents
-    ]
-    cases += [
-        Case(f"File Existence Test: {t.name}", lambda s, t=t: checks.check_existence(s, t))  # type: ignore[misc]
-        for t in config.existences
-    ]
-    cases += [
-        Case(f"License Test: #{number}", lambda s, t=t: checks.check_licenses(s, t))  # type: ignore[misc]
-        for number, t in enumerate(config.licenses)
-    ]
-    metadata = config.metadata
-    if metadata is not None:
-        cases.append(Case("Metadata Test", lambda s: checks.check_metadata(s, metadata)))
-    return cases
-
-
-def _image_cases(config: ImageConfig) -> list[Case]:
-    cases = [
-        Case(
-            f"Healthcheck Test: {t.name}",
-            lambda s, t=t: image_checks.check_healthcheck(s, t),  # type: ignore[misc]
-            runs=True,
-        )
-        for t in config.healthchecks
-    ]
-    cases += [
-        Case(
-            f"Entrypoint Test: {t.name}",
-            lambda s, t=t: image_checks.check_entrypoint(s, t),  # type: ignore[misc]
-            runs=True,
-        )
-        for t in config.entrypoints
-    ]
-    invariants = config.invariants
-    if invariants is not None:
-        cases.append(
-            Case("Invariants Test", lambda s: image_checks.check_invariants(s, invariants))
-        )
-    return cases
-
-
-def run_suite(
-    layout: Path,
-    suite: Suite,
-    selection: Selection,
-    *,
-    driver: str,
-    cache: Path,
-    show: Callable[[Result], None] = lambda _: None,
-) -> list[Result]:
-    """Runs the selected tests and shows each result as it comes.
-
-    Raises LayoutError, LayerError and PatternError.
-    """
-    chosen = selection.apply(suite.cases)
-    if suite.cases and not chosen and selection.shards == 1:
-        raise PatternError(
-            f"--test_filter {selection.pattern!r} matches none of {len(suite.cases)} tests"
-        )
-    # A broken file belongs to no shard; the first reports it.
-    results = list(suite.broken) if selection.shard == 0 else []
-    for result in results:
-        show(result)
-    if not chosen:
-        return results
-    with open_subject(
-        read_layout(layout),
-        cache=cache,
-        run=driver != "tar" and any(case.runs for case in chosen),
-        files=suite.files,
-        also=checks.is_license_file if suite.licenses else lambda _: False,
-    ) as subject:
-        for case in chosen:
-            results.append(_run_case(case, subject))
-            show(results[-1])
-    return results
-
-
-def _run_case(case: Case, subject: Subject) -> Result:
-    started = time.monotonic()
-    try:
-        outcome = case.run(subject)
-    except (SubjectError, *START_ERRORS) as error:
-        outcome = Outcome((str(error),))
-    seconds = time.monotonic() - started
-    return Result(case.name, outcome.errors, seconds, outcome.stdout, outcome.stderr)
-
-
-def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parses the command line."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="structure_test", description="Test an OCI image layout without a daemon."
+        prog="structure_test", description="Test a container image without a daemon."
     )
+    # Upstream's command; this program has no other.
+    parser.add_argument("command", nargs="?", choices=("test",), help=argparse.SUPPRESS)
     # Bazel's rules name everything in one file; its paths are relative to the runfiles.
     parser.add_argument("--runfiles", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--target", help=argparse.SUPPRESS)
-    parser.add_argument("--image", type=Path, help="OCI layout directory")
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], help="schema 2.0.0; may be repeated"
+    image = parser.add_mutually_exclusive_group()
+    image.add_argument(
+        "-i",
+        "--image",
+        metavar="IMAGE",
+        help="OCI layout directory, or docker-archive or OCI archive (.tar, .tgz); with --driver "
+        "docker also the name of an image the engine has",
+    )
+    image.add_argument(
+        "--image-from-oci-layout", dest="image", metavar="DIR", help="the same for a layout"
     )
     parser.add_argument(
-        "--image-config", type=Path, action="append", default=[], help="schema image_test/1"
+        "-c", "--config", type=Path, action="append", default=[], metavar="FILE",
+        help="tests in schema 2.0.0; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-config", type=Path, action="append", default=[], metavar="FILE",
+        help="tests in schema image_test/1; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "-d", "--driver", choices=(*DRIVERS, "host"), default=DRIVERS[0],
+        help="namespace: containers of our own (default); docker: Docker or Podman; tar: static "
+        "checks only, tests that run something fail",
+    )  # fmt: skip
+    parser.add_argument(
+        "--platform", default="", metavar="OS/ARCH[/VARIANT]",
+        help="which image of an index; a single image must be for it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", default="", metavar="PROGRAM",
+        help="with --driver docker (default: docker, else podman)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--runtime", default="", metavar="NAME", help="the engine's runtime, with --driver docker"
     )
     parser.add_argument(
-        "--driver",
-        choices=("namespace", "tar"),
-        default="namespace",
-        help="tar: static checks only, tests that run something fail",
-    )
-    parser.add_argument("--command-timeout", type=float, default=COMMAND_SECONDS, metavar="SECONDS")
+        "--command-timeout", type=float, default=COMMAND_SECONDS, metavar="SECONDS",
+        help=f"for each command (default: {COMMAND_SECONDS:g})",
+    )  # fmt: skip
     parser.add_argument("--cache", type=Path, help="where to unpack (default: a temporary place)")
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-    parser.add_argument("--junit", type=Path, help="write JUnit XML (default: $XML_OUTPUT_FILE)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no report")
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json", "junit"), default="text",
+        help="what is printed (default: text)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--test-report", type=Path, metavar="FILE",
+        help="write a report, JUnit XML with --output junit, else JSON; text is still printed",
+    )  # fmt: skip
+    parser.add_argument("--junit-suite-name", default=report.SUITE, metavar="NAME")
+    parser.add_argument("--no-color", action="store_true", help="no colours on a terminal")
+    # An engine needs a name for an image; ours is made from its digest.
+    parser.add_argument("--default-image-tag", help=argparse.SUPPRESS)
+    parser.add_argument("--ignore-ref-annotation", action="store_true", help=argparse.SUPPRESS)
+    for flag in REFUSED:
+        names = ("-f", flag) if flag == "--force" else (flag,)
+        parser.add_argument(*names, action=_Refuse, nargs="?", help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses the command line; exits with code 2 when it is wrong."""
+    parser = _parser()
     flags = parser.parse_args(argv)
     if flags.target is not None:
         target = json.loads((flags.runfiles / flags.target).read_text())
         flags.image = flags.runfiles / target["image"]
         flags.cache = flags.cache or shared_root()
         flags.driver = target["driver"]
+        flags.platform = flags.platform or target["platform"]
         flags.config += [flags.runfiles / path for path in target["configs"]]
         flags.image_config += [flags.runfiles / path for path in target["image_configs"]]
+    if flags.driver == "host":
+        parser.error(HOST_DRIVER)
     if flags.image is None:
         parser.error("--image is missing")
     return flags
+
+
+class _Printer:
+    """Prints results as they come, under the name of their file."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self._colour = colour
+        self._file = ""
+
+    def show(self, case: Case | None, result: Result) -> None:
+        """Prints one result."""
+        if case is not None and case.file != self._file:
+            self._file = case.file
+            print(report.banner(self._file), flush=True)
+        print(report.text(result, colour=self._colour), flush=True)
+
+
+def _run(flags: argparse.Namespace, suite: Suite, environ: Mapping[str, str]) -> list[Result]:
+    """Runs the tests; what keeps all of them from running is a failed result of its own."""
+    colour = sys.stdout.isatty() and not flags.no_color and "NO_COLOR" not in environ
+    printer = _Printer(colour=colour)
+    quiet = flags.quiet or (flags.output != "text" and flags.test_report is None)
+    show = (lambda _case, _result: None) if quiet else printer.show
+    selection = read_selection(environ)
+    if selection.status_file:
+        Path(selection.status_file).touch()  # Tells Bazel that sharding is understood.
+    how = How(
+        driver=flags.driver,
+        environ=environ,
+        cache=flags.cache,
+        platform=flags.platform,
+        engine=flags.engine,
+        runtime=flags.runtime,
+    )
+    try:
+        results = run_suite(flags.image, suite, selection, how, show=show)
+    except (LayoutError, PatternError, SubjectError, *START_ERRORS) as error:
+        results = [Result("Image", (str(error),), 0.0)]
+        show(None, results[0])
+    if not suite.cases and not suite.broken:
+        results = [Result("Configuration", ("no tests are configured",), 0.0)]
+        show(None, results[0])
+    if not quiet:
+        print(report.summary(results, colour=colour), flush=True)
+    return results
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; see the module docstring."""
     flags = parse_flags(argv)
     environ = os.environ
-    selection = read_selection(environ)
-
-    def show(result: Result) -> None:
-        if flags.output == "text":
-            print(report.text(result), flush=True)
-
-    if selection.status_file:
-        Path(selection.status_file).touch()  # Tells Bazel that sharding is understood.
     suite = read_suite(
         flags.config, flags.image_config, timeout=flags.command_timeout, environ=environ
     )
-    try:
-        with tempfile.TemporaryDirectory(dir=environ.get("TEST_TMPDIR")) as temporary:
-            cache = flags.cache or Path(temporary)
-            results = run_suite(
-                flags.image, suite, selection, driver=flags.driver, cache=cache, show=show
-            )
-    except (LayoutError, PatternError, SubjectError, *START_ERRORS) as error:
-        results = [Result("Image", (str(error),), 0.0)]
-        show(results[0])
-    if not suite.cases and not suite.broken:
-        results = [Result("Configuration", ("no tests are configured",), 0.0)]
-        show(results[0])
-    print(report.as_json(results) if flags.output == "json" else report.summary(results))
-    junit = flags.junit or environ.get("XML_OUTPUT_FILE")
-    if junit:
-        Path(junit).write_bytes(report.as_junit(results))
+    results = _run(flags, suite, environ)
+    junit = report.as_junit(results, suite=flags.junit_suite_name)
+    data = junit if flags.output == "junit" else report.as_json(results).encode() + b"\n"
+    if flags.test_report is not None:
+        flags.test_report.write_bytes(data)
+    elif flags.output != "text" and not flags.quiet:
+        sys.stdout.write(data.decode())
+    if environ.get("XML_OUTPUT_FILE"):
+        Path(environ["XML_OUTPUT_FILE"]).write_bytes(junit)
     # An empty shard is no failure: there may be more shards than tests.
     return 0 if all(result.passed for result in results) else 1
 

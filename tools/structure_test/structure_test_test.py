@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.container.images_for_test import Member, write_image
+from tools.oci.archive import docker_archive, write_archive
 from tools.structure_test.structure_test import main
 
 GOOD = {"name": "there", "path": "/a"}
@@ -36,8 +37,11 @@ def test_success_is_zero_and_the_report_reads_like_upstreams(
 ) -> None:
     assert main(["--image", str(image), "--config", config(tmp_path, GOOD)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["=== RUN: File Existence Test: there", "--- PASS"]
-    assert lines[2].startswith("duration: ")
+    rule = "=" * len("====== Test file: c.json ======")
+    assert lines[:4] == ["", rule, "====== Test file: c.json ======", rule]
+    assert lines[4:6] == ["=== RUN: File Existence Test: there", "--- PASS"]
+    assert lines[6].startswith("duration: ")
+    assert lines[8:12] == ["=" * 21, "====== RESULTS ======", "=" * 21, "Passes:      1"]
     assert "Total tests: 1" in lines
     assert lines[-1] == "PASS"
 
@@ -151,18 +155,100 @@ def test_json_has_upstreams_fields(
     assert main(flags) == 1
     value = json.loads(capsys.readouterr().out)
     assert (value["Pass"], value["Fail"], value["Total"]) == (0, 1, 1)
-    assert value["Results"][0]["Name"] == "File Existence Test: missing"
-    assert value["Results"][0]["Errors"] == ["/b must exist, and does not"]
+    (result,) = value["Results"]
+    assert result.pop("Duration") >= 0
+    # What is empty is left out, as upstream does.
+    assert result == {
+        "Name": "File Existence Test: missing",
+        "Pass": False,
+        "Errors": ["/b must exist, and does not"],
+    }
 
 
 def test_a_target_file_names_everything(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config(tmp_path, GOOD)
-    target = {"image": "layout", "configs": ["c.json"], "image_configs": [], "driver": "tar"}
+    target = {
+        "image": "layout",
+        "configs": ["c.json"],
+        "image_configs": [],
+        "driver": "tar",
+        "platform": "",
+    }
     (tmp_path / "target.json").write_text(json.dumps(target))
     assert main(["--runfiles", str(tmp_path), "--target", "target.json"]) == 0
     assert "Total tests: 1" in capsys.readouterr().out
+
+
+def test_upstreams_command_line_is_understood(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config(tmp_path, GOOD)
+    line = ["test", "--image-from-oci-layout", str(image), "-c", file, "-d", "tar", "--no-color"]
+    line += ["--default-image-tag", "a:b", "--ignore-ref-annotation", "--platform", "linux"]
+    assert main(line) == 0
+    assert main(["test", "-i", str(image), "-c", file, "-q"]) == 0
+    assert "Total tests: 1" in capsys.readouterr().out
+
+
+def test_a_report_is_written_beside_the_text(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["-i", str(image), "-c", config(tmp_path, BAD), "--test-report", str(tmp_path / "r")]
+    assert main(flags) == 1
+    assert json.loads((tmp_path / "r").read_text())["Fail"] == 1
+    assert main([*flags, "-o", "junit", "--junit-suite-name", "mine"]) == 1
+    assert ET.parse(tmp_path / "r").getroot()[0].get("name") == "mine"
+    assert capsys.readouterr().out.count("Total tests: 1") == 2
+
+
+def test_junit_can_be_printed(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["-i", str(image), "-c", config(tmp_path, BAD), "-o", "junit"])
+    assert ET.fromstring(capsys.readouterr().out).get("failures") == "1"
+
+
+def test_quiet_says_nothing(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-i", str(image), "-c", config(tmp_path, BAD), "-q", "-o", "json"]) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_an_archive_is_an_image_too(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "image.tar"
+    with archive.open("wb") as stream:
+        write_archive(docker_archive(image, ["a:b"]), stream)
+    assert main(["-i", str(archive), "-c", config(tmp_path, GOOD), "-d", "tar"]) == 0
+    assert (
+        main(["-i", str(archive), "-c", config(tmp_path, GOOD), "--platform", "linux/s390x"]) == 1
+    )
+    assert ", and platform linux/s390x is wanted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["-i", "x", "-d", "host"], "would run the image's tests on this machine and change it"),
+        (["-i", "x", "--metadata", "m.json"], "--metadata: belongs to driver 'host'"),
+        (["-i", "x", "-f"], "-f: belongs to driver 'host'"),
+        (["-i", "x", "--pull"], "--pull: images come as files"),
+        (["-i", "x", "--save"], "--save: containers are always removed"),
+        (["-i", "x", "--image-from-oci-layout", "y"], "not allowed with argument -i/--image"),
+        (["-i", "x", "-d", "kubernetes"], "invalid choice: 'kubernetes'"),
+    ],
+)
+def test_what_means_nothing_here_is_refused_with_the_reason(
+    flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(flags)
+    assert caught.value.code == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_flags_without_an_image_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tools.container.cache import Cache, Rootfs
-from tools.container.plan import Bind, Spec
-from tools.container.run import Container, ContainerError
+from tools.container.plan import Spec
+from tools.container.run import Completed, Container, ContainerError
 from tools.container.settings import Settings, image_user, process_env, read_settings
 from tools.container.tree import Tree, TreeError
 from tools.container.unpack import read_files
 from tools.oci.layout import Image
+from tools.structure_test.engine import Engine
+from tools.structure_test.options import Options, Session
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -37,18 +39,31 @@ class Started:
     settings: Settings
     env: Mapping[str, str]
 
+    def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
+        """Runs a command to its end (options.Session)."""
+        return self.container.run(
+            argv, env=self.env, workdir=self.settings.workdir, timeout=timeout
+        )
+
 
 class Subject:
-    """An image. `rootfs` is None when no test needs to run anything."""
+    """An image. Commands need `rootfs`, for our own containers, or `engine`."""
 
     def __init__(
-        self, image: Image, tree: Tree, contents: Mapping[str, bytes], rootfs: Rootfs | None
+        self,
+        image: Image,
+        tree: Tree,
+        contents: Mapping[str, bytes],
+        *,
+        rootfs: Rootfs | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.image = image
         self.tree = tree
         self.settings = read_settings(image.config)
         self._contents = dict(contents)
         self._rootfs = rootfs
+        self._engine = engine
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -92,14 +107,25 @@ class Subject:
         self._contents |= contents
 
     @contextlib.contextmanager
-    def start(
-        self,
-        *,
-        env: Mapping[str, str],
-        user: str = "",
-        binds: Sequence[Bind] = (),
-    ) -> Iterator[Started]:
-        """A fresh container without network. Raises START_ERRORS."""
+    def session(self, options: Options) -> Iterator[Session]:
+        """Where commands run to their end: an engine or a container of ours. No network.
+
+        Raises START_ERRORS.
+        """
+        if self._engine is not None:
+            with self._engine.session(options) as session:
+                yield session
+            return
+        with self.start(options) as started:
+            yield started
+
+    @contextlib.contextmanager
+    def start(self, options: Options) -> Iterator[Started]:
+        """A fresh container of ours, without network. Raises START_ERRORS."""
+        if self._engine is not None:
+            raise ContainerError(
+                "driver 'docker' runs the commands of commandTests only; leave `driver` out"
+            )
         if self._rootfs is None:
             raise ContainerError("driver 'tar' makes static checks only; leave `driver` out")
         machine = MACHINES.get(platform.machine(), platform.machine())
@@ -109,36 +135,43 @@ class Subject:
                 f"the image is built for {wanted} and this machine is {machine}: commands cannot "
                 "run; test them on such a machine, or set driver = 'tar' for static checks only"
             )
-        account = image_user(self._rootfs, user or self.settings.user)
+        account = image_user(self._rootfs, options.user or self.settings.user)
         spec = Spec(
             rootfs=self._rootfs,
             user=account,
             workdir=self.settings.workdir,
-            binds=tuple(binds),
+            binds=options.binds,
+            tmpfs=options.writable,
+            read_only=options.read_only,
+            privileged=options.privileged,
+            capabilities=options.capabilities,
+            tty=options.tty,
         )
         with Container(spec) as container:
-            yield Started(container, self.settings, process_env(self.settings, account, env))
+            yield Started(
+                container, self.settings, process_env(self.settings, account, options.env)
+            )
 
 
 @contextlib.contextmanager
 def open_subject(
     image: Image,
     *,
-    cache: Path,
-    run: bool,
+    cache: Path | None,
+    engine: Engine | None = None,
     files: Sequence[str],
     also: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[Subject]:
-    """Reads the image. With `run` it is unpacked below `cache`; without, `files` and every path
-    that `also` picks are kept in memory. Raises LayerError.
+    """Reads the image. With `cache` it is unpacked there; without, `files` and every path that
+    `also` picks are kept in memory, and commands run in `engine` if at all. Raises LayerError.
     """
-    if run:
+    if cache is not None:
         with Cache(cache).rootfs(image.layers) as rootfs:
-            yield Subject(image, rootfs.tree, {}, rootfs)
+            yield Subject(image, rootfs.tree, {}, rootfs=rootfs)
         return
     literal = set(files)
     tree, contents = read_files(image.layers, lambda path: path in literal or also(path))
-    subject = Subject(image, tree, contents, None)
+    subject = Subject(image, tree, contents, engine=engine)
     wanted = subject.missing([*files, *(path for path, _ in tree.entries() if also(path))])
     if wanted:
         subject.add(read_files(image.layers, lambda path: path in wanted)[1])

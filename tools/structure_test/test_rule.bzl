@@ -11,41 +11,51 @@ TEST_ATTRS = LAUNCHER_ATTRS | {
     ),
 }
 
-# In which output group upstream's rule looks for the image, before its ordinary outputs.
-_LAYOUT_GROUP = "oci_layout"
+# In which output groups upstream's rule looks for the image, before its ordinary outputs.
+_GROUPS = ["oci_layout", "oci_tarball"]
+_ARCHIVES = ("tar", "tgz", "gz")
 
-def image_layout(ctx):
-    """The one OCI layout directory of `ctx.attr.image`; fails for anything else."""
+def image_file(ctx):
+    """The layout directory or archive of `ctx.attr.image`; fails for anything else."""
     image = ctx.attr.image
     files = image[DefaultInfo].files.to_list()
-    if OutputGroupInfo in image and hasattr(image[OutputGroupInfo], _LAYOUT_GROUP):
-        files = getattr(image[OutputGroupInfo], _LAYOUT_GROUP).to_list()
-    if len(files) != 1 or not files[0].is_directory:
-        fail("{}: 'image' {} must be one OCI layout directory, as oci_image makes it; found: {}".format(
+    if OutputGroupInfo in image:
+        for group in _GROUPS:
+            if hasattr(image[OutputGroupInfo], group):
+                files = getattr(image[OutputGroupInfo], group).to_list()
+                break
+    if len(files) != 1 or not (files[0].is_directory or files[0].extension in _ARCHIVES):
+        fail("{}: 'image' {} must be one OCI layout directory, as oci_image makes it, or one archive of an image (.tar, .tgz, .tar.gz); found: {}".format(
             ctx.label,
             image.label,
             ", ".join([file.short_path for file in files]) or "nothing",
         ))
     return files[0]
 
-def structure_test(ctx, configs = [], image_configs = [], driver = "namespace"):
+def structure_test(ctx, configs = [], image_configs = [], driver = "", platform = ""):
     """The providers of a test that runs these configurations against `ctx.attr.image`.
 
     Args:
         ctx: the rule's context, with TEST_ATTRS and `image`.
         configs: files in the schema of container_structure_test.
         image_configs: files in the schema of image_test.
-        driver: "namespace", or "tar" for static checks only.
+        driver: "" for containers of our own, "docker", or "tar" for static checks only.
+        platform: which image of an index; "" for the one there is.
 
     Returns:
         A list of providers.
     """
-    layout = image_layout(ctx)
+    image = image_file(ctx)
     target = {
         "configs": [runfiles_path(ctx, file) for file in configs],
-        "driver": driver,
-        "image": runfiles_path(ctx, layout),
+        "driver": driver or "namespace",
+        "image": runfiles_path(ctx, image),
         "image_configs": [runfiles_path(ctx, file) for file in image_configs],
+        "platform": platform,
     }
-    files = [layout] + configs + image_configs
-    return [launcher(ctx, ctx.attr._tool, target, files, [ctx.attr.image])]
+    files = [image] + configs + image_configs
+    providers = [launcher(ctx, ctx.attr._tool, target, files, [ctx.attr.image])]
+    if driver == "docker":
+        # An engine, its socket and its storage are outside of every sandbox.
+        providers.append(testing.ExecutionInfo({"local": "1"}))
+    return providers

@@ -1,0 +1,113 @@
+"""commandTests: setup, the command and teardown in one fresh container, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tools.container.plan import Bind
+from tools.container.run import Completed, SpawnError
+from tools.structure_test.checks import Outcome, known_env, patterns, printable
+from tools.structure_test.go_text import expand
+from tools.structure_test.options import Options, Session
+from tools.structure_test.schema import CommandTest, Config
+from tools.structure_test.subject import Subject, SubjectError
+
+
+def check_command(
+    subject: Subject,
+    test: CommandTest,
+    config: Config,
+    *,
+    timeout: float,
+    environ: Mapping[str, str],
+) -> Outcome:
+    """Runs setup, the command and teardown in one fresh container.
+
+    `timeout` is for each of them, in seconds. Raises SubjectError and START_ERRORS.
+    """
+    known = known_env(subject, config.global_env)
+    env = {item.key: known[item.key] for item in config.global_env}
+    env |= _option_env(config, environ)
+    env |= {item.key: item.value for item in test.env}
+    options = Options(
+        env=env,
+        user=config.options.user,
+        binds=tuple(_bind(text, config.source) for text in config.options.bind_mounts),
+        privileged=config.options.privileged,
+        tty=config.options.allocate_tty,
+        capabilities=config.options.capabilities,
+    )
+    with subject.session(options) as session:
+        for step in test.setup:
+            error = _step(session, "setup", step, timeout)
+            if error:
+                return Outcome((error,))
+        argv = [expand(item, known) for item in (test.command, *test.args)]
+        try:
+            result = session.run(argv, timeout=timeout)
+        except SpawnError as error:
+            # Engines report these as the exit code of a shell would be, which a test may expect.
+            result = Completed(b"", str(error).encode(), error.exit_code, 0.0)
+        outcome = _judge(test, result, timeout)
+        errors = [_step(session, "teardown", step, timeout) for step in test.teardown]
+    found = (*outcome.errors, *(error for error in errors if error))
+    return Outcome(found, outcome.stdout, outcome.stderr)
+
+
+def _step(session: Session, what: str, argv: Sequence[str], timeout: float) -> str:
+    """Runs one setup or teardown command; "" when it succeeds."""
+    try:
+        result = session.run(argv, timeout=timeout)
+    except SpawnError as error:
+        return f"{what} {list(argv)!r}: {error}"
+    if result.timed_out:
+        return f"{what} {list(argv)!r}: did not end within {timeout:g} s and was killed"
+    if result.exit_code:
+        return f"{what} {list(argv)!r}: exit code {result.exit_code}: {printable(result.stderr)!r}"
+    return ""
+
+
+def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
+    stdout, stderr = printable(result.stdout), printable(result.stderr)
+    errors = []
+    if result.timed_out:
+        errors.append(f"the command did not end within {timeout:g} s and was killed")
+    if result.overflowed:
+        errors.append("the command wrote more than can be kept and was killed")
+    errors += patterns("stdout", stdout, test.expected_output, test.excluded_output)
+    errors += patterns("stderr", stderr, test.expected_error, test.excluded_error)
+    if result.exit_code != test.exit_code:
+        errors.append(f"exit code: expected {test.exit_code}, found {result.exit_code}")
+    return Outcome(tuple(errors), stdout, stderr)
+
+
+def _option_env(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+    """containerRunOptions: envFile, then variables taken from the caller's environment."""
+    env: dict[str, str] = {}
+    if config.options.env_file:
+        path = Path(config.options.env_file)
+        try:
+            lines = path.read_text().splitlines()
+        except OSError as error:
+            raise SubjectError(f"{config.source}: envFile {path}: {error.strerror}") from error
+        for number, line in enumerate(lines, start=1):
+            key, equals, value = line.strip().partition("=")
+            if not key or key.startswith("#"):
+                continue
+            if not equals:
+                raise SubjectError(f"{path}, line {number}: is not KEY=VALUE")
+            env[key] = value
+    for name in config.options.env_names:
+        if name in environ:
+            env[name] = environ[name]
+    return env
+
+
+def _bind(text: str, source: str) -> Bind:
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"], ["rw"]):
+        raise SubjectError(
+            f"{source}: bindMounts: wanted SOURCE:TARGET or SOURCE:TARGET:ro, found {text!r}"
+        )
+    return Bind(Path(parts[0]).absolute(), parts[1], parts[2:] == ["ro"])

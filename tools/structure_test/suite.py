@@ -1,0 +1,261 @@
+"""Configurations -> tests, tests -> results: which there are, which are chosen, how they run."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tools.container.run import START_ERRORS
+from tools.structure_test import checks, image_checks
+from tools.structure_test.checks import Outcome
+from tools.structure_test.command_checks import check_command
+from tools.structure_test.engine import Engine, find_engine, save_image
+from tools.structure_test.fields import ConfigError
+from tools.structure_test.go_text import PatternError, search
+from tools.structure_test.image_schema import ImageConfig, read_image_config
+from tools.structure_test.report import Result
+from tools.structure_test.schema import Config, read_config
+from tools.structure_test.source import Source, open_source
+from tools.structure_test.subject import Subject, SubjectError, open_subject
+
+COMMAND_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test that can be run; `runs` says whether it starts processes."""
+
+    name: str
+    run: Callable[[Subject], Outcome]
+    runs: bool = False
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Every test of the configurations; `broken` are files that could not be read."""
+
+    cases: tuple[Case, ...]
+    broken: tuple[Result, ...] = ()
+    files: tuple[str, ...] = ()
+    licenses: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Bazel's choice of tests: a filter, and one shard of several."""
+
+    pattern: str = ""
+    shard: int = 0
+    shards: int = 1
+    status_file: str = ""
+
+    def apply(self, cases: Sequence[Case]) -> tuple[Case, ...]:
+        """The chosen tests. Raises PatternError for an invalid filter."""
+        chosen = [case for case in cases if not self.pattern or search(self.pattern, case.name)]
+        return tuple(chosen[self.shard :: self.shards])
+
+
+def read_selection(environ: Mapping[str, str]) -> Selection:
+    """What the test environment of Bazel asks for."""
+    return Selection(
+        pattern=environ.get("TESTBRIDGE_TEST_ONLY", ""),
+        shard=int(environ.get("TEST_SHARD_INDEX") or 0),
+        shards=int(environ.get("TEST_TOTAL_SHARDS") or 1),
+        status_file=environ.get("TEST_SHARD_STATUS_FILE", ""),
+    )
+
+
+def read_suite(
+    configs: Sequence[Path],
+    image_configs: Sequence[Path],
+    *,
+    timeout: float = COMMAND_SECONDS,
+    environ: Mapping[str, str],
+) -> Suite:
+    """Reads every file; one that is broken is a failed result and the others go on."""
+    cases: list[Case] = []
+    broken: list[Result] = []
+    files: list[str] = []
+    licenses = False
+    for path in configs:
+        try:
+            config = read_config(path)
+        except ConfigError as error:
+            broken.append(Result(f"Configuration: {path}", (str(error),), 0.0))
+            continue
+        cases += _cases(config, timeout=timeout, environ=environ)
+        files += [test.path for test in config.contents]
+        files += [name for test in config.licenses for name in test.files]
+        licenses = licenses or any(test.debian for test in config.licenses)
+    for path in image_configs:
+        try:
+            cases += _image_cases(read_image_config(path))
+        except ConfigError as error:
+            broken.append(Result(f"Configuration: {path}", (str(error),), 0.0))
+    return Suite(tuple(cases), tuple(broken), tuple(files), licenses)
+
+
+def _cases(config: Config, *, timeout: float, environ: Mapping[str, str]) -> list[Case]:
+    # The order is upstream's: command, content, existence, licence, metadata.
+    variables = config.global_env
+    cases = [
+        Case(
+            f"Command Test: {test.name}",
+            lambda subject, test=test: check_command(  # type: ignore[misc]
+                subject, test, config, timeout=timeout, environ=environ
+            ),
+            runs=True,
+        )
+        for test in config.commands
+    ]
+    cases += [
+        Case(f"File Content Test: {t.name}", lambda s, t=t: checks.check_content(s, t))  # type: ignore[misc]
+        for t in config.contents
+    ]
+    cases += [
+        Case(
+            f"File Existence Test: {t.name}",
+            lambda s, t=t: checks.check_existence(s, t, variables),  # type: ignore[misc]
+        )
+        for t in config.existences
+    ]
+    cases += [
+        Case(f"License Test: #{number}", lambda s, t=t: checks.check_licenses(s, t))  # type: ignore[misc]
+        for number, t in enumerate(config.licenses)
+    ]
+    metadata = config.metadata
+    if metadata is not None:
+        cases.append(Case("Metadata Test", lambda s: checks.check_metadata(s, metadata)))
+    return [replace(case, file=config.source) for case in cases]
+
+
+def _image_cases(config: ImageConfig) -> list[Case]:
+    cases = [
+        Case(
+            f"Healthcheck Test: {t.name}",
+            lambda s, t=t: image_checks.check_healthcheck(s, t),  # type: ignore[misc]
+            runs=True,
+        )
+        for t in config.healthchecks
+    ]
+    cases += [
+        Case(
+            f"Entrypoint Test: {t.name}",
+            lambda s, t=t: image_checks.check_entrypoint(s, t),  # type: ignore[misc]
+            runs=True,
+        )
+        for t in config.entrypoints
+    ]
+    invariants = config.invariants
+    if invariants is not None:
+        cases.append(
+            Case("Invariants Test", lambda s: image_checks.check_invariants(s, invariants))
+        )
+        cases += [
+            Case(
+                f"Invariants Test: {test.name}",
+                lambda s, t=test: image_checks.check_healthcheck(s, t),  # type: ignore[misc]
+                runs=True,
+            )
+            for test in invariants.restricted
+        ]
+    return [replace(case, file=config.source) for case in cases]
+
+
+@dataclass(frozen=True)
+class How:
+    """Where the tests run.
+
+    driver: "namespace" (ours), "docker", or "tar" for static checks only.
+    cache: where images are unpacked; None for a directory of this run.
+    platform: os/architecture[/variant]; "" for the one image there is.
+    engine: with driver "docker", the program; "" for the first that answers.
+    runtime: with driver "docker", the engine's OCI runtime; "" for its default.
+    """
+
+    driver: str
+    environ: Mapping[str, str]
+    cache: Path | None = None
+    platform: str = ""
+    engine: str = ""
+    runtime: str = ""
+
+
+def run_suite(
+    image: str | Path,
+    suite: Suite,
+    selection: Selection,
+    how: How,
+    *,
+    show: Callable[[Case | None, Result], None] = lambda _case, _result: None,
+) -> list[Result]:
+    """Runs the selected tests on a layout, an archive, or an engine's image, and shows each result
+    as it comes, with its case unless it is a broken file.
+
+    Raises LayoutError, LayerError, ContainerError and PatternError.
+    """
+    chosen = selection.apply(suite.cases)
+    if suite.cases and not chosen and selection.shards == 1:
+        raise PatternError(
+            f"--test_filter {selection.pattern!r} matches none of {len(suite.cases)} tests"
+        )
+    # A broken file belongs to no shard; the first reports it.
+    results = list(suite.broken) if selection.shard == 0 else []
+    for result in results:
+        show(None, result)
+    if not chosen:
+        return results
+    runs = any(case.runs for case in chosen)
+    with _opened(image, suite, how, runs=runs) as subject:
+        for case in chosen:
+            results.append(_run_case(case, subject))
+            show(case, results[-1])
+    return results
+
+
+@contextlib.contextmanager
+def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterator[Subject]:
+    """The image, read for the tests of the suite."""
+    program = ""
+    with tempfile.TemporaryDirectory(dir=how.environ.get("TEST_TMPDIR")) as temporary:
+        path, scratch = Path(image), Path(temporary, "image")
+        scratch.mkdir()
+        if how.driver == "docker" and (runs or not path.exists()):
+            program = find_engine(how.environ, how.engine)
+        if program and not path.exists():
+            path = Path(temporary, "saved.tar")
+            save_image(program, str(image), path, environ=how.environ)
+        with (
+            open_source(path, platform=how.platform, scratch=scratch) as source,
+            open_subject(
+                source.image,
+                cache=(how.cache or Path(temporary, "rootfs"))
+                if runs and how.driver == "namespace"
+                else None,
+                engine=_engine(program, source, how),
+                files=suite.files,
+                also=checks.is_license_file if suite.licenses else lambda _: False,
+            ) as subject,
+        ):
+            yield subject
+
+
+def _engine(program: str, source: Source, how: How) -> Engine | None:
+    if not program:
+        return None
+    return Engine(program, source, environ=how.environ, runtime=how.runtime)
+
+
+def _run_case(case: Case, subject: Subject) -> Result:
+    started = time.monotonic()
+    try:
+        outcome = case.run(subject)
+    except (SubjectError, *START_ERRORS) as error:
+        outcome = Outcome((str(error),))
+    seconds = time.monotonic() - started
+    return Result(case.name, outcome.errors, seconds, outcome.stdout, outcome.stderr)
