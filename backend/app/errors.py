@@ -35,6 +35,48 @@ class AnalysisNotFoundError(AppError):
     title = "Analysis not found"
 
 
+class EventNotFoundError(AppError):
+    """No event has the id asked for."""
+
+    status = 404
+    title = "Event not found"
+
+
+class InvalidCursorError(AppError):
+    """The cursor belongs to no page of this list."""
+
+    status = 400
+    title = "Invalid cursor"
+
+
+class UnauthorizedError(AppError):
+    """An API key is required, and none or a wrong one was given."""
+
+    status = 401
+    title = "API key required"
+
+
+class ForbiddenImportError(AppError):
+    """The operator does not allow imports from there."""
+
+    status = 403
+    title = "Import not allowed"
+
+
+class ConflictError(AppError):
+    """The analysis is not in a state that allows this."""
+
+    status = 409
+    title = "Not possible in this state"
+
+
+class ImportFailedError(AppError):
+    """The file or address to import cannot be read."""
+
+    status = 502
+    title = "Import failed"
+
+
 class InvalidUploadError(AppError):
     """The request is not a multipart form with one file in the field `file`."""
 

@@ -5,19 +5,28 @@ mounted as files. An empty variable counts as unset, so that `${NAME:-}` in a co
 `load_settings` is called by the entry points only; everything else is handed the object.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 FILE_SUFFIX = "_FILE"
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
-BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+AMQP_SCHEMES = ("amqp", "amqps")
 
 
 class SettingsError(Exception):
@@ -69,9 +78,20 @@ class Settings(BaseSettings):
         default=True,
         description="Bring the schema up to date at start, behind a lock.",
     )
+    broker_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "Broker for Celery: redis://, rediss://, amqp:// (RabbitMQ) or amqps://; unset: the "
+            "service carries out analyses itself."
+        ),
+    )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Broker for Celery (redis://, rediss://); unset: tasks run in this process.",
+        description="Another name for BROKER_URL, for Redis only; set one of them.",
+    )
+    require_api_key: bool = Field(
+        default=False,
+        description="Answer /api/v1 only to holders of a key (`python3 -m app.keys create NAME`).",
     )
     max_upload_bytes: Annotated[ByteSize, Field(gt=0)] = Field(
         default=ByteSize(2 * 1024**3),
@@ -81,6 +101,25 @@ class Settings(BaseSettings):
         default=timedelta(seconds=30),
         description="An upload that sends nothing for this many seconds is dropped.",
     )
+    import_dir: Path | None = Field(
+        default=None,
+        description="Folder whose files may be imported by path; unset: no file may.",
+    )
+    import_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Hosts, separated by commas, that videos may be fetched from (https://, http://); "
+            "`*` is any; empty: none."
+        ),
+    )
+    import_private_addresses: bool = Field(
+        default=False,
+        description="Fetch from addresses that are not public too, such as 10.0.0.1.",
+    )
+    import_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(minutes=5),
+        description="An import that takes longer (seconds) fails.",
+    )
     analysis_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(minutes=30),
         description="An analysis that takes longer (seconds) fails.",
@@ -89,6 +128,14 @@ class Settings(BaseSettings):
         default=3,
         description="An analysis whose worker died this often fails instead of starting again.",
     )
+    analysis_memory: Annotated[ByteSize, Field(ge=256 * 1024**2)] = Field(
+        default=ByteSize(2 * 1024**3),
+        description="An analysis that needs more memory than this fails.",
+    )
+    cache_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
+        default=ByteSize(2 * 1024**3),
+        description="How much of DATA_DIR thumbnails and clips may take; the oldest go first.",
+    )
     lease: Annotated[timedelta, Field(ge=timedelta(seconds=1))] = Field(
         default=timedelta(seconds=30),
         description="A worker silent for this many seconds has lost its analysis to others.",
@@ -96,6 +143,10 @@ class Settings(BaseSettings):
     ffprobe: str = Field(
         default="ffprobe",
         description="The ffprobe program: a path, or a name on PATH.",
+    )
+    ffmpeg: str = Field(
+        default="ffmpeg",
+        description="The ffmpeg program, likewise.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
@@ -114,12 +165,25 @@ class Settings(BaseSettings):
         description="Google OAuth secret; accepted and kept secret, not used yet.",
     )
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "import_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.absolute()
 
-    @field_validator("upload_idle_timeout", "analysis_timeout", "lease", mode="before")
+    @field_validator("import_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        hosts = tuple(host.strip().lower() for host in value.split(",") if host.strip())
+        for host in hosts:
+            if "/" in host or ":" in host:
+                raise ValueError(f"{host!r} is not the name of a host alone")
+        return hosts
+
+    @field_validator(
+        "upload_idle_timeout", "import_timeout", "analysis_timeout", "lease", mode="before"
+    )
     @classmethod
     def _plain_seconds(cls, value: object) -> object:
         """Read "30" as thirty seconds; pydantic alone takes ISO 8601 durations only."""
@@ -132,10 +196,17 @@ class Settings(BaseSettings):
     def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_scheme(value, ("sqlite", *POSTGRES_SCHEMES))
 
-    @field_validator("redis_url")
+    @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, BROKER_SCHEMES)
+        return _with_scheme(value, (*REDIS_SCHEMES, *AMQP_SCHEMES))
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("broker_url") not in (None, value):
+            raise ValueError("BROKER_URL is set too; keep one")
+        return _with_scheme(value, REDIS_SCHEMES)
 
     @classmethod
     def settings_customise_sources(
@@ -158,9 +229,27 @@ class Settings(BaseSettings):
             f"postgresql+psycopg://{rest}" if scheme in POSTGRES_SCHEMES else f"{scheme}://{rest}"
         )
 
-    def broker_url(self) -> str | None:
-        """Return the broker's URL, or None when tasks run in this process."""
-        return None if self.redis_url is None else self.redis_url.get_secret_value()
+    def broker(self) -> str | None:
+        """Return the broker's URL, or None when the service carries out analyses itself."""
+        url = self.broker_url or self.redis_url
+        return None if url is None else url.get_secret_value()
+
+    def to_json(self) -> str:
+        """Return everything, secrets included, for the pipe to a child process and nothing else."""
+        values = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in self
+        }
+        return json.dumps(values, default=_plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+def _plain(value: object) -> object:
+    return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
 def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr | None:

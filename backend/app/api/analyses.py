@@ -1,18 +1,131 @@
-"""`/api/v1/analyses`: read one."""
+"""`/api/v1/analyses`: list, read, cancel, retry, delete, and what was found."""
 
 import uuid
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Response
 
+from app.api.access import PROTECTED
 from app.api.context import InContext
-from app.api.shapes import AnalysisOut
-from app.services import analyses
+from app.api.problems import documented
+from app.api.shapes import AnalysisOut, AnalysisPageOut, EventOut, EventPageOut, TimelineOut
+from app.api.timeline import draw
+from app.logs import event
+from app.models import AnalysisStatus
+from app.models.base import utc_now
+from app.services import analyses, events
 
-router = APIRouter(prefix="/api/v1/analyses", tags=["analyses"])
+router = APIRouter(
+    prefix="/api/v1/analyses",
+    tags=["analyses"],
+    dependencies=PROTECTED,
+    responses=documented(401, 422, 503),
+)
+Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[
+    str | None, Query(max_length=2000, description="`next_cursor` of the page before.")
+]
 
 
-@router.get("/{analysis_id}")
+@router.get("", responses=documented(400))
+def list_analyses(
+    context: InContext,
+    video_id: Annotated[uuid.UUID | None, Query(description="Only of this video.")] = None,
+    status: Annotated[list[AnalysisStatus], Query(description="Only in one of these.")] = [],  # noqa: B006 -- FastAPI copies it
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> AnalysisPageOut:
+    """List analyses, newest first."""
+    with context.database.reading() as session:
+        page = analyses.page(
+            session, video_id=video_id, status=status, limit=limit, after=cursor
+        )
+        return AnalysisPageOut(
+            analyses=[AnalysisOut.of(item) for item in page.items], next_cursor=page.next_cursor
+        )
+
+
+@router.get("/{analysis_id}", responses=documented(404))
 def read_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
     """Tell where an analysis stands, with its result once it is done."""
     with context.database.reading() as session:
         return AnalysisOut.of(analyses.get(session, analysis_id=analysis_id))
+
+
+@router.post("/{analysis_id}/cancel", responses=documented(404, 409))
+def cancel_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
+    """End an analysis that is queued or running; its worker stops within a second or two."""
+    with context.database.writing() as session:
+        cancelled = analyses.cancel(session, analysis_id=analysis_id, now=utc_now())
+        reply = AnalysisOut.of(cancelled)
+    event("analysis.cancelled", analysis_id=analysis_id)
+    return reply
+
+
+@router.post("/{analysis_id}/retry", status_code=202, responses=documented(404, 409))
+def retry_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
+    """Queue a failed or cancelled analysis again, with the same parameters."""
+    with context.database.writing() as session:
+        reply = AnalysisOut.of(analyses.retry(session, analysis_id=analysis_id))
+    context.queue.wake()
+    event("analysis.retried", analysis_id=analysis_id)
+    return reply
+
+
+@router.delete("/{analysis_id}", status_code=204, responses=documented(404, 409))
+def delete_analysis(context: InContext, analysis_id: uuid.UUID) -> None:
+    """Delete a finished analysis and its events; the video stays."""
+    with context.database.writing() as session:
+        video_id = analyses.get(session, analysis_id=analysis_id).video_id
+        event_ids = analyses.delete(session, analysis_id=analysis_id)
+    context.media.forget(video_id, event_ids=event_ids)
+    event("analysis.deleted", analysis_id=analysis_id)
+
+
+@router.get("/{analysis_id}/events", responses=documented(400, 404))
+def list_events(
+    context: InContext,
+    analysis_id: uuid.UUID,
+    minimum_score: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> EventPageOut:
+    """List the events that an analysis has found, in order of time."""
+    with context.database.reading() as session:
+        page = events.page(
+            session,
+            analysis_id=analysis_id,
+            minimum_score=minimum_score,
+            limit=limit,
+            after=cursor,
+        )
+        return EventPageOut(
+            events=[EventOut.of(item) for item in page.items], next_cursor=page.next_cursor
+        )
+
+
+@router.get("/{analysis_id}/timeline", responses=documented(404, 409))
+def read_timeline(context: InContext, analysis_id: uuid.UUID) -> TimelineOut:
+    """Tell how much moved when, in a bounded number of steps."""
+    with context.database.reading() as session:
+        return TimelineOut(**events.timeline(session, analysis_id=analysis_id))
+
+
+@router.get(
+    "/{analysis_id}/timeline.svg",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The drawing.",
+            "content": {"image/svg+xml": {"schema": {"type": "string"}}},
+        },
+        **documented(404, 409),
+    },
+)
+def draw_timeline(context: InContext, analysis_id: uuid.UUID) -> Response:
+    """Draw the timeline: one bar per step, as high as the share of the picture that moved."""
+    with context.database.reading() as session:
+        stored = events.timeline(session, analysis_id=analysis_id)
+    return Response(
+        draw(scores=stored["scores"], bucket=stored["bucket"]), media_type="image/svg+xml"
+    )

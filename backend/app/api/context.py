@@ -5,7 +5,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.api.progress import ProgressHub
 from app.db import Database
+from app.services.media import Media
 from app.services.queue import AnalysisQueue
 from app.services.storage import Storage
 from app.settings import Settings
@@ -19,6 +21,8 @@ class Context:
     database: Database
     storage: Storage
     queue: AnalysisQueue
+    media: Media
+    progress: ProgressHub
 
 
 async def _context(request: Request) -> Context:

@@ -7,12 +7,17 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from app.errors import AppError, UnavailableError
+from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
+
+
+# How SQLite and PostgreSQL say it.
+_FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 
 
 class Problem(BaseModel):
@@ -28,10 +33,44 @@ class Problem(BaseModel):
     )
 
 
-DOCUMENTED: dict[str, Any] = {
-    "description": "An error, as RFC 9457 problem details.",
-    "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+_EXAMPLES: dict[int, tuple[str, str, str | None]] = {
+    400: ("invalid-cursor", "Invalid cursor", "The cursor is not one that this list has given out."),
+    401: ("unauthorized", "API key required", "Send `Authorization: Bearer …` or `X-API-Key: …`."),
+    403: ("forbidden-import", "Import not allowed", "IMPORT_HOSTS does not name example.org."),
+    404: ("video-not-found", "Video not found", "There is no video 0199a3f4-5b2e-7c1d-8e4f-…."),
+    408: ("upload-timeout", "Upload timed out", "Nothing arrived for 30 s."),
+    409: ("conflict", "Not possible in this state", "Analysis 0199a3f4-… is done already."),
+    413: ("upload-too-large", "Upload too large", "Videos of up to 2147483648 bytes are accepted."),
+    415: ("not-a-video", "Not a video", "'a.txt': ffprobe cannot read the file as a video."),
+    416: ("range-not-satisfiable", "Range not satisfiable", "The file has 1234 bytes."),
+    422: ("malformed-request", "Malformed request", None),
+    502: ("import-failed", "Import failed", "https://example.org answers 404."),
+    503: ("unavailable", "Temporarily unavailable", "The database cannot serve this; see /health."),
+    507: ("storage-full", "Storage full", "There is no room left for this file."),
 }
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entries of the errors an operation can answer with."""
+    return {status: _documented(status) for status in sorted(statuses)}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    kind, title, detail = _EXAMPLES[status]
+    example = {"type": f"urn:problem:{kind}", "title": title, "status": status}
+    if detail is not None:
+        example["detail"] = detail
+    if status == 422:
+        example["errors"] = [{"where": "query.limit", "what": "Input should be less than 101"}]
+    return {
+        "description": title,
+        "content": {
+            "application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": example | {"request_id": "9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d"},
+            }
+        },
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -43,8 +82,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(ProgrammingError)
-    async def _database(_request: Request, _error: Exception) -> JSONResponse:
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(PoolTimeoutError)
+    async def _database(_request: Request, error: Exception) -> JSONResponse:
         event("database.failed", level=40, exc_info=True)
+        if isinstance(error, DBAPIError) and _FULL.search(str(error.orig)):
+            return _app_error(StorageFullError("The database has no room left on its disk."))
         return _app_error(UnavailableError("The database cannot serve this; see /health."))
 
     @app.exception_handler(RequestValidationError)
@@ -53,26 +96,26 @@ def install(app: FastAPI) -> None:
             {"where": ".".join(map(str, item["loc"])), "what": str(item["msg"])}
             for item in error.errors()
         ]
-        return _reply(422, title="Malformed request", kind="malformed-request", errors=found)
+        return reply(422, title="Malformed request", kind="malformed-request", errors=found)
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        reply = _reply(error.status_code, title=str(error.detail), kind=None)
+        reply = reply(error.status_code, title=str(error.detail), kind=None)
         reply.headers.update(error.headers or {})
         return reply
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
         # The middleware has logged it with its traceback; outside only the id is shown.
-        return _reply(500, title="Internal error", kind="internal-error")
+        return reply(500, title="Internal error", kind="internal-error")
 
 
 def _app_error(error: AppError) -> JSONResponse:
     words = re.findall("[A-Z][a-z]+", type(error).__name__.removesuffix("Error"))
-    return _reply(error.status, title=error.title, kind="-".join(words).lower(), detail=str(error))
+    return reply(error.status, title=error.title, kind="-".join(words).lower(), detail=str(error))
 
 
-def _reply(
+def reply(
     status: int,
     *,
     title: str,
@@ -80,6 +123,7 @@ def _reply(
     detail: str | None = None,
     errors: list[dict[str, str]] | None = None,
 ) -> JSONResponse:
+    """Return a problem as a reply; `kind` becomes its type, None means nothing but the status."""
     problem = Problem(
         type="about:blank" if kind is None else f"urn:problem:{kind}",
         title=title or HTTPStatus(status).phrase,

@@ -1,18 +1,46 @@
-"""`/api/v1/videos`: upload, list, read, delete."""
+"""`/api/v1/videos`: upload, import, list, read, look at, delete."""
 
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import AwareDatetime
 
+from app.api.access import PROTECTED
+from app.api.analyses import Cursor, Limit
 from app.api.context import Context, InContext
-from app.api.shapes import UPLOAD_BODY, VideoOut, VideoPageOut
+from app.api.media import CONTENT, THUMBNAIL, MediaResponse, Width, made
+from app.api.problems import documented
+from app.api.shapes import (
+    UPLOAD_BODY,
+    AnalysisOut,
+    ImportIn,
+    ParametersShape,
+    VideoOut,
+    VideoPageOut,
+)
 from app.api.upload import receive
+from app.errors import VideoNotFoundError
 from app.logs import event
-from app.services import intake, videos
+from app.models import AnalysisStatus
+from app.services import analyses, imports, intake, videos
+from app.services.videos import Filters, Sort
 
-router = APIRouter(prefix="/api/v1/videos", tags=["videos"])
+router = APIRouter(
+    prefix="/api/v1/videos",
+    tags=["videos"],
+    dependencies=PROTECTED,
+    responses=documented(401, 422, 503),
+)
+Analyse = Annotated[
+    bool, Query(description="Queue an analysis with default parameters if the video is new.")
+]
+_KNOWN = {200: {"model": VideoOut, "description": "The same content was here already."}}
+# Which type a container is served under. What browsers do not play is at least not a web page.
+_KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
+          "mpegts": "video/mp2t", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg",
+          "asf": "video/x-ms-asf", "gif": "image/gif"}  # fmt: skip
 
 
 @router.post(
@@ -20,11 +48,14 @@ router = APIRouter(prefix="/api/v1/videos", tags=["videos"])
     status_code=201,
     openapi_extra=UPLOAD_BODY,
     responses={
-        200: {"model": VideoOut, "description": "The same content was here already."},
-        201: {"description": "Stored; its analysis is queued."},
+        **_KNOWN,
+        201: {"description": "Stored."},
+        **documented(400, 408, 413, 415, 507),
     },
 )
-async def upload_video(request: Request, context: InContext, response: Response) -> VideoOut:
+async def upload_video(
+    request: Request, context: InContext, response: Response, *, analyse: Analyse = True
+) -> VideoOut:
     """Store a video and queue its analysis.
 
     The body is a multipart form with one file in the field `file`. What counts is the content, not
@@ -36,49 +67,156 @@ async def upload_video(request: Request, context: InContext, response: Response)
         limit=int(context.settings.max_upload_bytes),
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
-        reply, created = await run_in_threadpool(_take_in, context, upload)
+        reply, created = await run_in_threadpool(_take_in, context, upload, analyse=analyse)
+    return _stored(response, reply, created=created)
+
+
+@router.post(
+    "/import",
+    status_code=201,
+    responses={
+        **_KNOWN,
+        201: {"description": "Stored."},
+        **documented(403, 413, 415, 502, 507),
+    },
+)
+def import_video(
+    context: InContext, response: Response, source: ImportIn, *, analyse: Analyse = True
+) -> VideoOut:
+    """Store a copy of a file under IMPORT_DIR, or of what a URL of IMPORT_HOSTS answers with.
+
+    Answers when the copy is complete. 403 where the operator has not allowed it.
+    """
+    with imports.fetched(
+        context.settings, storage=context.storage, path=source.path, url=source.url
+    ) as upload:
+        reply, created = _take_in(context, upload, analyse=analyse)
+    return _stored(response, reply, created=created)
+
+
+def _take_in(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[VideoOut, bool]:
+    state, created = intake.take_in(
+        context.database,
+        storage=context.storage,
+        upload=upload,
+        tools=context.settings.tools(),
+        analyse=analyse,
+    )
+    if created:
+        event("video.stored", video_id=state.video.id, size=state.video.size)
+        context.queue.wake()
+    return VideoOut.of(state), created
+
+
+def _stored(response: Response, reply: VideoOut, *, created: bool) -> VideoOut:
     response.status_code = 201 if created else 200
     response.headers["location"] = f"/api/v1/videos/{reply.id}"
     return reply
 
 
-def _take_in(context: Context, upload: videos.Upload) -> tuple[VideoOut, bool]:
-    video, created = intake.take_in(
-        context.database, storage=context.storage, upload=upload, ffprobe=context.settings.ffprobe
-    )
-    if created:
-        event("video.stored", video_id=video.id, size=video.size)
-        context.queue.wake()
-    return VideoOut.of(video), created
-
-
-@router.get("")
+@router.get("", responses=documented(400))
 def list_videos(
     context: InContext,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[uuid.UUID | None, Query(description="`next_cursor` of a page.")] = None,
+    status: Annotated[
+        list[AnalysisStatus], Query(description="Only whose latest analysis is in one of these.")
+    ] = [],  # noqa: B006 -- FastAPI copies it
+    name: Annotated[
+        str | None, Query(max_length=255, description="Part of the file name.")
+    ] = None,
+    created_from: Annotated[AwareDatetime | None, Query(description="Not before.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Before.")] = None,
+    sort: Sort = Sort.NEWEST,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> VideoPageOut:
-    """List videos, newest first."""
+    """List videos with their latest analyses, page by page."""
+    filters = Filters(
+        status=status,
+        name=None if name is None else name.replace("\0", ""),
+        created_from=created_from,
+        created_before=created_before,
+    )
     with context.database.reading() as session:
-        page = videos.page(session, limit=limit, after=cursor)
+        page = videos.page(session, filters=filters, sort=sort, limit=limit, after=cursor)
         return VideoPageOut(
-            videos=[VideoOut.of(video) for video in page.videos], next_cursor=page.next_cursor
+            videos=[VideoOut.of(item) for item in page.items], next_cursor=page.next_cursor
         )
 
 
-@router.get("/{video_id}")
+@router.get("/{video_id}", responses=documented(404))
 def read_video(context: InContext, video_id: uuid.UUID) -> VideoOut:
     """Read one video with its latest analysis."""
     with context.database.reading() as session:
         return VideoOut.of(videos.get(session, video_id=video_id))
 
 
-@router.delete("/{video_id}", status_code=204)
+@router.delete("/{video_id}", status_code=204, responses=documented(404))
 def delete_video(context: InContext, video_id: uuid.UUID) -> None:
-    """Delete a video, its file and its analyses."""
+    """Delete a video, its files and its analyses; a running one stops."""
     with context.database.writing() as session:
         videos.delete(session, video_id=video_id)
         context.storage.mark(video_id)
     # After the commit: a crash in between leaves a marked file, which a later start sweeps.
     context.storage.delete(video_id)
     event("video.deleted", video_id=video_id)
+
+
+@router.head("/{video_id}/content", include_in_schema=False)
+@router.get("/{video_id}/content", response_class=MediaResponse, responses=CONTENT)
+def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
+    """Play or download the original; ranges are served."""
+    with context.database.reading() as session:
+        video = videos.get(session, video_id=video_id).video
+    kind = _KINDS.get(video.container.split(",")[0], "application/octet-stream")
+    try:
+        return MediaResponse(context.storage.path(video_id), kind=kind, filename=video.filename)
+    except FileNotFoundError:  # deleted since we looked
+        raise VideoNotFoundError(f"There is no video {video_id}.") from None
+
+
+@router.head("/{video_id}/thumbnail", include_in_schema=False)
+@router.get("/{video_id}/thumbnail", response_class=MediaResponse, responses=THUMBNAIL)
+async def video_thumbnail(
+    request: Request,
+    context: InContext,
+    video_id: uuid.UUID,
+    time: Annotated[
+        float | None,
+        Query(ge=0, le=1_000_000, allow_inf_nan=False, description="Seconds; to a tenth."),
+    ] = None,
+    width: Width = Width.MEDIUM,
+) -> MediaResponse:
+    """Show one picture of a video, by default one near its start."""
+    return await made(
+        request,
+        lambda: context.media.video_thumbnail(video_id, time=time, width=width),
+        kind="image/jpeg",
+    )
+
+
+@router.post(
+    "/{video_id}/analyses",
+    status_code=202,
+    responses={
+        200: {"model": AnalysisOut, "description": "The same is queued or running already."},
+        202: {"description": "Queued."},
+        **documented(404),
+    },
+)
+def request_analysis(
+    context: InContext,
+    response: Response,
+    video_id: uuid.UUID,
+    parameters: Annotated[ParametersShape | None, Body()] = None,
+) -> AnalysisOut:
+    """Queue another analysis, with parameters of your own."""
+    wanted = (parameters or ParametersShape()).to_parameters()
+    with context.database.writing() as session:
+        analysis, created = analyses.request(session, video_id=video_id, parameters=wanted)
+        reply = AnalysisOut.of(analysis)
+    if created:
+        event("analysis.requested", analysis_id=reply.id, video_id=video_id)
+        context.queue.wake()
+    response.status_code = 202 if created else 200
+    response.headers["location"] = f"/api/v1/analyses/{reply.id}"
+    return reply

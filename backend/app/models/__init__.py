@@ -1,7 +1,9 @@
 """Tables. Importing this module registers all of them on `Base.metadata`."""
 
-from app.models.analysis import Analysis, AnalysisStatus
+from app.models.analysis import FINAL, Analysis, AnalysisStatus
+from app.models.api_key import ApiKey
 from app.models.base import Base
+from app.models.event import MotionEvent
 from app.models.video import Video
 
-__all__ = ["Analysis", "AnalysisStatus", "Base", "Video"]
+__all__ = ["FINAL", "Analysis", "AnalysisStatus", "ApiKey", "Base", "MotionEvent", "Video"]

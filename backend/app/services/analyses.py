@@ -1,7 +1,8 @@
-"""The life of an analysis: queued, claimed under a lease, then done or failed, exactly once.
+"""The life of an analysis: queued, claimed under a lease, then done, failed or cancelled, once.
 
 Each step is one UPDATE whose WHERE clause states what must still be true, so that two workers, or
-one task delivered twice, cannot both succeed. Times come from the caller.
+one task delivered twice, cannot both succeed. Times come from the caller. Every visible change
+raises `revision`, which is what live progress follows (`app.services.progress`).
 """
 
 import uuid
@@ -11,10 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import AnalysisNotFoundError
-from app.models import Analysis, AnalysisStatus
+from app.errors import AnalysisNotFoundError, ConflictError, VideoNotFoundError
+from app.models import FINAL, Analysis, AnalysisStatus, MotionEvent, Video
+from app.services import parameters as stored_parameters
+from app.services.paging import Order, Page
+from app.services.results import Findings
+from app.video import Parameters
+
+UNFINISHED = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class Claim:
     video_id: uuid.UUID
     owner: uuid.UUID
     attempt: int
+    parameters: Parameters
 
 
 def get(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
@@ -33,6 +42,119 @@ def get(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
     if analysis is None:
         raise AnalysisNotFoundError(f"There is no analysis {analysis_id}.")
     return analysis
+
+
+def page(
+    session: Session,
+    *,
+    video_id: uuid.UUID | None,
+    status: Sequence[AnalysisStatus],
+    limit: int,
+    after: str | None,
+) -> Page[Analysis]:
+    """Return up to `limit` analyses, newest first, that follow the cursor `after`.
+
+    Raises InvalidCursorError.
+    """
+    order = Order("newest", id=Analysis.id.expression, descending=True)
+    query = select(Analysis)
+    if video_id is not None:
+        query = query.where(Analysis.video_id == video_id)
+    if status:
+        query = query.where(Analysis.status.in_(status))
+    rows = session.scalars(order.apply(query, after=after, limit=limit)).all()
+    return order.page(list(rows), limit=limit, place=lambda analysis: (None, analysis.id))
+
+
+def request(
+    session: Session, *, video_id: uuid.UUID, parameters: Parameters
+) -> tuple[Analysis, bool]:
+    """Queue an analysis; return it and whether it is new.
+
+    The same request while the first is not finished gives the first. Raises VideoNotFoundError.
+    """
+    wanted = stored_parameters.to_json(parameters)
+    waiting = select(Analysis).where(
+        Analysis.video_id == video_id, Analysis.status.in_(UNFINISHED)
+    )
+    for analysis in session.scalars(waiting):
+        if stored_parameters.from_json(analysis.parameters) == parameters:
+            return analysis, False
+    missing = VideoNotFoundError(f"There is no video {video_id}.")
+    if session.get(Video, video_id) is None:
+        raise missing
+    analysis = Analysis(video_id=video_id, parameters=wanted)
+    session.add(analysis)
+    try:
+        session.flush()
+    except IntegrityError:  # deleted since we looked
+        raise missing from None
+    return analysis, True
+
+
+def cancel(session: Session, *, analysis_id: uuid.UUID, now: datetime) -> Analysis:
+    """End an analysis that is not finished; a worker that carries it out notices and stops.
+
+    Raises AnalysisNotFoundError, or ConflictError when it is finished. Cancelling twice is fine.
+    """
+    cancelled = (
+        update(Analysis)
+        .where(Analysis.id == analysis_id, Analysis.status.in_(UNFINISHED))
+        .values(status=AnalysisStatus.CANCELLED, **_ended(now))
+    )
+    changed = _changed(session, cancelled)
+    analysis = get(session, analysis_id=analysis_id)
+    if not changed and analysis.status is not AnalysisStatus.CANCELLED:
+        raise ConflictError(f"Analysis {analysis_id} is {analysis.status.value} already.")
+    return analysis
+
+
+def retry(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
+    """Queue a failed or cancelled analysis again, with its parameters and a fresh count.
+
+    Raises AnalysisNotFoundError, or ConflictError when it is neither.
+    """
+    again = (
+        update(Analysis)
+        .where(
+            Analysis.id == analysis_id,
+            Analysis.status.in_((AnalysisStatus.FAILED, AnalysisStatus.CANCELLED)),
+        )
+        .values(
+            status=AnalysisStatus.QUEUED,
+            attempts=0,
+            reason=None,
+            progress=None,
+            started_at=None,
+            finished_at=None,
+            dispatched_at=None,
+            revision=Analysis.revision + 1,
+        )
+    )
+    changed = _changed(session, again)
+    analysis = get(session, analysis_id=analysis_id)
+    if not changed:
+        raise ConflictError(
+            f"Analysis {analysis_id} is {analysis.status.value}; only a failed or cancelled one "
+            "can be tried again."
+        )
+    return analysis
+
+
+def delete(session: Session, *, analysis_id: uuid.UUID) -> list[uuid.UUID]:
+    """Remove a finished analysis with its events; return their ids, whose files may be cached.
+
+    Raises AnalysisNotFoundError, or ConflictError while it is not finished.
+    """
+    analysis = get(session, analysis_id=analysis_id)
+    if analysis.status not in FINAL:
+        raise ConflictError(f"Analysis {analysis_id} is {analysis.status.value}; cancel it first.")
+    events = session.scalars(
+        select(MotionEvent.id).where(MotionEvent.analysis_id == analysis_id)
+    ).all()
+    session.delete(analysis)
+    session.flush()
+    return list(events)
 
 
 def _free(now: datetime) -> ColumnElement[bool]:
@@ -82,9 +204,7 @@ def claim(
         .values(
             status=AnalysisStatus.FAILED,
             reason=f"given up: the worker died during each of {max_attempts} attempts",
-            finished_at=now,
-            lease_owner=None,
-            lease_until=None,
+            **_ended(now),
         )
     )
     if _changed(session, hopeless):
@@ -99,24 +219,59 @@ def claim(
             lease_owner=owner,
             lease_until=now + lease,
             started_at=now,
+            progress=0.0,
+            revision=Analysis.revision + 1,
         )
     )
     if not _changed(session, taken):
         return None
     row = session.execute(
-        select(Analysis.video_id, Analysis.attempts).where(Analysis.id == analysis_id)
+        select(Analysis.video_id, Analysis.attempts, Analysis.parameters).where(
+            Analysis.id == analysis_id
+        )
     ).one()
-    return Claim(analysis_id, row.video_id, owner, row.attempts)
+    return Claim(
+        analysis_id=analysis_id,
+        video_id=row.video_id,
+        owner=owner,
+        attempt=row.attempts,
+        parameters=stored_parameters.from_json(row.parameters),
+    )
 
 
-def renew(session: Session, *, claim: Claim, now: datetime, lease: timedelta) -> bool:
-    """Extend the lease; False when the claim was lost (video deleted, or taken over)."""
-    return _changed(session, update(Analysis).where(_owned(claim)).values(lease_until=now + lease))
+def renew(
+    session: Session, *, claim: Claim, now: datetime, lease: timedelta, progress: float
+) -> bool:
+    """Extend the lease and note how far the work is (0 to 1).
+
+    False when the claim was lost: cancelled, taken over, or the video deleted.
+    """
+    return _changed(
+        session,
+        update(Analysis)
+        .where(_owned(claim))
+        .values(lease_until=now + lease, progress=progress, revision=Analysis.revision + 1),
+    )
 
 
-def complete(session: Session, *, claim: Claim, now: datetime, result: dict[str, Any]) -> bool:
-    """Store the result; False when the claim was lost and the result must be dropped."""
-    return _finish(session, claim, status=AnalysisStatus.DONE, now=now, result=result)
+def complete(session: Session, *, claim: Claim, now: datetime, findings: Findings) -> bool:
+    """Store what was found; False when the claim was lost and the findings must be dropped."""
+    kept = _finish(
+        session,
+        claim,
+        status=AnalysisStatus.DONE,
+        now=now,
+        result=findings.result,
+        timeline=findings.timeline,
+        event_count=len(findings.events),
+        progress=1.0,
+    )
+    if kept:
+        session.add_all(
+            MotionEvent(analysis_id=claim.analysis_id, **values) for values in findings.events
+        )
+        session.flush()
+    return kept
 
 
 def fail(session: Session, *, claim: Claim, now: datetime, reason: str) -> bool:
@@ -126,10 +281,16 @@ def fail(session: Session, *, claim: Claim, now: datetime, reason: str) -> bool:
 
 def _finish(session: Session, claim: Claim, *, now: datetime, **values: Any) -> bool:
     statement = update(Analysis).where(_owned(claim))
-    return _changed(
-        session,
-        statement.values(finished_at=now, lease_owner=None, lease_until=None, **values),
-    )
+    return _changed(session, statement.values(**_ended(now), **values))
+
+
+def _ended(now: datetime) -> dict[str, Any]:
+    return {
+        "finished_at": now,
+        "lease_owner": None,
+        "lease_until": None,
+        "revision": Analysis.revision + 1,
+    }
 
 
 def release(session: Session, *, claim: Claim) -> bool:
@@ -143,7 +304,9 @@ def release(session: Session, *, claim: Claim) -> bool:
             lease_owner=None,
             lease_until=None,
             started_at=None,
+            progress=None,
             dispatched_at=None,
+            revision=Analysis.revision + 1,
         ),
     )
 

@@ -1,37 +1,71 @@
-"""The stored form of an analysis result: JSON, with exact values where floats would lie."""
+"""The stored form of what an analysis found: JSON, times in seconds, rates as exact fractions."""
 
 from __future__ import annotations
 
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.video.analyse import Report
+    from fractions import Fraction
 
-SCORE_DIGITS = 6
+    from app.video import Analysis, Event
+
+DIGITS = 6
 
 
-def to_json(report: Report) -> dict[str, Any]:
-    """Turn a report into what is stored and served. Times are seconds, rates exact fractions."""
-    facts, motion = report.probe, report.motion
+@dataclass(frozen=True)
+class Findings:
+    """What is stored of one analysis."""
+
+    result: dict[str, Any]
+    timeline: dict[str, Any]
+    events: list[dict[str, Any]]
+    """The columns of each event's row."""
+
+
+def findings(analysis: Analysis) -> Findings:
+    """Turn what the library returns into what is stored and served."""
+    facts = analysis.probe
+    return Findings(
+        result={
+            "container": facts.container,
+            "codec": facts.codec,
+            "width": facts.width,
+            "height": facts.height,
+            "rotation": facts.rotation,
+            "duration": _seconds(analysis.duration),
+            "frame_rate": None if facts.frame_rate is None else str(facts.frame_rate),
+            "has_audio": facts.has_audio,
+            "frames_decoded": analysis.frames_decoded,
+            "frames_analysed": analysis.frames_analysed,
+        },
+        timeline={
+            "bucket": _seconds(analysis.timeline.bucket),
+            "scores": [round(score, DIGITS) for score in analysis.timeline.scores],
+        },
+        events=[_event(event, position) for position, event in enumerate(analysis.events)],
+    )
+
+
+def _event(event: Event, position: int) -> dict[str, Any]:
     return {
-        "container": facts.container,
-        "codec": facts.codec,
-        "width": facts.width,
-        "height": facts.height,
-        "rotation": facts.rotation,
-        "duration": _seconds(facts.duration),
-        "frame_rate": None if facts.frame_rate is None else str(facts.frame_rate),
-        "has_audio": facts.has_audio,
-        "frames_decoded": report.frames_decoded,
-        "frames_sampled": motion.frames_sampled,
-        "mean_brightness": round(motion.mean_brightness, 2),
-        "motion": [
-            {"second": item.second, "score": round(item.score, SCORE_DIGITS)}
-            for item in motion.seconds
+        "position": position,
+        "start_time": _seconds(event.start),
+        "end_time": _seconds(event.end),
+        "peak_time": _seconds(event.peak_time),
+        "peak_score": round(event.peak_score, DIGITS),
+        "boxes": [
+            {
+                "time": _seconds(box.time),
+                "x": round(box.x, DIGITS),
+                "y": round(box.y, DIGITS),
+                "width": round(box.width, DIGITS),
+                "height": round(box.height, DIGITS),
+            }
+            for box in event.boxes
         ],
     }
 
 
-def _seconds(value: Fraction | None) -> float | None:
-    return None if value is None else round(float(value), SCORE_DIGITS)
+def _seconds(value: Fraction) -> float:
+    return round(float(value), DIGITS)

@@ -2,6 +2,7 @@
 
 - `videos/ab/<uuid>`: stored content; ab are the last two digits, so that no folder grows large.
 - `incoming/<uuid>.part`: uploads under way; renamed into place when complete.
+- `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache, deleted without loss.
 - `incoming/<uuid>`: an empty mark beside content whose row is being added or removed.
 
 The mark is what makes a crash harmless. A later start looks at old marks only and asks the database
@@ -11,6 +12,8 @@ database by mistake deletes nothing.
 
 import contextlib
 import os
+import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -18,6 +21,8 @@ from pathlib import Path
 
 # Marks and uploads this old belong to a process that died; younger ones may be at work.
 ORPHAN_AGE_S = 3600.0
+# How often the size of the cache is looked at, at most.
+TRIM_INTERVAL_S = 30.0
 _PART = ".part"
 
 
@@ -29,11 +34,15 @@ class Storage:
         self.root = data_dir
         self._videos = data_dir / "videos"
         self._incoming = data_dir / "incoming"
+        self._derived = data_dir / "derived"
+        self._trim_lock = threading.Lock()
+        self._trimmed_at = -TRIM_INTERVAL_S
 
     def prepare(self) -> None:
         """Create the folders. Raises OSError when DATA_DIR cannot be written."""
         self._videos.mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._derived.mkdir(parents=True, exist_ok=True)
 
     def path(self, video_id: uuid.UUID) -> Path:
         """Return where the content of a video is, or would be."""
@@ -65,8 +74,47 @@ class Storage:
 
     def delete(self, video_id: uuid.UUID) -> None:
         """Remove content and mark; what is gone already is fine."""
+        # Whoever makes a thumbnail looks for the content afterwards, so it goes first.
         self.path(video_id).unlink(missing_ok=True)
+        self.forget_derived(video_id)
         self.settle(video_id)
+
+    def derived(self, video_id: uuid.UUID, name: str) -> Path:
+        """Return where something made from a video is kept, or would be."""
+        return self._derived_folder(video_id) / name
+
+    def keep_derived(self, temporary: Path, target: Path) -> None:
+        """Move something complete to the place that `derived` has named."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(target)
+
+    def forget_derived(self, video_id: uuid.UUID) -> None:
+        """Delete everything made from a video."""
+        shutil.rmtree(self._derived_folder(video_id), ignore_errors=True)
+
+    def trim_derived(self, limit: int) -> int:
+        """Delete the least recently wanted files until `limit` bytes are left; return how many.
+
+        Looks at most every TRIM_INTERVAL_S, so that a busy cache is not walked for each new file.
+        """
+        with self._trim_lock:
+            now = time.monotonic()
+            if now - self._trimmed_at < TRIM_INTERVAL_S:
+                return 0
+            self._trimmed_at = now
+        files = []
+        for path in self._derived.glob("*/*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                files.append((found.st_mtime, found.st_size, path))
+        total, deleted = sum(size for _, size, _ in files), 0
+        for _, size, path in sorted(files):
+            if total <= limit:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+            deleted += 1
+        return deleted
 
     def sweep(self, *, exists: Callable[[uuid.UUID], bool]) -> int:
         """Clear up after processes that died; `exists` tells whether a video has a row.
@@ -89,6 +137,9 @@ class Storage:
                     self.delete(video_id)
                     swept += 1
         return swept
+
+    def _derived_folder(self, video_id: uuid.UUID) -> Path:
+        return self._derived / video_id.hex[-2:] / str(video_id)
 
     def _mark_path(self, video_id: uuid.UUID) -> Path:
         return self._incoming / str(video_id)

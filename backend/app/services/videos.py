@@ -1,19 +1,38 @@
 """Use-cases around videos: take one in, list, read, delete."""
 
+import enum
 import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import ColumnElement, Float, ScalarSelect, func, select
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import VideoNotFoundError
-from app.models import Analysis, Video
+from app.models import Analysis, AnalysisStatus, Video
 from app.models.base import new_id
+from app.services.paging import Order, Page
+from app.video import Probe
 
 FILENAME_CHARACTERS = 255
+_UNKNOWN_DURATION = -1.0
+
+
+class Sort(enum.StrEnum):
+    """How the list of videos can be sorted; a minus sign means descending."""
+
+    NEWEST = "-created_at"
+    OLDEST = "created_at"
+    NAME = "filename"
+    NAME_DESCENDING = "-filename"
+    SMALLEST = "size"
+    LARGEST = "-size"
+    SHORTEST = "duration"
+    LONGEST = "-duration"
 
 
 @dataclass(frozen=True)
@@ -25,14 +44,27 @@ class Upload:
     """Bytes."""
     sha256: str
     filename: str
+    source: str = "upload"
 
 
 @dataclass(frozen=True)
-class Page:
-    """A stretch of the list, newest first."""
+class Filters:
+    """What the list of videos is narrowed to; None is no condition."""
 
-    videos: Sequence[Video]
-    next_cursor: uuid.UUID | None
+    status: Sequence[AnalysisStatus] = ()
+    """Of the latest analysis."""
+    name: str | None = None
+    """Part of the file name, in any case."""
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class VideoState:
+    """A video and its latest analysis."""
+
+    video: Video
+    analysis: Analysis | None
 
 
 def display_name(raw: str) -> str:
@@ -48,15 +80,26 @@ def hasher() -> "hashlib._Hash":
     return hashlib.sha256()
 
 
-def find_duplicate(session: Session, *, sha256: str) -> Video | None:
-    """Return the video with this content, if there is one."""
-    return session.scalar(
-        select(Video).where(Video.sha256 == sha256).options(selectinload(Video.analyses))
+def _latest_analysis_id() -> ScalarSelect[uuid.UUID]:
+    # Ids sort by time; the index on (video_id, id) makes this one look-up per video shown.
+    inner = aliased(Analysis)
+    return (
+        select(inner.id)
+        .where(inner.video_id == Video.id)
+        .order_by(inner.id.desc())
+        .limit(1)
+        .correlate(Video)
+        .scalar_subquery()
     )
 
 
-def register(session: Session, *, upload: Upload, container: str) -> Video:
-    """Add a video and queue its first analysis. The caller moves the file before it commits.
+def find_duplicate(session: Session, *, sha256: str) -> VideoState | None:
+    """Return the video with this content, if there is one."""
+    return _first(session, Video.sha256 == sha256)
+
+
+def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
+    """Add a video. The caller moves the file before it commits.
 
     Raises sqlalchemy's IntegrityError when the same content was registered at the same moment.
     """
@@ -65,35 +108,92 @@ def register(session: Session, *, upload: Upload, container: str) -> Video:
         filename=display_name(upload.filename),
         size=upload.size,
         sha256=upload.sha256,
-        container=container,
-        analyses=[Analysis()],
+        container=facts.container,
+        codec=facts.codec,
+        width=facts.width,
+        height=facts.height,
+        rotation=facts.rotation,
+        duration=None if facts.duration is None else float(facts.duration),
+        frame_rate=None if facts.frame_rate is None else str(facts.frame_rate),
+        has_audio=facts.has_audio,
+        source=upload.source,
     )
     session.add(video)
     session.flush()
     return video
 
 
-def get(session: Session, *, video_id: uuid.UUID) -> Video:
-    """Return a video with its analyses. Raises VideoNotFoundError."""
-    video = session.get(Video, video_id, options=[selectinload(Video.analyses)])
-    if video is None:
+def get(session: Session, *, video_id: uuid.UUID) -> VideoState:
+    """Return a video with its latest analysis. Raises VideoNotFoundError."""
+    found = _first(session, Video.id == video_id)
+    if found is None:
         raise VideoNotFoundError(f"There is no video {video_id}.")
-    return video
+    return found
 
 
-def page(session: Session, *, limit: int, after: uuid.UUID | None) -> Page:
-    """Return up to `limit` videos, newest first, that follow the cursor `after`."""
-    query = select(Video).order_by(Video.id.desc()).limit(limit + 1)
-    if after is not None:
-        query = query.where(Video.id < after)
-    videos = session.scalars(query.options(selectinload(Video.analyses))).all()
-    more = len(videos) > limit
-    return Page(videos=videos[:limit], next_cursor=videos[limit - 1].id if more else None)
+def _first(session: Session, condition: ColumnElement[bool]) -> VideoState | None:
+    query = (
+        select(Video, Analysis)
+        .outerjoin(Analysis, Analysis.id == _latest_analysis_id())
+        .where(condition)
+    )
+    row = session.execute(query).first()
+    return None if row is None else VideoState(row[0], row[1])
+
+
+def page(
+    session: Session, *, filters: Filters, sort: Sort, limit: int, after: str | None
+) -> Page[VideoState]:
+    """Return up to `limit` videos that follow the cursor `after`: one query, whatever is shown.
+
+    Raises InvalidCursorError.
+    """
+    order = _order(sort)
+    query = select(Video, Analysis).outerjoin(Analysis, Analysis.id == _latest_analysis_id())
+    if filters.status:
+        query = query.where(Analysis.status.in_(filters.status))
+    if filters.name:
+        query = query.where(Video.filename.icontains(filters.name, autoescape=True))
+    if filters.created_from is not None:
+        query = query.where(Video.created_at >= filters.created_from)
+    if filters.created_before is not None:
+        query = query.where(Video.created_at < filters.created_before)
+    rows = session.execute(order.apply(query, after=after, limit=limit))
+    return order.page(
+        [VideoState(video, analysis) for video, analysis in rows],
+        limit=limit,
+        place=lambda state: (_sort_key(sort, state.video), state.video.id),
+    )
+
+
+def _order(sort: Sort) -> Order:
+    keys: dict[str, ColumnElement[Any] | None] = {
+        "created_at": None,  # ids are made in order of time
+        "filename": Video.filename.expression,
+        "size": Video.size.expression,
+        "duration": func.coalesce(Video.duration, _UNKNOWN_DURATION, type_=Float()),
+    }
+    return Order(
+        name=sort.value,
+        id=Video.id.expression,
+        key=keys[sort.value.removeprefix("-")],
+        descending=sort.value.startswith("-"),
+    )
+
+
+def _sort_key(sort: Sort, video: Video) -> Any:
+    match sort.value.removeprefix("-"):
+        case "created_at":
+            return None
+        case "duration":
+            return _UNKNOWN_DURATION if video.duration is None else video.duration
+        case name:
+            return getattr(video, name)
 
 
 def delete(session: Session, *, video_id: uuid.UUID) -> None:
     """Remove a video and its analyses. The caller deletes the file after it has committed."""
-    session.delete(get(session, video_id=video_id))
+    session.delete(get(session, video_id=video_id).video)
     session.flush()
 
 

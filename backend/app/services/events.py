@@ -1,0 +1,72 @@
+"""Use-cases around what was found: events and the activity timeline."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, undefer
+
+from app.errors import AnalysisNotFoundError, ConflictError, EventNotFoundError
+from app.models import Analysis, MotionEvent, Video
+from app.services import analyses
+from app.services.paging import Order, Page
+
+
+@dataclass(frozen=True)
+class EventState:
+    """An event, and the video it happens in."""
+
+    event: MotionEvent
+    video: Video
+
+
+def get(session: Session, *, event_id: uuid.UUID) -> EventState:
+    """Return an event. Raises EventNotFoundError."""
+    query = (
+        select(MotionEvent, Video)
+        .join(Analysis, Analysis.id == MotionEvent.analysis_id)
+        .join(Video, Video.id == Analysis.video_id)
+        .where(MotionEvent.id == event_id)
+    )
+    row = session.execute(query).first()
+    if row is None:
+        raise EventNotFoundError(f"There is no event {event_id}.")
+    return EventState(row[0], row[1])
+
+
+def page(
+    session: Session,
+    *,
+    analysis_id: uuid.UUID,
+    minimum_score: float,
+    limit: int,
+    after: str | None,
+) -> Page[MotionEvent]:
+    """Return up to `limit` events of an analysis in order of time, from the cursor `after` on.
+
+    Raises AnalysisNotFoundError or InvalidCursorError.
+    """
+    analyses.get(session, analysis_id=analysis_id)
+    order = Order("position", id=MotionEvent.id.expression, key=MotionEvent.position.expression)
+    query = select(MotionEvent).where(MotionEvent.analysis_id == analysis_id)
+    if minimum_score > 0:
+        query = query.where(MotionEvent.peak_score >= minimum_score)
+    rows = session.scalars(order.apply(query, after=after, limit=limit)).all()
+    return order.page(list(rows), limit=limit, place=lambda event: (event.position, event.id))
+
+
+def timeline(session: Session, *, analysis_id: uuid.UUID) -> dict[str, Any]:
+    """Return the stored timeline: `bucket` (seconds per entry) and `scores`.
+
+    Raises AnalysisNotFoundError, or ConflictError while there is none.
+    """
+    query = (
+        select(Analysis).where(Analysis.id == analysis_id).options(undefer(Analysis.timeline))
+    )
+    analysis = session.scalar(query)
+    if analysis is None:
+        raise AnalysisNotFoundError(f"There is no analysis {analysis_id}.")
+    if analysis.timeline is None:
+        raise ConflictError(f"Analysis {analysis_id} is {analysis.status.value}; it has no timeline.")
+    return analysis.timeline

@@ -1,0 +1,154 @@
+"""Pictures and clips made of stored videos: by ffmpeg, on first demand, and kept as files.
+
+What is made is a cache (`Storage.derived`): it can be deleted at any time, and a bounded share of
+the disk holds it.
+"""
+
+import contextlib
+import enum
+import math
+import os
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from app import video
+from app.db import Database
+from app.errors import ConflictError, UnavailableError, VideoNotFoundError
+from app.models import MotionEvent
+from app.services import events, videos
+from app.services.storage import Storage
+from app.video import Box, Tools
+from app.video.errors import ToolError, VideoError
+
+CLIP_MARGIN_S = 1.0
+# A thumbnail at any time can be asked for; that many per second of video can come to be.
+TIMES_PER_SECOND = 10
+_LOCKS = 64
+
+
+class Width(enum.IntEnum):
+    """How wide a thumbnail can be, in pixels."""
+
+    SMALL = 160
+    MEDIUM = 320
+    LARGE = 640
+
+
+class Media:
+    """Makes and keeps thumbnails and clips."""
+
+    def __init__(
+        self, *, database: Database, storage: Storage, tools: Tools, cache_bytes: int
+    ) -> None:
+        """Keep the parts; nothing is opened."""
+        self._database = database
+        self._storage = storage
+        self._tools = tools
+        self._cache_bytes = cache_bytes
+        # Two requests for one file make it once; different files seldom share a lock.
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def video_thumbnail(self, video_id: uuid.UUID, *, time: float | None, width: Width) -> Path:
+        """Return a JPEG of the picture at `time` (seconds), by default one near the start.
+
+        Raises VideoNotFoundError, ConflictError (no such picture) or UnavailableError.
+        """
+        with self._database.reading() as session:
+            stored = videos.get(session, video_id=video_id).video
+        if time is None:
+            time = min(1.0, (stored.duration or 0.0) / 10)
+        ticks = math.floor(time * TIMES_PER_SECOND)
+        moment = Fraction(ticks, TIMES_PER_SECOND)
+        return self._made(
+            video_id,
+            f"{ticks}-{width.value}.jpg",
+            lambda target: self._picture(video_id, target, time=moment, width=width, box=None),
+        )
+
+    def event_thumbnail(self, event_id: uuid.UUID, *, width: Width) -> Path:
+        """Return a JPEG of the moment in which most moved. Raises EventNotFoundError and such."""
+        with self._database.reading() as session:
+            found = events.get(session, event_id=event_id)
+        event, video_id = found.event, found.video.id
+        return self._made(
+            video_id,
+            f"{event_id}-{width.value}.jpg",
+            lambda target: self._picture(
+                video_id, target, time=_exact(event.peak_time), width=width, box=_peak_box(event)
+            ),
+        )
+
+    def event_clip(self, event_id: uuid.UUID) -> Path:
+        """Return an MP4 of the event with a margin around it. Raises EventNotFoundError and such."""
+        with self._database.reading() as session:
+            found = events.get(session, event_id=event_id)
+        event, source = found.event, self._storage.path(found.video.id)
+        start = _exact(max(0.0, event.start_time - CLIP_MARGIN_S))
+        end = _exact(event.end_time + CLIP_MARGIN_S)
+        return self._made(
+            found.video.id,
+            f"{event_id}.mp4",
+            lambda target: video.cut_clip(
+                source, tools=self._tools, start=start, end=end, target=target
+            ),
+        )
+
+    def forget(self, video_id: uuid.UUID, *, event_ids: Sequence[uuid.UUID]) -> None:
+        """Delete what was made for these events."""
+        for event_id in event_ids:
+            for name in (f"{event_id}.mp4", *(f"{event_id}-{width.value}.jpg" for width in Width)):
+                self._storage.derived(video_id, name).unlink(missing_ok=True)
+
+    def _picture(
+        self, video_id: uuid.UUID, target: Path, *, time: Fraction, width: Width, box: Box | None
+    ) -> None:
+        source = self._storage.path(video_id)
+        target.write_bytes(
+            video.thumbnail(source, tools=self._tools, time=time, width=width.value, box=box)
+        )
+
+    def _made(self, video_id: uuid.UUID, name: str, make: Callable[[Path], None]) -> Path:
+        target = self._storage.derived(video_id, name)
+        with self._locks[hash(target) % _LOCKS]:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(target)  # the least recently wanted goes first when the cache is full
+                return target
+            temporary = self._storage.incoming()
+            try:
+                make(temporary)
+                self._storage.keep_derived(temporary, target)
+            except ToolError as error:
+                raise UnavailableError("No picture can be made at the moment; try again.") from error
+            except VideoError as error:
+                raise ConflictError(f"There is no such picture: {error}.") from error
+            finally:
+                temporary.unlink(missing_ok=True)
+        if not self._storage.path(video_id).exists():  # deleted while we were at work
+            self._storage.forget_derived(video_id)
+            raise VideoNotFoundError(f"There is no video {video_id}.")
+        self._storage.trim_derived(self._cache_bytes)
+        return target
+
+
+def _exact(seconds: float) -> Fraction:
+    return Fraction(repr(seconds))
+
+
+def _peak_box(event: MotionEvent) -> Box | None:
+    """Return the largest box at the event's peak, or the nearest there is."""
+    if not event.boxes:
+        return None
+    found = min(
+        event.boxes,
+        key=lambda box: (abs(box["time"] - event.peak_time), -box["width"] * box["height"]),
+    )
+    return Box(
+        time=_exact(found["time"]),
+        x=found["x"],
+        y=found["y"],
+        width=found["width"],
+        height=found["height"],
+    )
