@@ -1,64 +1,81 @@
 """Puts the parts together: settings in, ASGI application out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.staticfiles import StaticFiles
 
 from app import __version__, schema
-from app.api import analyses, health, page, problems, videos
+from app.api import (
+    access,
+    analyses,
+    events,
+    health,
+    metrics,
+    openapi,
+    page,
+    problems,
+    progress,
+    videos,
+)
 from app.api.context import Context
-from app.api.middleware import RequestLog
+from app.api.middleware import BodyLimit, RequestLog
 from app.db import Database
 from app.dispatch import CeleryDispatcher
 from app.embedded import EmbeddedWorker
-from app.jobs import AnalysisRunner
+from app.janitor import Janitor
 from app.logs import event
-from app.services import videos as video_use
+from app.services.fetch import FetchRules
+from app.services.imports import ImportRules
+from app.services.media import Media
 from app.services.storage import Storage
 from app.settings import Settings
+from app.shutdown import told_at_once
+from app.video import Tools
 
 RETRY_S = 3.0
+# ffmpeg uses every core it gets; more at once only make each other slow.
+MEDIA_AT_ONCE = 2
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is opened, started or written before the server starts it."""
-    database = Database(settings.sqlalchemy_url())
-    storage = Storage(settings.data_dir)
-    broker_url = settings.broker_url()
-    worker: EmbeddedWorker | CeleryDispatcher
-    if broker_url is None:
-        runner = AnalysisRunner(settings=settings, database=database, storage=storage)
-        worker = EmbeddedWorker(runner=runner, database=database, storage=storage)
-    else:
-        worker = CeleryDispatcher(broker_url=broker_url, database=database)
-
-    async def keep_preparing() -> None:
-        # Nobody signals that a database is back; asking again is all one can do.
-        while not await run_in_threadpool(_prepared, settings, database, storage):  # noqa: ASYNC110
-            await anyio.sleep(RETRY_S)
+    context = _context(settings)
+    janitor = Janitor(database=context.database, storage=context.storage)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        storage.prepare()
-        ready = await run_in_threadpool(_prepared, settings, database, storage)
-        worker.start()
-        event("service.started", version=__version__, worker=worker.name)
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(context.progress.close)
+            context.queue.ask_to_stop()
+
+        context.storage.prepare()
+        ready = await run_in_threadpool(_prepared, context)
+        context.queue.start()
+        janitor.start()
+        event("service.started", version=__version__, worker=context.queue.name)
         try:
-            async with anyio.create_task_group() as tasks:
-                if not ready:
-                    tasks.start_soon(keep_preparing)
-                yield
-                tasks.cancel_scope.cancel()
+            with told_at_once(stop):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(context.progress.run)
+                    if not ready:
+                        tasks.start_soon(_keep_preparing, context)
+                    yield
+                    tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await run_in_threadpool(worker.stop)
-            database.close()
+                await run_in_threadpool(context.queue.stop)
+                await run_in_threadpool(janitor.stop)
+            context.database.close()
             event("service.stopped")
 
     app = FastAPI(
@@ -68,36 +85,76 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # the page behind it would load scripts from another host
         redoc_url=None,
-        responses={"default": problems.DOCUMENTED},
     )
-    app.state.context = Context(settings=settings, database=database, storage=storage, queue=worker)
-    app.add_middleware(RequestLog)
+    app.state.context = context
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
-    for router in (health.router, page.router, videos.router, analyses.router):
-        app.include_router(router)
+    openapi.install(app)
+    for part in (health, metrics, page, access, videos, progress, analyses, events):
+        app.include_router(part.router)
     # Build tools lay files out as links; the folder is ours, so following them is safe.
     files = StaticFiles(directory=Path(page.__file__).parent / "static", follow_symlink=True)
     app.mount("/static", files)
     return app
 
 
-def _prepared(settings: Settings, database: Database, storage: Storage) -> bool:
-    """Migrate if allowed and clear up; False while the database does not answer."""
+def _context(settings: Settings) -> Context:
+    database = Database(settings.sqlalchemy_url())
+    storage = Storage(settings.data_dir)
+    tools = Tools(ffmpeg=settings.ffmpeg, ffprobe=settings.ffprobe)
+    broker_url = settings.broker()
+    queue: EmbeddedWorker | CeleryDispatcher
+    if broker_url is None:
+        queue = EmbeddedWorker(settings=settings, database=database, storage=storage)
+    else:
+        longest = settings.analysis_timeout.total_seconds()
+        queue = CeleryDispatcher(broker_url=broker_url, database=database, longest=longest)
+    return Context(
+        settings=settings,
+        database=database,
+        storage=storage,
+        queue=queue,
+        tools=tools,
+        media=Media(
+            database=database,
+            storage=storage,
+            tools=tools,
+            cache_bytes=int(settings.cache_bytes),
+        ),
+        media_limiter=CapacityLimiter(MEDIA_AT_ONCE),
+        import_rules=ImportRules(
+            directory=settings.import_dir,
+            fetching=FetchRules(
+                hosts=settings.import_hosts,
+                private_addresses=settings.import_private_addresses,
+                timeout=settings.import_timeout.total_seconds(),
+            ),
+            limit=int(settings.max_upload_bytes),
+        ),
+        progress=progress.ProgressHub(database),
+        meter=metrics.RequestMeter(),
+    )
+
+
+async def _keep_preparing(context: Context) -> None:
+    # Nobody signals that a database is back; asking again is all one can do.
+    while not await run_in_threadpool(_prepared, context):  # noqa: ASYNC110
+        await anyio.sleep(RETRY_S)
+
+
+def _prepared(context: Context) -> bool:
+    """Migrate if allowed; False while the database does not answer."""
     try:
-        with database.engine.connect() as connection:
+        with context.database.engine.connect() as connection:
             state = schema.migration_state(connection)
-        if state.pending and not settings.auto_migrate:
+        if state.pending and not context.settings.auto_migrate:
             event("database.migrations_pending", level=30, current=state.current, head=state.head)
-            return True
-        if state.pending:
-            schema.upgrade(settings.sqlalchemy_url())
+        elif state.pending:
+            schema.upgrade(context.settings.sqlalchemy_url())
             event("database.migrated", before=state.current, after=state.head)
-        with database.reading() as session:
-            swept = storage.sweep(exists=lambda found: video_use.exists(session, video_id=found))
-    except OperationalError as error:
+    except (OperationalError, InterfaceError) as error:
         # The server may come back; until then /health says what is missing.
         event("database.not_ready", level=40, cause=str(error.orig))
         return False
-    if swept:
-        event("storage.swept", files=swept)
     return True

@@ -35,10 +35,14 @@ class BackgroundThread(ABC):
         """Make the next step happen now."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """Ask the thread to end and wait for it, but not for ever."""
+    def ask_to_stop(self) -> None:
+        """Ask the thread to end; returns at once, also from a signal handler."""
         self._stop.set()
         self._wake.set()
+
+    def stop(self) -> None:
+        """Ask the thread to end and wait for it, but not for ever."""
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
 

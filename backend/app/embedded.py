@@ -1,50 +1,106 @@
-"""The worker inside the API process, used when REDIS_URL is not set.
+"""The worker of a service without a broker: a child process, started when there is work.
 
-One process per DATA_DIR works, the one that holds a file lock there; the kernel drops that lock
-with the process, however it ends. Whoever gets the lock therefore knows that analyses marked as
-running are left over from a dead process, and takes them up at once.
+A process of its own, as with Celery, so that a video that crashes OpenCV or eats the memory ends an
+attempt and not the service, and the API neither waits for an analysis nor carries OpenCV around.
+
+One service per DATA_DIR works, the one that holds a file lock there. The child inherits the lock,
+and the kernel drops it with the last of both, however they end. Whoever gets it therefore knows
+that analyses marked as running are left over from a dead process, and takes them up at once.
 """
 
+import contextlib
 import fcntl
 import os
+import subprocess
+import sys
+import time
 
-from app.background import BackgroundThread
+from app.background import STOP_TIMEOUT_S, BackgroundThread
 from app.db import Database
-from app.jobs import AnalysisRunner
 from app.logs import event
 from app.models.base import utc_now
-from app.services import analyses
+from app.services import leases
 from app.services.queue import WorkerState
 from app.services.storage import Storage
+from app.settings import Settings
 
 INTERVAL_S = 2.0
+# A child that dies this soon, this often in a row, does so whatever the video.
+EARLY_S = 5.0
+HOPELESS = 5
 
 
 class EmbeddedWorker(BackgroundThread):
-    """Carries out queued analyses one after the other; implements AnalysisQueue."""
+    """Keeps a child at work while there is some; implements AnalysisQueue."""
 
-    def __init__(self, *, runner: AnalysisRunner, database: Database, storage: Storage) -> None:
+    def __init__(self, *, settings: Settings, database: Database, storage: Storage) -> None:
         """Prepare; nothing runs before `start`."""
         super().__init__(name="embedded-worker", interval=INTERVAL_S)
-        self._runner = runner
+        self._settings = settings
         self._database = database
         self._lock_path = storage.root / "worker.lock"
         self._lock: int | None = None
+        self._child: subprocess.Popen[str] | None = None
+        self._child_began = 0.0
+        self._early_deaths = 0
 
     def state(self) -> WorkerState:
-        """Tell whether the thread is there."""
-        return WorkerState.EMBEDDED if self.alive() else WorkerState.STOPPED
+        """Tell whether analyses are carried out."""
+        works = self.alive() and self._early_deaths < HOPELESS
+        return WorkerState.EMBEDDED if works else WorkerState.STOPPED
 
     def step(self) -> None:
-        """Carry out everything that is queued, if this process is the one that works."""
+        """Wake the child, or start one if there is work and this process is the one that works."""
+        if self._child is not None and self._child.poll() is None:
+            self._poke(self._child)
+            return
+        self._bury()
         if not self._locked():
             return
-        while not self.stopping():
-            with self._database.reading() as session:
-                analysis_id = analyses.next_free(session, now=utc_now())
-            if analysis_id is None:
-                return
-            self._runner.run(analysis_id, stopping=self.stopping)
+        with self._database.writing() as session:
+            recovered = leases.expire_leases(session, now=utc_now())
+        if recovered:
+            event("worker.recovered", analyses=recovered)
+        with self._database.reading() as session:
+            waiting = leases.next_free(session, now=utc_now()) is not None
+        if waiting:
+            self._child = self._started()
+
+    def _started(self) -> subprocess.Popen[str]:
+        assert self._lock is not None  # noqa: S101 -- taken before
+        path = os.pathsep.join(filter(None, sys.path))
+        child = subprocess.Popen(
+            [sys.executable, "-m", "app.embedded_child"],
+            stdin=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            pass_fds=(self._lock,),
+        )
+        self._child_began = time.monotonic()
+        event("worker.started", pid=child.pid)
+        assert child.stdin is not None  # noqa: S101 -- asked for above
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(self._settings.to_json() + "\n")
+            child.stdin.flush()
+        return child
+
+    def _poke(self, child: subprocess.Popen[str]) -> None:
+        assert child.stdin is not None  # noqa: S101 -- asked for when it was started
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write("\n")
+            child.stdin.flush()
+
+    def _bury(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        _close(child)
+        if child.returncode == 0:
+            self._early_deaths = 0
+            return
+        early = time.monotonic() - self._child_began < EARLY_S
+        self._early_deaths = self._early_deaths + 1 if early else 0
+        event("worker.died", level=40, pid=child.pid, code=child.returncode)
 
     def _locked(self) -> bool:
         if self._lock is not None:
@@ -52,21 +108,27 @@ class EmbeddedWorker(BackgroundThread):
         descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with self._database.writing() as session:
-                recovered = analyses.expire_leases(session, now=utc_now())
-        except BlockingIOError:
+        except OSError:
             os.close(descriptor)
             return False
-        except BaseException:
-            os.close(descriptor)
-            raise
         self._lock = descriptor
-        if recovered:
-            event("worker.recovered", analyses=recovered)
         return True
 
     def closed(self) -> None:
-        """Let another process work."""
+        """End the child, which hands back what it has in hand, and let another process work."""
+        if self._child is not None:
+            _close(self._child)  # the end of its input is what tells it
+            try:
+                self._child.wait(STOP_TIMEOUT_S - 1)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _close(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None  # noqa: S101 -- asked for when it was started
+    with contextlib.suppress(OSError):
+        child.stdin.close()

@@ -9,6 +9,7 @@ import logging
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -49,8 +50,16 @@ def configure_logging(level: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
+    # What ends a process is told in the same form.
+    sys.excepthook = _uncaught
     # app.api.middleware logs each request with its id and duration; uvicorn's line adds nothing.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    logging.getLogger("app").critical("process.crashed", exc_info=(kind, error, traceback))
 
 
 def event(

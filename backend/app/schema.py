@@ -26,8 +26,12 @@ class MigrationState:
 
     @property
     def pending(self) -> bool:
-        """Tell whether migrations have to run before this version can serve."""
-        return self.current != self.head
+        """Tell whether migrations have to run before this version can serve.
+
+        A database ahead of this version is fine: migrations only add, so that the old version can
+        go on while the new one starts.
+        """
+        return self.current is None or self.current < self.head
 
 
 def head_revision() -> str:

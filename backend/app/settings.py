@@ -124,6 +124,10 @@ class Settings(BaseSettings):
         default=timedelta(minutes=30),
         description="An analysis that takes longer (seconds) fails.",
     )
+    max_duration: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(hours=24),
+        description="A video that plays longer (seconds) is not analysed.",
+    )
     analysis_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3,
         description="An analysis whose worker died this often fails instead of starting again.",
@@ -182,7 +186,12 @@ class Settings(BaseSettings):
         return hosts
 
     @field_validator(
-        "upload_idle_timeout", "import_timeout", "analysis_timeout", "lease", mode="before"
+        "upload_idle_timeout",
+        "import_timeout",
+        "analysis_timeout",
+        "max_duration",
+        "lease",
+        mode="before",
     )
     @classmethod
     def _plain_seconds(cls, value: object) -> object:

@@ -37,9 +37,7 @@ def list_analyses(
 ) -> AnalysisPageOut:
     """List analyses, newest first."""
     with context.database.reading() as session:
-        page = analyses.page(
-            session, video_id=video_id, status=status, limit=limit, after=cursor
-        )
+        page = analyses.page(session, video_id=video_id, status=status, limit=limit, after=cursor)
         return AnalysisPageOut(
             analyses=[AnalysisOut.of(item) for item in page.items], next_cursor=page.next_cursor
         )

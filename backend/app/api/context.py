@@ -1,16 +1,22 @@
 """What every request can reach: the parts that `create_app` put together."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
-from app.api.progress import ProgressHub
 from app.db import Database
+from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.queue import AnalysisQueue
 from app.services.storage import Storage
 from app.settings import Settings
+from app.video import Tools
+
+if TYPE_CHECKING:
+    from app.api.metrics import RequestMeter
+    from app.api.progress import ProgressHub
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,18 @@ class Context:
     database: Database
     storage: Storage
     queue: AnalysisQueue
+    tools: Tools
     media: Media
-    progress: ProgressHub
+    media_limiter: CapacityLimiter
+    """How many requests may run ffmpeg at once."""
+    import_rules: ImportRules
+    progress: "ProgressHub"
+    meter: "RequestMeter"
 
 
 async def _context(request: Request) -> Context:
     found = request.app.state.context
-    assert isinstance(found, Context)  # noqa: S101  (set by create_app)
+    assert isinstance(found, Context)  # noqa: S101 -- set by create_app
     return found
 
 

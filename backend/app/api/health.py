@@ -1,16 +1,28 @@
-"""`GET /health` tells whether this instance can do its work."""
+"""`GET /health` tells whether this instance can do its work; `/live`, `/ready` are for probes."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from app import __version__
 from app.api.context import InContext
-from app.services.health import check_all
+from app.services.health import Check, check_all, check_ready
 from app.services.queue import WorkerState
 
 router = APIRouter(tags=["health"])
+
+_CHECKS: dict[str, Any] = {
+    "database": {"status": "ok", "detail": "postgresql"},
+    "migrations": {
+        "status": "ok",
+        "detail": "up to date",
+        "current": "20261125_0100",
+        "head": "20261125_0100",
+    },
+    "disk": {"status": "ok", "detail": "writable", "free_bytes": 50_000_000_000},
+    "broker": {"status": "ok", "detail": "it answers"},
+}
 
 
 class CheckOut(BaseModel):
@@ -22,9 +34,43 @@ class CheckOut(BaseModel):
     head: str | None = None
     free_bytes: int | None = None
 
+    @classmethod
+    def of(cls, check: Check) -> "CheckOut":
+        """Shape a finding."""
+        status = "ok" if check.ok else "failed"
+        return cls.model_validate({"status": status, "detail": check.detail, **check.facts})
+
+
+class LiveOut(BaseModel):
+    """The process runs and answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ReadyOut(BaseModel):
+    """Whether this instance can take requests."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "checks": {}}]})
+
+    status: Literal["ready", "unready"]
+    checks: dict[str, CheckOut]
+
 
 class HealthOut(BaseModel):
     """The state of this instance."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "healthy",
+                    "version": __version__,
+                    "worker": "celery",
+                    "checks": _CHECKS,
+                }
+            ]
+        }
+    )
 
     status: Literal["healthy", "unhealthy"]
     version: str
@@ -38,21 +84,42 @@ class HealthOut(BaseModel):
     responses={503: {"model": HealthOut, "description": "At least one check failed."}},
 )
 def health(context: InContext, response: Response) -> HealthOut:
-    """Check database, migrations, worker and disk: 200 when all are well, else 503."""
+    """Check database, migrations, disk and broker: 200 when all are well, else 503."""
     checks, worker = check_all(
         database=context.database, storage=context.storage, queue=context.queue
     )
-    healthy = all(check.ok for check in checks.values())
-    response.status_code = 200 if healthy else 503
-    response.headers["cache-control"] = "no-store"
+    healthy = _told(checks, response)
     return HealthOut(
         status="healthy" if healthy else "unhealthy",
         version=__version__,
         worker=worker,
-        checks={
-            name: CheckOut.model_validate(
-                {"status": "ok" if check.ok else "failed", "detail": check.detail, **check.facts}
-            )
-            for name, check in checks.items()
-        },
+        checks={name: CheckOut.of(check) for name, check in checks.items()},
     )
+
+
+@router.get("/health/live")
+async def live(response: Response) -> LiveOut:
+    """Answer: for a probe that restarts what does not."""
+    response.headers["cache-control"] = "no-store"
+    return LiveOut(status="alive")
+
+
+@router.get(
+    "/health/ready",
+    response_model_exclude_unset=True,
+    responses={503: {"model": ReadyOut, "description": "At least one check failed."}},
+)
+def ready(context: InContext, response: Response) -> ReadyOut:
+    """Check what requests need (database, migrations, disk): for a probe that routes traffic."""
+    checks = check_ready(database=context.database, storage=context.storage)
+    return ReadyOut(
+        status="ready" if _told(checks, response) else "unready",
+        checks={name: CheckOut.of(check) for name, check in checks.items()},
+    )
+
+
+def _told(checks: dict[str, Check], response: Response) -> bool:
+    well = all(check.ok for check in checks.values())
+    response.status_code = 200 if well else 503
+    response.headers["cache-control"] = "no-store"
+    return well

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from anyio import CapacityLimiter
-from fastapi import Request
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.context import Context
 from app.api.problems import documented, reply
 from app.services.media import Width
 
@@ -86,11 +85,10 @@ class MediaResponse(FileResponse):
         return answer
 
 
-async def made(request: Request, make: Callable[[], Path], *, kind: str) -> MediaResponse:
+async def made(context: Context, make: Callable[[], Path], *, kind: str) -> MediaResponse:
     """Make a file in a thread of those set aside for ffmpeg, and serve it.
 
     They are few, so that a page full of new thumbnails delays neither the lists nor the uploads.
     """
-    limiter: CapacityLimiter = request.app.state.ffmpeg_limiter
-    path = await anyio.to_thread.run_sync(make, limiter=limiter)
+    path = await anyio.to_thread.run_sync(make, limiter=context.media_limiter)
     return MediaResponse(path, kind=kind)

@@ -1,4 +1,4 @@
-"""Gives each request an id, logs its end, and adds the headers every reply carries."""
+"""Around every request: an id, a line in the log, a count, a bound, and the headers of replies."""
 
 import logging
 import re
@@ -6,8 +6,11 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.metrics import RequestMeter
+from app.api.problems import reply
 from app.logs import event, request_id
 
 HEADER = "x-request-id"
@@ -15,15 +18,20 @@ HEADER = "x-request-id"
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
-_QUIET_PATHS = ("/health",)
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+_QUIET_PATHS = ("/health", "/health/live", "/health/ready", "/metrics")
+# All bodies are small but one: the upload, which has a limit of its own.
+BODY_LIMIT = 64 * 1024
+_UPLOAD = ("POST", "/api/v1/videos")
 
 
 class RequestLog:
     """Plain ASGI, so that uploads and replies pass through without being buffered."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, *, meter: RequestMeter) -> None:
+        """Wrap `app`; requests are counted by `meter`."""
         self._app = app
+        self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of connection pass through."""
@@ -34,6 +42,7 @@ class RequestLog:
         current = given if _ACCEPTABLE.match(given) else uuid.uuid4().hex
         token = request_id.set(current)
         started = time.perf_counter()
+        self._meter.under_way += 1
         status = 0
 
         async def send_marked(message: Message) -> None:
@@ -44,7 +53,7 @@ class RequestLog:
                 headers[HEADER] = current
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
-                headers["content-security-policy"] = _CONTENT_POLICY
+                headers.setdefault("content-security-policy", _CONTENT_POLICY)
             await send(message)
 
         failed = False
@@ -54,6 +63,14 @@ class RequestLog:
             failed = True
             raise
         finally:
+            seconds = time.perf_counter() - started
+            self._meter.under_way -= 1
+            self._meter.observe(
+                method=_method(scope),
+                route=getattr(scope.get("route"), "path", "unmatched"),
+                status=500 if failed else status,
+                seconds=seconds,
+            )
             quiet = scope["path"] in _QUIET_PATHS and status < 400
             event(
                 "request.ended",
@@ -62,6 +79,42 @@ class RequestLog:
                 method=scope["method"],
                 path=scope["path"],
                 status=500 if failed else status,
-                milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
             )
             request_id.reset(token)
+
+
+def _method(scope: Scope) -> str:
+    # Clients can invent methods, and each would become a time series.
+    method: str = scope["method"]
+    return method if method in _METHODS else "other"
+
+
+class BodyLimit:
+    """Refuses bodies over BODY_LIMIT bytes, except uploads, before they are held in memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; other kinds of connection pass through."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) == _UPLOAD:
+            await self._app(scope, receive, send)
+            return
+        title = f"Bodies of up to {BODY_LIMIT} bytes are accepted here"
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > BODY_LIMIT:
+            await reply(413, title=title, kind="body-too-large")(scope, receive, send)
+            return
+        size = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > BODY_LIMIT:
+                raise HTTPException(413, title)
+            return message
+
+        await self._app(scope, receive_bounded, send)

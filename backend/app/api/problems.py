@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse
 from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
 
-
 # How SQLite and PostgreSQL say it.
 _FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 
@@ -34,7 +33,11 @@ class Problem(BaseModel):
 
 
 _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
-    400: ("invalid-cursor", "Invalid cursor", "The cursor is not one that this list has given out."),
+    400: (
+        "invalid-cursor",
+        "Invalid cursor",
+        "The cursor is not one that this list has given out.",
+    ),
     401: ("unauthorized", "API key required", "Send `Authorization: Bearer …` or `X-API-Key: …`."),
     403: ("forbidden-import", "Import not allowed", "IMPORT_HOSTS does not name example.org."),
     404: ("video-not-found", "Video not found", "There is no video 0199a3f4-5b2e-7c1d-8e4f-…."),
@@ -100,9 +103,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        reply = reply(error.status_code, title=str(error.detail), kind=None)
-        reply.headers.update(error.headers or {})
-        return reply
+        answer = reply(error.status_code, title=str(error.detail), kind=None)
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:

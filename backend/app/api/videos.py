@@ -1,11 +1,12 @@
 """`/api/v1/videos`: upload, import, list, read, look at, delete."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime
+from starlette.responses import FileResponse
 
 from app.api.access import PROTECTED
 from app.api.analyses import Cursor, Limit
@@ -36,7 +37,9 @@ router = APIRouter(
 Analyse = Annotated[
     bool, Query(description="Queue an analysis with default parameters if the video is new.")
 ]
-_KNOWN = {200: {"model": VideoOut, "description": "The same content was here already."}}
+_KNOWN: dict[int | str, dict[str, Any]] = {
+    200: {"model": VideoOut, "description": "The same content was here already."}
+}
 # Which type a container is served under. What browsers do not play is at least not a web page.
 _KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
           "mpegts": "video/mp2t", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg",
@@ -87,8 +90,11 @@ def import_video(
 
     Answers when the copy is complete. 403 where the operator has not allowed it.
     """
-    with imports.fetched(
-        context.settings, storage=context.storage, path=source.path, url=source.url
+    rules, storage = context.import_rules, context.storage
+    with (
+        imports.from_path(source.path, rules=rules, storage=storage)
+        if source.path is not None
+        else imports.from_url(source.url or "", rules=rules, storage=storage)
     ) as upload:
         reply, created = _take_in(context, upload, analyse=analyse)
     return _stored(response, reply, created=created)
@@ -99,7 +105,7 @@ def _take_in(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple
         context.database,
         storage=context.storage,
         upload=upload,
-        tools=context.settings.tools(),
+        tools=context.tools,
         analyse=analyse,
     )
     if created:
@@ -120,9 +126,7 @@ def list_videos(
     status: Annotated[
         list[AnalysisStatus], Query(description="Only whose latest analysis is in one of these.")
     ] = [],  # noqa: B006 -- FastAPI copies it
-    name: Annotated[
-        str | None, Query(max_length=255, description="Part of the file name.")
-    ] = None,
+    name: Annotated[str | None, Query(max_length=255, description="Part of the file name.")] = None,
     created_from: Annotated[AwareDatetime | None, Query(description="Not before.")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Before.")] = None,
     sort: Sort = Sort.NEWEST,
@@ -162,7 +166,7 @@ def delete_video(context: InContext, video_id: uuid.UUID) -> None:
 
 
 @router.head("/{video_id}/content", include_in_schema=False)
-@router.get("/{video_id}/content", response_class=MediaResponse, responses=CONTENT)
+@router.get("/{video_id}/content", response_class=FileResponse, responses=CONTENT)
 def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
     """Play or download the original; ranges are served."""
     with context.database.reading() as session:
@@ -175,9 +179,8 @@ def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
 
 
 @router.head("/{video_id}/thumbnail", include_in_schema=False)
-@router.get("/{video_id}/thumbnail", response_class=MediaResponse, responses=THUMBNAIL)
+@router.get("/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def video_thumbnail(
-    request: Request,
     context: InContext,
     video_id: uuid.UUID,
     time: Annotated[
@@ -188,7 +191,7 @@ async def video_thumbnail(
 ) -> MediaResponse:
     """Show one picture of a video, by default one near its start."""
     return await made(
-        request,
+        context,
         lambda: context.media.video_thumbnail(video_id, time=time, width=width),
         kind="image/jpeg",
     )
@@ -200,7 +203,7 @@ async def video_thumbnail(
     responses={
         200: {"model": AnalysisOut, "description": "The same is queued or running already."},
         202: {"description": "Queued."},
-        **documented(404),
+        **documented(404, 413, 507),
     },
 )
 def request_analysis(

@@ -61,12 +61,12 @@ def timeline(session: Session, *, analysis_id: uuid.UUID) -> dict[str, Any]:
 
     Raises AnalysisNotFoundError, or ConflictError while there is none.
     """
-    query = (
-        select(Analysis).where(Analysis.id == analysis_id).options(undefer(Analysis.timeline))
-    )
+    query = select(Analysis).where(Analysis.id == analysis_id).options(undefer(Analysis.timeline))
     analysis = session.scalar(query)
     if analysis is None:
         raise AnalysisNotFoundError(f"There is no analysis {analysis_id}.")
     if analysis.timeline is None:
-        raise ConflictError(f"Analysis {analysis_id} is {analysis.status.value}; it has no timeline.")
+        raise ConflictError(
+            f"Analysis {analysis_id} is {analysis.status.value}; it has no timeline."
+        )
     return analysis.timeline

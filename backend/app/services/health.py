@@ -1,4 +1,4 @@
-"""Whether the service can do its work: database, migrations, worker, disk."""
+"""Whether the service can do its work: database, migrations, broker, disk."""
 
 import os
 import shutil
@@ -17,6 +17,13 @@ from app.services.storage import Storage
 # A full disk often still has room for an empty file, so something is really written.
 _TRIAL = b"\0" * 65536
 
+_BROKER = {
+    WorkerState.EMBEDDED: "none is needed: this service carries out analyses itself",
+    WorkerState.CELERY: "it answers",
+    WorkerState.UNREACHABLE: "it does not answer; what is queued is kept until it does",
+    WorkerState.STOPPED: "nobody carries out analyses: the worker dies as soon as it starts",
+}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -27,17 +34,23 @@ class Check:
     facts: dict[str, str | int | None] = field(default_factory=dict)
 
 
+def check_ready(*, database: Database, storage: Storage) -> dict[str, Check]:
+    """Look at what requests need: not the broker, since work is accepted and kept without it."""
+    return {
+        "database": _guarded(lambda: _database(database)),
+        "migrations": _guarded(lambda: _migrations(database)),
+        "disk": _guarded(lambda: _disk(storage)),
+    }
+
+
 def check_all(
     *, database: Database, storage: Storage, queue: AnalysisQueue
 ) -> tuple[dict[str, Check], WorkerState]:
     """Look at everything; never raises. The checks are keyed by name, in a fixed order."""
     worker = queue.state()
-    checks = {
-        "database": _guarded(lambda: _database(database)),
-        "migrations": _guarded(lambda: _migrations(database)),
-        "worker": Check(worker in (WorkerState.EMBEDDED, WorkerState.CELERY), worker.value),
-        "disk": _guarded(lambda: _disk(storage)),
-    }
+    works = worker in (WorkerState.EMBEDDED, WorkerState.CELERY)
+    checks = check_ready(database=database, storage=storage)
+    checks["broker"] = Check(works, _BROKER[worker])
     return checks, worker
 
 
@@ -62,7 +75,13 @@ def _migrations(database: Database) -> Check:
         state = migration_state(connection)
     return Check(
         ok=not state.pending,
-        detail="pending: run `alembic upgrade head`" if state.pending else "up to date",
+        detail=(
+            "pending: run `alembic upgrade head`"
+            if state.pending
+            else "up to date"
+            if state.current == state.head
+            else "ahead: a newer version has migrated"
+        ),
         facts={"current": state.current, "head": state.head},
     )
 

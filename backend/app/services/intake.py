@@ -8,39 +8,41 @@ from sqlalchemy.exc import IntegrityError
 
 from app.db import Database
 from app.errors import NotAVideoError, UnavailableError
-from app.models import Video
-from app.services import videos
+from app.models import Analysis
+from app.services import parameters, videos
 from app.services.storage import Storage
-from app.video.errors import (
-    NoVideoStreamError,
-    ToolError,
-    UnreadableVideoError,
-    VideoTooBigError,
-)
-from app.video.options import Tools
-from app.video.probe import probe
+from app.services.videos import VideoState
+from app.video import Parameters, Tools, probe
+from app.video.errors import ToolError, VideoError
 
 
 def take_in(
-    database: Database, *, storage: Storage, upload: videos.Upload, ffprobe: str
-) -> tuple[Video, bool]:
-    """Return the video and whether it is new. Raises NotAVideoError or UnavailableError.
+    database: Database, *, storage: Storage, upload: videos.Upload, tools: Tools, analyse: bool
+) -> tuple[VideoState, bool]:
+    """Return the video and whether it is new; if it is and `analyse`, an analysis is queued.
 
-    Opens its own transactions, because ffprobe must not run inside one.
+    Opens its own transactions, because ffprobe must not run inside one. Raises NotAVideoError or
+    UnavailableError.
     """
     known = _known(database, sha256=upload.sha256)
     if known is not None:
         return known, False
     try:
-        container = probe(upload.path, tools=Tools(ffprobe=ffprobe)).container
-    except (UnreadableVideoError, NoVideoStreamError, VideoTooBigError) as error:
-        raise NotAVideoError(f"{videos.display_name(upload.filename)!r}: {error}.") from error
+        facts = probe(upload.path, tools=tools)
     except ToolError as error:
         raise UnavailableError("Videos cannot be examined at the moment; try again.") from error
+    except VideoError as error:
+        raise NotAVideoError(f"{videos.display_name(upload.filename)!r}: {error}.") from error
     video = None
     try:
         with database.writing() as session:
-            video = videos.register(session, upload=upload, container=container)
+            video = videos.register(session, upload=upload, facts=facts)
+            analysis = None
+            if analyse:
+                stored = parameters.to_json(Parameters())
+                analysis = Analysis(video_id=video.id, parameters=stored)
+                session.add(analysis)
+                session.flush()
             storage.keep(upload.path, video_id=video.id)
     except IntegrityError:  # registered by another request since we looked
         known = _known(database, sha256=upload.sha256)
@@ -52,9 +54,9 @@ def take_in(
             storage.delete(video.id)
         raise
     storage.settle(video.id)
-    return video, True
+    return VideoState(video, analysis), True
 
 
-def _known(database: Database, *, sha256: str) -> Video | None:
+def _known(database: Database, *, sha256: str) -> VideoState | None:
     with database.reading() as session:
         return videos.find_duplicate(session, sha256=sha256)

@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from app import video
 from app.db import Database
 from app.errors import ConflictError, UnavailableError, VideoNotFoundError
 from app.models import MotionEvent
 from app.services import events, videos
 from app.services.storage import Storage
-from app.video import Box, Tools
+from app.video import Box, Tools, cut_clip, thumbnail
 from app.video.errors import ToolError, VideoError
 
 CLIP_MARGIN_S = 1.0
@@ -82,7 +81,7 @@ class Media:
         )
 
     def event_clip(self, event_id: uuid.UUID) -> Path:
-        """Return an MP4 of the event with a margin around it. Raises EventNotFoundError and such."""
+        """Return an MP4 of the event with a margin around it. Raises as the others do."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
         event, source = found.event, self._storage.path(found.video.id)
@@ -91,9 +90,7 @@ class Media:
         return self._made(
             found.video.id,
             f"{event_id}.mp4",
-            lambda target: video.cut_clip(
-                source, tools=self._tools, start=start, end=end, target=target
-            ),
+            lambda target: cut_clip(source, tools=self._tools, start=start, end=end, target=target),
         )
 
     def forget(self, video_id: uuid.UUID, *, event_ids: Sequence[uuid.UUID]) -> None:
@@ -107,7 +104,7 @@ class Media:
     ) -> None:
         source = self._storage.path(video_id)
         target.write_bytes(
-            video.thumbnail(source, tools=self._tools, time=time, width=width.value, box=box)
+            thumbnail(source, tools=self._tools, time=time, width=width.value, box=box)
         )
 
     def _made(self, video_id: uuid.UUID, name: str, make: Callable[[Path], None]) -> Path:
@@ -121,7 +118,9 @@ class Media:
                 make(temporary)
                 self._storage.keep_derived(temporary, target)
             except ToolError as error:
-                raise UnavailableError("No picture can be made at the moment; try again.") from error
+                raise UnavailableError(
+                    "No picture can be made at the moment; try again."
+                ) from error
             except VideoError as error:
                 raise ConflictError(f"There is no such picture: {error}.") from error
             finally:

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_
 from app.errors import InvalidCursorError
 
 Row = TypeVar("Row")
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Order:
     key: ColumnElement[Any] | None = None
     descending: bool = False
 
-    def apply(self, query: Select[Any], *, after: str | None, limit: int) -> Select[Any]:
+    def apply(self, query: Query, *, after: str | None, limit: int) -> Query:
         """Sort `query` and let it begin after the cursor. Raises InvalidCursorError."""
         if after is not None:
             query = query.where(self._beyond(*self._decode(after)))
@@ -45,7 +46,9 @@ class Order:
         sorted_by = [column.desc() if self.descending else column for column in columns]
         return query.order_by(*sorted_by).limit(limit + 1)
 
-    def page(self, rows: list[Row], *, limit: int, place: Callable[[Row], tuple[Any, uuid.UUID]]) -> Page[Row]:
+    def page(
+        self, rows: list[Row], *, limit: int, place: Callable[[Row], tuple[Any, uuid.UUID]]
+    ) -> Page[Row]:
         """Cut the rows that `apply` asked for (one more than shown) into a page.
 
         `place` tells a row's sort key (None for a list sorted by id) and id.

@@ -73,12 +73,12 @@ def upgrade() -> None:
     _status_check(_analyses(_BEFORE), condition=_AFTER)
     for name, kind in _ANALYSIS_COLUMNS:
         op.add_column("analyses", sa.Column(name, kind, nullable=True))
-    op.add_column("analyses", sa.Column("revision", sa.Integer(), server_default="0", nullable=False))
+    op.add_column(
+        "analyses", sa.Column("revision", sa.Integer(), server_default="0", nullable=False)
+    )
     # The batch above has built the table anew on SQLite, without its indexes.
     op.execute("DROP INDEX IF EXISTS ix_analyses_video_id")
-    op.create_index(
-        op.f("ix_analyses_status_id"), "analyses", ["status", "id"], if_not_exists=True
-    )
+    op.create_index(op.f("ix_analyses_status_id"), "analyses", ["status", "id"], if_not_exists=True)
     op.create_index(op.f("ix_analyses_video_id_id"), "analyses", ["video_id", "id"])
 
     for name, kind in _VIDEO_COLUMNS:
@@ -137,7 +137,5 @@ def downgrade() -> None:
         op.drop_column("analyses", name)
     _status_check(_analyses(_AFTER), condition=_BEFORE)
     op.execute("DROP INDEX IF EXISTS ix_analyses_video_id_id")
-    op.create_index(
-        op.f("ix_analyses_status_id"), "analyses", ["status", "id"], if_not_exists=True
-    )
+    op.create_index(op.f("ix_analyses_status_id"), "analyses", ["status", "id"], if_not_exists=True)
     op.create_index(op.f("ix_analyses_video_id"), "analyses", ["video_id"])

@@ -1,11 +1,20 @@
 """Real servers and real clips, shared by a whole test session."""
 
 import itertools
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from pydantic import SecretStr
 from tests.support import clips, servers
+
+from app import schema
+from app.db import Database
+from app.settings import load_settings
 
 _numbers = itertools.count()
 
@@ -24,6 +33,52 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/test.db"
     create: Callable[[], str] = request.getfixturevalue("new_postgres_url")
     return create()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "test.db"
+    schema.upgrade(f"sqlite:///{path}")
+    # What is still in the write-ahead log would not be copied.
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(new_postgres_url: Callable[[], str]) -> Callable[[], str]:
+    """Make a migrated database on the PostgreSQL server, per call."""
+    template = new_postgres_url()
+    schema.upgrade(load_settings({"database_url": SecretStr(template)}).sqlalchemy_url())
+    server, name = template.rsplit("/", 1)
+
+    def create() -> str:
+        copy = f"copy{next(_numbers)}"
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"'.encode())
+        return f"{server}/{copy}"
+
+    return create
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return a migrated database, of each kind in turn."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "test.db")
+        return f"sqlite:///{tmp_path}/test.db"
+    create: Callable[[], str] = request.getfixturevalue("migrated_postgres")
+    return create()
+
+
+@pytest.fixture
+def database(migrated_url: str) -> Iterator[Database]:
+    """Open a migrated database, of each kind in turn."""
+    settings = load_settings({"database_url": SecretStr(migrated_url)})
+    database = Database(settings.sqlalchemy_url())
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from app.settings import SettingsError, load_settings
 def test_the_default_is_sqlite_in_the_data_folder_and_no_broker() -> None:
     settings = load_settings()
     assert settings.sqlalchemy_url() == "sqlite:////app/data/backend.db"
-    assert settings.broker_url() is None
+    assert settings.broker() is None
     assert settings.auto_migrate
 
 
@@ -92,7 +92,7 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "")
-    assert load_settings().broker_url() is None
+    assert load_settings().broker() is None
 
 
 def test_sizes_and_times_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,26 +10,6 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
-function timeline(motion) {
-  const namespace = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(namespace, "svg");
-  const length = motion.length ? motion[motion.length - 1].second + 1 : 1;
-  const peak = Math.max(0.01, ...motion.map((item) => item.score));
-  svg.setAttribute("viewBox", `0 0 ${length} 1`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `Motion over ${length} seconds`);
-  for (const { second, score } of motion) {
-    const bar = document.createElementNS(namespace, "rect");
-    const height = score / peak;
-    for (const [key, value] of Object.entries({ x: second, y: 1 - height, width: 0.9, height })) {
-      bar.setAttribute(key, value);
-    }
-    svg.append(bar);
-  }
-  return svg;
-}
-
 function describe(item, video) {
   const { analysis } = video;
   const remove = element("button", "Delete", { type: "button", "aria-label": `Delete ${video.filename}` });
@@ -49,8 +29,8 @@ function describe(item, video) {
   const { result } = analysis;
   if (result) {
     const seconds = result.duration === null ? "unknown length" : `${result.duration.toFixed(1)} s`;
-    const facts = `${result.codec}, ${result.width}×${result.height}, ${seconds}, brightness ${result.mean_brightness}`;
-    item.append(element("p", facts), timeline(result.motion));
+    const facts = `${result.codec}, ${result.width}×${result.height}, ${seconds}, ${analysis.event_count} events`;
+    item.append(element("p", facts));
   }
   if (analysis.status === "queued" || analysis.status === "running") {
     setTimeout(() => refresh(video.id), 1000);

@@ -1,18 +1,17 @@
 """The life of an analysis row: who may claim it, when it is lost, when it is given up."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
+from tests.support import rows
 
-from app import schema
 from app.db import Database
 from app.errors import AnalysisNotFoundError
 from app.models import Analysis, AnalysisStatus
-from app.services import analyses, videos
-from app.services.analyses import Claim
+from app.services import analyses, events, leases
+from app.services.leases import Claim
+from app.video import Parameters
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -20,26 +19,16 @@ LATER = NOW + LEASE + timedelta(seconds=1)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path}/test.db"
-    schema.upgrade(url)
-    database = Database(url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def analysis_id(database: Database, tmp_path: Path) -> uuid.UUID:
-    upload = videos.Upload(tmp_path / "none", size=1, sha256="0" * 64, filename="a.mp4")
+def analysis_id(database: Database) -> uuid.UUID:
+    video_id = rows.video(database)
     with database.writing() as session:
-        return videos.register(session, upload=upload, container="mov").analyses[0].id
+        analysis, _ = analyses.request(session, video_id=video_id, parameters=Parameters())
+        return analysis.id
 
 
 def claim(database: Database, analysis_id: uuid.UUID, *, now: datetime = NOW) -> Claim | None:
     with database.writing() as session:
-        return analyses.claim(
-            session, analysis_id=analysis_id, now=now, lease=LEASE, max_attempts=3
-        )
+        return leases.claim(session, analysis_id=analysis_id, now=now, lease=LEASE, max_attempts=3)
 
 
 def read(database: Database, analysis_id: uuid.UUID) -> Analysis:
@@ -68,17 +57,25 @@ def test_a_silent_worker_loses_its_claim_and_its_result_is_dropped(
     assert second is not None
     assert second.attempt == 2
     with database.writing() as session:
-        assert not analyses.renew(session, claim=first, now=LATER, lease=LEASE)
-        assert not analyses.complete(session, claim=first, now=LATER, result={"from": "first"})
-        assert analyses.complete(session, claim=second, now=LATER, result={"from": "second"})
-    assert read(database, analysis_id).result == {"from": "second"}
+        assert not leases.renew(session, claim=first, now=LATER, lease=LEASE, progress=0.5)
+        assert not leases.complete(
+            session, claim=first, now=LATER, findings=rows.findings(codec="first")
+        )
+        assert leases.complete(
+            session, claim=second, now=LATER, findings=rows.findings(codec="second", events=2)
+        )
+    row = read(database, analysis_id)
+    assert (row.result, row.event_count, row.progress) == ({"codec": "second"}, 2, 1.0)
+    with database.reading() as session:
+        page = events.page(session, analysis_id=analysis_id, minimum_score=0, limit=10, after=None)
+    assert [event.position for event in page.items] == [0, 1]
 
 
 def test_a_renewed_lease_keeps_others_away(database: Database, analysis_id: uuid.UUID) -> None:
     mine = claim(database, analysis_id)
     assert mine is not None
     with database.writing() as session:
-        assert analyses.renew(session, claim=mine, now=LATER, lease=LEASE)
+        assert leases.renew(session, claim=mine, now=LATER, lease=LEASE, progress=0.5)
     assert claim(database, analysis_id, now=LATER) is None
 
 
@@ -88,8 +85,8 @@ def test_a_finished_analysis_is_never_claimed_again(
     mine = claim(database, analysis_id)
     assert mine is not None
     with database.writing() as session:
-        assert analyses.fail(session, claim=mine, now=NOW, reason="broken")
-        assert not analyses.complete(session, claim=mine, now=NOW, result={})
+        assert leases.fail(session, claim=mine, now=NOW, reason="broken")
+        assert not leases.complete(session, claim=mine, now=NOW, findings=rows.findings())
     assert claim(database, analysis_id, now=LATER) is None
     row = read(database, analysis_id)
     assert (row.status, row.reason, row.finished_at) == (AnalysisStatus.FAILED, "broken", NOW)
@@ -114,7 +111,7 @@ def test_handing_back_does_not_count_as_an_attempt(
     mine = claim(database, analysis_id)
     assert mine is not None
     with database.writing() as session:
-        assert analyses.release(session, claim=mine)
+        assert leases.release(session, claim=mine)
     row = read(database, analysis_id)
     assert (row.status, row.attempts) == (AnalysisStatus.QUEUED, 0)
 
@@ -124,9 +121,9 @@ def test_expiring_leases_frees_what_a_dead_process_left(
 ) -> None:
     claim(database, analysis_id)
     with database.writing() as session:
-        assert analyses.next_free(session, now=NOW) is None
-        assert analyses.expire_leases(session, now=NOW) == 1
-        assert analyses.next_free(session, now=NOW) == analysis_id
+        assert leases.next_free(session, now=NOW) is None
+        assert leases.expire_leases(session, now=NOW) == 1
+        assert leases.next_free(session, now=NOW) == analysis_id
 
 
 def test_the_broker_is_told_once_and_again_only_after_long_silence(
@@ -134,14 +131,14 @@ def test_the_broker_is_told_once_and_again_only_after_long_silence(
 ) -> None:
     def untold(now: datetime) -> list[uuid.UUID]:
         with database.reading() as session:
-            found = analyses.undispatched(
+            found = leases.undispatched(
                 session, now=now, again_after=timedelta(minutes=15), limit=10
             )
             return list(found)
 
     assert untold(NOW) == [analysis_id]
     with database.writing() as session:
-        analyses.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
+        leases.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
     assert untold(NOW + timedelta(minutes=14)) == []
     assert untold(NOW + timedelta(minutes=16)) == [analysis_id]
 
@@ -150,10 +147,10 @@ def test_the_broker_is_told_again_when_a_worker_died(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
     with database.writing() as session:
-        analyses.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
+        leases.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
     claim(database, analysis_id)
     with database.writing() as session:
         arguments = {"again_after": timedelta(hours=1), "limit": 10}
-        assert not analyses.undispatched(session, now=NOW, **arguments)  # type: ignore[arg-type]
-        found = analyses.undispatched(session, now=LATER, **arguments)  # type: ignore[arg-type]
+        assert not leases.undispatched(session, now=NOW, **arguments)  # type: ignore[arg-type]
+        found = leases.undispatched(session, now=LATER, **arguments)  # type: ignore[arg-type]
         assert list(found) == [analysis_id]

@@ -1,0 +1,57 @@
+"""Makes rows for tests that need no real video."""
+
+import itertools
+import uuid
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from app.db import Database
+from app.services import videos
+from app.services.results import Findings
+from app.video import Probe
+
+_numbers = itertools.count()
+FACTS: dict[str, Any] = {
+    "container": "mov,mp4,m4a,3gp,3g2,mj2",
+    "codec": "h264",
+    "width": 320,
+    "height": 240,
+    "rotation": 0,
+    "frame_rate": Fraction(25),
+    "duration": Fraction(2),
+    "picture_duration": Fraction(2),
+    "time_base": Fraction(1, 12800),
+    "has_audio": False,
+}
+
+
+def video(database: Database, *, filename: str = "a.mp4", size: int = 1, **facts: Any) -> uuid.UUID:
+    """Add a video whose content does not exist; return its id."""
+    upload = videos.Upload(
+        Path("/nowhere"), size=size, sha256=f"{next(_numbers):064x}", filename=filename
+    )
+    known = Probe.__dataclass_fields__
+    values = {name: value for name, value in (FACTS | facts).items() if name in known}
+    more: dict[str, Any] = dict.fromkeys(known.keys() - values.keys(), 0)
+    with database.writing() as session:
+        return videos.register(session, upload=upload, facts=Probe(**values, **more)).id
+
+
+def findings(*, events: int = 0, **result: Any) -> Findings:
+    """Return findings with that many events, one per second."""
+    return Findings(
+        result=result,
+        timeline={"bucket": 0.5, "scores": [0.0, 0.1]},
+        events=[
+            {
+                "position": position,
+                "start_time": float(position),
+                "end_time": position + 0.5,
+                "peak_time": position + 0.25,
+                "peak_score": (position + 1) / 10,
+                "boxes": [{"time": 0.25, "x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}],
+            }
+            for position in range(events)
+        ],
+    )
