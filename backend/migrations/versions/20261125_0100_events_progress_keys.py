@@ -4,6 +4,8 @@ Only adds: columns are nullable or have a server default and the status check is
 version before this one goes on reading and writing.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,7 +18,7 @@ _CHECK = "ck_analyses_status_known"
 _BEFORE = "status IN ('queued', 'running', 'done', 'failed')"
 _AFTER = "status IN ('queued', 'running', 'done', 'failed', 'cancelled')"
 
-_VIDEO_COLUMNS = (
+_VIDEO_COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("codec", sa.String(100)),
     ("width", sa.Integer()),
     ("height", sa.Integer()),
@@ -25,7 +27,7 @@ _VIDEO_COLUMNS = (
     ("frame_rate", sa.String(40)),
     ("has_audio", sa.Boolean()),
 )
-_ANALYSIS_COLUMNS = (
+_ANALYSIS_COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("parameters", sa.JSON()),
     ("progress", sa.Float()),
     ("event_count", sa.Integer()),
