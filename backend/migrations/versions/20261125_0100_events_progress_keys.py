@@ -23,13 +23,13 @@ _VIDEO_COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("width", sa.Integer()),
     ("height", sa.Integer()),
     ("rotation", sa.Integer()),
-    ("duration", sa.Float()),
+    ("duration", sa.Double()),
     ("frame_rate", sa.String(40)),
     ("has_audio", sa.Boolean()),
 )
 _ANALYSIS_COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
     ("parameters", sa.JSON()),
-    ("progress", sa.Float()),
+    ("progress", sa.Double()),
     ("event_count", sa.Integer()),
     ("timeline", sa.JSON()),
 )
@@ -96,10 +96,10 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("analysis_id", sa.Uuid(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("start_time", sa.Float(), nullable=False),
-        sa.Column("end_time", sa.Float(), nullable=False),
-        sa.Column("peak_time", sa.Float(), nullable=False),
-        sa.Column("peak_score", sa.Float(), nullable=False),
+        sa.Column("start_time", sa.Double(), nullable=False),
+        sa.Column("end_time", sa.Double(), nullable=False),
+        sa.Column("peak_time", sa.Double(), nullable=False),
+        sa.Column("peak_score", sa.Double(), nullable=False),
         sa.Column("boxes", sa.JSON(), nullable=False),
         sa.CheckConstraint("end_time >= start_time", name=op.f("ck_events_order")),
         sa.ForeignKeyConstraint(
