@@ -90,7 +90,7 @@ def make_lock(intent: Intent, *, archive: Archive) -> Lock:
         tools = _tool_closures(intent, known)
         for group in intent.tools:
             closure = tools[group.name]
-            members = set(closure.packages) - set(group.exclude_packages)
+            members = closure.reachable(group.packages, without=group.exclude_packages)
             groups.setdefault(group.name, {})[arch] = tuple(sorted(members))
             _add(locked, closure, arch=arch, names=members)
         for name, share in _image_groups(intent, image).items():

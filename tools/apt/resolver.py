@@ -13,7 +13,7 @@ The rules, with `apt-get install --no-install-recommends` as the model:
 Anything that stays unmet, and any conflict within the result, raises.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tools.apt.index import Package
@@ -34,13 +34,16 @@ class Closure:
     packages: Mapping[str, Package]
     depends: Mapping[str, tuple[str, ...]]
 
-    def reachable(self, names: Iterable[str]) -> set[str]:
-        """Return `names` and everything they need, directly or not."""
+    def reachable(self, names: Iterable[str], *, without: Collection[str] = ()) -> set[str]:
+        """Return `names` and everything they need, directly or not, but for `without`.
+
+        What only a package of `without` needs is not reached either.
+        """
         found: set[str] = set()
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name not in found:
+            if name not in found and name not in without:
                 found.add(name)
                 waiting.extend(self.depends[name])
         return found

@@ -218,3 +218,14 @@ def test_what_a_name_reaches_is_its_closure() -> None:
         package("base"),
     )
     assert result.reachable(["tool"]) == {"tool", "base"}
+
+
+def test_what_only_something_left_out_needs_is_left_out_as_well() -> None:
+    result = closure(
+        ["app"],
+        package("app", depends="installer, base"),
+        package("installer", depends="perl, base"),
+        package("perl"),
+        package("base"),
+    )
+    assert result.reachable(["app"], without=["installer"]) == {"app", "base"}
