@@ -80,7 +80,7 @@ async def upload_video(
     responses={
         **_KNOWN,
         201: {"description": "Stored."},
-        **documented(403, 413, 415, 502, 507),
+        **documented(400, 403, 413, 415, 502, 507),
     },
 )
 def import_video(
@@ -203,7 +203,7 @@ async def video_thumbnail(
     responses={
         200: {"model": AnalysisOut, "description": "The same is queued or running already."},
         202: {"description": "Queued."},
-        **documented(404, 413, 507),
+        **documented(400, 404, 413, 507),
     },
 )
 def request_analysis(

@@ -21,6 +21,7 @@ REDIRECTS = 5
 CONNECT_TIMEOUT_S = 10.0
 CHUNK = 256 * 1024
 _PORTS = {"http": 80, "https": 443}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,10 @@ def _public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         # An IPv4 address in IPv6 clothes is as private as it is.
-        found = found.ipv4_mapped or found.sixtofour or found
+        if found in _NAT64:
+            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        else:
+            found = found.ipv4_mapped or found.sixtofour or found
     return found.is_global and not found.is_multicast
 
 

@@ -28,7 +28,7 @@ def read(session: Session, *, now: datetime) -> Statistics:
     counted = session.execute(
         select(Analysis.status, func.count(Analysis.id)).group_by(Analysis.status)
     )
-    found: dict[AnalysisStatus, int] = dict(counted.tuples().all())
+    found: dict[AnalysisStatus, int] = dict(counted.all())
     oldest = session.scalar(
         select(func.min(Analysis.requested_at)).where(Analysis.status == AnalysisStatus.QUEUED)
     )

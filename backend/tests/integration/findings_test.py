@@ -1,0 +1,267 @@
+"""What is found in a video, and everything one can look at: on both databases, with real media."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+from tests.support import clips, programs
+from tests.support.servers import eventually
+
+from app.application import create_app
+from app.settings import Settings, load_settings
+
+VIDEOS, ANALYSES, EVENTS = "/api/v1/videos", "/api/v1/analyses", "/api/v1/events"
+
+
+@pytest.fixture(scope="module")
+def settings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> Settings:
+    home = tmp_path_factory.mktemp("service")
+    if kind == "sqlite":
+        url = f"sqlite:///{home}/test.db"
+    else:
+        create: Callable[[], str] = request.getfixturevalue("migrated_postgres")
+        url = create()
+    return load_settings({"data_dir": home / "data", "database_url": SecretStr(url)})
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def video(client: TestClient, clip_dir: Path) -> dict[str, Any]:
+    """Nine seconds in which a square crosses the picture from 3 s to 6 s; analysed."""
+    path = clips.still_then_moving(clip_dir / "crossing.mp4")
+    with path.open("rb") as file:
+        reply = client.post(VIDEOS, files={"file": ("crossing.mp4", file)})
+    assert reply.status_code in (200, 201), reply.text
+    return finished(client, reply.json()["id"])
+
+
+def finished(client: TestClient, video_id: str) -> dict[str, Any]:
+    def ask() -> dict[str, Any] | None:
+        found: dict[str, Any] = client.get(f"{VIDEOS}/{video_id}").json()
+        return found if found["analysis"]["status"] in ("done", "failed") else None
+
+    return eventually(ask)
+
+
+@pytest.fixture(scope="module")
+def event(client: TestClient, video: dict[str, Any]) -> dict[str, Any]:
+    page = client.get(f"{ANALYSES}/{video['analysis']['id']}/events").json()
+    assert len(page["events"]) == 1, page
+    found: dict[str, Any] = page["events"][0]
+    return found
+
+
+def probed(path: Path) -> dict[str, Any]:
+    command = [programs.find("ffprobe", variable="FFPROBE"), "-v", "error", "-show_streams",
+               "-show_format", "-of", "json", str(path)]  # fmt: skip
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True).stdout)
+    return found
+
+
+def test_the_event_is_told_with_its_times_score_and_boxes(
+    client: TestClient, video: dict[str, Any], event: dict[str, Any]
+) -> None:
+    assert video["analysis"]["event_count"] == 1
+    assert event["start"] == pytest.approx(3, abs=0.5)
+    assert event["end"] == pytest.approx(6, abs=0.7)
+    assert event["start"] <= event["peak_time"] <= event["end"]
+    assert 0.01 < event["peak_score"] < 0.5
+    assert event["boxes"]
+    for box in event["boxes"]:
+        assert event["start"] <= box["time"] <= event["end"]
+        assert 0 <= box["y"] < 0.6
+    assert client.get(f"{EVENTS}/{event['id']}").json() == event
+    analysis = f"{ANALYSES}/{video['analysis']['id']}/events"
+    assert client.get(analysis, params={"minimum_score": 1}).json()["events"] == []
+    assert client.get(f"{EVENTS}/{uuid.uuid4()}").status_code == 404
+
+
+def test_a_region_without_motion_has_no_events(client: TestClient, video: dict[str, Any]) -> None:
+    parameters = {"region": {"x": 0, "y": 0.85, "width": 1, "height": 0.15}, "sensitivity": 0.6}
+    reply = client.post(f"{VIDEOS}/{video['id']}/analyses", json=parameters)
+    assert reply.status_code == 202, reply.text
+    location = reply.headers["location"]
+    done = eventually(
+        lambda: found if (found := client.get(location).json())["status"] == "done" else None
+    )
+    assert (done["event_count"], done["parameters"]["region"]["height"]) == (0, 0.15)
+    listed = client.get(ANALYSES, params={"video_id": video["id"], "limit": 1}).json()
+    assert listed["analyses"] == [done]
+    assert listed["next_cursor"] is not None
+    assert client.delete(location).status_code == 204
+    assert client.get(location).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"sensitivity": 2},
+        {"sensitivity": "NaN"},
+        {"minimum_duration": -1},
+        {"frame_rate": 1000},
+        {"region": {"x": 0.5, "y": 0, "width": 0.6, "height": 1}},
+        {"colour": "red"},
+        [],
+        "text",
+    ],
+)
+def test_parameters_out_of_bounds_are_refused(
+    parameters: object, client: TestClient, video: dict[str, Any]
+) -> None:
+    reply = client.post(f"{VIDEOS}/{video['id']}/analyses", json=parameters)
+    assert reply.status_code == 422
+    assert reply.json()["errors"]
+
+
+def test_a_body_that_is_far_too_large_is_not_read(
+    client: TestClient, video: dict[str, Any]
+) -> None:
+    url = f"{VIDEOS}/{video['id']}/analyses"
+    assert client.post(url, content=b"[" * 100_000).status_code == 413
+    unannounced = client.post(url, content=iter([b"[" * 50_000] * 3))
+    assert (unannounced.status_code, unannounced.json()["status"]) == (413, 413)
+    deep = client.post(url, content=b"[" * 60_000, headers={"content-type": "application/json"})
+    assert deep.status_code == 400
+
+
+def test_the_timeline_shows_when_something_moves(client: TestClient, video: dict[str, Any]) -> None:
+    base = f"{ANALYSES}/{video['analysis']['id']}/timeline"
+    timeline = client.get(base).json()
+    scores, bucket = timeline["scores"], timeline["bucket"]
+    assert len(scores) * bucket == pytest.approx(9, abs=1)
+    for number, score in enumerate(scores):
+        if number * bucket < 2 or number * bucket > 7.5:
+            assert score < 0.005, (number, timeline)
+    assert max(scores) > 0.01
+    drawing = client.get(f"{base}.svg")
+    assert drawing.headers["content-type"] == "image/svg+xml"
+    svg = ElementTree.fromstring(drawing.text)
+    assert svg.get("viewBox") == f"0 0 {len(scores)} 100"
+    drawn = svg[1].get("d", "")
+    assert drawn.count("M") == sum(score > 0.0001 for score in scores)
+
+
+@pytest.mark.parametrize("width", [160, 320, 640])
+def test_thumbnails_are_jpegs_of_the_width_asked_for(
+    width: int, client: TestClient, video: dict[str, Any], event: dict[str, Any], tmp_path: Path
+) -> None:
+    for path in (f"{EVENTS}/{event['id']}", f"{VIDEOS}/{video['id']}"):
+        reply = client.get(f"{path}/thumbnail", params={"width": width})
+        assert (reply.status_code, reply.headers["content-type"]) == (200, "image/jpeg")
+        assert "immutable" in reply.headers["cache-control"]
+        (tmp_path / "t.jpg").write_bytes(reply.content)
+        assert probed(tmp_path / "t.jpg")["streams"][0]["width"] == width
+        again = client.get(f"{path}/thumbnail", params={"width": width})
+        assert again.content == reply.content
+    assert client.get(f"{VIDEOS}/{video['id']}/thumbnail?width=161").status_code == 422
+    assert client.get(f"{VIDEOS}/{video['id']}/thumbnail?time=inf").status_code == 422
+
+
+def test_a_thumbnail_shows_the_moment_asked_for(client: TestClient, video: dict[str, Any]) -> None:
+    def picture(time: float) -> bytes:
+        reply = client.get(f"{VIDEOS}/{video['id']}/thumbnail", params={"time": time})
+        assert reply.status_code == 200, reply.text
+        return reply.content
+
+    assert picture(1) == picture(1.04)
+    assert picture(1) != picture(4.5)
+    picture(1000)  # after the end: the last picture
+
+
+def test_a_clip_plays_the_event_and_is_served_in_ranges(
+    client: TestClient, event: dict[str, Any], tmp_path: Path
+) -> None:
+    url = f"{EVENTS}/{event['id']}/clip"
+    whole = client.get(url)
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
+    (tmp_path / "clip.mp4").write_bytes(whole.content)
+    facts = probed(tmp_path / "clip.mp4")
+    assert facts["streams"][0]["codec_name"] == "h264"
+    expected = event["end"] - event["start"] + 2
+    assert float(facts["format"]["duration"]) == pytest.approx(expected, abs=0.5)
+    part = client.get(url, headers={"range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, whole.content[10:20])
+    assert part.headers["content-range"] == f"bytes 10-19/{len(whole.content)}"
+
+
+def test_the_original_is_served_whole_in_ranges_and_never_as_a_page(
+    client: TestClient, video: dict[str, Any], settings: Settings
+) -> None:
+    url = f"{VIDEOS}/{video['id']}/content"
+    whole = client.get(url)
+    stored = next((settings.data_dir / "videos").rglob(video["id"])).read_bytes()
+    assert whole.content == stored
+    assert whole.headers["content-type"] == "video/mp4"
+    assert "sandbox" in whole.headers["content-security-policy"]
+    assert whole.headers["content-disposition"] == 'inline; filename="crossing.mp4"'
+    assert client.get(url, headers={"range": "bytes=-5"}).content == stored[-5:]
+    assert client.head(url).headers["content-length"] == str(len(stored))
+    etag = {"range": "bytes=0-4", "if-range": whole.headers["etag"]}
+    assert client.get(url, headers=etag).content == stored[:5]
+    for asked, status in (("bytes=99999999-", 416), ("bytes=x-y", 400), ("lines=1-2", 400)):
+        reply = client.get(url, headers={"range": asked})
+        assert reply.status_code == status
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["status"] == status
+
+
+def test_metrics_tell_of_the_service_and_of_requests(
+    client: TestClient, video: dict[str, Any]
+) -> None:
+    client.get(f"{VIDEOS}/{video['id']}")
+    client.get("/nowhere")
+    client.request("BREW", "/api/v1/videos")
+    reply = client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain")
+    text = reply.text
+    assert "\nvideos 1.0\n" in text
+    assert 'analyses{status="running"} 0.0' in text
+    assert f"videos_bytes {video['size']}" in text.replace(".0", "")
+    route = 'method="GET",route="/api/v1/videos/{video_id}",status="200"'
+    assert f"http_request_duration_seconds_count{{{route}}}" in text
+    assert 'route="unmatched",status="404"' in text
+    assert 'method="other"' in text
+    assert "process_resident_memory_bytes" in text
+    assert video["id"] not in text
+
+
+def test_probes_tell_alive_from_ready(client: TestClient) -> None:
+    assert client.get("/health/live").json() == {"status": "alive"}
+    ready = client.get("/health/ready").json()
+    assert ready["status"] == "ready"
+    assert set(ready["checks"]) == {"database", "migrations", "disk"}
+
+
+def test_deleting_a_video_deletes_all_that_was_made_of_it(
+    client: TestClient, video: dict[str, Any], event: dict[str, Any], settings: Settings
+) -> None:
+    client.get(f"{EVENTS}/{event['id']}/thumbnail")
+    made = settings.data_dir / "derived"
+    assert [path for path in made.rglob("*") if path.is_file()]
+    assert client.delete(f"{VIDEOS}/{video['id']}").status_code == 204
+    for folder in ("derived", "videos", "incoming"):
+        left = [path for path in (settings.data_dir / folder).rglob("*") if path.is_file()]
+        assert left == []
+    for path in (f"{EVENTS}/{event['id']}", f"{EVENTS}/{event['id']}/thumbnail",
+                 f"{EVENTS}/{event['id']}/clip", f"{VIDEOS}/{video['id']}/content"):  # fmt: skip
+        assert client.get(path).status_code == 404

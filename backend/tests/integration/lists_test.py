@@ -1,0 +1,156 @@
+"""Lists on both databases: every sort, every filter, cursors that survive changes."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.support import rows
+
+from app.db import Database
+from app.errors import InvalidCursorError
+from app.models import AnalysisStatus
+from app.services import analyses, leases, videos
+from app.services.videos import Filters, Sort
+from app.video import Parameters
+
+NAMES = ("b.mp4", "a.mp4", "C_1%.mp4", "a.mp4", "d.mp4")
+SIZES = (30, 10, 50, 20, 10)
+DURATIONS = (5, None, 1, 5, 2)
+
+
+@pytest.fixture
+def ids(database: Database) -> list[uuid.UUID]:
+    return [
+        rows.video(database, filename=name, size=size, duration=duration)
+        for name, size, duration in zip(NAMES, SIZES, DURATIONS, strict=True)
+    ]
+
+
+def walk(
+    database: Database, *, sort: Sort = Sort.NEWEST, filters: Filters | None = None, limit: int = 2
+) -> Iterator[uuid.UUID]:
+    cursor = None
+    while True:
+        with database.reading() as session:
+            page = videos.page(
+                session, filters=filters or Filters(), sort=sort, limit=limit, after=cursor
+            )
+        yield from (item.video.id for item in page.items)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 100])
+@pytest.mark.parametrize("sort", list(Sort))
+def test_every_sort_shows_every_video_once_and_in_order(
+    sort: Sort, limit: int, database: Database, ids: list[uuid.UUID]
+) -> None:
+    keys = {
+        "created_at": [0] * 5,  # ids follow time, and within a millisecond chance
+        "filename": list(NAMES),
+        "size": list(SIZES),
+        "duration": [-1 if value is None else value for value in DURATIONS],
+    }[sort.value.removeprefix("-")]
+    expected = sorted(zip(keys, ids, strict=True), reverse=sort.value.startswith("-"))
+    found = list(walk(database, sort=sort, limit=limit))
+    if sort.value.endswith("filename"):  # collation decides about capitals
+        assert sorted(found) == sorted(ids)
+    else:
+        assert found == [video_id for _, video_id in expected]
+
+
+def test_a_cursor_stays_right_when_rows_come_and_go(
+    database: Database, ids: list[uuid.UUID]
+) -> None:
+    with database.reading() as session:
+        first = videos.page(session, filters=Filters(), sort=Sort.NEWEST, limit=2, after=None)
+    with database.writing() as session:
+        videos.delete(session, video_id=ids[3])  # the one the cursor stands on
+    rows.video(database)
+    with database.reading() as session:
+        second = videos.page(
+            session, filters=Filters(), sort=Sort.NEWEST, limit=9, after=first.next_cursor
+        )
+    assert [item.video.id for item in first.items] == [ids[4], ids[3]]
+    assert [item.video.id for item in second.items] == [ids[2], ids[1], ids[0]]
+
+
+def test_filters_narrow_the_list(database: Database, ids: list[uuid.UUID]) -> None:
+    def found(**conditions: object) -> list[uuid.UUID]:
+        return sorted(walk(database, filters=Filters(**conditions)))  # type: ignore[arg-type]
+
+    assert found(name="A.MP4") == sorted([ids[1], ids[3]])
+    assert found(name="1%") == [ids[2]]
+    assert found(name="%") == [ids[2]]
+    assert found(name="_") == [ids[2]]
+    now = datetime.now(UTC)
+    assert found(created_before=now - timedelta(hours=1)) == []
+    assert found(created_from=now - timedelta(hours=1)) == sorted(ids)
+    with database.writing() as session:
+        first, _ = analyses.request(session, video_id=ids[0], parameters=Parameters())
+    with database.writing() as session:
+        analyses.cancel(session, analysis_id=first.id, now=now)
+        analyses.request(session, video_id=ids[1], parameters=Parameters())
+    assert found(status=[AnalysisStatus.CANCELLED]) == [ids[0]]
+    assert found(status=[AnalysisStatus.CANCELLED, AnalysisStatus.QUEUED]) == sorted(ids[:2])
+    with database.writing() as session:  # the latest one counts
+        other = Parameters(sensitivity=0.9)
+        analyses.request(session, video_id=ids[0], parameters=other)
+    assert found(status=[AnalysisStatus.CANCELLED]) == []
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "ÿ",
+        "bnVsbA",  # null
+        "WyItY3JlYXRlZF9hdCIsbnVsbCwieCJd",  # no id
+        "WyJzaXplIiwxLCIwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMSJd",  # of another list
+        "WyJzaXplIiwiYSIsIjAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAxIl0",  # text for a size
+    ],
+)
+def test_a_cursor_that_nobody_gave_out_is_refused(cursor: str, database: Database) -> None:
+    with database.reading() as session, pytest.raises(InvalidCursorError):
+        videos.page(session, filters=Filters(), sort=Sort.NEWEST, limit=2, after=cursor)
+
+
+def test_the_list_is_one_query_however_many_videos_it_shows(
+    database: Database, ids: list[uuid.UUID]
+) -> None:
+    for video_id in ids:
+        with database.writing() as session:
+            analyses.request(session, video_id=video_id, parameters=Parameters())
+    statements = []
+    from sqlalchemy import event
+
+    def count(*arguments: object) -> None:
+        statements.append(arguments[2])
+
+    event.listen(database.engine, "before_cursor_execute", count)
+    with database.reading() as session:
+        videos.page(session, filters=Filters(), sort=Sort.NEWEST, limit=100, after=None)
+    assert len([text for text in statements if str(text).startswith("SELECT")]) == 1
+
+
+def test_the_same_analysis_is_not_queued_twice_while_it_waits(
+    database: Database, ids: list[uuid.UUID]
+) -> None:
+    now = datetime.now(UTC)
+    with database.writing() as session:
+        first, new = analyses.request(session, video_id=ids[0], parameters=Parameters())
+        again, newer = analyses.request(session, video_id=ids[0], parameters=Parameters())
+        other, newest = analyses.request(
+            session, video_id=ids[0], parameters=Parameters(sensitivity=0.1)
+        )
+    assert (new, newer, newest) == (True, False, True)
+    assert first.id == again.id != other.id
+    with database.writing() as session:
+        claim = leases.claim(
+            session, analysis_id=other.id, now=now, lease=timedelta(seconds=9), max_attempts=3
+        )
+    assert claim is not None
+    assert claim.parameters == Parameters(sensitivity=0.1)

@@ -1,0 +1,165 @@
+"""Live progress from a real server: streams, resuming, cancelling, stopping."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.support import clips, servers
+from tests.support.servers import eventually
+
+VIDEOS, ANALYSES = "/api/v1/videos", "/api/v1/analyses"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("service")
+    with servers.api(home / "data", log=home / "log") as (url, _process):
+        yield url
+
+
+def requested(url: str, path: Path, **parameters: Any) -> str:
+    """Upload a video, or find it, and queue an analysis of it; return the analysis's id."""
+    with path.open("rb") as file:
+        video = httpx2.post(
+            f"{url}{VIDEOS}?analyse=false", files={"file": (path.name, file)}, timeout=60
+        ).json()
+    reply = httpx2.post(f"{url}{VIDEOS}/{video['id']}/analyses", json=parameters, timeout=60)
+    found: str = reply.json()["id"]
+    return found
+
+
+def read(stream: httpx2.Response) -> Iterator[dict[str, str]]:
+    """Yield each event of a stream as its fields."""
+    fields: dict[str, str] = {}
+    for line in stream.iter_lines():
+        if line:
+            name, _, value = line.partition(":")
+            fields[name or "comment"] = value.strip()
+        elif fields:
+            yield fields
+            fields = {}
+
+
+def followed(url: str, analysis_id: str, **headers: str) -> list[dict[str, str]]:
+    place = f"{url}{ANALYSES}/{analysis_id}/progress"
+    with httpx2.stream("GET", place, headers=headers, timeout=60) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        return list(read(stream))
+
+
+def state(url: str, analysis_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx2.get(f"{url}{ANALYSES}/{analysis_id}", timeout=10).json()
+    return found
+
+
+def test_a_stream_tells_every_step_to_the_end_and_resumes(url: str, long_clip: Path) -> None:
+    analysis_id = requested(url, long_clip)
+    events = followed(url, analysis_id)
+    states = [json.loads(event["data"]) for event in events if event.get("event") == "progress"]
+    assert states[-1] == state(url, analysis_id)
+    assert (states[-1]["status"], events[-1]["event"]) == ("done", "end")
+    assert "running" in [item["status"] for item in states]
+    progress = [item["progress"] for item in states]
+    assert progress == sorted(progress)
+    assert any(0 < share < 1 for share in progress), progress
+    revisions = [int(event["id"]) for event in events if "id" in event]
+    assert revisions == sorted(set(revisions)) == [item["revision"] for item in states]
+    again = followed(url, analysis_id, **{"last-event-id": str(revisions[0])})
+    assert [int(event["id"]) for event in again if "id" in event] == revisions[-1:]
+    seen_all = {"last-event-id": str(revisions[-1])}
+    place = f"{url}{ANALYSES}/{analysis_id}/progress"
+    assert httpx2.get(place, headers=seen_all).status_code == 204
+
+
+def test_many_listeners_are_all_told(url: str, clip_dir: Path) -> None:
+    path = clips.pattern(clip_dir / "listened.mp4", seconds=20, size="640x480")
+    analysis_id = requested(url, path)
+    with ThreadPoolExecutor(30) as pool:
+        ends = list(pool.map(lambda _: followed(url, analysis_id)[-1]["event"], range(30)))
+    assert ends == ["end"] * 30
+
+
+def test_one_connection_follows_several_and_tells_what_is_deleted(
+    url: str, long_clip: Path, clip: Path
+) -> None:
+    ids = [requested(url, long_clip, sensitivity=0.9), requested(url, clip, sensitivity=0.9)]
+    video_id = state(url, ids[0])["video_id"]
+    told: list[dict[str, str]] = []
+    with httpx2.stream(
+        "GET", f"{url}/api/v1/progress", params={"analysis": ids}, timeout=60
+    ) as stream:
+        for event in read(stream):
+            told.append(event)
+            if len([one for one in told if one.get("event") == "progress"]) == 2:
+                httpx2.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
+    assert {"event": "deleted", "data": ids[0]} in told
+    assert told[-1]["event"] == "end"
+    assert not any("id" in event for event in told)
+    last = [json.loads(event["data"]) for event in told if event.get("event") == "progress"][-1]
+    assert (last["id"], last["status"]) == (ids[1], "done")
+
+
+def test_a_running_analysis_is_cancelled_within_seconds_and_can_be_tried_again(
+    url: str, long_clip: Path, clip: Path
+) -> None:
+    analysis_id = requested(url, long_clip, sensitivity=0.2)
+    place = f"{url}{ANALYSES}/{analysis_id}"
+    assert httpx2.post(f"{place}/retry").status_code == 409
+    eventually(lambda: state(url, analysis_id)["status"] == "running")
+    assert httpx2.delete(place).status_code == 409
+    began = time.monotonic()
+    cancelled = httpx2.post(f"{place}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert httpx2.post(f"{place}/cancel").status_code == 200
+    other = requested(url, clip, sensitivity=0.2)  # the worker is free again
+    eventually(lambda: state(url, other)["status"] == "done")
+    assert time.monotonic() - began < 15
+    assert state(url, analysis_id)["status"] == "cancelled"
+    again = httpx2.post(f"{place}/retry")
+    assert (again.status_code, again.json()["status"]) == (202, "queued")
+    followed(url, analysis_id)
+    done = state(url, analysis_id)
+    assert (done["status"], done["attempts"], done["reason"]) == ("done", 1, None)
+    for action in ("cancel", "retry"):
+        assert httpx2.post(f"{place}/{action}").status_code == 409
+
+
+def test_a_stop_ends_streams_and_hands_the_analysis_back_at_once(
+    tmp_path: Path, long_clip: Path
+) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    ended = threading.Event()
+    with servers.api(data, log=log) as (url, process):
+        analysis_id = requested(url, long_clip)
+        eventually(lambda: state(url, analysis_id)["status"] == "running")
+
+        def listen() -> None:
+            followed(url, analysis_id)  # raises if the connection is cut instead of ended
+            ended.set()
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.stop()
+        assert time.monotonic() - began < 6
+        thread.join()
+        assert ended.is_set()
+        assert "handed_back" in process.output()
+        assert "service.stopped" in process.output()
+
+
+def test_what_nobody_knows_cannot_be_followed(url: str) -> None:
+    assert httpx2.get(f"{url}{ANALYSES}/{'0' * 32}/progress").status_code == 404
+    assert httpx2.get(f"{url}/api/v1/progress").status_code == 422
+    many = {"analysis": ["0" * 32] * 101}
+    assert httpx2.get(f"{url}/api/v1/progress", params=many).status_code == 422
+    gone = httpx2.get(f"{url}/api/v1/progress", params={"analysis": "0" * 32})
+    assert "event: deleted" in gone.text
