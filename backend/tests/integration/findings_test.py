@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from fastapi.testclient import TestClient
@@ -74,7 +74,9 @@ def event(client: TestClient, video: dict[str, Any]) -> dict[str, Any]:
 def probed(path: Path) -> dict[str, Any]:
     command = [programs.find("ffprobe", variable="FFPROBE"), "-v", "error", "-show_streams",
                "-show_format", "-of", "json", str(path)]  # fmt: skip
-    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True).stdout)
+    found: dict[str, Any] = json.loads(
+        subprocess.run(command, capture_output=True, check=True).stdout
+    )
     return found
 
 
@@ -155,7 +157,7 @@ def test_the_timeline_shows_when_something_moves(client: TestClient, video: dict
     assert max(scores) > 0.01
     drawing = client.get(f"{base}.svg")
     assert drawing.headers["content-type"] == "image/svg+xml"
-    svg = ElementTree.fromstring(drawing.text)
+    svg = ET.fromstring(drawing.text)
     assert svg.get("viewBox") == f"0 0 {len(scores)} 100"
     drawn = svg[1].get("d", "")
     assert drawn.count("M") == sum(score > 0.0001 for score in scores)

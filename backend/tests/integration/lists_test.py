@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.support import rows
@@ -47,12 +48,13 @@ def walk(
 def test_every_sort_shows_every_video_once_and_in_order(
     sort: Sort, limit: int, database: Database, ids: list[uuid.UUID]
 ) -> None:
-    keys = {
+    named: dict[str, list[Any]] = {
         "created_at": [0] * 5,  # ids follow time, and within a millisecond chance
         "filename": list(NAMES),
         "size": list(SIZES),
         "duration": [-1 if value is None else value for value in DURATIONS],
-    }[sort.value.removeprefix("-")]
+    }
+    keys = named[sort.value.removeprefix("-")]
     expected = sorted(zip(keys, ids, strict=True), reverse=sort.value.startswith("-"))
     found = list(walk(database, sort=sort, limit=limit))
     if sort.value.endswith("filename"):  # collation decides about capitals
