@@ -185,6 +185,23 @@ def test_a_second_ctrl_c_kills_what_does_not_listen(machine: Machine) -> None:
     assert "told twice, killing it" in err
 
 
+def test_a_signal_to_every_one_of_its_processes_stops_it_cleanly(machine: Machine) -> None:
+    def below(pid: int) -> list[int]:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in found] + [x for child in found for x in below(int(child))]
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with machine.start("--port", "0") as process:
+            report(process)
+            everyone = [process.pid, *below(process.pid)]
+            assert len(everyone) == 4  # serve, the keeper, PID 1, the image's command
+            for pid in everyone:
+                os.kill(pid, number)
+            _, err = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert err.endswith("serve: stopped\n")
+
+
 def test_a_command_replaces_the_images_and_its_exit_code_is_passed_on(machine: Machine) -> None:
     script = "echo $FROM $GIVEN; pwd; echo kept > data/file; echo loud >&2; exit 42"
     code, out, err = machine.run("--env", "GIVEN=by flag", "sh", "-c", script)

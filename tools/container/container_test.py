@@ -312,6 +312,34 @@ def test_signals_reach_the_process(app: Spec) -> None:
     os.close(read_end)
 
 
+def children(pid: int) -> list[int]:
+    """The processes below `pid`, nearest first."""
+    found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found + [below for child in found for below in children(child)]
+
+
+def test_signals_to_the_containers_own_processes_do_not_end_it(app: Spec) -> None:
+    before = set(children(os.getpid()))
+    with Container(app) as container:
+        keeper, first = sorted(set(children(os.getpid())) - before)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
+                       signal.SIGUSR1, signal.SIGALRM):  # fmt: skip
+            os.kill(keeper, number)
+            os.kill(first, number)
+        time.sleep(0.1)
+        assert container.run(["true"], env=ENV, timeout=10).exit_code == 0
+
+
+def test_a_process_starts_with_every_signal_at_its_default(app: Spec) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        status = output(app, "cat /proc/self/status")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    for line in ("SigIgn", "SigBlk", "SigCgt"):
+        assert f"{line}:\t{0:016x}" in status
+
+
 def test_commands_of_one_container_share_its_files(app: Spec) -> None:
     with Container(app) as container:
         container.run(["touch", "/tmp/first"], env=ENV, timeout=10)

@@ -46,8 +46,9 @@ def serve_requests(control: socket.socket, *, memory_bytes: int | None = None) -
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    # PID 1 gets only signals it has a handler for; the others of the terminal are not for it.
+    # PID 1 gets only signals it has a handler for, and the keeper has blocked those of the caller.
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     running: dict[int, int] = {}
     while True:
         ready = select.select([control.fileno(), wake_read], [], [])[0]
@@ -80,6 +81,18 @@ def receive(control: socket.socket) -> tuple[bytes, list[int]]:
         # recv_fds takes flags but does not pass them on, so MSG_CMSG_CLOEXEC is of no use.
         os.set_inheritable(handle, False)  # noqa: FBT003 (takes no keyword)
     return data, handles
+
+
+def default_signals() -> None:
+    """Gives every signal its default action.
+
+    Python ignores some, a caller may ignore others (nohup), and what is ignored stays so across an
+    exec; a handler of the caller's would run in a process that it knows nothing of.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        # The C library keeps the first real-time signals to itself.
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _handle(
@@ -188,9 +201,7 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
     what = "start"
     try:
         signal.set_wakeup_fd(-1)
-        # Python ignores some signals, and what is ignored stays so across an exec.
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        default_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
         if request.get("tty"):

@@ -53,8 +53,10 @@ def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoRet
     try:
         # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
         os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # The same for signals to every process of a name (pkill): this one and PID 1 end when the
+        # caller does, which has processes to stop in good order, and not before.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        init.default_signals()
         signal.set_wakeup_fd(-1)
         # Descriptors of the caller must neither be reachable inside nor kept open by us.
         _close_others(control.fileno())

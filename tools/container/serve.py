@@ -186,6 +186,9 @@ def serve(container: Container, served: Served, *, start_timeout: float) -> int:
                     _stop(container, main, served, [signal.SIGTERM], wake)
                     return 1
             _pause(container, wake, POLL_SECONDS if not healthy else 3600.0)
+        if arrived:  # Whoever told us to stop has told the image's command as well.
+            print(f"{served.name}: stopped", file=sys.stderr)
+            return 0
         when = "after it was healthy" if healthy else "before it was healthy"
         print(f"{served.name}: the image's command ended {when}, exit code {code}", file=sys.stderr)
         return code or 1
