@@ -60,7 +60,7 @@ def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoRet
         signal.set_wakeup_fd(-1)
         # Descriptors of the caller must neither be reachable inside nor kept open by us.
         _close_others(control.fileno())
-        unshare_all(plan)
+        unshare_all(plan, stage)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != caller:
             os._exit(1)

@@ -19,6 +19,7 @@ import shutil
 from pathlib import Path
 
 from tools.container import linux
+from tools.container.emulator import register
 from tools.container.plan import Plan
 
 # Readable parts of /proc that concern the whole machine. A caller that is root keeps its user id
@@ -40,21 +41,39 @@ class NamespaceError(Exception):
     """The kernel refuses something a container needs; says what and what to do."""
 
 
-def unshare_all(plan: Plan) -> None:
-    """Moves the calling, single-threaded process into new namespaces and maps its one user."""
-    _unshare(plan, linux.CLONE_NEWPID)
+def unshare_all(plan: Plan, stage: Path) -> None:
+    """Moves the calling, single-threaded process into new namespaces and maps its one user.
+
+    `stage` is an empty directory to mount on.
+    """
+    if plan.emulator is not None:
+        # Registering is for user 0 of a user namespace, and counts in all those inside it.
+        _unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS, uid=0, gid=0)
+        try:
+            register(plan.spec.architecture, plan.emulator, stage)
+        except OSError as error:
+            hint = "; load the kernel's module first: modprobe binfmt_misc"
+            raise NamespaceError(
+                f"cannot register the emulator {plan.emulator}: {error}"
+                + (hint if error.errno == errno.ENODEV else "")
+            ) from error
+    _unshare_container(plan, linux.CLONE_NEWPID)
 
 
-def _unshare(plan: Plan, further: int = 0) -> None:
-    uid, gid = os.geteuid(), os.getegid()
+def _unshare_container(plan: Plan, further: int = 0) -> None:
     flags = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
     if plan.spec.network == "none":
         flags |= linux.CLONE_NEWNET
+    _unshare(flags | further, uid=plan.spec.user.uid, gid=plan.spec.user.gid)
+
+
+def _unshare(flags: int, *, uid: int, gid: int) -> None:
+    outside = os.geteuid(), os.getegid()
     try:
-        linux.unshare(flags | further)
+        linux.unshare(flags)
         Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{plan.spec.user.uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{plan.spec.user.gid} {gid} 1")
+        Path("/proc/self/uid_map").write_text(f"{uid} {outside[0]} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {outside[1]} 1")
     except OSError as error:
         raise NamespaceError(explain(error)) from error
 
@@ -137,7 +156,7 @@ def configure(plan: Plan) -> None:
     if plan.capabilities:
         # With CAP_SYS_ADMIN the masks of /proc could be unmounted. A mount namespace that belongs
         # to another user namespace holds them fast (mount_namespaces(7), "locked" mounts).
-        _unshare(plan)
+        _unshare_container(plan)
     linux.set_hostname(plan.spec.hostname)
     if plan.spec.network == "none":
         linux.loopback_up()

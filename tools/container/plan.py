@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tools.container.cache import Rootfs
 from tools.container.capabilities import NUMBERS, CapabilityError, granted
+from tools.container.emulator import EmulatorError, emulator_for
 from tools.container.settings import User, may
 from tools.container.tree import Tree, TreeError
 
@@ -62,6 +63,8 @@ class Spec:
     write_bytes: bytes, at most, of what stays in memory because there is no `scratch`.
     memory_bytes: of all processes together where a cgroup can be had, else address space of each.
     max_processes: processes and threads, at most; as root without a cgroup at least 301.
+    architecture: the image's; "" for this machine's.
+    emulator: a static qemu-user for programs of that architecture (emulator.py).
     overlay: False copies what is writable instead, as on kernels before 5.11.
     """
 
@@ -80,6 +83,8 @@ class Spec:
     write_bytes: int = 1 << 30
     memory_bytes: int | None = None
     max_processes: int = 4096
+    architecture: str = ""
+    emulator: Path | None = None
     overlay: bool = True
 
 
@@ -94,6 +99,7 @@ class Plan:
     tmpfs: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]  # path, content
     capabilities: frozenset[int]
+    emulator: Path | None
     directories: dict[str, str]  # of "proc", "dev", "workdir" and, if the image has none, "tmp"
 
 
@@ -115,7 +121,8 @@ def make_plan(spec: Spec) -> Plan:
         raise PlanError(f"the image's file system is unusable: {error}") from error
     try:
         kept = granted(spec.capabilities, privileged=spec.privileged, network=spec.network)
-    except CapabilityError as error:
+        emulator = emulator_for(spec.architecture, spec.emulator)
+    except (CapabilityError, EmulatorError) as error:
         raise PlanError(str(error)) from error
     powerful = spec.user.uid == 0 or NUMBERS["DAC_OVERRIDE"] in kept
     access = () if powerful else tuple(access_of(tree, spec.user))
@@ -145,6 +152,7 @@ def make_plan(spec: Spec) -> Plan:
         tmpfs=tmpfs,
         texts=texts,
         capabilities=kept,
+        emulator=emulator,
         directories=directories,
     )
 

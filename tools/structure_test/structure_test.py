@@ -112,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"for each command (default: {COMMAND_SECONDS:g})",
     )  # fmt: skip
     parser.add_argument("--cache", type=Path, help="where to unpack (default: a temporary place)")
+    parser.add_argument(
+        "--emulator", type=Path, metavar="PROGRAM",
+        help="a static qemu-user for an image of another architecture than the machine's",
+    )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print no report")
     parser.add_argument(
         "-o", "--output", choices=("text", "json", "junit"), default="text",
@@ -141,6 +145,8 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
         flags.image = flags.runfiles / target["image"]
         flags.cache = flags.cache or shared_root()
         flags.driver = target["driver"]
+        for path in target.get("emulator", ()):
+            flags.emulator = flags.runfiles / path
         flags.platform = flags.platform or target["platform"]
         flags.config += [flags.runfiles / path for path in target["configs"]]
         flags.image_config += [flags.runfiles / path for path in target["image_configs"]]
@@ -179,6 +185,7 @@ def _run(flags: argparse.Namespace, suite: Suite, environ: Mapping[str, str]) ->
         driver=flags.driver,
         environ=environ,
         cache=flags.cache,
+        emulator=flags.emulator,
         platform=flags.platform,
         engine=flags.engine,
         runtime=flags.runtime,

@@ -8,7 +8,6 @@ unpacked once and the files are read from there.
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from tools.container.unpack import read_files
 from tools.oci.layout import Image
 from tools.structure_test.engine import Engine
 from tools.structure_test.options import Options, Session
-
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class SubjectError(Exception):
@@ -47,7 +44,9 @@ class Started:
 
 
 class Subject:
-    """An image. Commands need `rootfs`, for our own containers, or `engine`."""
+    """An image. Commands need `rootfs`, for our own containers, or `engine`; `emulator` runs those
+    of another architecture than the machine's.
+    """
 
     def __init__(
         self,
@@ -56,8 +55,10 @@ class Subject:
         contents: Mapping[str, bytes],
         *,
         rootfs: Rootfs | None = None,
+        emulator: Path | None = None,
         engine: Engine | None = None,
     ) -> None:
+        self._emulator = emulator
         self.image = image
         self.tree = tree
         self.settings = read_settings(image.config)
@@ -128,13 +129,6 @@ class Subject:
             )
         if self._rootfs is None:
             raise ContainerError("driver 'tar' makes static checks only; leave `driver` out")
-        machine = MACHINES.get(platform.machine(), platform.machine())
-        wanted = self.image.config.get("architecture", machine)
-        if wanted != machine:
-            raise ContainerError(
-                f"the image is built for {wanted} and this machine is {machine}: commands cannot "
-                "run; test them on such a machine, or set driver = 'tar' for static checks only"
-            )
         account = image_user(self._rootfs, options.user or self.settings.user)
         spec = Spec(
             rootfs=self._rootfs,
@@ -146,6 +140,8 @@ class Subject:
             privileged=options.privileged,
             capabilities=options.capabilities,
             tty=options.tty,
+            architecture=self.image.config.get("architecture", ""),
+            emulator=self._emulator,
         )
         with Container(spec) as container:
             yield Started(
@@ -158,6 +154,7 @@ def open_subject(
     image: Image,
     *,
     cache: Path | None,
+    emulator: Path | None = None,
     engine: Engine | None = None,
     files: Sequence[str],
     also: Callable[[str], bool] = lambda _: False,
@@ -167,7 +164,7 @@ def open_subject(
     """
     if cache is not None:
         with Cache(cache).rootfs(image.layers) as rootfs:
-            yield Subject(image, rootfs.tree, {}, rootfs=rootfs)
+            yield Subject(image, rootfs.tree, {}, rootfs=rootfs, emulator=emulator)
         return
     literal = set(files)
     tree, contents = read_files(image.layers, lambda path: path in literal or also(path))

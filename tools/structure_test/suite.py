@@ -173,6 +173,7 @@ class How:
 
     driver: "namespace" (ours), "docker", or "tar" for static checks only.
     cache: where images are unpacked; None for a directory of this run.
+    emulator: runs the commands of an image for another architecture (tools/container/emulator.py).
     platform: os/architecture[/variant]; "" for the one image there is.
     engine: with driver "docker", the program; "" for the first that answers.
     runtime: with driver "docker", the engine's OCI runtime; "" for its default.
@@ -181,6 +182,7 @@ class How:
     driver: str
     environ: Mapping[str, str]
     cache: Path | None = None
+    emulator: Path | None = None
     platform: str = ""
     engine: str = ""
     runtime: str = ""
@@ -234,15 +236,24 @@ def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterato
             open_source(path, platform=how.platform, scratch=scratch) as source,
             open_subject(
                 source.image,
-                cache=(how.cache or Path(temporary, "rootfs"))
-                if runs and how.driver == "namespace"
-                else None,
+                cache=_cache(how, Path(temporary, "rootfs"), runs=runs),
+                emulator=how.emulator,
                 engine=_engine(program, source, how),
                 files=suite.files,
                 also=checks.is_license_file if suite.licenses else lambda _: False,
             ) as subject,
         ):
             yield subject
+
+
+def _cache(how: How, own: Path, *, runs: bool) -> Path | None:
+    """Where to unpack the image, None where that is of no use.
+
+    For static checks alone one pass over the layers is faster, unless somebody has unpacked it.
+    """
+    if how.driver != "namespace":
+        return None
+    return how.cache or (own if runs else None)
 
 
 def _engine(program: str, source: Source, how: How) -> Engine | None:

@@ -1,8 +1,18 @@
 """What the test rules of this folder share: an image, a runner, and how they meet."""
 
+load("//tools/container:defs.bzl", "EMULATED")
 load("//tools/oci:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 
+# A computed default, so that only tests that name another architecture fetch its emulator.
+def _emulator(platform):
+    architecture = platform.split("/")[1] if "/" in platform else ""
+    if architecture in EMULATED:
+        return Label("//tools/container:emulator_" + architecture)
+    return None
+
 TEST_ATTRS = LAUNCHER_ATTRS | {
+    # Runs the commands of an image for another architecture than the machine's.
+    "_emulator": attr.label(default = _emulator, allow_files = True),
     "_tool": attr.label(
         default = Label("//tools/structure_test:structure_test"),
         executable = True,
@@ -46,14 +56,16 @@ def structure_test(ctx, configs = [], image_configs = [], driver = "", platform 
         A list of providers.
     """
     image = image_file(ctx)
+    emulator = ctx.files._emulator
     target = {
         "configs": [runfiles_path(ctx, file) for file in configs],
         "driver": driver or "namespace",
+        "emulator": [runfiles_path(ctx, file) for file in emulator],
         "image": runfiles_path(ctx, image),
         "image_configs": [runfiles_path(ctx, file) for file in image_configs],
         "platform": platform,
     }
-    files = [image] + configs + image_configs
+    files = [image] + configs + image_configs + emulator
     providers = [launcher(ctx, ctx.attr._tool, target, files, [ctx.attr.image])]
     if driver == "docker":
         # An engine, its socket and its storage are outside of every sandbox.
