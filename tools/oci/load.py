@@ -24,6 +24,8 @@ from tools.oci.archive import Member, docker_archive, oci_archive, write_archive
 from tools.oci.layout import LayoutError
 
 _ENGINES = ("docker", "podman", "nerdctl")
+# Seconds. A daemon that is being started by its socket takes some of them.
+_INFO_TIMEOUT = 30.0
 _FORMATS = {"docker": docker_archive, "oci": oci_archive}
 
 
@@ -33,7 +35,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to load. Without a `loader` the first engine on PATH is used."""
+    """What to load. Without a `loader` the first engine on PATH that works is used."""
 
     layout: Path
     tags: tuple[str, ...]
@@ -46,14 +48,54 @@ class Request:
 
 
 def find_engine(environ: Mapping[str, str]) -> str:
-    """The first container engine on PATH; raises LoadError when there is none."""
-    for name in _ENGINES:
-        found = shutil.which(name, path=environ.get("PATH"))
-        if found:
-            return found
+    """The first container engine on PATH that works; raises LoadError when there is none.
+
+    Where there are several, one whose daemon does not run is passed over, and a line says so.
+    """
+    found = [path for name in _ENGINES if (path := shutil.which(name, path=environ.get("PATH")))]
+    if not found:
+        raise LoadError(
+            f"none of {', '.join(_ENGINES)} is on PATH; install one, or set the attribute 'loader'"
+        )
+    if len(found) == 1:
+        # What it says of itself when it is called is the best message.
+        return found[0]
+    complaints = []
+    for engine in found:
+        complaint = _complaint(engine, environ=environ)
+        if complaint is None:
+            for passed in complaints:
+                print(f"passed over {passed}", file=sys.stderr)
+            print(f"loading into {engine}", file=sys.stderr)
+            return engine
+        complaints.append(f"{engine}: {complaint}")
     raise LoadError(
-        f"none of {', '.join(_ENGINES)} is on PATH; install one, or set the attribute 'loader'"
+        f"no container engine works; start one, or set the attribute 'loader'. "
+        f"{'; '.join(complaints)}"
     )
+
+
+def _complaint(engine: str, *, environ: Mapping[str, str]) -> str | None:
+    """Why an engine cannot be used, in its own words; None when it can."""
+    try:
+        run = subprocess.run(
+            [engine, "info"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_INFO_TIMEOUT,
+            env=dict(environ),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"'info' gave no answer in {_INFO_TIMEOUT:.0f} s"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    if run.returncode == 0:
+        return None
+    lines = run.stderr.strip().splitlines()
+    return lines[-1].strip() if lines else f"'info' ended with exit code {run.returncode}"
 
 
 def load(request: Request, *, environ: Mapping[str, str]) -> int:

@@ -121,6 +121,28 @@ def test_the_first_engine_on_the_path_reads_the_stream(
     assert (tmp_path / "loaded.tar").read_bytes() == output.read_bytes()
 
 
+def test_an_engine_whose_daemon_is_down_is_passed_over(
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    docker, podman = (_engine(tmp_path, name) for name in ("docker", "podman"))
+    docker.write_text("#!/bin/sh\necho 'WARNING: x' >&2\necho 'no daemon at sock' >&2\nexit 1\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert load.main(_flags(layout)) == 0
+    assert (tmp_path / "arguments").read_text() == "load\n"
+    assert capsys.readouterr().err == (
+        f"passed over {docker}: no daemon at sock\nloading into {podman}\n"
+    )
+    podman.write_text("#!/bin/sh\nexit 3\n")
+    assert load.main(_flags(layout)) == 1
+    assert capsys.readouterr().err == (
+        "ERROR: no container engine works; start one, or set the attribute 'loader'. "
+        f"{docker}: no daemon at sock; {podman}: 'info' ended with exit code 3\n"
+    )
+
+
 def test_a_loader_is_given_a_file_that_is_removed_afterwards(layout: Path, tmp_path: Path) -> None:
     assert load.main(_flags(layout, "--loader", str(_engine(tmp_path, "mine")))) == 0
     words = (tmp_path / "arguments").read_text().split()
