@@ -16,11 +16,12 @@ from tools.oci.answers import RegistryError, refusal
 from tools.oci.credentials import Credentials
 from tools.oci.transport import Response, Transport, without_query
 
-_PARAMETER = r'[A-Za-z_]+\s*=\s*(?:"[^"]*"|[^\s",]+)'
-_CHALLENGE = re.compile(
-    rf"(?<![^,\s])(Basic|Bearer)\s+((?:{_PARAMETER}\s*,?\s*)*)", flags=re.IGNORECASE
+# RFC 9110, 11.6.1: schemes, each followed by its parameters, all in one list. A parameter is told
+# from a scheme by its `=`; values without quotes may hold what a token may not, as addresses do.
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PART = re.compile(
+    rf"""[\s,]*(?:({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))|({_WORD}))""", re.DOTALL
 )
-_VALUE = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,25 @@ class Challenge:
 
 
 def parse_challenge(header: str | None) -> Challenge | None:
-    """The challenge of a WWW-Authenticate header that is answered: Bearer before Basic."""
-    found = []
-    for scheme, parameters in _CHALLENGE.findall(header or ""):
-        values = {key.lower(): quoted or bare for key, quoted, bare in _VALUE.findall(parameters)}
-        found.append(Challenge(scheme.lower(), values.get("realm", ""), values.get("service", "")))
-    return min(found, key=lambda each: each.scheme != "bearer", default=None)
+    """The challenge of a WWW-Authenticate header that is answered: Bearer before Basic.
+
+    Several headers are given as one, joined with commas. None when neither scheme is offered.
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    position = 0
+    while match := _PART.match(header or "", position):
+        name, quoted, bare, scheme = match.groups()
+        if scheme is not None:
+            found.append((scheme.lower(), {}))
+        elif found:
+            value = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+            found[-1][1].setdefault(name.lower(), value)
+        position = match.end()
+    known = [each for each in found if each[0] in ("basic", "bearer")]
+    if not known:
+        return None
+    scheme, values = min(known, key=lambda each: each[0] != "bearer")
+    return Challenge(scheme, values.get("realm", ""), values.get("service", ""))
 
 
 class Authorization:

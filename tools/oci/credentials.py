@@ -1,7 +1,8 @@
 """Find the credentials for a repository where docker, podman and their helpers keep them.
 
 Files, in this order, the first that knows the host wins: `$DOCKER_CONFIG/config.json` (default
-`$HOME/.docker/config.json`), `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json`.
+`$HOME/.docker/config.json`), `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json`, and
+`$XDG_CONFIG_HOME/containers/auth.json` (default `$HOME/.config/…`), which outlives a log-out.
 In each: `credHelpers`, then `auths`, then `credsStore`, as docker's config.json has them; keys that
 name a repository are those of containers-auth.json(5), the most specific first. A secret is never
 in a message or a repr.
@@ -83,6 +84,10 @@ def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
         files.append(Path(environ["REGISTRY_AUTH_FILE"]))
     if environ.get("XDG_RUNTIME_DIR"):
         files.append(Path(environ["XDG_RUNTIME_DIR"]) / "containers" / "auth.json")
+    if environ.get("XDG_CONFIG_HOME"):
+        files.append(Path(environ["XDG_CONFIG_HOME"]) / "containers" / "auth.json")
+    elif environ.get("HOME"):
+        files.append(Path(environ["HOME"]) / ".config" / "containers" / "auth.json")
     return tuple(files)
 
 

@@ -1,11 +1,13 @@
-"""Public rules: the API of rules_oci 2.x, and oci_image_config for what it lacks."""
+"""Public rules: the API of rules_oci 2.x, and oci_image_config and oci_attach for what it lacks."""
 
+load(":attach.bzl", _oci_attach = "oci_attach")
 load(":config.bzl", _oci_image_config = "oci_image_config")
 load(":image.bzl", _oci_image = "oci_image", _oci_image_rule = "oci_image_rule")
 load(":index.bzl", _oci_image_index = "oci_image_index", _oci_image_index_rule = "oci_image_index_rule")
 load(":load.bzl", _oci_load = "oci_load", _oci_load_rule = "oci_load_rule")
 load(":push.bzl", _oci_push = "oci_push", _oci_push_rule = "oci_push_rule")
 
+oci_attach = _oci_attach
 oci_image = _oci_image
 oci_image_config = _oci_image_config
 oci_image_index = _oci_image_index

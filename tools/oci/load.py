@@ -60,7 +60,7 @@ def find_engine(environ: Mapping[str, str]) -> str:
     if len(found) == 1:
         # What it says of itself when it is called is the best message.
         return found[0]
-    complaints = []
+    complaints: list[str] = []
     for engine in found:
         complaint = _complaint(engine, environ=environ)
         if complaint is None:

@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import TextIO
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 # Seconds between two drawings of the line: often enough to see, too rarely to cost anything.
-_INTERVAL = 0.1
+_TERMINAL_INTERVAL = 0.1
+# Seconds between two plain lines: a log should show that something moves, and stay readable.
+_PLAIN_INTERVAL = 10.0
+_COLUMNS = 80
+
+
+@dataclass
+class _Upload:
+    """A blob under way; sizes in bytes."""
+
+    name: str
+    size: int
+    sent: int = 0
+    started: float = field(default_factory=time.monotonic)
 
 
 class Progress:
     """Counts bytes and blobs of one push. Safe to share between threads."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, plain_interval: float = _PLAIN_INTERVAL) -> None:
         self._stream = stream
-        self._live = stream.isatty()
+        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._interval = _TERMINAL_INTERVAL if self._live else plain_interval
         self._lock = threading.Lock()
         self._total = self._sent = 0
         self._blobs = self._finished = 0
-        self._current = ""
+        # Of each blob under way, by digest, in the order in which they began.
+        self._under_way: dict[str, _Upload] = {}
         self._started = self._drawn = time.monotonic()
 
     def expect(self, *, blobs: int, size: int) -> None:
         """Announce how much is going to be uploaded, in bytes."""
         with self._lock:
             self._blobs, self._total = blobs, size
-            self._started = time.monotonic()
+            self._finished = self._sent = 0
+            self._started = self._drawn = time.monotonic()
 
-    def advance(self, name: str, amount: int) -> None:
-        """Note `amount` bytes of the blob `name`; negative ones were sent in vain."""
+    def expect_less(self, size: int) -> None:
+        """Note that a blob of `size` bytes need not be uploaded after all."""
+        with self._lock:
+            self._blobs -= 1
+            self._total -= size
+
+    def begin(self, digest: str, name: str, size: int) -> None:
+        """Note that the upload of a blob of `size` bytes begins; `name` is for people."""
+        with self._lock:
+            self._under_way[digest] = _Upload(name, size)
+
+    def advance(self, digest: str, amount: int) -> None:
+        """Note `amount` bytes of a blob; negative ones were sent in vain."""
         with self._lock:
             self._sent += amount
-            self._current = name
-            if self._live and time.monotonic() - self._drawn >= _INTERVAL:
+            self._under_way[digest].sent += amount
+            if time.monotonic() - self._drawn >= self._interval:
                 self._draw()
 
-    def finish(self, name: str, how: str) -> None:
-        """Note that a blob is in the registry, and how it came there."""
+    def finish(self, digest: str) -> None:
+        """Note that a blob has been uploaded."""
         with self._lock:
-            if how == "uploaded":
-                self._finished += 1
-            self._print(f"{name}: {how}")
+            self._finished += 1
+            upload = self._under_way.pop(digest)
+            seconds = time.monotonic() - upload.started
+            how = f"uploaded {size_text(upload.size)} in {seconds:.1f} s"
+            self._print(f"{upload.name} {digest[:19]}: {how}, {_rate(upload.size, seconds)}")
 
     def note(self, line: str) -> None:
         """Say something, above the changing line."""
@@ -58,7 +88,7 @@ class Progress:
     def _print(self, line: str) -> None:
         self._clear()
         print(line, file=self._stream, flush=True)
-        if self._live and self._finished < self._blobs:
+        if self._live and self._under_way:
             self._draw()
 
     def _clear(self) -> None:
@@ -68,14 +98,28 @@ class Progress:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        rate = self._sent / max(self._drawn - self._started, 1e-9)
-        line = (
-            f"{self._finished}/{self._blobs} blobs, {size_text(self._sent)} of "
-            f"{size_text(self._total)}, {size_text(int(rate))}/s, {self._current}"
-        )
-        width = shutil.get_terminal_size().columns - 1
-        self._stream.write(f"\r\x1b[K{line[:width]}")
+        line = self._summary(self._drawn - self._started)
+        if self._live:
+            self._stream.write(f"\r\x1b[K{line[: self._columns() - 1]}")
+        else:
+            self._stream.write(f"{line}\n")
         self._stream.flush()
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS
+        except (OSError, ValueError):
+            return _COLUMNS
+
+    def _summary(self, seconds: float) -> str:
+        which = ", ".join(
+            f"{upload.name} {100 * upload.sent // max(upload.size, 1)}%"
+            for upload in self._under_way.values()
+        )
+        return (
+            f"{self._finished}/{self._blobs} blobs, {size_text(self._sent)} of "
+            f"{size_text(self._total)}, {_rate(self._sent, seconds)}: {which}"
+        )
 
 
 def size_text(size: int) -> str:
@@ -86,3 +130,7 @@ def size_text(size: int) -> str:
             return f"{int(value)} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable: the last unit returns")
+
+
+def _rate(size: int, seconds: float) -> str:
+    return f"{size_text(int(size / max(seconds, 1e-3)))}/s"

@@ -11,10 +11,12 @@ import socket
 import struct
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 _BLOCK = 1 << 16
 
@@ -23,17 +25,22 @@ _BLOCK = 1 << 16
 class Fault:
     """What to do instead of passing a request on.
 
-    `status` answers with it; `reset_after` passes that many bytes of the body on and then resets
-    the connection; `cut_after` ends the connection after that many bytes of the answer's body;
-    `delay` waits so many seconds for every block of the body.
+    `status` answers with it; `extra_headers` are added to the registry's answer; `reset_after`
+    passes that many bytes of the body on and then resets the connection; `keep` does so too, but
+    the registry keeps those bytes and tells how many it has (distribution-spec 1.1: GET of the
+    upload); `cut_after` ends the connection after that many bytes of the answer's body; `delay`
+    waits so many seconds for every block of the body, `answer_delay` before the answer.
     """
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    extra_headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     reset_after: int | None = None
     cut_after: int | None = None
+    keep: int | None = None
     delay: float = 0.0
+    answer_delay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Seen:
     length: int
     authorization: str | None
     range: str | None = None
+    content_range: str | None = None
 
 
 @dataclass
@@ -66,12 +74,17 @@ class Proxy:
 
 
 @contextmanager
-def proxying(upstream: int, decide: Callable[[Seen], Fault | None]) -> Iterator[Proxy]:
-    """Run a proxy in front of the registry on port `upstream`."""
+def proxying(
+    upstream: int,
+    decide: Callable[[Seen], Fault | None],
+    *,
+    handler: type[FaultyHandler] | None = None,
+) -> Iterator[Proxy]:
+    """Run a proxy before the registry on port `upstream`; `handler` may change what it does."""
     seen: list[Seen] = []
     lock = threading.Lock()
 
-    class Handler(_Handler):
+    class Handler(handler or FaultyHandler):  # type: ignore[misc]
         def decide(self) -> Fault | None:
             with lock:
                 count = sum(1 for each in seen if each.method == self.command)
@@ -83,13 +96,14 @@ def proxying(upstream: int, decide: Callable[[Seen], Fault | None]) -> Iterator[
                     length,
                     self.headers.get("Authorization"),
                     self.headers.get("Range"),
+                    self.headers.get("Content-Range"),
                 )
                 seen.append(request)
             return decide(request)
 
     Handler.upstream = upstream
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    Handler.kept = {}
+    server = _QuietServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -99,9 +113,20 @@ def proxying(upstream: int, decide: Callable[[Seen], Fault | None]) -> Iterator[
         server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of connections that end early: that is what this proxy is for."""
+
+
+class FaultyHandler(BaseHTTPRequestHandler):
+    """Passes requests on to the registry on port `upstream`, except for the faults decided on."""
+
     protocol_version = "HTTP/1.1"
     upstream = 0
+    # Where uploads go on that were cut off: by the address the client knows, the one it does not.
+    kept: ClassVar[dict[str, str]] = {}
 
     def decide(self) -> Fault | None:
         raise NotImplementedError
@@ -111,13 +136,38 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.status is not None:
             self._answer(fault.status, dict(fault.headers), fault.body)
             return
+        if fault is not None and fault.keep is not None:
+            self._keep(fault.keep)
+            return
         self._pass_on(fault or Fault())
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
+    def ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
+        """The registry's answer to the request with the body `data`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
+        connection.request(self.command, self.path, body=data, headers=dict(self.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, dict(answer.getheaders()), body
+
+    def _keep(self, count: int) -> None:
+        """Give the registry the first bytes of a piece as a piece of their own, then reset."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
+        headers = {"Content-Type": "application/octet-stream"}
+        connection.request(self.command, self.path, body=self.rfile.read(count), headers=headers)
+        location = connection.getresponse().headers["Location"]
+        self.kept[self.path] = (
+            urllib.parse.urlsplit(location)._replace(scheme="", netloc="").geturl()
+        )
+        connection.close()
+        self._reset()
+
     def _pass_on(self, fault: Fault) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        path = self.kept.get(self.path, self.path)
+        connection.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             connection.putheader(name, value)
         connection.endheaders()
@@ -144,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         answer = connection.getresponse()
         body = answer.read()
-        headers = dict(answer.getheaders())
+        time.sleep(fault.answer_delay)
+        headers = dict(answer.getheaders()) | fault.extra_headers
         connection.close()
         self._answer(answer.status, headers, body, cut_after=fault.cut_after)
 

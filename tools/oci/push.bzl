@@ -23,14 +23,21 @@ _ATTRS = {
     "_push": attr.label(default = ":push", executable = True, cfg = "exec"),
 }
 
+def check_repository(repository):
+    """Fails when the attribute `repository` holds more than a repository.
+
+    Args:
+        repository: the attribute's value.
+    """
+    if "@" in repository or ":" in repository.split("/")[-1]:
+        fail("repository attribute must not contain digest or tag, found '{}'".format(repository))
+
 def _oci_push_impl(ctx):
     images = ctx.attr.image[DefaultInfo].files.to_list()
     if len(images) != 1 or not images[0].is_directory:
         fail("image attribute must be a oci_image or oci_image_index")
-    repository = ctx.attr.repository
-    if "@" in repository or ":" in repository.split("/")[-1]:
-        fail("repository attribute must not contain digest or tag, found '{}'".format(repository))
-    target = {"layout": runfiles_path(ctx, images[0]), "repository": repository}
+    check_repository(ctx.attr.repository)
+    target = {"layout": runfiles_path(ctx, images[0]), "repository": ctx.attr.repository}
     for name in ("remote_tags", "repository_file"):
         file = getattr(ctx.file, name)
         if file:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import re
-import threading
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,14 +16,13 @@ from tools.oci import push
 from tools.oci.layout import read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
 from tools.oci.registry_for_test import (
-    CERTIFICATE,
-    KEY,
     PASSWORD,
     USER,
     Server,
     docker_config,
     running,
 )
+from tools.oci.token_server_for_test import REFRESH_TOKEN, TokenServer, token_server
 
 TAR = make.tar_bytes({"a": b"a"})
 
@@ -136,9 +129,9 @@ def test_tls_is_verified_against_the_ca_that_is_named(
     secure: Server, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", secure.host)))
-    assert _push(layout, f"{secure.host}/tls", f"--ca-file={CERTIFICATE}", "--tag=t") == 0
+    assert _push(layout, f"{secure.host}/tls", f"--ca-file={secure.ca}", "--tag=t") == 0
     assert make.digest_of(secure.manifest("tls", "t") or b"") == read_layout(layout).digest
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure.ca))
     assert _push(layout, f"{secure.host}/tls") == 0
 
 
@@ -147,7 +140,7 @@ def test_an_unknown_ca_is_an_error_that_says_what_to_do(
 ) -> None:
     assert _push(layout, f"{secure.host}/tls") == 1
     error = capsys.readouterr().err
-    assert f"{secure.host}: its certificate is not trusted: self-signed certificate" in error
+    assert f"{secure.host}: its certificate is not trusted: unable to get local issuer" in error
     assert "--ca-file or SSL_CERT_FILE" in error
 
 
@@ -166,157 +159,53 @@ def test_a_ca_file_that_is_none_is_an_error(
     assert "ca: cannot be used as a file of CA certificates" in capsys.readouterr().err
 
 
-# Bearer tokens: the registry verifies real signatures, so the token server of this test makes them.
-
-
-def _integers(der: bytes) -> list[int]:
-    """The integers of an RSAPrivateKey (RFC 8017, A.1.2): version, n, e, d, ..."""
-
-    def read(data: bytes, at: int) -> tuple[bytes, int]:
-        length, at = data[at + 1], at + 2
-        if length & 0x80:
-            count = length & 0x7F
-            length, at = int.from_bytes(data[at : at + count], "big"), at + count
-        return data[at : at + length], at + length
-
-    body, _ = read(der, 0)
-    numbers, at = [], 0
-    while at < len(body):
-        value, at = read(body, at)
-        numbers.append(int.from_bytes(value, "big"))
-    return numbers
-
-
-def _pem(file: Path) -> bytes:
-    return base64.b64decode("".join(re.findall(r"^[^-].*$", file.read_text(), flags=re.MULTILINE)))
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _token(access: list[dict[str, Any]], *, life: float = 300) -> str:
-    """A JSON web token signed with RS256 (RFC 7515, RFC 8017 section 8.2)."""
-    certificate = base64.b64encode(_pem(CERTIFICATE)).decode()
-    header = {"typ": "JWT", "alg": "RS256", "x5c": [certificate]}
-    now = time.time()
-    claims = {
-        "iss": "test-issuer",
-        "sub": USER,
-        "aud": "test-registry",
-        "exp": int(now + life),
-        "nbf": int(now - 60),
-        "iat": int(now),
-        "jti": "x",
-        "access": access,
-    }
-    signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
-    _, modulus, _, exponent = _integers(_pem(KEY))[:4]
-    size = (modulus.bit_length() + 7) // 8
-    prefix = bytes.fromhex("3031300d060960864801650304020105000420")
-    info = prefix + hashlib.sha256(signed.encode()).digest()
-    padded = b"\0\1" + b"\xff" * (size - 3 - len(info)) + b"\0" + info
-    signature = pow(int.from_bytes(padded, "big"), exponent, modulus).to_bytes(size, "big")
-    return f"{signed}.{_base64url(signature)}"
+# Bearer tokens, whose signatures the registry verifies.
 
 
 @contextmanager
-def _token_server(requests: list[str], *, lives: list[float]) -> Iterator[str]:
-    """A server that gives tokens for what is asked; the n-th lives `lives[n]` seconds."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            requests.append(self.path)
-            expected = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-            if self.headers.get("Authorization") != expected:
-                self._reply(401, {"errors": [{"code": "UNAUTHORIZED", "message": "who?"}]})
-                return
-            self._grant(urllib.parse.parse_qs(self.path.partition("?")[2]).get("scope", []))
-
-        def do_POST(self) -> None:
-            requests.append(self.path)
-            form = urllib.parse.parse_qs(
-                self.rfile.read(int(self.headers["Content-Length"])).decode()
-            )
-            if form["grant_type"] != ["refresh_token"] or form["refresh_token"] != ["refresh-me"]:
-                self._reply(401, {})
-                return
-            self._grant(form["scope"][0].split())
-
-        def _grant(self, scopes: list[str]) -> None:
-            access = []
-            for scope in scopes:
-                kind, name, actions = scope.split(":")
-                access.append({"type": kind, "name": name, "actions": actions.split(",")})
-            life = lives[min(len(requests), len(lives)) - 1]
-            self._reply(200, {"token": _token(access, life=life)})
-
-        def _reply(self, status: int, value: dict[str, Any]) -> None:
-            body = json.dumps(value).encode()
-            self.send_response_only(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/token"
-    finally:
-        server.shutdown()
-        server.server_close()
+def _with_tokens(tmp_path: Path, *lives: float) -> Iterator[tuple[Server, TokenServer]]:
+    with (
+        token_server(tmp_path / "tokens", lives=lives or (300,)) as tokens,
+        running(tmp_path / "registry", token_realm=tokens.realm, token_ca=tokens.ca) as server,
+    ):
+        yield server, tokens
 
 
 def test_a_token_is_fetched_for_the_repository_and_the_source_of_mounts(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    with (
-        _token_server(asked, lives=[300]) as realm,
-        running(tmp_path / "registry", token_realm=realm) as server,
-    ):
+    with _with_tokens(tmp_path) as (server, tokens):
         monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", server.host)))
         assert _push(layout, f"{server.host}/a/source") == 0
         flags = ["--mount-from=a/source", "--tag=t"]
         assert _push(layout, f"{server.host}/a/copy", *flags) == 0
-    query = urllib.parse.parse_qs(asked[-1].partition("?")[2])
+    query = urllib.parse.parse_qs(tokens.asked[-1].partition("?")[2])
     assert query["service"] == ["test-registry"]
     assert query["scope"] == ["repository:a/copy:pull,push", "repository:a/source:pull"]
-    assert len(asked) == 2
+    assert len(tokens.asked) == 2
 
 
 def test_a_token_that_ran_out_is_renewed(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    with (
-        # The registry allows a minute of difference between clocks.
-        _token_server(asked, lives=[300, -120, 300]) as realm,
-        running(tmp_path / "registry", token_realm=realm) as server,
-    ):
+    # The registry allows a minute of difference between clocks.
+    with _with_tokens(tmp_path, 300, -120, 300) as (server, tokens):
         monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", server.host)))
         assert _push(layout, f"{server.host}/a") == 0
-        assert len(asked) == 1
+        assert len(tokens.asked) == 1
         assert _push(layout, f"{server.host}/b") == 0
-    assert len(asked) == 3
+    assert len(tokens.asked) == 3
 
 
 def test_a_refresh_token_is_exchanged(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    with (
-        _token_server(asked, lives=[300]) as realm,
-        running(tmp_path / "registry", token_realm=realm) as server,
-    ):
-        config = {"auths": {server.host: {"identitytoken": "refresh-me"}}}
+    with _with_tokens(tmp_path) as (server, tokens):
+        config = {"auths": {server.host: {"identitytoken": REFRESH_TOKEN}}}
         (tmp_path / "config.json").write_text(json.dumps(config))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
         assert _push(layout, f"{server.host}/a", "--tag=t") == 0
-    assert asked == ["/token"]
+    assert tokens.asked == ["/token"]
 
 
 def test_a_refused_token_is_an_error(
@@ -325,13 +214,84 @@ def test_a_refused_token_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with (
-        _token_server([], lives=[300]) as realm,
-        running(tmp_path / "registry", token_realm=realm) as server,
-    ):
+    with _with_tokens(tmp_path) as (server, tokens):
         directory = docker_config(tmp_path / "docker", server.host, password="wrong-one")
         monkeypatch.setenv("DOCKER_CONFIG", str(directory))
         assert _push(layout, f"{server.host}/a") == 1
     error = capsys.readouterr().err
-    assert f"token from {realm}: 401 Unauthorized (UNAUTHORIZED: who?)" in error
+    assert f"token from {tokens.realm}: 401 Unauthorized (UNAUTHORIZED: who?)" in error
     assert "wrong-one" not in error
+
+
+def test_a_token_for_readers_only_is_an_error_that_says_how_to_log_in(
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _with_tokens(tmp_path) as (server, _):
+        assert _push(layout, f"{server.host}/a", "--tag=t") == 1
+    error = capsys.readouterr().err
+    assert "POST upload of blob sha256:" in error
+    assert "401 Unauthorized (UNAUTHORIZED: authentication required)" in error
+    assert "no credentials were found for this host: log in with 'docker login'" in error
+
+
+def test_a_registry_open_to_readers_is_authorised_to_when_it_asks(
+    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _with_tokens(tmp_path) as (server, tokens):
+        # It lets everybody ask, and wants to know who writes.
+        def decide(seen: Seen) -> Fault | None:
+            if seen.path == "/v2/":
+                return Fault(status=200, body=b"{}")
+            return Fault(status=404) if seen.method == "HEAD" else None
+
+        with proxying(server.port, decide) as proxy:
+            directory = docker_config(tmp_path / "docker", proxy.host)
+            monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+            assert _push(layout, f"{proxy.host}/a", "--tag=t", "--jobs=4") == 0
+        # However many threads were refused at once.
+        assert len(tokens.asked) == 1
+        refused = [seen for seen in proxy.seen if seen.method == "POST" and not seen.authorization]
+        assert 1 <= len(refused) <= 2
+
+
+def test_a_dry_run_names_the_source_of_the_credentials_and_asks_for_no_right_to_write(
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with _with_tokens(tmp_path) as (server, tokens):
+        directory = docker_config(tmp_path / "docker", server.host)
+        monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+        assert _push(layout, f"{server.host}/a", "--tag=t", "--dry-run") == 0
+        scopes = urllib.parse.parse_qs(tokens.asked[-1].partition("?")[2])["scope"]
+    assert scopes == ["repository:a:pull"]
+    out, err = capsys.readouterr()
+    assert f"credentials for {server.host}: {directory}/config.json ('{server.host}')\n" in err
+    assert PASSWORD not in out + err
+
+
+def test_a_push_of_a_failing_registry_shows_no_token(
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen_tokens: list[str] = []
+
+    def decide(seen: Seen) -> Fault | None:
+        if seen.authorization is None or seen.method != "PUT":
+            return None
+        seen_tokens.append(seen.authorization.removeprefix("Bearer "))
+        message = f"\x1b[2Jyour token {seen_tokens[-1]} is bad"
+        body = json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()
+        return Fault(status=403, body=body)
+
+    with _with_tokens(tmp_path) as (server, _), proxying(server.port, decide) as proxy:
+        monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", proxy.host)))
+        assert _push(layout, f"{proxy.host}/a", "--verbose") == 1
+    out, err = capsys.readouterr()
+    assert seen_tokens
+    assert all(token not in out + err for token in seen_tokens)
+    # Nor does what it says reach the terminal's controls.
+    assert "?[2Jyour token *** is bad" in err

@@ -74,17 +74,19 @@ def _first(method: str, fault: Fault, *, path: str = "") -> Callable[[Seen], Fau
         ("error-in-manifest", _first("PUT", Fault(status=500), path="/manifests/")),
         ("error-in-tag", _first("PUT", Fault(status=500), path="/manifests/tag")),
         ("error-at-the-start", _first("GET", Fault(status=500))),
+        ("tag-answer-lost", _first("PUT", Fault(reset_after=1 << 40), path="/manifests/tag")),
+        ("slow-answer-to-upload", _first("PATCH", Fault(answer_delay=1.5))),
+        ("slow-answer-to-commit", _first("PUT", Fault(answer_delay=1.5), path="/blobs/")),
+        ("slow-answer-to-manifest", _first("PUT", Fault(answer_delay=1.5), path="/manifests/")),
+        ("slow-answer-to-head", _first("HEAD", Fault(answer_delay=1.5))),
     ],
 )
 def test_one_fault_is_survived(
     server: Server, layout: Path, name: str, decide: Callable[[Seen], Fault | None]
 ) -> None:
     with proxying(server.port, decide) as proxy:
-        assert _push(layout, f"{proxy.host}/{name}", "--tag=tag") == 0
-    image = read_layout(layout)
-    assert make.digest_of(server.manifest(name, "tag") or b"") == image.digest
-    found = server.blob(name, image.layers[0].digest)
-    assert found == image.layers[0].path.read_bytes()
+        assert _push(layout, f"{proxy.host}/{name}", "--tag=tag", "--timeout=1") == 0
+    server.assert_holds(name, layout, tag="tag")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "HEAD"])
@@ -118,8 +120,39 @@ def test_an_upload_in_pieces_goes_on_where_it_stopped(server: Server, layout: Pa
         assert _push(layout, f"{proxy.host}/resumed", *flags) == 0
     # One upload for the layer and one for the config: the layer was not started anew.
     assert proxy.methods().count("POST") == 2
-    image = read_layout(layout)
-    assert server.blob("resumed", image.layers[0].digest) is not None
+    server.assert_holds("resumed", layout)
+
+
+@pytest.mark.parametrize("chunk", [[], ["--chunk-size=2000000"]])
+def test_a_piece_that_was_cut_off_goes_on_where_the_registry_says(
+    server: Server, layout: Path, chunk: list[str]
+) -> None:
+    kept = 1_234_567
+    name = f"cut{len(chunk)}"
+    with proxying(server.port, _first("PATCH", Fault(keep=kept))) as proxy:
+        assert _push(layout, f"{proxy.host}/{name}", *chunk) == 0
+    server.assert_holds(name, layout)
+    pieces = [seen for seen in proxy.seen if seen.method == "PATCH"]
+    size = read_layout(layout).layers[0].size
+    # What was kept is not sent again.
+    assert sum(seen.length for seen in pieces[1:]) == size - kept
+    if chunk:
+        assert pieces[1].content_range == f"{kept}-{kept + 2_000_000 - 1}" or (
+            pieces[1].content_range == f"{kept}-{size - 1}"
+        )
+
+
+def test_the_least_size_of_a_piece_that_a_registry_wants_is_kept_to(
+    server: Server, layout: Path
+) -> None:
+    def decide(seen: Seen) -> Fault | None:
+        return Fault(extra_headers={"OCI-Chunk-Min-Length": "1500000"})
+
+    with proxying(server.port, decide) as proxy:
+        assert _push(layout, f"{proxy.host}/least", "--chunk-size=300000") == 0
+    server.assert_holds("least", layout)
+    lengths = [seen.length for seen in proxy.seen if seen.method == "PATCH"]
+    assert lengths[0] == 1_500_000
 
 
 def test_a_blob_that_vanished_after_it_was_seen_is_uploaded_again(
@@ -131,7 +164,53 @@ def test_a_blob_that_vanished_after_it_was_seen_is_uploaded_again(
     with proxying(server.port, decide) as proxy:
         assert _push(layout, f"{proxy.host}/vanished", "--tag=t") == 0
     assert "the registry lacks a blob it said it had" in capsys.readouterr().err
-    assert server.manifest("vanished", "t") is not None
+    server.assert_holds("vanished", layout, tag="t")
+
+
+def test_a_blob_that_is_deleted_before_the_manifest_is_stored_is_uploaded_again(
+    server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = read_layout(layout).layers[0].digest
+    name = "deleted"
+    assert _push(layout, f"{server.host}/{name}") == 0
+    deleted: list[int] = []
+
+    def decide(seen: Seen) -> Fault | None:
+        if seen.method == "PUT" and "/manifests/" in seen.path and not deleted:
+            status, _, _ = server.request("DELETE", f"/v2/{name}/blobs/{layer}")
+            deleted.append(status)
+        return None
+
+    with proxying(server.port, decide) as proxy:
+        assert _push(layout, f"{proxy.host}/{name}", "--tag=t") == 0
+    assert deleted == [202]
+    assert "the registry lacks a blob it said it had" in capsys.readouterr().err
+    server.assert_holds(name, layout, tag="t")
+
+
+def test_a_tag_whose_answer_is_always_lost_counts_when_it_names_the_image(
+    server: Server, layout: Path
+) -> None:
+    def decide(seen: Seen) -> Fault | None:
+        lost = seen.method == "PUT" and seen.path.endswith("/manifests/t")
+        return Fault(reset_after=1 << 40) if lost else None
+
+    with proxying(server.port, decide) as proxy:
+        assert _push(layout, f"{proxy.host}/lost-tag", "--tag=t", "--retries=0") == 0
+    server.assert_holds("lost-tag", layout, tag="t")
+
+
+def test_a_tag_of_which_nothing_is_known_is_said_to_be_so(
+    server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def decide(seen: Seen) -> Fault | None:
+        return Fault(reset_after=0) if seen.path.endswith("/manifests/t") else None
+
+    with proxying(server.port, decide) as proxy:
+        assert _push(layout, f"{proxy.host}/no-tag", "--tag=t", "--retries=0") == 1
+    assert "; tag 't' may or may not have been moved\n" in capsys.readouterr().err
+    server.assert_holds("no-tag", layout)
+    assert server.manifest("no-tag", "t") is None
 
 
 def _always(
@@ -159,6 +238,11 @@ def _always(
             lambda seen: Fault(reset_after=100_000) if seen.method == "PATCH" else None,
             "connection failed",
         ),
+        (
+            lambda seen: Fault(answer_delay=1.5) if seen.method == "PATCH" else None,
+            "timed out",
+        ),
+        (_always("PUT", 429, path="/manifests/sha256"), "429 Too Many Requests"),
     ],
 )
 def test_a_lasting_fault_is_an_error_and_moves_no_tag(
@@ -174,7 +258,7 @@ def test_a_lasting_fault_is_an_error_and_moves_no_tag(
     assert _push(tmp_path / "old", f"{server.host}/{name}", "--tag=t") == 0
     before = server.manifest(name, "t")
     with proxying(server.port, decide) as proxy:
-        assert _push(layout, f"{proxy.host}/{name}", "--tag=t", "--retries=1") == 1
+        assert _push(layout, f"{proxy.host}/{name}", "--tag=t", "--retries=1", "--timeout=1") == 1
     out, err = capsys.readouterr()
     assert out.count("\n") == 1  # Only the first push said what it had pushed.
     last = err.strip().splitlines()[-1]

@@ -15,10 +15,11 @@ from tools.oci.spec import Descriptor
 
 @dataclass(frozen=True)
 class Blob:
-    """A config or layer to upload."""
+    """A config or layer to upload; `name` says to people which: `linux/arm64 layer 3/7`."""
 
     descriptor: Descriptor
     path: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
     layers that registries may refuse to store. Raises LayoutError.
     """
     layout = open_layout(path)
-    root = layout.root
-    if platform is not None and root.media_type in spec.INDEX_TYPES:
-        root = _choose(layout, platform)
+    root = choose_root(layout, platform)
     blobs: dict[str, Blob] = {}
     manifests: dict[str, Manifest] = {}
     for descriptor in _depth_first(layout, root):
@@ -60,16 +59,29 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
         if descriptor.media_type in spec.INDEX_TYPES:
             continue
         image = read_image(layout, descriptor)
-        for entry in [image.manifest["config"], *image.manifest["layers"]]:
+        # In an index it matters whose layer it is; one that several images share is the first's.
+        whose = f"{platform_names(image.config)[0]} " if root.media_type in spec.INDEX_TYPES else ""
+        for position, entry in enumerate([image.manifest["config"], *image.manifest["layers"]]):
             blob = spec.parse_descriptor(entry)
+            name = f"{whose}layer {position}/{len(image.layers)}" if position else f"{whose}config"
             foreign = any(mark in blob.media_type for mark in spec.NONDISTRIBUTABLE_MARKS)
             if nondistributable or not foreign:
-                blobs[blob.digest] = Blob(blob, layout.blob(blob.digest))
+                blobs.setdefault(blob.digest, Blob(blob, layout.blob(blob.digest), name))
     # The largest first, so that the last upload to end is a short one.
     ordered = sorted(
         blobs.values(), key=lambda blob: (-blob.descriptor.size, blob.descriptor.digest)
     )
     return Plan(blobs=tuple(ordered), manifests=tuple(manifests.values()))
+
+
+def choose_root(layout: Layout, platform: str | None) -> Descriptor:
+    """What of a layout is meant: all of it, or the one image of an index for `platform`.
+
+    Raises LayoutError when an index has none for it.
+    """
+    if platform is not None and layout.root.media_type in spec.INDEX_TYPES:
+        return _choose(layout, platform)
+    return layout.root
 
 
 def _depth_first(layout: Layout, descriptor: Descriptor) -> Iterator[Descriptor]:
@@ -84,14 +96,14 @@ def _choose(layout: Layout, platform: str) -> Descriptor:
     found = []
     for child in read_children(layout, layout.root):
         stated = child.member("platform") or platform_of(read_image(layout, child).config)
-        names = _platform_names(stated)
+        names = platform_names(stated)
         if platform in names:
             return child
         found.append(names[0])
     raise LayoutError(f"{layout.path}: has no image for {platform}; it has {', '.join(found)}")
 
 
-def _platform_names(platform: dict[str, Any]) -> list[str]:
+def platform_names(platform: dict[str, Any]) -> list[str]:
     """A platform's full name, and its name without the variant."""
     short = f"{platform.get('os')}/{platform.get('architecture')}"
     return [f"{short}/{platform['variant']}", short] if platform.get("variant") else [short]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import random
+import re
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +20,8 @@ import pytest
 
 from tools.oci import index, push
 from tools.oci import layouts_for_test as make
-from tools.oci.layout import Image, Layout, open_layout, read_children, read_image, read_layout
-from tools.oci.proxy_for_test import proxying
+from tools.oci.layout import open_layout, read_children, read_layout
+from tools.oci.proxy_for_test import Fault, proxying
 from tools.oci.registry_for_test import Server, running
 
 _RANDOM = random.Random(11)
@@ -43,16 +52,6 @@ def _push(layout: Path, repository: str, *flags: str) -> int:
     return push.main(["--layout", str(layout), "--repository", repository, *flags])
 
 
-def _assert_pulls_back(server: Server, name: str, image: Image, layout: Path) -> None:
-    stored = server.manifest(name, image.digest)
-    assert stored == Layout(layout, open_layout(layout).root).blob(image.digest).read_bytes()
-    blobs = [image.manifest["config"]["digest"], *(layer.digest for layer in image.layers)]
-    for digest in blobs:
-        found = server.blob(name, digest)
-        assert found is not None
-        assert make.digest_of(found) == digest
-
-
 @pytest.mark.parametrize("media_type", [make.OCI_MANIFEST, DOCKER])
 def test_an_image_pulls_back_byte_identical(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], media_type: str
@@ -62,7 +61,7 @@ def test_an_image_pulls_back_byte_identical(
     name = "plain/" + ("docker" if media_type == DOCKER else "oci")
     flags = ["--tag=one", "-t", "two", f"--image-refs={refs}"]
     assert _push(layout, f"{server.host}/{name}", *flags) == 0
-    _assert_pulls_back(server, name, read_layout(layout), layout)
+    server.assert_holds(name, layout)
     for tag in ("one", "two"):
         status, headers, body = server.get(f"/v2/{name}/manifests/{tag}")
         assert (status, make.digest_of(body)) == (200, digest)
@@ -70,7 +69,50 @@ def test_an_image_pulls_back_byte_identical(
     out, err = capsys.readouterr()
     assert out == f"{server.host}/{name}@{digest}\n"
     assert refs.read_text() == out
-    assert err.count(": uploaded") == 3
+    assert err.count(": uploaded ") == 3
+    assert re.search(r"^layer 2/2 sha256:\w{12}: uploaded 2\.0 MB in ", err, flags=re.MULTILINE)
+
+
+def test_a_person_at_a_terminal_sees_which_layer_moves_and_how_fast(
+    server: Server, tmp_path: Path
+) -> None:
+    # More than the buffers between here and the registry hold.
+    layout = tmp_path / "image"
+    make.make_layout(layout, layers=[TARS[0], make.tar_bytes({"x": _RANDOM.randbytes(16_000_000)})])
+    program = "import sys; from tools.oci import push; sys.exit(push.main())"
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    with proxying(server.port, lambda _: Fault(delay=0.01)) as proxy:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, f"--layout={layout}", f"-r={proxy.host}/tty", "-t=t"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=follower,
+        )
+        os.close(follower)
+        shown = b""
+        # Reading a terminal whose other side is closed is an error on Linux.
+        with contextlib.suppress(OSError):
+            while block := os.read(leader, 1 << 16):
+                shown += block
+        os.close(leader)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert out.decode().strip().endswith(read_layout(layout).digest)
+    drawn = shown.decode().split("\r\x1b[K")
+    moving = re.compile(
+        r"\d/3 blobs, [\d.]+ [kM]?B of 16\.3 MB, [\d.]+ [kM]?B/s: (layer [12]/2|config) \d+%.*"
+    )
+    lines = [line for line in drawn if moving.fullmatch(line)]
+    assert len(lines) >= 5
+    assert max(map(len, lines)) < 100
+    percents = [int(each) for line in lines for each in re.findall(r"layer 2/2 (\d+)%", line)]
+    assert percents == sorted(percents)
+    assert len(set(percents)) >= 4
+    # What stays on the screen are whole lines; the changing one is gone.
+    kept = [line for line in drawn if line.endswith("\n")]
+    assert re.search(r"layer 2/2 sha256:\w{12}: uploaded 16\.0 MB in \d+\.\d s, ", "".join(kept))
+    assert shown.endswith(b"\r\x1b[K")
 
 
 def test_a_second_push_uploads_nothing(
@@ -113,8 +155,8 @@ def test_an_index_is_pushed_after_its_children(server: Server, tmp_path: Path) -
     children = read_children(layout, layout.root)
     stored = [seen.path.rpartition("/")[2] for seen in proxy.seen if "/manifests/" in seen.path]
     assert stored == [*(child.digest for child in children), layout.root.digest, "all"]
-    for child in children:
-        _assert_pulls_back(server, "multi", read_image(layout, child), path)
+    for architecture in ("amd64", "arm64"):
+        server.assert_holds("multi", tmp_path / architecture)
     tagged = server.manifest("multi", "all")
     assert tagged == layout.blob(layout.root.digest).read_bytes()
 
@@ -142,12 +184,24 @@ def test_blobs_are_mounted_from_another_repository(
         assert _push(layout, f"{proxy.host}/mounted", "--mount-from=source") == 0
     assert "PATCH" not in proxy.methods()
     assert capsys.readouterr().err.count(": mounted from source") == 3
-    _assert_pulls_back(server, "mounted", read_layout(layout), layout)
+    server.assert_holds("mounted", layout)
+
+
+def test_a_dry_run_tells_what_would_be_mounted(
+    server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _push(layout, f"{server.host}/dry/source") == 0
+    capsys.readouterr()
+    flags = ["--dry-run", "--mount-from=not/there", f"--mount-from={server.host}/dry/source"]
+    assert _push(layout, f"{server.host}/dry/target", *flags) == 0
+    error = capsys.readouterr().err
+    assert error.count(": would be mounted from dry/source") == 3
+    assert error.endswith("0 B would be uploaded\n")
 
 
 def test_a_mount_that_fails_is_an_upload(server: Server, layout: Path) -> None:
     assert _push(layout, f"{server.host}/nomount", "--mount-from=nobody/has/this") == 0
-    _assert_pulls_back(server, "nomount", read_layout(layout), layout)
+    server.assert_holds("nomount", layout)
 
 
 def test_uploads_can_be_cut_into_pieces(server: Server, layout: Path) -> None:
@@ -156,7 +210,7 @@ def test_uploads_can_be_cut_into_pieces(server: Server, layout: Path) -> None:
     lengths = [seen.length for seen in proxy.seen if seen.method == "PATCH"]
     assert max(lengths) == 262144
     assert len(lengths) >= 9
-    _assert_pulls_back(server, "pieces", read_layout(layout), layout)
+    server.assert_holds("pieces", layout)
 
 
 def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
@@ -214,6 +268,7 @@ def test_the_rules_file_and_the_flags_are_joined(
         (["-r", "h.example/a:t"], "ERROR: repository 'h.example/a:t' must not have a tag"),
         (["-r", "h.example/a@sha256:0"], "must not have a digest"),
         (["-r", "h.example/UPPER"], "'UPPER' must be lower-case"),
+        (["-r", "h.example/a", "--mount-from=b:t"], "must not have a tag"),
         (["-r", "h.example/a", "--tag=-x"], "ERROR: tag '-x' must be 1 to 128"),
     ],
 )

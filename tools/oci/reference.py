@@ -46,6 +46,13 @@ def parse_repository(text: str) -> Repository:
 
     Raises InvalidReferenceError for anything else, a tag or digest included.
     """
+    authority, slash, _ = text.rpartition("://")[2].partition("/")
+    if slash and "@" in authority:
+        # Not quoted: what stands before the @ may be a password.
+        raise InvalidReferenceError(
+            "the repository must not hold a user's name or password; "
+            "log in with 'docker login' or 'podman login'"
+        )
     if "@" in text:
         raise InvalidReferenceError(
             f"repository '{text}' must not have a digest; it is pushed by its own"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import urllib.parse
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from tools.oci.answers import RegistryError, refusal
+from tools.oci import spec
+from tools.oci.answers import RegistryError, printable, refusal
 from tools.oci.authorization import Authorization, parse_challenge
 from tools.oci.credentials import Credentials
+from tools.oci.http_proxy import is_loopback
 from tools.oci.reference import Repository
 from tools.oci.transport import (
     FileSlice,
@@ -16,11 +21,21 @@ from tools.oci.transport import (
     Response,
     Transport,
     TransportError,
-    is_loopback,
     without_query,
 )
 
 _REDIRECTS = 5
+# RFC 8288, as distribution-spec 1.1 uses it for pages.
+_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+_MANIFESTS = ", ".join(sorted(spec.INDEX_TYPES | spec.MANIFEST_TYPES))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An upload: its address, and the least bytes of a piece that is not the last."""
+
+    url: str
+    least: int
 
 
 class Registry:
@@ -42,6 +57,8 @@ class Registry:
         self._credentials = credentials
         self._base = ""
         self._authorization: Authorization | None = None
+        self._lock = threading.Lock()
+        self._scopes: tuple[str, ...] = ()
         self._secrets = secrets
         secrets.extend(credentials.secrets() if credentials else ())
 
@@ -51,32 +68,24 @@ class Registry:
         HTTPS is used, except that a registry on this machine, or any with `insecure` set, is spoken
         to in plain HTTP when it does not speak TLS. Raises RegistryError, TransportError.
         """
+        self._scopes = (
+            f"repository:{self.repository.name}:{actions}",
+            *(f"repository:{name}:pull" for name in mount_from),
+        )
         server = self.repository.server
         response = self._first_answer(server)
         if response.status == 401:
-            challenge = parse_challenge(response.headers.get("WWW-Authenticate"))
-            if challenge is None:
-                raise RegistryError(f"{server}: asks for an authorisation this client cannot give")
-            self._authorization = Authorization(
-                self.transport,
-                challenge,
-                credentials=self._credentials,
-                scopes=(
-                    f"repository:{self.repository.name}:{actions}",
-                    *(f"repository:{name}:pull" for name in mount_from),
-                ),
-                plain=self._base.startswith("http:"),
-                secrets=self._secrets,
-            )
-            self._authorization.renew(None)
+            self._authorize(response, None)
             response = self.call_url("GET", f"{self._base}/v2/")
         # Some registries answer 403 or 404 here and serve repositories all the same; not so 401.
-        if response.status == 401 or response.status >= 500:
+        if response.status in (401, 407) or response.status >= 500:
             raise self.refused(f"{server}: GET /v2/", response)
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether the repository has the blob."""
-        response = self.follow("HEAD", f"blobs/{digest}")
+    def has_blob(self, digest: str, *, source: str | None = None) -> bool:
+        """Whether the repository has the blob, or another one of the registry, `source`."""
+        response = self.follow("HEAD", f"blobs/{digest}", name=source)
+        if source is not None and response.status in (401, 403):
+            return False
         if response.status not in (200, 404):
             raise self.refused(f"HEAD blob {digest}", response)
         return response.status == 200
@@ -86,12 +95,16 @@ class Registry:
         method: str,
         path: str,
         *,
+        name: str | None = None,
         headers: Mapping[str, str] | None = None,
         receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
-        """Ask for something below the repository, also where the registry keeps it elsewhere."""
-        url = self._url(path)
+        """Ask for something below the repository, also where the registry keeps it elsewhere.
+
+        `name` is another repository of the registry.
+        """
+        url = f"{self._base}/v2/{name or self.repository.name}/{path}"
         for _ in range(1 + _REDIRECTS):
             response = self.call_url(method, url, headers=headers, receive=receive, retry=retry)
             if response.status not in (301, 302, 303, 307, 308):
@@ -109,25 +122,81 @@ class Registry:
             self._cancel_upload(self.location(response, url))
         return response.status == 201
 
-    def open_upload(self, digest: str) -> str:
-        """Begin the upload of a blob and give its address."""
+    def open_upload(self, digest: str) -> Opened:
+        """Begin the upload of a blob."""
         url = self._url("blobs/uploads/")
         response = self.call_url("POST", url)
         if response.status != 202:
             raise self.refused(f"POST upload of blob {digest}", response)
-        return self.location(response, url)
+        least = (response.headers.get("OCI-Chunk-Min-Length") or "").strip()
+        return Opened(
+            url=self.location(response, url),
+            least=int(least) if least.isascii() and least.isdigit() else 0,
+        )
 
-    def put_manifest(self, data: bytes, *, media_type: str, reference: str, digest: str) -> None:
-        """Store a manifest under a digest or a tag; raises RegistryError when it is refused."""
+    def manifest_digest(self, reference: str) -> str | None:
+        """The digest that a tag names, None when there is no such tag."""
         response = self.call_url(
-            "PUT",
-            self._url(f"manifests/{reference}"),
-            headers={"Content-Type": media_type},
-            body=data,
+            "HEAD", self._url(f"manifests/{reference}"), headers={"Accept": _MANIFESTS}
+        )
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise self.refused(f"HEAD manifest {reference}", response)
+        return response.headers.get("Docker-Content-Digest")
+
+    def put_manifest(
+        self,
+        data: bytes,
+        *,
+        media_type: str,
+        reference: str,
+        digest: str,
+        replacing: str | None = None,
+    ) -> str | None:
+        """Store a manifest under a digest or a tag.
+
+        Gives the subject that the registry took note of (OCI-Subject), None when it keeps no list
+        of referrers. `replacing` is the ETag of what the tag must still name. Raises RegistryError
+        when it is refused.
+        """
+        headers = {"Content-Type": media_type}
+        if replacing is not None:
+            headers["If-Match"] = replacing
+        response = self.call_url(
+            "PUT", self._url(f"manifests/{reference}"), headers=headers, body=data
         )
         if response.status not in (200, 201, 202):
             raise self.refused(f"PUT manifest {reference}", response)
         self.check_digest(response, digest)
+        return response.headers.get("OCI-Subject")
+
+    def get_manifest(self, reference: str) -> Response | None:
+        """The answer that holds a manifest, None when there is none."""
+        response = self.call_url(
+            "GET", self._url(f"manifests/{reference}"), headers={"Accept": _MANIFESTS}
+        )
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise self.refused(f"GET manifest {reference}", response)
+        self.check_digest(response, spec.sha256_digest(response.body))
+        return response
+
+    def get_referrers(self, digest: str) -> list[Response] | None:
+        """The pages of the list of what refers to a manifest; None when the registry keeps none."""
+        url = self._url(f"referrers/{digest}")
+        pages: list[Response] = []
+        while url:
+            response = self.call_url("GET", url, headers={"Accept": spec.OCI_INDEX})
+            if response.status == 404 and not pages:
+                return None
+            if response.status != 200:
+                raise self.refused(f"GET referrers {digest}", response)
+            pages.append(response)
+            following = _NEXT.search(response.headers.get("Link") or "")
+            url = urllib.parse.urljoin(url, following[1]) if following else ""
+        return pages
 
     def call_url(
         self,
@@ -142,10 +211,10 @@ class Registry:
     ) -> Response:
         """Send an authorised request; an authorisation that has run out is renewed once.
 
-        It goes to the registry itself only, never to a storage that the registry refers to.
+        It goes to the registry itself only, never to a storage that the registry refers to. A
+        registry that is open to readers asks for it as late as when something is written.
         """
         own = urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(self._base)[:2]
-        authorization = self._authorization if own else None
         counted = 0
 
         def count(amount: int) -> None:
@@ -155,7 +224,7 @@ class Registry:
 
         def send() -> tuple[Response, str | None]:
             all_headers = dict(headers or {})
-            value = authorization.header if authorization else None
+            value = self._authorization.header if own and self._authorization else None
             if value:
                 all_headers["Authorization"] = value
             response = self.transport.request(
@@ -170,10 +239,9 @@ class Registry:
             return response, value
 
         response, used = send()
-        if response.status == 401 and authorization and used:
+        if response.status == 401 and own and self._authorize(response, used):
             sent(-counted)
             counted = 0
-            authorization.renew(used)
             response, _ = send()
         return response
 
@@ -202,6 +270,31 @@ class Registry:
         stored = response.headers.get("Docker-Content-Digest")
         if stored is not None and stored != digest:
             raise RegistryError(f"the registry stored {stored} where {digest} was sent")
+
+    def _authorize(self, response: Response, spent: str | None) -> bool:
+        """Answer a 401 to a request that was sent with the header `spent`.
+
+        False when there is nothing more to say. Raises RegistryError, TransportError.
+        """
+        with self._lock:
+            if self._authorization is None:
+                offered = ", ".join(response.headers.get_all("WWW-Authenticate", []))
+                challenge = parse_challenge(offered)
+                if challenge is None:
+                    raise RegistryError(
+                        f"{self.repository.server}: asks for an authorisation this client cannot "
+                        f"give: '{printable(offered)}'"
+                    )
+                self._authorization = Authorization(
+                    self.transport,
+                    challenge,
+                    credentials=self._credentials,
+                    scopes=self._scopes,
+                    plain=self._base.startswith("http:"),
+                    secrets=self._secrets,
+                )
+        self._authorization.renew(spent)
+        return self._authorization.header not in (None, spent)
 
     def _first_answer(self, server: str) -> Response:
         """The answer to an unauthorised request; settles whether TLS is spoken."""

@@ -20,8 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CERTIFICATE = Path(__file__).parent / "testdata" / "loopback.crt"
-KEY = Path(__file__).parent / "testdata" / "loopback.key"
+import trustme
+
+from tools.oci.layout import blob_path, read_layout
+
+# A name that only a proxy of the tests knows how to reach.
+PROXIED_HOST = "registry.example"
 USER, PASSWORD = "someone", "correct horse"
 # bcrypt of PASSWORD at its lowest cost; the registry takes no other kind.
 _HTPASSWD = f"{USER}:$2b$04$C2yXZX3052X/hTcPB.mK9.nZOcthhVkZ9GqntjJf0/.NJNOONZ2Hq\n"
@@ -38,7 +42,7 @@ class Server:
     """A running registry, read over its own port, whatever lies in between for others."""
 
     port: int
-    tls: bool = False
+    ca: Path | None = None
     authorized: bool = False
 
     @property
@@ -48,8 +52,12 @@ class Server:
 
     def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of a GET."""
-        if self.tls:
-            context = ssl.create_default_context(cafile=str(CERTIFICATE))
+        return self.request("GET", path)
+
+    def request(self, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer to a request."""
+        if self.ca:
+            context = ssl.create_default_context(cafile=str(self.ca))
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 "127.0.0.1", self.port, context=context
             )
@@ -59,7 +67,7 @@ class Server:
         if self.authorized:
             pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
@@ -75,6 +83,15 @@ class Server:
         status, _, body = self.get(f"/v2/{name}/blobs/{digest}")
         return body if status == 200 else None
 
+    def assert_holds(self, name: str, layout: Path, *, tag: str | None = None) -> None:
+        """Whether the image of a layout, and the tag, pull back byte for byte."""
+        image = read_layout(layout)
+        manifest = blob_path(layout, image.digest).read_bytes()
+        for reference in filter(None, (image.digest, tag)):
+            assert self.manifest(name, reference) == manifest
+        for digest in [image.manifest["config"]["digest"], *(each.digest for each in image.layers)]:
+            assert self.blob(name, digest) == blob_path(layout, digest).read_bytes()
+
 
 @contextmanager
 def running(
@@ -83,8 +100,13 @@ def running(
     basic: bool = False,
     tls: bool = False,
     token_realm: str | None = None,
+    token_ca: Path | None = None,
 ) -> Iterator[Server]:
-    """Run a registry that keeps its data in `directory`."""
+    """Run a registry that keeps its data in `directory`.
+
+    With `tls` it has a certificate of an authority of its own, `Server.ca`. With `token_realm` it
+    takes tokens that were signed by whom `token_ca` certifies.
+    """
     program = os.environ.get("DOCKER_REGISTRY_BINARY")
     if not program:
         raise AssertionError(
@@ -93,7 +115,23 @@ def running(
         )
     directory.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    config = _config(directory, port, basic=basic, tls=tls, token_realm=token_realm)
+    config = _config(directory, port)
+    ca = None
+    if tls:
+        ca = directory / "ca.pem"
+        config["http"]["tls"] = _certify(directory, ca)
+    if basic:
+        (directory / "htpasswd").write_text(_HTPASSWD)
+        config["auth"] = {"htpasswd": {"realm": "test", "path": str(directory / "htpasswd")}}
+    if token_realm:
+        config["auth"] = {
+            "token": {
+                "realm": token_realm,
+                "service": "test-registry",
+                "issuer": "test-issuer",
+                "rootcertbundle": str(token_ca),
+            }
+        }
     file = directory / "config.yml"
     # JSON is YAML.
     file.write_text(json.dumps(config))
@@ -107,7 +145,7 @@ def running(
         )
     try:
         _wait_for(port, process, log)
-        yield Server(port=port, tls=tls, authorized=basic)
+        yield Server(port=port, ca=ca, authorized=basic)
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -121,34 +159,28 @@ def docker_config(directory: Path, host: str, password: str = PASSWORD) -> Path:
     return directory
 
 
-def _config(
-    directory: Path, port: int, *, basic: bool, tls: bool, token_realm: str | None
-) -> dict[str, Any]:
-    http_config: dict[str, Any] = {"addr": f"127.0.0.1:{port}", "secret": "for tests"}
-    if tls:
-        http_config["tls"] = {"certificate": str(CERTIFICATE), "key": str(KEY)}
-    config: dict[str, Any] = {
+def _certify(directory: Path, ca_file: Path) -> dict[str, str]:
+    """Certificate and key for every name of the registry, and the authority's certificate."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(ca_file)
+    leaf = authority.issue_cert("127.0.0.1", "localhost", PROXIED_HOST)
+    chain, key = directory / "registry.crt", directory / "registry.key"
+    for position, certificate in enumerate(leaf.cert_chain_pems):
+        certificate.write_to_path(chain, append=position > 0)
+    leaf.private_key_pem.write_to_path(key)
+    return {"certificate": str(chain), "key": str(key)}
+
+
+def _config(directory: Path, port: int) -> dict[str, Any]:
+    return {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
         "storage": {
             "filesystem": {"rootdirectory": str(directory / "data")},
             "delete": {"enabled": True},
         },
-        "http": http_config,
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "for tests"},
     }
-    if basic:
-        (directory / "htpasswd").write_text(_HTPASSWD)
-        config["auth"] = {"htpasswd": {"realm": "test", "path": str(directory / "htpasswd")}}
-    if token_realm:
-        config["auth"] = {
-            "token": {
-                "realm": token_realm,
-                "service": "test-registry",
-                "issuer": "test-issuer",
-                "rootcertbundle": str(CERTIFICATE),
-            }
-        }
-    return config
 
 
 def _free_port() -> int:

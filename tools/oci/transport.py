@@ -1,4 +1,4 @@
-"""HTTP as a registry client needs it: streamed uploads, TLS with a custom CA, proxies, retries.
+"""HTTP as a registry client needs it: streamed uploads, kept connections, retries.
 
 Built on http.client of the standard library: uploads must stream from a file with a known length
 and survive a reset in the middle, and nothing else of a larger library would be used.
@@ -6,36 +6,30 @@ and survive a reset in the middle, and nothing else of a larger library would be
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import email.utils
 import http.client
 import random
+import select
 import socket
 import ssl
 import threading
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.message import Message
 from pathlib import Path
+
+from tools.oci.http_proxy import Proxy, ProxyError, find_proxy
+from tools.oci.tls import CertificatesError, is_not_tls, tls_context
 
 _BLOCK = 1 << 18
 # A manifest is at most 4 MiB (distribution-spec 1.1); no answer that is read may be longer by much.
 _BODY_LIMIT = 8 << 20
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_WAIT = 300.0
-# Where systems keep their bundle; OpenSSL's own default is a path of the system it was built for.
-_CA_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-_CA_DIRECTORIES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Takes an answer's body piece by piece, each with the answer's status.
 Receiver = Callable[[int, bytes], None]
 
@@ -204,33 +198,41 @@ class Transport:
         key = (parts.scheme, parts.netloc)
         pool = self._pool()
         kept = pool.pop(key, None)
-        connection = kept or self._connect(parts)
+        if kept is not None and _has_ended(kept):
+            kept.close()
+            kept = None
+        proxy = self._proxy(parts)
+        connection = kept or self._connect(parts, proxy)
         length = len(body) if isinstance(body, bytes) else body.length
         all_headers = {"User-Agent": "oci-push", **headers}
         if body or method in ("POST", "PUT", "PATCH"):
             all_headers["Content-Length"] = str(length)
         blocks = None if not length else self._blocks(body, sent)
+        target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        if proxy is not None and parts.scheme == "http":
+            # A proxy for plain HTTP must be told the whole address; one for HTTPS makes a tunnel.
+            target = f"http://{parts.netloc}{target}"
+            all_headers.update(proxy.headers)
         self._active.add(connection)
         try:
-            response = self._exchange(
-                connection, method, self._target(parts), all_headers, blocks, receive
-            )
+            response = self._exchange(connection, method, target, all_headers, blocks, receive)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self.check_cancelled()
             if isinstance(error, ssl.SSLError) and kept is None:
                 raise _tls_error(error, parts) from error
+            way = f" through the proxy {proxy}" if proxy else ""
             raise TransportError(
-                f"{parts.netloc}: connection failed: {_shown(error)}", retriable=_may_pass(error)
+                f"{parts.netloc}: connection failed{way}: {_shown(error)}",
+                retriable=_may_pass(error),
             ) from error
         except BaseException:
             connection.close()
             raise
         finally:
             self._active.discard(connection)
-        if response.headers.get("Connection", "").lower() == "close":
-            connection.close()
-        else:
+        # http.client closes it by itself when the answer was the last.
+        if connection.sock is not None:
             pool[key] = connection
         return response
 
@@ -283,99 +285,58 @@ class Transport:
                 yield block
                 sent(len(block))
 
-    def _connect(self, parts: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+    def _connect(
+        self, parts: urllib.parse.SplitResult, proxy: Proxy | None
+    ) -> http.client.HTTPConnection:
         host, port = parts.hostname or "", parts.port
-        proxy = self._proxy(parts)
         timeout = self.options.timeout
         if parts.scheme == "http":
             if proxy is None:
                 return http.client.HTTPConnection(host, port, timeout=timeout)
-            return http.client.HTTPConnection(
-                proxy.hostname or "", proxy.port or 80, timeout=timeout
+            return http.client.HTTPConnection(proxy.host, proxy.port, timeout=timeout)
+        options = self.options
+        try:
+            context = tls_context(
+                parts.netloc,
+                insecure=options.insecure,
+                ca_file=options.ca_file,
+                environ=options.environ,
             )
-        context = tls_context(self.options, host=parts.netloc)
+        except CertificatesError as error:
+            raise TransportError(str(error), retriable=False) from error
         if proxy is None:
             return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
         connection = http.client.HTTPSConnection(
-            proxy.hostname or "", proxy.port or 80, timeout=timeout, context=context
+            proxy.host, proxy.port, timeout=timeout, context=context
         )
-        connection.set_tunnel(host, port or 443, headers=_proxy_headers(proxy))
+        connection.set_tunnel(host, port or 443, headers=proxy.headers)
         return connection
 
-    def _target(self, parts: urllib.parse.SplitResult) -> str:
-        """The request's target: a proxy for plain HTTP must be told the whole address."""
-        target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        if parts.scheme == "http" and self._proxy(parts) is not None:
-            return f"http://{parts.netloc}{target}"
-        return target
-
-    def _proxy(self, parts: urllib.parse.SplitResult) -> urllib.parse.SplitResult | None:
-        """The proxy that the environment names for an address; never one for this machine."""
-        host, environ = parts.hostname or "", self.options.environ
-        url = environ.get(f"{parts.scheme}_proxy") or environ.get(f"{parts.scheme.upper()}_PROXY")
-        bypass = {"no": environ.get("no_proxy") or environ.get("NO_PROXY") or ""}
-        if not url or is_loopback(host):
-            return None
-        if urllib.request.proxy_bypass_environment(parts.netloc, bypass):  # type: ignore[attr-defined]
-            return None
-        return urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
-
-
-def tls_context(options: Options, *, host: str) -> ssl.SSLContext:
-    """A context that trusts the system, `ca_file`, and what docker and podman keep for `host`."""
-    context = ssl.create_default_context()
-    if options.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    for bundle in _CA_BUNDLES:
-        if not options.environ.get("SSL_CERT_FILE") and Path(bundle).is_file():
-            context.load_verify_locations(cafile=bundle)
-            break
-    for directory in _CA_DIRECTORIES:
-        for file in sorted((Path(directory) / host).glob("*.crt")):
-            context.load_verify_locations(cafile=str(file))
-    if options.ca_file is not None:
+    def _proxy(self, parts: urllib.parse.SplitResult) -> Proxy | None:
         try:
-            context.load_verify_locations(cafile=str(options.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise TransportError(
-                f"{options.ca_file}: cannot be used as a file of CA certificates: {error}",
-                retriable=False,
-            ) from error
-    return context
+            return find_proxy(parts, self.options.environ)
+        except ProxyError as error:
+            raise TransportError(str(error), retriable=False) from error
 
 
 def retry_after(response: Response) -> float | None:
     """Seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
-    if value.strip().isdigit():
+    value = (response.headers.get("Retry-After") or "").strip()
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            # What has no zone is meant as UTC, as every date in HTTP.
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, moment.timestamp() - time.time())
 
 
 def without_query(url: str) -> str:
     """An address that may be shown: queries carry upload tokens and signatures."""
     return url.partition("?")[0]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is of this machine by itself."""
-    return host in _LOOPBACK or host.startswith("127.") or host.endswith(".localhost")
-
-
-def _proxy_headers(proxy: urllib.parse.SplitResult) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    user, password = (urllib.parse.unquote(each or "") for each in (proxy.username, proxy.password))
-    pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-    return {"Proxy-Authorization": f"Basic {pair}"}
 
 
 def _tls_error(error: ssl.SSLError, parts: urllib.parse.SplitResult) -> TransportError:
@@ -385,16 +346,30 @@ def _tls_error(error: ssl.SSLError, parts: urllib.parse.SplitResult) -> Transpor
             "name the CA with --ca-file or SSL_CERT_FILE, or use --insecure on purpose",
             retriable=False,
         )
-    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+    if is_not_tls(error):
         return NotTLSError(
             f"{parts.netloc}: does not speak TLS; use --insecure for plain HTTP", retriable=False
         )
     return TransportError(f"{parts.netloc}: TLS failed: {error.reason or error}", retriable=True)
 
 
+def _has_ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other side closed a connection that waited to be used again."""
+    if connection.sock is None:
+        return True
+    # No answer is owed on it, so what there is to read is its end.
+    watch = select.poll()
+    watch.register(connection.sock, select.POLLIN)
+    return bool(watch.poll(0))
+
+
 def _may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed in a moment; an unknown host will not appear."""
-    return not (isinstance(error, OSError) and type(error).__name__ == "gaierror")
+    """Whether the same request may succeed in a moment."""
+    if isinstance(error, socket.gaierror):
+        # An unknown host will not appear; a name server may answer again.
+        return error.errno == socket.EAI_AGAIN
+    # What a proxy refuses it will refuse again (http.client has no class of its own for it).
+    return not str(error).startswith("Tunnel connection failed: 4")
 
 
 def _shown(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """Upload one blob: open, send in one piece or several, commit; resume or repeat after faults.
 
-Follows distribution-spec 1.1, "Pushing blobs" (POST, PATCH in chunks or whole, GET of the status,
-PUT to commit).
+Follows distribution-spec 1.1, "Pushing blobs". A small blob is sent monolithically (POST, PUT), a
+larger one as a stream (POST, one PATCH, PUT) so that it can go on where a fault stopped it, and in
+chunks (POST, PATCH each, PUT) where the user asks for them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tools.oci.transport import FileSlice, TransportError, retry_after
 
 _OFFSET = re.compile(r"(?:bytes=)?0-([0-9]+)")
 _NEVER = -1.0
+# Bytes up to which starting anew is cheaper than asking how far the last attempt came.
+_SMALL = 1 << 20
 
 
 def upload_blob(
@@ -56,7 +59,7 @@ def upload_blob(
 
 
 class _Upload:
-    """One upload of one blob: PATCH in one or more pieces, then PUT to commit."""
+    """One upload of one blob."""
 
     def __init__(
         self,
@@ -76,10 +79,15 @@ class _Upload:
 
     def run(self) -> None:
         size = self._descriptor.size
-        url = self._registry.open_upload(self._descriptor.digest)
+        opened = self._registry.open_upload(self._descriptor.digest)
+        most = size if self._chunk is None else max(self._chunk, opened.least)
+        if size <= min(most, _SMALL):
+            self._commit(opened.url, FileSlice(self._path, 0, size))
+            return
+        url = opened.url
         offset = faults = 0
         while offset < size:
-            piece = FileSlice(self._path, offset, min(self._chunk or size, size - offset))
+            piece = FileSlice(self._path, offset, min(most, size - offset))
             try:
                 url = self._send_piece(url, piece)
                 offset += piece.length
@@ -92,7 +100,7 @@ class _Upload:
                 # A line that breaks again and again is good enough as long as something arrives.
                 faults = 0 if reached > offset else faults
                 offset = reached
-        self._commit(url)
+        self._commit(url, b"")
 
     def _send_piece(self, url: str, piece: FileSlice) -> str:
         """Send a piece and give the address for the next."""
@@ -136,10 +144,17 @@ class _Upload:
         self.counted += amount
         self._sent(amount)
 
-    def _commit(self, url: str) -> None:
+    def _commit(self, url: str, rest: bytes | FileSlice) -> None:
+        """Send the `rest` of the blob, if any, and have the registry check the whole."""
         joint = "&" if "?" in url else "?"
         query = urllib.parse.urlencode({"digest": self._descriptor.digest})
-        response = self._registry.call_url("PUT", f"{url}{joint}{query}")
+        response = self._registry.call_url(
+            "PUT",
+            f"{url}{joint}{query}",
+            headers={"Content-Type": "application/octet-stream"},
+            body=rest,
+            sent=self._count,
+        )
         if response.status not in (201, 204):
             raise self._registry.refused(f"PUT blob {self._descriptor.digest}", response)
         self._registry.check_digest(response, self._descriptor.digest)
