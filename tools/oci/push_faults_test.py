@@ -332,3 +332,16 @@ def test_a_registry_that_stores_something_else_is_found_out(
     with proxying(server.port, decide) as proxy:
         assert _push(layout, f"{proxy.host}/liar") == 1
     assert f"ERROR: the registry stored {wrong} where sha256:" in capsys.readouterr().err
+
+
+def test_a_layer_that_is_not_what_its_digest_says_is_refused(
+    server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = read_layout(layout).layers[0]
+    data = bytearray(layer.path.read_bytes())
+    data[1000] ^= 1
+    layer.path.write_bytes(data)
+    assert _push(layout, f"{server.host}/corrupt", "--tag=t", "--retries=1") == 1
+    error = capsys.readouterr().err
+    assert f"PUT blob {layer.digest}: 400 Bad Request (DIGEST_INVALID: " in error
+    assert server.manifest("corrupt", "t") is None

@@ -1,0 +1,48 @@
+"""Whether a document is what its format demands, by judges that are not ours."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+from packageurl import PackageURL
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+
+_SCHEMA = "bom-1.6.SNAPSHOT.schema.json"
+
+
+def judge_cyclonedx(content: bytes) -> dict[str, Any]:
+    """Hold a document against CycloneDX's own schema, with formats; returns it parsed."""
+    document: dict[str, Any] = json.loads(content)
+    folder = importlib.resources.files("cyclonedx") / "schema" / "_res"
+    schemas = {
+        name: json.loads((folder / name).read_text())
+        for name in (_SCHEMA, "spdx.SNAPSHOT.schema.json", "jsf-0.82.SNAPSHOT.schema.json")
+    }
+    registry = jsonschema_rs.Registry(
+        [(f"http://cyclonedx.org/schema/{name}", schema) for name, schema in schemas.items()],
+        draft=jsonschema_rs.Draft7,
+    )
+    validator = jsonschema_rs.Draft7Validator(
+        schemas[_SCHEMA], registry=registry, validate_formats=True
+    )
+    errors = [
+        f"{error.instance_path}: {error.message}" for error in validator.iter_errors(document)
+    ]
+    assert errors == []
+    purls = [each["purl"] for each in document["components"] if "purl" in each]
+    assert [PackageURL.from_string(each).to_string() for each in purls] == purls
+    return document
+
+
+def judge_spdx(file: Path) -> dict[str, Any]:
+    """Hold a document, whose name ends in .spdx.json, against the rules of SPDX 2.3."""
+    parsed = parse_file(str(file))
+    messages = validate_full_spdx_document(parsed, "SPDX-2.3")
+    assert [each.validation_message for each in messages] == []
+    document: dict[str, Any] = json.loads(file.read_bytes())
+    return document

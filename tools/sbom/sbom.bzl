@@ -1,0 +1,100 @@
+"""`sbom_components` and `image_sbom`: packages and an image -> an SBOM of the image."""
+
+_COMPONENTS_DOC = """\
+Reads what packages say of themselves, once for every format and every image made of them.
+
+    sbom_components(
+        name = "sbom_components",
+        debs = ["@debian//:base_amd64"],
+        distro = "debian-12",
+        wheels = [requirement("fastapi")],
+    )
+"""
+
+def _sbom_components_impl(ctx):
+    out = ctx.actions.declare_file(ctx.label.name + ".json")
+    args = ctx.actions.args()
+    args.add("--distro", ctx.attr.distro)
+    args.add_all(ctx.files.debs, before_each = "--deb")
+    args.add_all(ctx.files.wheels, before_each = "--wheel")
+    args.add("--out", out)
+    args.use_param_file("@%s")
+    args.set_param_file_format("multiline")
+    ctx.actions.run(
+        executable = ctx.executable._tool,
+        arguments = [args],
+        inputs = ctx.files.debs + ctx.files.wheels,
+        outputs = [out],
+        mnemonic = "SbomComponents",
+        progress_message = "Describing the packages of %{label}",
+    )
+    return [DefaultInfo(files = depset([out]))]
+
+sbom_components = rule(
+    implementation = _sbom_components_impl,
+    doc = _COMPONENTS_DOC,
+    attrs = {
+        "debs": attr.label_list(allow_files = [".deb"], doc = "Debian packages of the image."),
+        "distro": attr.string(mandatory = True, doc = "As package URLs have it: debian-12."),
+        "wheels": attr.label_list(allow_files = [".whl"], doc = "Wheels of the image."),
+        "_tool": attr.label(default = ":components", executable = True, cfg = "exec"),
+    },
+)
+
+_DOC = """\
+An SBOM of an image: which packages, from where, with which hash and licence.
+
+    image_sbom(
+        name = "sbom_spdx",
+        components = ":sbom_components",
+        format = "spdx",
+        image = ":image",
+        image_name = "app",
+        lock = "//third_party/debian:layer_policy",
+        out = "app.spdx.json",
+    )
+
+spdx is SPDX 2.3, cyclonedx is CycloneDX 1.6, both in JSON. Same image, same bytes.
+"""
+
+def _image_sbom_impl(ctx):
+    image = ctx.attr.image[DefaultInfo]
+    args = ctx.actions.args()
+    args.add_all("--image", ctx.files.image, expand_directories = False)
+    args.add("--name", ctx.attr.image_name)
+    args.add("--distro", ctx.attr.distro)
+    args.add("--lock", ctx.file.lock)
+    args.add("--components", ctx.file.components)
+    args.add("--format", ctx.attr.format)
+    args.add("--out", ctx.outputs.out)
+    ctx.actions.run(
+        executable = ctx.executable._tool,
+        arguments = [args],
+        inputs = depset(
+            [ctx.file.components, ctx.file.lock],
+            transitive = [image.files, image.default_runfiles.files],
+        ),
+        outputs = [ctx.outputs.out],
+        mnemonic = "ImageSbom",
+        progress_message = "Writing the SBOM %{output}",
+    )
+    return [DefaultInfo(files = depset([ctx.outputs.out]))]
+
+image_sbom = rule(
+    implementation = _image_sbom_impl,
+    doc = _DOC,
+    attrs = {
+        "components": attr.label(allow_single_file = [".json"], doc = "A sbom_components.", mandatory = True),
+        "distro": attr.string(mandatory = True, doc = "As package URLs have it: debian-12."),
+        "format": attr.string(mandatory = True, values = ["cyclonedx", "spdx"]),
+        "image": attr.label(doc = "OCI layout of one image.", mandatory = True),
+        "image_name": attr.string(doc = "What the image is called.", mandatory = True),
+        "lock": attr.label(
+            allow_single_file = [".json"],
+            doc = "Lock of Debian packages, or its `layer_policy`, for the document's time.",
+            mandatory = True,
+        ),
+        "out": attr.output(doc = "The file.", mandatory = True),
+        "_tool": attr.label(default = ":sbom", executable = True, cfg = "exec"),
+    },
+)
