@@ -9,7 +9,10 @@ own opinion. The lock that lets several starting replicas migrate once is taken 
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, make_url, text
+
+from app.db import make_engine
+from app.models import Base
 
 ROOT = Path(__file__).absolute().parent.parent
 VERSIONS = ROOT / "migrations" / "versions"
@@ -48,10 +51,40 @@ def migration_state(connection: Connection) -> MigrationState:
 
 
 def upgrade(database_url: str) -> None:
-    """Run the pending migrations, or wait for whoever is running them."""
+    """Run the pending migrations, or wait for whoever is running them.
+
+    An empty SQLite database gets the newest tables at once: a first start then need not import
+    Alembic either. Tests hold the result against that of the migrations.
+    """
+    if make_url(database_url).get_backend_name() == "sqlite" and _created(database_url):
+        return
     from alembic import command
     from alembic.config import Config
 
     config = Config(attributes={"database_url": database_url})
     config.set_main_option("script_location", str(ROOT / "migrations"))
     command.upgrade(config, "head")
+
+
+def _created(database_url: str) -> bool:
+    """Create all tables if there are none, behind the lock that migrations take too."""
+    engine = make_engine(database_url)
+    try:
+        connection = engine.connect().execution_options(sqlite_begin="EXCLUSIVE")
+        with connection, connection.begin():
+            if inspect(connection).get_table_names():
+                return False
+            Base.metadata.create_all(connection)
+            # As Alembic would make it.
+            connection.execute(
+                text(
+                    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+                    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+                )
+            )
+            connection.execute(
+                text("INSERT INTO alembic_version VALUES (:head)"), {"head": head_revision()}
+            )
+    finally:
+        engine.dispose()
+    return True

@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -10,13 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, Table, bindparam, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from tests.support.servers import BACKEND
 
 from app import schema
 from app.db import make_engine
-from app.models import Base
+from app.models import Analysis, AnalysisStatus, Base
 from app.settings import load_settings
 
 
@@ -37,6 +41,90 @@ def tables(url: str) -> set[str]:
         return set(inspect(engine).get_table_names())
     finally:
         engine.dispose()
+
+
+def shape(url: str) -> dict[str, Any]:
+    """Return all that is to be told of the tables of a database, in an order of its own."""
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        found = inspect(connection)
+        tables = {
+            table: {
+                "columns": {
+                    column["name"]: (str(column["type"]), column["nullable"], column["default"])
+                    for column in found.get_columns(table)
+                },
+                "indexes": sorted(map(repr, found.get_indexes(table))),
+                "unique": sorted(map(repr, found.get_unique_constraints(table))),
+                "checks": sorted(map(repr, found.get_check_constraints(table))),
+                "foreign": sorted(map(repr, found.get_foreign_keys(table))),
+                "primary": repr(found.get_pk_constraint(table)),
+            }
+            for table in found.get_table_names()
+        }
+        tables["revision"] = {"is": connection.scalar(text("SELECT * FROM alembic_version"))}
+    engine.dispose()
+    return tables
+
+
+def test_a_new_sqlite_database_is_what_the_migrations_make(tmp_path: Path) -> None:
+    at_once, stepwise = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db"
+    schema.upgrade(at_once)
+    command.upgrade(config(stepwise), "head")
+    assert shape(at_once) == shape(stepwise)
+
+
+def test_a_migrated_database_keeps_its_rows_up_and_down(url: str) -> None:
+    first = "20261122_0100"
+    command.upgrade(config(url), first)
+    engine = make_engine(url)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    video, analysis = uuid.uuid4(), uuid.uuid4()
+    as_before: dict[str, dict[str, Any]] = {
+        "videos": {"id": video, "filename": "a", "size": 1, "sha256": "x", "container": "mov",
+                   "created_at": now},
+        "analyses": {"id": analysis, "video_id": video, "status": "done", "attempts": 1,
+                     "requested_at": now, "result": {"codec": "h264"}},
+    }  # fmt: skip
+
+    def write(number: int) -> None:
+        # What the old version writes, before and after the new one has migrated.
+        with engine.begin() as connection:
+            for table, row in as_before.items():
+                reflected = Table(table, MetaData(), autoload_with=connection)
+                ids: dict[str, Any] = {"id": uuid.UUID(int=row["id"].int + number)}
+                ids |= {"sha256": f"x{number}"} if table == "videos" else {}
+                kinds = dict(Base.metadata.tables[table].c.items())
+                statement = reflected.insert().values(
+                    {name: bindparam(None, value, type_=kinds[name].type)
+                     for name, value in (row | ids).items()}
+                )  # fmt: skip
+                connection.execute(statement)
+
+    write(0)
+    command.upgrade(config(url), "head")
+    write(1)
+    with engine.begin() as connection:
+        rows = connection.execute(select(Analysis.status, Analysis.revision, Analysis.video_id))
+        assert [tuple(row) for row in rows] == [(AnalysisStatus.DONE, 0, video)] * 2
+        connection.execute(
+            update(Analysis).where(Analysis.id == analysis).values(status="cancelled")
+        )
+    command.downgrade(config(url), first)
+    with engine.begin() as connection:
+        found = connection.execute(text("SELECT status, reason FROM analyses ORDER BY status"))
+        assert [tuple(row) for row in found] == [("done", None), ("failed", "cancelled")]
+        assert connection.scalar(text("SELECT count(*) FROM videos")) == 2
+    engine.dispose()
+
+
+def test_a_version_behind_its_database_goes_on(url: str) -> None:
+    schema.upgrade(url)
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '20991231_2359'"))
+        assert not schema.migration_state(connection).pending
+    engine.dispose()
 
 
 def test_up_down_and_up_again(url: str) -> None:
