@@ -3,6 +3,7 @@ and in one that does."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.oci import attach, index, push
+from tools.oci import attach, index, push, session
 from tools.oci import layouts_for_test as make
 from tools.oci.layout import open_layout, read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
 from tools.oci.referrers import ReferrersError, fallback_tag, with_entry
 from tools.oci.referrers_front_for_test import referrers_front
 from tools.oci.registry_for_test import PASSWORD, USER, Server, docker_config, running
+from tools.oci.transport import Options
 
 SPDX, CYCLONEDX = "application/spdx+json", "application/vnd.cyclonedx+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -35,6 +37,11 @@ def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "Options", functools.partial(Options, first_delay=0.05))
 
 
 @pytest.fixture

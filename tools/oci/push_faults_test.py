@@ -3,6 +3,7 @@ says what happened."""
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -16,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from tools.oci import layouts_for_test as make
-from tools.oci import push
+from tools.oci import push, session
 from tools.oci.layout import read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
 from tools.oci.registry_for_test import Server, running
+from tools.oci.transport import Options
 
 TAR = make.tar_bytes({"noise": random.Random(13).randbytes(3_000_000)})
 
@@ -35,6 +37,12 @@ def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what the client waits on its own account; what a registry asks for is waited for."""
+    monkeypatch.setattr(session, "Options", functools.partial(Options, first_delay=0.05))
 
 
 @pytest.fixture

@@ -126,6 +126,31 @@ def test_a_push_target_pushes_with_its_own_tags_and_those_of_the_flags(tmp_path:
             assert "sha256:" + hashlib.sha256(stored).hexdigest() == digest
 
 
+def test_an_attach_target_attaches_its_file_with_its_annotations(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    with running(tmp_path / "registry") as server:
+        for program in ("PUSH", "ATTACH"):
+            run = subprocess.run(
+                [os.environ[program], "--repository", f"{server.host}/app"],
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert run.returncode == 0, run.stderr
+        manifest = json.loads(server.manifest("app", run.stdout.strip().partition("@")[2]) or b"")
+        (layer,) = manifest["layers"]
+        assert server.blob("app", layer["digest"]) == b"hello"
+    assert manifest["subject"]["digest"] == (
+        (IMAGES / "everything.json.sha256").read_text().strip()
+    )
+    assert manifest["artifactType"] == "application/x-greeting"
+    assert layer["mediaType"] == "text/plain"
+    assert layer["annotations"] == {"org.opencontainers.image.title": "greeting.txt"}
+    assert manifest["annotations"] == {"to": "everybody"}
+
+
 def test_a_load_target_streams_what_its_tarball_holds(tmp_path: Path) -> None:
     engine = tmp_path / "docker"
     engine.write_text(f'#!/bin/sh\nexec cat > "{tmp_path}/loaded.tar"\n')
