@@ -1,6 +1,7 @@
 """Real processes: uvicorn, Celery, Redis; killed in the middle and started again."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -175,6 +176,52 @@ def test_an_analysis_survives_the_death_of_its_celery_worker(
         with servers.celery_worker(data, log=tmp_path / "w2", variables=broker_variables):
             done = finished(url, video)
     assert (done["status"], done["attempts"]) == ("done", 2)
+
+
+def test_a_celery_worker_that_is_asked_to_stop_hands_its_analysis_to_another(
+    tmp_path: Path, long_clip: Path, broker_variables: dict[str, str]
+) -> None:
+    data, variables = tmp_path / "data", broker_variables | {"LEASE": "60"}
+    with servers.api(data, log=tmp_path / "api", variables=variables) as (url, _):
+        with servers.celery_worker(data, log=tmp_path / "w1", variables=variables) as worker:
+            video = upload(url, long_clip)
+            started(url, video)
+            began = time.monotonic()
+            assert worker.stop() == 0, worker.output()
+            assert time.monotonic() - began < 10
+            assert '"outcome": "handed_back"' in worker.output()
+        assert (analysis(url, video)["status"], analysis(url, video)["attempts"]) == ("queued", 0)
+        with servers.celery_worker(data, log=tmp_path / "w2", variables=variables):
+            done = finished(url, video)
+    assert (done["status"], done["attempts"]) == ("done", 1)
+
+
+def test_a_video_that_kills_its_worker_is_parked_and_the_next_one_is_done(
+    tmp_path: Path, long_clip: Path, clip: Path
+) -> None:
+    data = tmp_path / "data"
+    with servers.api(data, log=tmp_path / "log") as (url, process):
+        video, other = upload(url, long_clip), upload(url, clip)
+        for attempt in (1, 2, 3):
+            current = eventually(
+                lambda: (
+                    found
+                    if (found := analysis(url, video))["status"] == "running"
+                    and found["attempts"] == attempt  # noqa: B023 -- asked within the loop
+                    else None
+                )
+            )
+            assert current["progress"] < 1
+            # As a crash in a decoder would: the service itself goes on.
+            children = Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children")
+            for task in children.parent.parent.iterdir():
+                for child in (task / "children").read_text().split():
+                    os.kill(int(child), signal.SIGKILL)
+        parked = finished(url, video)
+        assert parked["status"] == "failed"
+        assert parked["reason"] == "given up: the worker died during each of 3 attempts"
+        assert finished(url, other)["status"] == "done"
+        assert httpx2.get(f"{url}/health").status_code == 200
 
 
 def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
