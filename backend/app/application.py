@@ -85,12 +85,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # the page behind it would load scripts from another host
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, keys_required=settings.require_api_key)
     for part in (health, metrics, page, access, videos, progress, analyses, events):
         app.include_router(part.router)
     # Build tools lay files out as links; the folder is ours, so following them is safe.

@@ -50,7 +50,7 @@ def read_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
         return AnalysisOut.of(analyses.get(session, analysis_id=analysis_id))
 
 
-@router.post("/{analysis_id}/cancel", responses=documented(404, 409))
+@router.post("/{analysis_id}/cancel", responses=documented(404, 409, 507))
 def cancel_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
     """End an analysis that is queued or running; its worker stops within a second or two."""
     with context.database.writing() as session:
@@ -60,7 +60,7 @@ def cancel_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
     return reply
 
 
-@router.post("/{analysis_id}/retry", status_code=202, responses=documented(404, 409))
+@router.post("/{analysis_id}/retry", status_code=202, responses=documented(404, 409, 507))
 def retry_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
     """Queue a failed or cancelled analysis again, with the same parameters."""
     with context.database.writing() as session:
@@ -70,7 +70,7 @@ def retry_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
     return reply
 
 
-@router.delete("/{analysis_id}", status_code=204, responses=documented(404, 409))
+@router.delete("/{analysis_id}", status_code=204, responses=documented(404, 409, 507))
 def delete_analysis(context: InContext, analysis_id: uuid.UUID) -> None:
     """Delete a finished analysis and its events; the video stays."""
     with context.database.writing() as session:

@@ -16,7 +16,15 @@ key, send it as `Authorization: Bearer …` or `X-API-Key: …`.
 """
 
 
-def install(app: FastAPI) -> None:
+def links(parameter: str, *operations: str) -> dict[str, Any]:
+    """Return OpenAPI links from a reply's `id` to operations that take it as `parameter`."""
+    return {
+        name: {"operationId": name, "parameters": {parameter: "$response.body#/id"}}
+        for name in operations
+    }
+
+
+def install(app: FastAPI, *, keys_required: bool) -> None:
     """Make `app.openapi()` return the complete document, built at the first request for it."""
 
     def openapi() -> dict[str, Any]:
@@ -33,7 +41,17 @@ def install(app: FastAPI) -> None:
             schemas["Problem"] = Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            if not keys_required:
+                _open(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _open(document: dict[str, Any]) -> None:
+    """Say that a key may be sent but need not be."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "security" in operation:
+                operation["security"].append({})

@@ -11,10 +11,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Program
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # How SQLite and PostgreSQL say it.
 _FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 
@@ -102,15 +104,29 @@ def install(app: FastAPI) -> None:
         return reply(422, title="Malformed request", kind="malformed-request", errors=found)
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         answer = reply(error.status_code, title=str(error.detail), kind=None)
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["allow"] = ", ".join(_allowed(request))
         return answer
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
         # The middleware has logged it with its traceback; outside only the id is shown.
         return reply(500, title="Internal error", kind="internal-error")
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of all routes to the path; Starlette names only those of the first."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches(dict(request.scope) | {"method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
 
 
 def _app_error(error: AppError) -> JSONResponse:

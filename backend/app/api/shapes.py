@@ -324,7 +324,16 @@ class TimelineOut(BaseModel):
 class ImportIn(BaseModel):
     """Where to take a video from: exactly one of the two."""
 
-    model_config = _example({"url": "https://cameras.example.org/yard/latest.mp4"}, forbid=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"url": "https://cameras.example.org/yard/latest.mp4"}],
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("path", "url")
+            ],
+        },
+    )
 
     path: str | None = Field(
         default=None, max_length=4096, description="A file under IMPORT_DIR, relative to it."

@@ -1,4 +1,4 @@
-"""`/api/v1/videos`: upload, import, list, read, look at, delete."""
+"""`/api/v1/videos` and `/imports`: upload, import, list, read, look at, delete."""
 
 import uuid
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from app.api.access import PROTECTED
 from app.api.analyses import Cursor, Limit
 from app.api.context import Context, InContext
 from app.api.media import CONTENT, THUMBNAIL, MediaResponse, Width, made
+from app.api.openapi import links
 from app.api.problems import documented
 from app.api.shapes import (
     UPLOAD_BODY,
@@ -29,7 +30,7 @@ from app.services import analyses, imports, intake, videos
 from app.services.videos import Filters, Sort
 
 router = APIRouter(
-    prefix="/api/v1/videos",
+    prefix="/api/v1",
     tags=["videos"],
     dependencies=PROTECTED,
     responses=documented(401, 422, 503),
@@ -37,9 +38,20 @@ router = APIRouter(
 Analyse = Annotated[
     bool, Query(description="Queue an analysis with default parameters if the video is new.")
 ]
+_LINKS = links(
+    "video_id", "read_video", "delete_video", "video_content", "video_thumbnail", "request_analysis"
+)
 _KNOWN: dict[int | str, dict[str, Any]] = {
-    200: {"model": VideoOut, "description": "The same content was here already."}
+    200: {
+        "model": VideoOut,
+        "description": "The same content was here already.",
+        "links": _LINKS,
+    },
+    201: {"description": "Stored.", "links": _LINKS},
 }
+_ANALYSIS_LINKS = links(
+    "analysis_id", "read_analysis", "cancel_analysis", "list_events", "read_timeline"
+)
 # Which type a container is served under. What browsers do not play is at least not a web page.
 _KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
           "mpegts": "video/mp2t", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg",
@@ -47,12 +59,11 @@ _KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo"
 
 
 @router.post(
-    "",
+    "/videos",
     status_code=201,
     openapi_extra=UPLOAD_BODY,
     responses={
         **_KNOWN,
-        201: {"description": "Stored."},
         **documented(400, 408, 413, 415, 507),
     },
 )
@@ -75,11 +86,10 @@ async def upload_video(
 
 
 @router.post(
-    "/import",
+    "/imports",
     status_code=201,
     responses={
         **_KNOWN,
-        201: {"description": "Stored."},
         **documented(400, 403, 413, 415, 502, 507),
     },
 )
@@ -120,7 +130,7 @@ def _stored(response: Response, reply: VideoOut, *, created: bool) -> VideoOut:
     return reply
 
 
-@router.get("", responses=documented(400))
+@router.get("/videos", responses=documented(400))
 def list_videos(
     context: InContext,
     status: Annotated[
@@ -147,14 +157,14 @@ def list_videos(
         )
 
 
-@router.get("/{video_id}", responses=documented(404))
+@router.get("/videos/{video_id}", responses=documented(404))
 def read_video(context: InContext, video_id: uuid.UUID) -> VideoOut:
     """Read one video with its latest analysis."""
     with context.database.reading() as session:
         return VideoOut.of(videos.get(session, video_id=video_id))
 
 
-@router.delete("/{video_id}", status_code=204, responses=documented(404))
+@router.delete("/videos/{video_id}", status_code=204, responses=documented(404, 507))
 def delete_video(context: InContext, video_id: uuid.UUID) -> None:
     """Delete a video, its files and its analyses; a running one stops."""
     with context.database.writing() as session:
@@ -165,8 +175,8 @@ def delete_video(context: InContext, video_id: uuid.UUID) -> None:
     event("video.deleted", video_id=video_id)
 
 
-@router.head("/{video_id}/content", include_in_schema=False)
-@router.get("/{video_id}/content", response_class=FileResponse, responses=CONTENT)
+@router.head("/videos/{video_id}/content", include_in_schema=False)
+@router.get("/videos/{video_id}/content", response_class=FileResponse, responses=CONTENT)
 def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
     """Play or download the original; ranges are served."""
     with context.database.reading() as session:
@@ -178,8 +188,8 @@ def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
         raise VideoNotFoundError(f"There is no video {video_id}.") from None
 
 
-@router.head("/{video_id}/thumbnail", include_in_schema=False)
-@router.get("/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
+@router.head("/videos/{video_id}/thumbnail", include_in_schema=False)
+@router.get("/videos/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def video_thumbnail(
     context: InContext,
     video_id: uuid.UUID,
@@ -198,11 +208,15 @@ async def video_thumbnail(
 
 
 @router.post(
-    "/{video_id}/analyses",
+    "/videos/{video_id}/analyses",
     status_code=202,
     responses={
-        200: {"model": AnalysisOut, "description": "The same is queued or running already."},
-        202: {"description": "Queued."},
+        200: {
+            "model": AnalysisOut,
+            "description": "The same is queued or running already.",
+            "links": _ANALYSIS_LINKS,
+        },
+        202: {"description": "Queued.", "links": _ANALYSIS_LINKS},
         **documented(400, 404, 413, 507),
     },
 )

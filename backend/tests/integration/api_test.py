@@ -234,6 +234,63 @@ def test_the_openapi_document_describes_the_upload(client: TestClient) -> None:
     assert {"200", "201", "401", "413", "415", "507"} <= set(operation["responses"])
 
 
+def test_the_openapi_document_is_complete(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    ids = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            place = f"{method} {path}"
+            ids.append(operation["operationId"])
+            assert operation["description"], place
+            assert operation["tags"], place
+            for status, reply in operation["responses"].items():
+                kinds = reply.get("content", {})
+                if int(status) >= 400 and not path.startswith("/health"):
+                    example = kinds["application/problem+json"]["example"]
+                    assert example["status"] == int(status), place
+                for kind in kinds.values():
+                    assert kind["schema"], (place, status)
+                for link in reply.get("links", {}).values():
+                    assert link["operationId"] in str(document), (place, link)
+    assert len(ids) == len(set(ids))
+    for name, schema in document["components"]["schemas"].items():
+        if name.endswith(("Out", "In", "Shape")) and name not in ("BoxOut", "CheckOut", "LiveOut"):
+            assert schema["examples"], name
+
+
+def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
+    for path, allowed in (
+        (VIDEOS, "GET, POST"),
+        (f"{VIDEOS}/{uuid.uuid4()}", "GET, DELETE"),
+        (f"{VIDEOS}/{uuid.uuid4()}/content", "GET, HEAD"),
+        ("/health", "GET"),
+    ):
+        reply = client.request("PATCH", path)
+        assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
+
+
+def test_a_video_is_imported_from_the_folder_that_is_allowed(
+    settings: Settings, clip: Path
+) -> None:
+    allowed = settings.model_copy(update={"import_dir": clip.parent})
+    with TestClient(create_app(allowed)) as client:
+        reply = client.post("/api/v1/imports", json={"path": clip.name})
+        assert reply.status_code == 201, reply.text
+        video = reply.json()
+        assert (video["source"], video["filename"]) == ("path", clip.name)
+        assert client.post("/api/v1/imports", json={"path": clip.name}).status_code == 200
+        assert finished(client, video["id"])["status"] == "done"
+        for body, status in (
+            ({"path": "../x"}, 403),
+            ({"url": "http://localhost/x"}, 403),
+            ({"path": "absent"}, 502),
+            ({}, 422),
+            ({"path": "a", "url": "http://b/"}, 422),
+        ):
+            assert client.post("/api/v1/imports", json=body).status_code == status
+    assert clip.exists()
+
+
 def test_a_caller_can_name_the_request_but_not_abuse_it(client: TestClient) -> None:
     assert client.get("/", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     odd = client.get("/", headers={"x-request-id": "a b"}).headers["x-request-id"]
