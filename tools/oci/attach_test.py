@@ -19,7 +19,14 @@ from tools.oci.layout import open_layout, read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
 from tools.oci.referrers import ReferrersError, fallback_tag, with_entry
 from tools.oci.referrers_front_for_test import referrers_front
-from tools.oci.registry_for_test import PASSWORD, USER, Server, docker_config, running
+from tools.oci.registry_for_test import (
+    PASSWORD,
+    USER,
+    Server,
+    docker_config,
+    forget_the_user,
+    running,
+)
 from tools.oci.transport import Options
 
 SPDX, CYCLONEDX = "application/spdx+json", "application/vnd.cyclonedx+json"
@@ -33,10 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_user(monkeypatch, tmp_path)
 
 
 @pytest.fixture(autouse=True)

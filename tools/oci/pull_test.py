@@ -14,7 +14,14 @@ from tools.oci import index, pull, push
 from tools.oci import layouts_for_test as make
 from tools.oci.layout import blob_path, read_layout, verify_layers
 from tools.oci.proxy_for_test import Fault, Seen, proxying
-from tools.oci.registry_for_test import PASSWORD, USER, Server, docker_config, running
+from tools.oci.registry_for_test import (
+    PASSWORD,
+    USER,
+    Server,
+    docker_config,
+    forget_the_user,
+    running,
+)
 
 _RANDOM = random.Random(5)
 TARS = [make.tar_bytes({"noise": _RANDOM.randbytes(size)}) for size in (200_000, 3_000_000)]
@@ -34,10 +41,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_user(monkeypatch, tmp_path)
 
 
 def _push(layout: Path, repository: str, *flags: str) -> None:

@@ -20,6 +20,7 @@ from tools.oci.registry_for_test import (
     USER,
     Server,
     docker_config,
+    forget_the_user,
     running,
 )
 from tools.oci.token_server_for_test import REFRESH_TOKEN, TokenServer, token_server
@@ -34,10 +35,8 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_user(monkeypatch, tmp_path)
 
 
 def _push(layout: Path, repository: str, *flags: str) -> int:

@@ -20,7 +20,7 @@ from tools.oci import layouts_for_test as make
 from tools.oci import push, session
 from tools.oci.layout import read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
-from tools.oci.registry_for_test import Server, running
+from tools.oci.registry_for_test import Server, forget_the_user, running
 from tools.oci.transport import Options
 
 TAR = make.tar_bytes({"noise": random.Random(13).randbytes(3_000_000)})
@@ -33,10 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_user(monkeypatch, tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from tools.oci import layouts_for_test as make
 from tools.oci import push
 from tools.oci.forward_proxy_for_test import ForwardProxy, forward_proxy
 from tools.oci.layout import read_layout
-from tools.oci.registry_for_test import PROXIED_HOST, Server, running
+from tools.oci.registry_for_test import PROXIED_HOST, Server, forget_the_user, running
 
 # A password that has to be quoted in an address.
 USER, PASSWORD = "proxy-user", "p@ss/word"
@@ -38,12 +38,8 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    names = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"]
-    names += ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]
-    for name in names:
-        monkeypatch.delenv(name, raising=False)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_user(monkeypatch, tmp_path)
 
 
 def _push(layout: Path, repository: str, *flags: str) -> int:

@@ -22,7 +22,7 @@ from tools.oci import index, push
 from tools.oci import layouts_for_test as make
 from tools.oci.layout import open_layout, read_children, read_layout
 from tools.oci.proxy_for_test import Fault, proxying
-from tools.oci.registry_for_test import Server, running
+from tools.oci.registry_for_test import Server, forget_the_user, running
 
 _RANDOM = random.Random(11)
 TARS = [make.tar_bytes({"noise": _RANDOM.randbytes(size)}) for size in (300_000, 2_000_000)]
@@ -36,10 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
+def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_user(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 
 from tools.oci.layout import blob_path, read_layout
@@ -149,6 +150,17 @@ def running(
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def forget_the_user(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Take away what the environment says of credentials, certificates and proxies."""
+    monkeypatch.setenv("HOME", str(home))
+    names = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+    names += ["XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"]
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        names += [name, name.upper()]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
 
 
 def docker_config(directory: Path, host: str, password: str = PASSWORD) -> Path:
