@@ -124,6 +124,15 @@ class Cache:
                 f"{self._root}: cannot hold the unpacked image: {error.strerror}"
             ) from error
 
+    @contextlib.contextmanager
+    def existing(self, layers: Sequence[LayerBlob]) -> Iterator[Rootfs | None]:
+        """The layers if somebody has unpacked them here, held as by `rootfs`; None otherwise."""
+        if not (self._root / _key(layers)).is_dir():
+            yield None
+            return
+        with self._locked(_key(layers), fcntl.LOCK_SH) as found:
+            yield None if found is None else self._load(found)
+
     def _load(self, entry: Path) -> Rootfs:
         os.utime(entry)
         return Rootfs(entry / "rootfs", Tree.from_json((entry / "tree.json").read_text()))

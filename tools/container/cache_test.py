@@ -44,6 +44,23 @@ def test_layers_are_unpacked_once(tmp_path: Path) -> None:
     assert calls == [1]
 
 
+def test_who_only_looks_finds_what_is_there_and_unpacks_nothing(tmp_path: Path) -> None:
+    layers = [layer(tmp_path, Member("a", b"1"))]
+    cache = Cache(tmp_path / "cache")
+    with cache.existing(layers) as rootfs:
+        assert rootfs is None
+    assert not (tmp_path / "cache").exists()
+    with cache.rootfs(layers):
+        pass
+    with cache.existing(layers) as rootfs:
+        assert rootfs is not None
+        assert (rootfs.path / "a").read_bytes() == b"1"
+    (entry,) = entries(tmp_path / "cache")
+    (tmp_path / "cache" / entry / "rootfs" / "a").write_bytes(b"22")
+    with cache.existing(layers) as rootfs:
+        assert rootfs is None
+
+
 def test_mount_points_are_there_but_not_in_the_tree(tmp_path: Path) -> None:
     with Cache(tmp_path / "cache").rootfs([layer(tmp_path, Member("a"))]) as rootfs:
         assert (rootfs.path / "proc").is_dir()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tools.container.cache import Cache
 from tools.container.images_for_test import (
     Member,
     directory,
@@ -17,6 +18,7 @@ from tools.container.images_for_test import (
     program_layer,
     write_image,
 )
+from tools.oci.layout import read_layout
 from tools.structure_test.suite import How, Selection, read_suite, run_suite
 
 CONFIG: dict[str, Any] = {
@@ -387,6 +389,27 @@ def test_static_checks_beside_commands_read_the_unpacked_files(image: Path, tmp_
     suite = read_suite([path], [], timeout=30, environ={})
     results = run_suite(image, suite, Selection(), How("namespace", {}, tmp_path / "cache"))
     assert [result.errors for result in results] == [(), ()]
+
+
+def test_static_checks_use_an_unpacked_image_but_never_unpack_one(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.json"
+    tests = {**existence("/opt/run", uid=7), **content("/opt/far", expectedContents=["first"])}
+    path.write_text(json.dumps({"schemaVersion": "2.0.0", **tests}))
+    suite = read_suite([path], [], environ={})
+    how = How("namespace", {}, tmp_path / "cache")
+    assert all(result.passed for result in run_suite(image, suite, Selection(), how))
+    assert not (tmp_path / "cache").exists()
+    with Cache(tmp_path / "cache").rootfs(read_layout(image).layers):
+        pass
+    # Now nothing of the layers is read any more, and commands are refused all the same.
+    monkeypatch.setattr("tools.structure_test.subject.read_files", None)
+    assert all(result.passed for result in run_suite(image, suite, Selection(), how))
+    path.write_text(json.dumps({"schemaVersion": "2.0.0", **command("true")}))
+    suite = read_suite([path], [], environ={})
+    (result,) = run_suite(image, suite, Selection(), How("tar", {}, tmp_path / "cache"))
+    assert result.errors == ("driver 'tar' makes static checks only; leave `driver` out",)
 
 
 def test_the_tar_driver_refuses_to_run_commands(run: Run) -> None:

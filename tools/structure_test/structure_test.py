@@ -140,6 +140,14 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line; exits with code 2 when it is wrong."""
     parser = _parser()
     flags = parser.parse_args(argv)
+    # What `bazel run` starts is elsewhere than whoever typed it.
+    here = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ""))
+    flags.config = [here / path for path in flags.config]
+    flags.image_config = [here / path for path in flags.image_config]
+    if flags.test_report is not None:
+        flags.test_report = here / flags.test_report
+    if flags.image is not None and (here / flags.image).exists():
+        flags.image = here / flags.image
     if flags.target is not None:
         target = json.loads((flags.runfiles / flags.target).read_text())
         flags.image = flags.runfiles / target["image"]

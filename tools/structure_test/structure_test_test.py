@@ -20,7 +20,7 @@ BAD = {"name": "missing", "path": "/b"}
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (
         "TESTBRIDGE_TEST_ONLY", "TEST_TOTAL_SHARDS", "TEST_SHARD_INDEX", "XML_OUTPUT_FILE",
-        "TEST_SHARD_STATUS_FILE",
+        "TEST_SHARD_STATUS_FILE", "BUILD_WORKING_DIRECTORY",
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     return write_image(tmp_path / "layout", [[Member("a", b"1")]], {}).path
@@ -208,6 +208,16 @@ def test_junit_can_be_printed(
 ) -> None:
     main(["-i", str(image), "-c", config(tmp_path, BAD), "-o", "junit"])
     assert ET.fromstring(capsys.readouterr().out).get("failures") == "1"
+
+
+def test_paths_are_relative_to_where_bazel_run_was_typed(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config(tmp_path, GOOD)
+    monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
+    flags = ["-i", image.name, "-c", "c.json", "--test-report", "report.json"]
+    assert main(flags) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["Total"] == 1
 
 
 def test_quiet_says_nothing(

@@ -1,8 +1,9 @@
 """The image under test: its tree, the content of its files, and containers made from it.
 
-The layers are read as rarely as possible: without commands in the configurations one pass answers
-everything (a second when a file is asked for through a symbolic link), with commands the image is
-unpacked once and the files are read from there.
+The layers are read as rarely as possible. With commands in the configurations the image is unpacked
+once, or was by another test, and files are read from there. Without, one pass over the layers
+answers everything (a second when a file is asked for through a symbolic link), or none when the
+image lies unpacked in the cache.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class Started:
 
 
 class Subject:
-    """An image. Commands need `rootfs`, for our own containers, or `engine`; `emulator` runs those
-    of another architecture than the machine's.
+    """An image. Its commands run in `engine`, else, with `runs`, in containers of `rootfs`.
+
+    `emulator` runs those of another architecture than the machine's.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Subject:
         contents: Mapping[str, bytes],
         *,
         rootfs: Rootfs | None = None,
+        runs: bool = False,
         emulator: Path | None = None,
         engine: Engine | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class Subject:
         self.settings = read_settings(image.config)
         self._contents = dict(contents)
         self._rootfs = rootfs
+        self._runs = runs
         self._engine = engine
 
     @property
@@ -127,7 +131,7 @@ class Subject:
             raise ContainerError(
                 "driver 'docker' runs the commands of commandTests only; leave `driver` out"
             )
-        if self._rootfs is None:
+        if self._rootfs is None or not self._runs:
             raise ContainerError("driver 'tar' makes static checks only; leave `driver` out")
         account = image_user(self._rootfs, options.user or self.settings.user)
         spec = Spec(
@@ -154,22 +158,48 @@ def open_subject(
     image: Image,
     *,
     cache: Path | None,
+    runs: bool = False,
     emulator: Path | None = None,
     engine: Engine | None = None,
     files: Sequence[str],
     also: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[Subject]:
-    """Reads the image. With `cache` it is unpacked there; without, `files` and every path that
-    `also` picks are kept in memory, and commands run in `engine` if at all. Raises LayerError.
+    """Reads the image. With `runs` it is unpacked below `cache`, for containers of our own.
+
+    Without, nothing is unpacked: if it lies in `cache` already, what is there is read, else the
+    layers' headers and of the content `files` and every path that `also` picks. Raises LayerError.
     """
-    if cache is not None:
-        with Cache(cache).rootfs(image.layers) as rootfs:
-            yield Subject(image, rootfs.tree, {}, rootfs=rootfs, emulator=emulator)
-        return
+    with contextlib.ExitStack() as stack:
+        rootfs: Rootfs | None = None
+        if cache is not None:
+            entries = Cache(cache)
+            if runs:
+                # The layers below the last are kept: that one is what changes from day to day.
+                held = entries.rootfs(image.layers, keep_prefix=True)
+                rootfs = stack.enter_context(held)
+            else:
+                rootfs = stack.enter_context(entries.existing(image.layers))
+        if rootfs is not None:
+            yield Subject(
+                image,
+                rootfs.tree,
+                {},
+                rootfs=rootfs,
+                runs=runs,
+                emulator=emulator,
+                engine=engine,
+            )
+        else:
+            yield _read(image, engine, files, also)
+
+
+def _read(
+    image: Image, engine: Engine | None, files: Sequence[str], also: Callable[[str], bool]
+) -> Subject:
     literal = set(files)
     tree, contents = read_files(image.layers, lambda path: path in literal or also(path))
     subject = Subject(image, tree, contents, engine=engine)
     wanted = subject.missing([*files, *(path for path, _ in tree.entries() if also(path))])
     if wanted:
         subject.add(read_files(image.layers, lambda path: path in wanted)[1])
-    yield subject
+    return subject

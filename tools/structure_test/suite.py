@@ -223,7 +223,7 @@ def run_suite(
 @contextlib.contextmanager
 def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterator[Subject]:
     """The image, read for the tests of the suite."""
-    program = ""
+    program, unpack = "", runs and how.driver == "namespace"
     with tempfile.TemporaryDirectory(dir=how.environ.get("TEST_TMPDIR")) as temporary:
         path, scratch = Path(image), Path(temporary, "image")
         scratch.mkdir()
@@ -236,7 +236,8 @@ def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterato
             open_source(path, platform=how.platform, scratch=scratch) as source,
             open_subject(
                 source.image,
-                cache=_cache(how, Path(temporary, "rootfs"), runs=runs),
+                cache=how.cache or (Path(temporary, "rootfs") if unpack else None),
+                runs=unpack,
                 emulator=how.emulator,
                 engine=_engine(program, source, how),
                 files=suite.files,
@@ -244,16 +245,6 @@ def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterato
             ) as subject,
         ):
             yield subject
-
-
-def _cache(how: How, own: Path, *, runs: bool) -> Path | None:
-    """Where to unpack the image, None where that is of no use.
-
-    For static checks alone one pass over the layers is faster, unless somebody has unpacked it.
-    """
-    if how.driver != "namespace":
-        return None
-    return how.cache or (own if runs else None)
 
 
 def _engine(program: str, source: Source, how: How) -> Engine | None:
