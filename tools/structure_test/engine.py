@@ -116,7 +116,7 @@ class Engine:
         try:
             self.call(["image", "inspect", "--format", "{{.Id}}", name])
         except ContainerError:
-            with tempfile.TemporaryDirectory(prefix="structure-test-") as folder:
+            with tempfile.TemporaryDirectory(dir=self._environ.get("TEST_TMPDIR")) as folder:
                 archive = Path(folder, "image.tar")
                 with archive.open("wb") as stream:
                     write_archive(_members(self._source, name), stream)

@@ -1,0 +1,102 @@
+"""Starts the Podman of unpacked packages where it can run without root, for tests.
+
+    python podman_for_test.py TREE STATE SHARED [podman's arguments]
+
+TREE is the packages' file system, which becomes the root directory; STATE keeps what Podman keeps
+between two calls; SHARED is a directory that it sees as its caller does. One user is mapped, so
+images under test must want no other, and there are no cgroups: the namespace may not make any, and
+crun refuses the mixed hierarchy of some machines.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tools.container import linux
+
+CONTAINERS_CONF = """
+[containers]
+cgroups = "disabled"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+lock_type = "file"
+tmp_dir = "/run/libpod"
+"""
+STORAGE_CONF = """
+[storage]
+driver = "vfs"
+graphroot = "/var/lib/containers"
+runroot = "/run/containers"
+[storage.options.vfs]
+ignore_chown_errors = "true"
+"""
+ETC = {
+    "containers/containers.conf": CONTAINERS_CONF,
+    "containers/storage.conf": STORAGE_CONF,
+    "containers/policy.json": '{"default": [{"type": "insecureAcceptAnything"}]}',
+    "containers/registries.conf": "",
+    "passwd": "root:x:0:0:root:/root:/bin/sh\n",
+    "group": "root:x:0:\n",
+    "hosts": "127.0.0.1 localhost\n",
+    "resolv.conf": "",
+}
+ENVIRONMENT = {
+    "PATH": "/usr/bin",
+    "HOME": "/var",
+    "XDG_RUNTIME_DIR": "/run",
+    "CONTAINERS_STORAGE_CONF": "/etc/containers/storage.conf",
+    # What Podman sets when it has made the user namespace itself: it asks for no other ids then.
+    "_CONTAINERS_USERNS_CONFIGURED": "done",
+    "_CONTAINERS_ROOTLESS_UID": "0",
+    "_CONTAINERS_ROOTLESS_GID": "0",
+}
+
+
+def enter(tree: Path, state: Path, shared: Path) -> None:
+    """Makes `tree` the root directory, in new user and mount namespaces."""
+    uid, gid = os.geteuid(), os.getegid()
+    linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    stage = state / "stage"
+    for folder in (stage, state / "run", state / "var" / "tmp"):
+        folder.mkdir(parents=True, exist_ok=True)
+    linux.mount("tmpfs", str(stage), "tmpfs")
+    same = ["/proc", "/dev", str(shared)]
+    if Path("/sys/fs/cgroup").is_dir():
+        same.append("/sys")
+    own = {str(tree / name): f"/{name}" for name in ("usr", "lib")}
+    own |= {str(state / name): f"/{name}" for name in ("run", "var")}
+    for source, target in ({path: path for path in same} | own).items():
+        Path(f"{stage}{target}").mkdir(parents=True, exist_ok=True)
+        linux.mount(source, f"{stage}{target}", None, linux.MS_BIND | linux.MS_REC)
+    cgroups = Path(f"{stage}/sys/fs/cgroup")
+    cgroups.mkdir(parents=True, exist_ok=True)
+    linux.mount("tmpfs", str(cgroups), "tmpfs")
+    Path(stage, "tmp").mkdir()  # For the socket of a terminal.
+    # Bazel turns absolute links of a tree into links to where it keeps the tree, also this one.
+    Path(stage, "lib64").symlink_to("/lib/x86_64-linux-gnu")
+    for name, text in ETC.items():
+        path = Path(f"{stage}/etc/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    os.chdir(stage)
+    linux.pivot_root_here()
+
+
+def main() -> None:
+    """Becomes Podman; see the module docstring."""
+    tree, state, shared = map(Path, sys.argv[1:4])
+    program = "podman.elf" if (tree / "usr/bin/podman.elf").exists() else "podman"
+    enter(tree, state, shared)
+    os.execve(f"/usr/bin/{program}", ["podman", *sys.argv[4:]], ENVIRONMENT)
+
+
+if __name__ == "__main__":
+    main()
