@@ -178,6 +178,10 @@ class Cache:
                     with self.rootfs(layers[:-1]) as base:
                         tree = base.tree
                         _link_tree(base.path, temporary / "rootfs")
+                    for name in MOUNT_POINTS:
+                        # Not of the layers below, and the last may have something else there.
+                        if tree.get((name,)) is None:
+                            (temporary / "rootfs" / name).rmdir()
                 tree = unpack(
                     layers, temporary / "rootfs", tree=tree, first=first, limits=self._limits
                 )

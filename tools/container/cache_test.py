@@ -81,7 +81,7 @@ def test_a_kept_prefix_shares_its_files_and_is_not_changed_by_what_comes_above(
         assert not (upper.path / "b").exists()
         assert (lower.path / "d/a").read_bytes() == b"1"
         assert (lower.path / "b").read_bytes() == b"1"
-    other = layer(tmp_path, Member("d/a", b"3"))
+    other = layer(tmp_path, Member("d/a", b"3"), Member("dev", b"a file"), link("proc", "d"))
     with cache.rootfs([base, other]) as changed, cache.rootfs([base]) as lower:
         assert (changed.path / "d/a").read_bytes() == b"3"
         assert (changed.path / "b").samefile(lower.path / "b")

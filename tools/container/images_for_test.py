@@ -25,7 +25,7 @@ from typing import Any
 PROGRAMS = (
     "sh", "cat", "ls", "id", "env", "sleep", "touch", "mkdir", "rm", "pwd", "true", "false",
     "echo", "stat", "head", "uname", "mv", "chmod", "readlink", "printf", "ln",
-    "stty", "tail",
+    "stty", "tail", "truncate",
 )  # fmt: skip
 
 # How to start the Python of `python_layer`; -S because it has no site-packages.

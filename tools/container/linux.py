@@ -75,7 +75,8 @@ def mount(
     result = _LIBC.mount(
         encode(source), encode(target), encode(kind), ctypes.c_ulong(flags), encode(data) or None
     )
-    _check(result, f"mount {kind or source} on {target}")
+    what = kind or source
+    _check(result, f"mount {what} on {target}" if what else f"change the mount at {target}")
 
 
 def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) -> None:

@@ -21,10 +21,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.container.tar_stream import Header, LayerBlob, LayerError, TarStream, open_layer
+from tools.container.tar_stream import CHUNK, Header, LayerBlob, LayerError, TarStream, open_layer
 from tools.container.tree import OPAQUE, WHITEOUT, Entry, Tree, TreeError, split
 
 Parts = tuple[str, ...]
+_ZEROS = memoryview(bytes(CHUNK))
 AHEAD = 2  # Layers being decompressed at a time.
 
 
@@ -90,9 +91,14 @@ class _Disk(_Sink):
         handle = os.open(self._path(parts), flags, 0o600)
         try:
             for piece in stream.body():
+                if piece == _ZEROS[: len(piece)]:
+                    # A hole: gigabytes of zeros, which compress to nothing, fill no disk.
+                    os.lseek(handle, len(piece), os.SEEK_CUR)
+                    continue
                 done = 0
                 while done < len(piece):
                     done += os.write(handle, piece[done:])
+            os.ftruncate(handle, header.size)
             os.fchmod(handle, header.mode & 0o777)
         finally:
             os.close(handle)

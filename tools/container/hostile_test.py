@@ -1,0 +1,246 @@
+"""Images that mean harm, from their bytes to their processes: reported, and without effect outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tools.container.cache import Cache, Rootfs
+from tools.container.images_for_test import (
+    Member,
+    TestLayer,
+    hard_link,
+    link,
+    program_layer,
+    tar_bytes,
+    write_layer,
+)
+from tools.container.namespace import PID_MAX_MINIMUM
+from tools.container.plan import Spec
+from tools.container.run import START_ERRORS, Completed, Container, ContainerError
+from tools.container.settings import User, image_user
+from tools.container.tar_stream import LayerError
+from tools.container.unpack import Limits, unpack
+
+ENV = {"PATH": "/bin"}
+APP = User(1000, 1000)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> TestLayer:
+    """The harmless layer below all others."""
+    return write_layer(tmp_path_factory.mktemp("base"), tar_bytes(program_layer()))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def rootfs(base: TestLayer, cache: Cache) -> Iterator[Rootfs]:
+    with cache.rootfs([base]) as found:
+        yield found
+
+
+@pytest.fixture(params=["overlay", "copy"])
+def spec(rootfs: Rootfs, request: pytest.FixtureRequest) -> Spec:
+    return Spec(rootfs=rootfs, user=APP, overlay=request.param == "overlay")
+
+
+def sh(spec: Spec, script: str, *, timeout: float = 60) -> Completed:
+    with Container(spec) as container:
+        return container.run(["sh", "-c", script], env=ENV, timeout=timeout)
+
+
+# The image's bytes.
+
+
+@pytest.mark.parametrize(
+    ("members", "cause"),
+    [
+        ([Member("/tmp/evil")], "the name '/tmp/evil' is absolute"),
+        ([Member("a/../../evil")], "climbs out with '..'"),
+        ([link("out", "../.."), Member("out/evil")], "goes through a link out of the root"),
+        ([link("out", "x/../../.."), Member("out/evil")], "goes through a link out of the root"),
+        ([hard_link("x", "../secret")], "climbs out with '..'"),
+        ([hard_link("x", "/etc/shadow")], "is absolute"),
+        ([link("l", "/etc"), hard_link("x", "l/shadow")], "which does not exist in the image"),
+        ([Member("sparse", kind=tarfile.GNUTYPE_SPARSE)], "unsupported type b'S'"),
+    ],
+)
+def test_an_image_that_climbs_out_is_refused_and_leaves_nothing(
+    tmp_path: Path, members: list[Member], cause: str
+) -> None:
+    (tmp_path / "secret").write_text("mine")
+    layer = write_layer(tmp_path, tar_bytes(members))
+    before = sorted([*os.listdir(tmp_path), "cache"])
+    with pytest.raises(LayerError) as caught, Cache(tmp_path / "cache").rootfs([layer]):
+        pass
+    assert cause in str(caught.value)
+    assert layer.digest in str(caught.value)
+    assert sorted(os.listdir(tmp_path)) == before
+    assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+    assert (tmp_path / "secret").read_text() == "mine"
+    assert (tmp_path / "secret").stat().st_nlink == 1
+
+
+def test_ten_gigabytes_of_zeros_are_refused_beyond_the_limit_before_they_are_read(
+    tmp_path: Path,
+) -> None:
+    info = tarfile.TarInfo("zeros")
+    info.size = 10 << 30
+    layer = write_layer(tmp_path, info.tobuf() + bytes(1 << 20))
+    started = time.monotonic()
+    with pytest.raises(LayerError, match=f"unpacks to more than {8 << 30} bytes"):
+        unpack([layer], tmp_path / "root", limits=Limits(bytes=8 << 30))
+    assert time.monotonic() - started < 5
+
+
+def test_zeros_within_the_limit_take_no_room_on_disk(tmp_path: Path) -> None:
+    content = bytes(64 << 20) + b"end" + bytes(5 << 20)
+    layer = write_layer(tmp_path, tar_bytes([Member("zeros", content), Member("empty")]))
+    (tmp_path / "root").mkdir()
+    unpack([layer], tmp_path / "root")
+    found = (tmp_path / "root/zeros").stat()
+    assert found.st_size == len(content)
+    assert found.st_blocks * 512 < 4 << 20
+    assert (tmp_path / "root/zeros").read_bytes() == content
+    assert (tmp_path / "root/empty").read_bytes() == b""
+
+
+@pytest.mark.parametrize("place", ["proc", "dev", "tmp", "etc", "etc/hosts", "bin"])
+@pytest.mark.parametrize("kind", ["file", "link out", "link to the host", "loop", "fifo"])
+def test_what_lies_where_mounts_go_neither_breaks_out_nor_breaks_the_caller(
+    tmp_path: Path, base: TestLayer, cache: Cache, place: str, kind: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    members = {
+        "file": Member(place, b"x"),
+        "link out": link(place, "../../../../../../.."),
+        "link to the host": link(place, str(secret)),
+        "loop": link(place, place.rpartition("/")[2]),
+        "fifo": Member(place, kind=tarfile.FIFOTYPE),
+    }
+    marker = f".wh.{place}" if "/" not in place else "etc/.wh.hosts"
+    layer = write_layer(tmp_path, tar_bytes([Member(marker), members[kind]]))
+    started = time.monotonic()
+    try:
+        with cache.rootfs([base, layer], keep_prefix=True) as rootfs:
+            spec = Spec(rootfs=rootfs, user=image_user(rootfs, "1000:1000"))
+            result = sh(spec, f"echo up; echo x > {secret}/evil")
+    except START_ERRORS as error:
+        assert str(error)
+    else:
+        assert result.stdout == b"up\n"
+    assert os.listdir(secret) == []
+    assert time.monotonic() - started < 30
+
+
+# The image's processes.
+
+
+def test_a_link_to_the_host_leads_nowhere(tmp_path: Path, base: TestLayer, cache: Cache) -> None:
+    (tmp_path / "secret").write_text("mine")
+    doors = [link("door", str(tmp_path / "secret")), link("up", "../" * 30 + "etc/hostname")]
+    layer = write_layer(tmp_path, tar_bytes(doors))
+    with cache.rootfs([base, layer], keep_prefix=True) as rootfs:
+        spec = Spec(rootfs=rootfs, user=APP, hostname="inside")
+        result = sh(spec, f"cat /door {tmp_path}/secret; cat /up; ls /proc/1/root /proc/1/cwd")
+    assert result.stdout == b"inside\n"
+    assert result.stderr.count(b"No such file") == 2
+    assert result.stderr.count(b"Permission denied") == 2
+
+
+def test_what_is_written_in_memory_is_limited_and_a_sparse_file_takes_none(spec: Spec) -> None:
+    limited = replace(spec, write_bytes=16 << 20)
+    result = sh(limited, "truncate -s 10G /app/data/sparse && ls -s /app/data/sparse")
+    assert result.stdout.split()[:1] == [b"0"]
+    for place in ("/app/data/full", "/tmp/full"):
+        result = sh(limited, f"cat /dev/zero > {place}")
+        assert b"No space left on device" in result.stderr
+    assert b"No space left on device" in sh(limited, "cat /dev/zero > /dev/shm/x").stderr
+
+
+def test_a_fork_bomb_stops_at_the_limit_and_ends_with_the_container(spec: Spec) -> None:
+    # Only what is built into the shell: it could not start anything else.
+    script = """
+        bomb() { while true; do bomb & done; }
+        bomb 2>/tmp/errors &
+        until test -s /tmp/errors; do :; done
+        set -- /proc/[0-9]*
+        read -r error </tmp/errors
+        echo "$# $error"
+    """
+    with Container(replace(spec, max_processes=50)) as container:
+        result = container.run(["sh", "-c", script], env=ENV, timeout=60)
+        assert not result.timed_out
+        # Of root of the machine the kernel counts nothing below its own minimum.
+        limit = PID_MAX_MINIMUM if os.geteuid() == 0 else 50
+        count, error = result.stdout.decode().split(" ", 1)
+        assert int(count) <= limit
+        assert "fork" in error
+        before = time.monotonic()
+    assert time.monotonic() - before < 30
+
+
+def test_a_command_that_never_ends_and_ignores_every_signal_is_killed(spec: Spec) -> None:
+    result = sh(spec, "trap '' INT TERM HUP QUIT; echo begun; while true; do :; done", timeout=1)
+    assert (result.timed_out, result.exit_code) == (True, 128 + signal.SIGKILL)
+    assert result.stdout == b"begun\n"
+    assert result.seconds < 30
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_output_without_end_is_cut_at_the_limit(spec: Spec, stream: str) -> None:
+    with Container(spec) as container:
+        result = container.run(
+            ["sh", "-c", f"cat /dev/zero >&{stream}"], env=ENV, timeout=60, max_output=3_000_000
+        )
+    assert result.overflowed
+    assert not result.timed_out
+    assert max(len(result.stdout), len(result.stderr)) == 3_000_000
+
+
+def test_output_beyond_the_limit_of_a_command_that_ended_is_reported_too(spec: Spec) -> None:
+    with Container(spec) as container:
+        result = container.run(
+            ["head", "-c", "40000", "/dev/zero"], env=ENV, timeout=60, max_output=1000
+        )
+    assert result.overflowed
+    assert len(result.stdout) == 1000
+
+
+def _kill_first(spec: Spec, act: Callable[[Container], None]) -> None:
+    """Kills PID 1 of a container from outside, as the kernel does when memory runs out."""
+    with Container(spec) as container:
+        task = Path(f"/proc/{os.getpid()}/task")
+        keepers = [
+            int(child)
+            for thread in task.iterdir()
+            for child in (thread / "children").read_text().split()
+        ]
+        (first,) = Path(f"/proc/{keepers[-1]}/task/{keepers[-1]}/children").read_text().split()
+        killer = threading.Timer(0.3, os.kill, (int(first), signal.SIGKILL))
+        killer.start()
+        try:
+            act(container)
+        finally:
+            killer.join()
+
+
+def test_the_end_of_pid_1_is_an_error_and_no_hang(spec: Spec) -> None:
+    def wait(container: Container) -> None:
+        container.run(["sleep", "1000"], env=ENV, timeout=60)
+
+    with pytest.raises(ContainerError, match="first process ended unexpectedly"):
+        _kill_first(spec, wait)
