@@ -1,7 +1,8 @@
-"""Images that mean harm, from their bytes to their processes: reported, and without effect outside."""
+"""Images that mean harm, from their bytes to their processes: reported, harmless outside."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tarfile
@@ -134,14 +135,13 @@ def test_what_lies_where_mounts_go_neither_breaks_out_nor_breaks_the_caller(
     marker = f".wh.{place}" if "/" not in place else "etc/.wh.hosts"
     layer = write_layer(tmp_path, tar_bytes([Member(marker), members[kind]]))
     started = time.monotonic()
-    try:
-        with cache.rootfs([base, layer], keep_prefix=True) as rootfs:
-            spec = Spec(rootfs=rootfs, user=image_user(rootfs, "1000:1000"))
-            result = sh(spec, f"echo up; echo x > {secret}/evil")
-    except START_ERRORS as error:
-        assert str(error)
-    else:
-        assert result.stdout == b"up\n"
+    # It starts, or the error is one that callers report.
+    with (
+        contextlib.suppress(*START_ERRORS),
+        cache.rootfs([base, layer], keep_prefix=True) as rootfs,
+    ):
+        spec = Spec(rootfs=rootfs, user=image_user(rootfs, "1000:1000"))
+        assert sh(spec, f"echo up; echo x > {secret}/evil").stdout == b"up\n"
     assert os.listdir(secret) == []
     assert time.monotonic() - started < 30
 
