@@ -133,7 +133,7 @@ def without_set_id(items: dict[Parts, Item]) -> dict[Parts, Item]:
     }
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(one_layer(), min_size=1, max_size=4))
 @example(
     [
