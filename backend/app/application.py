@@ -43,6 +43,9 @@ from app.video import Tools
 RETRY_S = 3.0
 # ffmpeg uses every core it gets; more at once only make each other slow.
 MEDIA_AT_ONCE = 2
+# Threads beside those that answer quick requests, so that these never wait for a slow one.
+INTAKES_AT_ONCE = 8
+IMPORTS_AT_ONCE = 4
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -124,6 +127,8 @@ def _context(settings: Settings) -> Context:
             cache_bytes=int(settings.cache_bytes),
         ),
         media_limiter=CapacityLimiter(MEDIA_AT_ONCE),
+        intake_limiter=CapacityLimiter(INTAKES_AT_ONCE),
+        import_limiter=CapacityLimiter(IMPORTS_AT_ONCE),
         import_rules=ImportRules(
             directory=settings.import_dir,
             fetching=FetchRules(

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     )
     upload_idle_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=30),
-        description="An upload that sends nothing for this many seconds is dropped.",
+        description="An upload that sends (next to) nothing for this many seconds is dropped.",
     )
     import_dir: Path | None = Field(
         default=None,
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_redis(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None and info.data.get("broker_url") not in (None, value):
-            raise ValueError("BROKER_URL is set too; keep one")
+            raise ValueError("it differs from BROKER_URL; keep one")
         return _with_scheme(value, REDIS_SCHEMES)
 
     @classmethod

@@ -31,6 +31,10 @@ class Context:
     media: Media
     media_limiter: CapacityLimiter
     """How many requests may run ffmpeg at once."""
+    intake_limiter: CapacityLimiter
+    """How many may examine what they have uploaded."""
+    import_limiter: CapacityLimiter
+    """How many may copy from elsewhere."""
     import_rules: ImportRules
     progress: "ProgressHub"
     meter: "RequestMeter"

@@ -1,6 +1,6 @@
 """Replies that are files: range requests, caching, and errors as problems like all others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.api.context import Context
 from app.api.problems import documented, reply
 from app.services.media import Width
 
-__all__ = ["CLIP", "CONTENT", "THUMBNAIL", "MediaResponse", "Width", "made"]
+__all__ = ["CLIP", "CONTENT", "KINDS", "OTHER_KIND", "THUMBNAIL", "MediaResponse", "Width", "made"]
 
 # Names are never reused: a video, an event and what is made of them do not change.
 _CACHE = "private, max-age=86400, immutable"
@@ -20,27 +20,33 @@ _CACHE = "private, max-age=86400, immutable"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; sandbox"
 
 
-def _binary(kind: str, description: str) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {kind: {"schema": {"type": "string", "format": "binary"}}},
-    }
+# Which type a container is served under. What browsers do not play is at least not a web page.
+KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
+          "mpegts": "video/mp2t", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg",
+          "asf": "video/x-ms-asf", "gif": "image/gif"}  # fmt: skip
+OTHER_KIND = "application/octet-stream"
 
 
-def _ranged(kind: str) -> dict[int | str, dict[str, Any]]:
+def _binary(kinds: Iterable[str], description: str) -> dict[str, Any]:
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    return {"description": description, "content": dict.fromkeys(kinds, schema)}
+
+
+def _ranged(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return {
-        200: _binary(kind, "All of it."),
-        206: _binary(kind, "The range asked for."),
+        200: _binary(kinds, "All of it."),
+        # Several ranges at once come as parts of one body.
+        206: _binary((*kinds, "multipart/byteranges"), "The range asked for."),
         **documented(400, 404, 416),
     }
 
 
 THUMBNAIL: dict[int | str, dict[str, Any]] = {
     **_ranged("image/jpeg"),
-    **documented(409),
+    **documented(409, 507),
 }
-CLIP: dict[int | str, dict[str, Any]] = {**_ranged("video/mp4"), **documented(409)}
-CONTENT: dict[int | str, dict[str, Any]] = _ranged("video/*")
+CLIP: dict[int | str, dict[str, Any]] = {**_ranged("video/mp4"), **documented(409, 507)}
+CONTENT: dict[int | str, dict[str, Any]] = _ranged(*sorted(set(KINDS.values())), OTHER_KIND)
 
 
 class MediaResponse(FileResponse):

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details (`application/problem+json`)."""
 
+import errno
 import re
 from http import HTTPStatus
 from typing import Any
@@ -94,6 +95,13 @@ def install(app: FastAPI) -> None:
         if isinstance(error, DBAPIError) and _FULL.search(str(error.orig)):
             return _app_error(StorageFullError("The database has no room left on its disk."))
         return _app_error(UnavailableError("The database cannot serve this; see /health."))
+
+    @app.exception_handler(OSError)
+    async def _disk(_request: Request, error: OSError) -> JSONResponse:
+        event("disk.failed", level=40, exc_info=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _app_error(StorageFullError("There is no room left for this."))
+        return _app_error(UnavailableError("The disk cannot serve this; see /health."))
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -23,6 +23,7 @@ from app.api.context import Context, InContext
 from app.api.problems import documented
 from app.api.shapes import AnalysisOut
 from app.db import Database
+from app.logs import event
 from app.models import FINAL
 from app.services import analyses
 
@@ -55,6 +56,9 @@ class ProgressHub:
                 states = await run_in_threadpool(self._look, ids) if ids else {}
             except SQLAlchemyError:
                 continue  # streams go on when the database is back; /health tells meanwhile
+            except Exception:  # noqa: BLE001 -- it would take the whole service down
+                event("progress.failed", level=40, exc_info=True)
+                continue
             if states != self.states:
                 self.states = states
                 self._wake()

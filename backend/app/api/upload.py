@@ -32,6 +32,8 @@ FIELD = "file"
 WRITE_SIZE = 1024 * 1024
 # What boundaries, part headers and small fields beside the file may add to a body.
 OVERHEAD = 64 * 1024
+# Bytes per second. Whoever sends less holds a connection rather than uploads a video.
+MINIMUM_RATE = 1024
 BOUNDARY_LIMIT = 70  # RFC 2046 §5.1.1
 
 
@@ -42,7 +44,7 @@ async def receive(
     """Yield the complete upload; its temporary file is gone after the block, unless moved.
 
     Raises InvalidUploadError, UploadTooLargeError (more than `limit` bytes), UploadTimeoutError
-    (nothing for `idle_timeout` seconds) or StorageFullError.
+    (nothing, or hardly anything, for `idle_timeout` seconds) or StorageFullError.
     """
     form = _Form(boundary=_boundary(request), limit=limit)
     _check_length(request, limit=limit)
@@ -85,12 +87,20 @@ def _too_large(limit: int) -> UploadTooLargeError:
 
 async def _pump(request: Request, form: "_Form", file: BinaryIO, *, idle_timeout: float) -> None:
     chunks = aiter(request.stream())
+    arrived, window_ends = 0, anyio.current_time() + idle_timeout
     try:
         while True:
             with anyio.fail_after(idle_timeout):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 break
+            arrived += len(chunk)
+            if anyio.current_time() > window_ends:
+                if arrived < MINIMUM_RATE * idle_timeout:
+                    raise UploadTimeoutError(
+                        f"Only {arrived} bytes arrived within {idle_timeout:g} s."
+                    )
+                arrived, window_ends = 0, anyio.current_time() + idle_timeout
             form.feed(chunk)
             if len(form.pending) >= WRITE_SIZE:
                 await run_in_threadpool(form.flush, file)

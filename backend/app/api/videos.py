@@ -1,17 +1,26 @@
 """`/api/v1/videos` and `/imports`: upload, import, list, read, look at, delete."""
 
 import uuid
+from functools import partial
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import AwareDatetime
 from starlette.responses import FileResponse
 
 from app.api.access import PROTECTED
 from app.api.analyses import Cursor, Limit
 from app.api.context import Context, InContext
-from app.api.media import CONTENT, THUMBNAIL, MediaResponse, Width, made
+from app.api.media import (
+    CONTENT,
+    KINDS,
+    OTHER_KIND,
+    THUMBNAIL,
+    MediaResponse,
+    Width,
+    made,
+)
 from app.api.openapi import links
 from app.api.problems import documented
 from app.api.shapes import (
@@ -52,10 +61,6 @@ _KNOWN: dict[int | str, dict[str, Any]] = {
 _ANALYSIS_LINKS = links(
     "analysis_id", "read_analysis", "cancel_analysis", "list_events", "read_timeline"
 )
-# Which type a container is served under. What browsers do not play is at least not a web page.
-_KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
-          "mpegts": "video/mp2t", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg",
-          "asf": "video/x-ms-asf", "gif": "image/gif"}  # fmt: skip
 
 
 @router.post(
@@ -81,7 +86,9 @@ async def upload_video(
         limit=int(context.settings.max_upload_bytes),
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
-        reply, created = await run_in_threadpool(_take_in, context, upload, analyse=analyse)
+        reply, created = await to_thread.run_sync(
+            partial(_take_in, context, upload, analyse=analyse), limiter=context.intake_limiter
+        )
     return _stored(response, reply, created=created)
 
 
@@ -93,21 +100,27 @@ async def upload_video(
         **documented(400, 403, 413, 415, 502, 507),
     },
 )
-def import_video(
+async def import_video(
     context: InContext, response: Response, source: ImportIn, *, analyse: Analyse = True
 ) -> VideoOut:
     """Store a copy of a file under IMPORT_DIR, or of what a URL of IMPORT_HOSTS answers with.
 
     Answers when the copy is complete. 403 where the operator has not allowed it.
     """
+    reply, created = await to_thread.run_sync(
+        partial(_import, context, source, analyse=analyse), limiter=context.import_limiter
+    )
+    return _stored(response, reply, created=created)
+
+
+def _import(context: Context, source: ImportIn, *, analyse: bool) -> tuple[VideoOut, bool]:
     rules, storage = context.import_rules, context.storage
     with (
         imports.from_path(source.path, rules=rules, storage=storage)
         if source.path is not None
         else imports.from_url(source.url or "", rules=rules, storage=storage)
     ) as upload:
-        reply, created = _take_in(context, upload, analyse=analyse)
-    return _stored(response, reply, created=created)
+        return _take_in(context, upload, analyse=analyse)
 
 
 def _take_in(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[VideoOut, bool]:
@@ -181,7 +194,7 @@ def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
     """Play or download the original; ranges are served."""
     with context.database.reading() as session:
         video = videos.get(session, video_id=video_id).video
-    kind = _KINDS.get(video.container.split(",")[0], "application/octet-stream")
+    kind = KINDS.get(video.container.split(",")[0], OTHER_KIND)
     try:
         return MediaResponse(context.storage.path(video_id), kind=kind, filename=video.filename)
     except FileNotFoundError:  # deleted since we looked

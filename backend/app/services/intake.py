@@ -4,7 +4,7 @@ The order makes a crash harmless at every point: the file gets its name before t
 so a row always has its file; a file whose row never came is still marked, and swept later.
 """
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from app.db import Database
 from app.errors import NotAVideoError, UnavailableError
@@ -49,6 +49,9 @@ def take_in(
         if known is None:
             raise
         return known, False
+    except (OperationalError, InterfaceError):
+        # Nobody can tell whether the commit was done. The mark stays, and a later sweep asks.
+        raise
     except BaseException:
         if video is not None:
             storage.delete(video.id)

@@ -6,6 +6,7 @@ the disk holds it.
 
 import contextlib
 import enum
+import errno
 import math
 import os
 import threading
@@ -15,7 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from app.db import Database
-from app.errors import ConflictError, UnavailableError, VideoNotFoundError
+from app.errors import (
+    ConflictError,
+    StorageFullError,
+    UnavailableError,
+    VideoNotFoundError,
+)
 from app.models import MotionEvent
 from app.services import events, videos
 from app.services.storage import Storage
@@ -122,6 +128,8 @@ class Media:
                     "No picture can be made at the moment; try again."
                 ) from error
             except VideoError as error:
+                if os.strerror(errno.ENOSPC) in str(error):
+                    raise StorageFullError("There is no room left to make it.") from error
                 raise ConflictError(f"There is no such picture: {error}.") from error
             finally:
                 temporary.unlink(missing_ok=True)

@@ -122,6 +122,19 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence(module: str, tmp_path: P
     assert "Traceback" not in finished.stderr
 
 
+def test_a_confined_process_runs_out_of_its_own_memory_only() -> None:
+    program = (
+        "from app.confine import confine; confine(memory=300 << 20); "
+        "kept = bytearray(50 << 20)\n"
+        "try: bytearray(400 << 20)\n"
+        "except MemoryError: print('refused', len(kept) >> 20)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "refused 50"
+
+
 def test_a_worker_without_a_broker_says_what_to_set(tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "app.worker", "worker"],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import SettingsError, load_settings
+from app.settings import Settings, SettingsError, load_settings
 
 
 def test_the_default_is_sqlite_in_the_data_folder_and_no_broker() -> None:
@@ -38,6 +38,11 @@ def test_every_postgres_scheme_gets_the_psycopg_driver(
         ),
         ("DATABASE_URL", "nonsense", "DATABASE_URL: its value cannot be used: it must start with"),
         ("REDIS_URL", "http://host", "REDIS_URL: its value cannot be used: it must start with"),
+        ("BROKER_URL", "http://host", "BROKER_URL: its value cannot be used: it must start with"),
+        ("REDIS_URL", "amqp://host", "REDIS_URL: its value cannot be used: it must start with"),
+        ("IMPORT_HOSTS", "https://a.example", "IMPORT_HOSTS: 'https://a.example' cannot be used"),
+        ("ANALYSIS_MEMORY", "1MiB", "ANALYSIS_MEMORY: '1MiB' cannot be used"),
+        ("REQUIRE_API_KEY", "maybe", "REQUIRE_API_KEY: 'maybe' cannot be used"),
         ("MAX_UPLOAD_BYTES", "lots", "MAX_UPLOAD_BYTES: 'lots' cannot be used: could not parse"),
         ("MAX_UPLOAD_BYTES", "0", "MAX_UPLOAD_BYTES: '0' cannot be used: input should be greater"),
         ("AUTO_MIGRATE", "perhaps", "AUTO_MIGRATE: 'perhaps' cannot be used"),
@@ -93,6 +98,53 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "")
     assert load_settings().broker() is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("BROKER_URL", "amqp://user:pass@host//"),
+        ("BROKER_URL", "amqps://host"),
+        ("BROKER_URL", "redis://host/1"),
+        ("REDIS_URL", "rediss://host/1"),
+    ],
+)
+def test_the_broker_has_two_names(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, url)
+    assert load_settings().broker() == url
+
+
+def test_two_different_brokers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_URL", "redis://one")
+    monkeypatch.setenv("REDIS_URL", "redis://two:hunter2@host")
+    with pytest.raises(SettingsError, match="it differs from BROKER_URL; keep one") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.setenv("REDIS_URL", "redis://one")
+    assert load_settings().broker() == "redis://one"
+
+
+def test_hosts_are_read_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPORT_HOSTS", " Cameras.example ,b.example,")
+    assert load_settings().import_hosts == ("cameras.example", "b.example")
+
+
+def test_settings_reach_a_child_process_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("DATABASE_URL", "postgres://user:hunter2@host/db"),
+        ("LEASE", "1.5"),
+        ("MAX_UPLOAD_BYTES", "5MiB"),
+        ("IMPORT_HOSTS", "a.example,b.example"),
+        ("IMPORT_DIR", str(tmp_path)),
+        ("REQUIRE_API_KEY", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert Settings.from_json(settings.to_json()) == settings
 
 
 def test_sizes_and_times_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Files on disk: names, sweeping, and names that clients make up."""
 
 import os
+import time
 import uuid
 from pathlib import Path
 
@@ -55,6 +56,37 @@ def test_settled_content_survives_even_the_wrong_database(storage: Storage) -> N
     age_everything(storage)
     assert storage.sweep(exists=lambda _: False) == 0
     assert storage.path(video_id).exists()
+
+
+def derive(storage: Storage, video_id: uuid.UUID, name: str, size: int, *, age: float) -> Path:
+    temporary, target = storage.incoming(), storage.derived(video_id, name)
+    temporary.write_bytes(b"x" * size)
+    storage.keep_derived(temporary, target)
+    past = time.time() - age
+    os.utime(target, (past, past))
+    return target
+
+
+def test_the_cache_is_trimmed_from_the_least_recently_wanted(storage: Storage) -> None:
+    one, two = put(storage), put(storage)
+    old = derive(storage, one, "old.jpg", 40, age=300)
+    newer = derive(storage, two, "newer.jpg", 40, age=200)
+    newest = derive(storage, one, "newest.jpg", 40, age=100)
+    assert storage.trim_derived(90) == 1
+    assert (old.exists(), newer.exists(), newest.exists()) == (False, True, True)
+    assert storage.trim_derived(0) == 0  # looked at a moment ago
+    assert storage.path(one).exists()
+
+
+def test_what_was_made_of_a_video_goes_with_it_also_after_a_crash(storage: Storage) -> None:
+    deleted, crashed = put(storage), put(storage)
+    made = [derive(storage, video_id, "a.jpg", 1, age=0) for video_id in (deleted, crashed)]
+    storage.delete(deleted)
+    assert [path.exists() for path in made] == [False, True]
+    storage.path(crashed).unlink()  # killed in the middle of deleting: the mark is still there
+    age_everything(storage)
+    storage.sweep(exists=lambda _: False)
+    assert not made[1].parent.exists()
 
 
 def test_deleting_twice_is_fine(storage: Storage) -> None:

@@ -26,7 +26,9 @@ def body(content: bytes, *, name: str = "file", filename: str | None = "a.mp4") 
     return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def request(chunks: list[bytes], *, headers: dict[str, str] | None = None) -> Request:
+def request(
+    chunks: list[bytes], *, headers: dict[str, str] | None = None, drip: bool = False
+) -> Request:
     pending = list(chunks)
     given = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"} | (headers or {})
 
@@ -38,6 +40,8 @@ def request(chunks: list[bytes], *, headers: dict[str, str] | None = None) -> Re
             return {"type": "http.disconnect"}
         if chunk == b"stall":
             await asyncio.sleep(60)
+        if len(chunk) == 1 and drip:
+            await asyncio.sleep(0.02)
         return {"type": "http.request", "body": chunk, "more_body": True}
 
     encoded = [(key.encode(), value.encode()) for key, value in given.items()]
@@ -118,6 +122,13 @@ def test_what_is_wrong_is_said_and_nothing_is_left_on_disk(
 ) -> None:
     with pytest.raises(error, match=message):
         asyncio.run(take(request(chunks, headers=headers), storage))
+    assert leftovers(storage) == []
+
+
+def test_who_sends_hardly_anything_is_dropped_however_busy_it_looks(storage: Storage) -> None:
+    chunks = [bytes([byte]) for byte in body(CONTENT)]
+    with pytest.raises(UploadTimeoutError, match=r"Only \d+ bytes arrived within 0.3 s"):
+        asyncio.run(take(request(chunks, drip=True), storage))
     assert leftovers(storage) == []
 
 
