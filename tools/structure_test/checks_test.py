@@ -1,252 +1,18 @@
-"""Every kind of assertion of the schema, where it passes and where it fails, with its message."""
+"""Every kind of static assertion, where it passes and where it fails, with its message."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tools.container.cache import Cache
-from tools.container.images_for_test import (
-    Member,
-    directory,
-    hard_link,
-    link,
-    program_layer,
-    write_image,
-)
+from tools.container.images_for_test import Member, directory, write_image
 from tools.oci.layout import read_layout
+from tools.structure_test.image_for_test import TEXT, Run, command, existence
 from tools.structure_test.suite import How, Selection, read_suite, run_suite
-
-CONFIG: dict[str, Any] = {
-    "User": "app",
-    "WorkingDir": "/app",
-    "Env": ["PATH=/bin", "NAME=world", "EMPTY="],
-    "Entrypoint": ["/bin/false"],
-    "Cmd": ["sleep", "9"],
-    "ExposedPorts": {"8000/tcp": {}},
-    "Volumes": {"/app/data": {}},
-    "Labels": {"version": "1.2.3"},
-}
-TEXT = "first line\nsecond line\n"
-FILES = [
-    directory("opt/d", 0o1777, 5, 6),
-    Member("opt/run", b"#!/bin/sh\n", mode=0o750, uid=7, gid=8),
-    Member("opt/text", TEXT.encode()),
-    link("opt/link", "text"),
-    link("opt/far", "/opt/link"),
-    link("opt/nowhere", "missing"),
-    hard_link("opt/same", "opt/text"),
-    Member("usr/share/doc/good/copyright", b"Licence: GPL\n"),
-    Member("usr/share/doc/libgnutls30/copyright", b"mentions AGPL\n"),
-    link("usr/share/doc/alias", "good"),
-]
-
-Run = Callable[..., list[str]]
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("image")
-    return write_image(folder / "layout", [program_layer(), FILES], CONFIG).path
-
-
-@pytest.fixture
-def run(image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    cache = tmp_path_factory.getbasetemp() / "shared-cache"
-
-    def execute(
-        config: dict[str, Any],
-        *,
-        layout: Path = image,
-        driver: str = "namespace",
-        timeout: float = 30,
-        environ: dict[str, str] | None = None,
-    ) -> list[str]:
-        """Runs a configuration of one test; gives its errors."""
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))
-        variables = environ or {}
-        suite = read_suite([path], [], timeout=timeout, environ=variables)
-        assert not suite.broken
-        how = How(driver, variables, cache)
-        results = run_suite(layout, suite, Selection(), how)
-        assert len(results) == 1
-        return list(results[0].errors)
-
-    return execute
-
-
-def command(script: str, **fields: object) -> dict[str, Any]:
-    test = {"name": "t", "command": "sh", "args": ["-c", script], **fields}
-    return {"commandTests": [test]}
-
-
-COMMANDS: list[tuple[dict[str, Any], list[str]]] = [
-    (command("true"), []),
-    (command("exit 3", exitCode=3), []),
-    (command("exit 3"), ["exit code: expected 0, found 3"]),
-    (command("true", exitCode=1), ["exit code: expected 1, found 0"]),
-    (command("echo hello", expectedOutput=["^hel+o\n$"]), []),
-    (
-        command("echo hello", expectedOutput=["h", "bye"]),
-        ["stdout does not match the expected pattern 'bye'; it is 'hello\\n'"],
-    ),
-    (command("echo hello", excludedOutput=["bye"]), []),
-    (
-        command("echo hello", excludedOutput=["l"]),
-        ["stdout matches the excluded pattern 'l'; it is 'hello\\n'"],
-    ),
-    (command("echo hello >&2", expectedError=["hello"], excludedOutput=["."]), []),
-    (
-        command("echo hello", expectedError=["hello"]),
-        ["stderr does not match the expected pattern 'hello'; it is ''"],
-    ),
-    (command("echo hello >&2", excludedError=["bye"]), []),
-    (
-        command("echo hello >&2", excludedError=["hello"]),
-        ["stderr matches the excluded pattern 'hello'; it is 'hello\\n'"],
-    ),
-    (command("cat /tmp/a", setup=[["sh", "-c", "echo b > /tmp/a"]], expectedOutput=["b"]), []),
-    (
-        command("true", setup=[["sh", "-c", "echo why >&2; exit 4"]]),
-        ["setup ['sh', '-c', 'echo why >&2; exit 4']: exit code 4: 'why\\n'"],
-    ),
-    (
-        command("true", setup=[["nothing"]]),
-        ["setup ['nothing']: exec: 'nothing': not found in the image's $PATH"],
-    ),
-    (command("touch /tmp/b", teardown=[["ls", "/tmp/b"]]), []),
-    (command("true", teardown=[["false"]]), ["teardown ['false']: exit code 1: ''"]),
-    # $ in command and args is replaced by the image's environment before anything runs.
-    (command("echo ${NAME}-$MISSING-", expectedOutput=["^world--\n$"]), []),
-    (command("env", envVars=[{"key": "A", "value": "$NAME"}], expectedOutput=["A=\\$NAME"]), []),
-    (
-        {**command("env", expectedOutput=["G=hi world"]),
-         "globalEnvVars": [{"key": "G", "value": "hi $NAME"}]},
-        [],
-    ),
-    (
-        {**command("echo $G", expectedOutput=["^hi world\n$"]),
-         "globalEnvVars": [{"key": "G", "value": "hi $NAME"}]},
-        [],
-    ),
-    # The image's entrypoint is not used, its user and working directory are.
-    (command("id -un; pwd", expectedOutput=["^app\n/app\n$"]), []),
-    (
-        {**command("id -u", expectedOutput=["^0\n$"]), "containerRunOptions": {"user": "root"}},
-        [],
-    ),
-    # Output of a terminal is one stream, and its lines end as a terminal's do.
-    (
-        {
-            **command("test -t 1 && echo hello >&2", expectedOutput=["^hello\r\n$"]),
-            "containerRunOptions": {"allocateTty": True},
-        },
-        [],
-    ),
-    (command("test -t 1"), ["exit code: expected 0, found 1"]),
-    # No capability but those that are asked for; CAP_KILL is bit 5 of the set.
-    (command("cat /proc/self/status", expectedOutput=["CapEff:\t0{16}\n"]), []),
-    (
-        {
-            **command("cat /proc/self/status", expectedOutput=["CapEff:\t0{14}20\n"]),
-            "containerRunOptions": {"capabilities": ["CAP_KILL"]},
-        },
-        [],
-    ),
-    (
-        {
-            **command("cat /proc/self/status", excludedOutput=["CapEff:\t0{16}\n"]),
-            "containerRunOptions": {"privileged": True},
-        },
-        [],
-    ),
-    (
-        {**command("true"), "containerRunOptions": {"user": "nobody"}},
-        ["user 'nobody' is not in the image's /etc/passwd"],
-    ),
-    (
-        {"commandTests": [{"name": "t", "command": "nothing", "exitCode": 127}]},
-        [],
-    ),
-    (
-        {"commandTests": [{"name": "t", "command": "nothing"}]},
-        ["exit code: expected 0, found 127"],
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("config", "errors"), COMMANDS)
-def test_commands(run: Run, config: dict[str, Any], errors: list[str]) -> None:
-    assert run(config) == errors
-
-
-@pytest.mark.parametrize("name", ["SYS_TIME", "NOTHING"])
-def test_a_capability_that_cannot_be_given_is_an_error(run: Run, name: str) -> None:
-    (error,) = run({**command("true"), "containerRunOptions": {"capabilities": [name]}})
-    assert error.startswith(f"capability {name!r}: ")
-
-
-def test_a_command_that_never_ends_is_reported(run: Run) -> None:
-    errors = run(command("sleep 100"), timeout=0.3)
-    assert errors[0] == "the command did not end within 0.3 s and was killed"
-
-
-@pytest.mark.parametrize("field", ["expectedOutput", "excludedOutput"])
-def test_an_invalid_pattern_fails_whichever_way_it_is_used(run: Run, field: str) -> None:
-    (error,) = run(command("true", **{field: ["("]}))
-    assert error.startswith("stdout: the regular expression '(' is invalid")
-
-
-def test_variables_come_from_the_host_and_from_a_file_beside_those_of_the_test(
-    run: Run, tmp_path: Path
-) -> None:
-    (tmp_path / "env").write_text("# comment\n\nFILE=1\n")
-    config = {
-        **command(
-            "env",
-            envVars=[{"key": "OWN", "value": "3"}],
-            expectedOutput=["FILE=1", "HOST=2", "OWN=3"],
-            excludedOutput=["ABSENT"],
-        ),
-        "containerRunOptions": {
-            "envFile": str(tmp_path / "env"),
-            "envVars": ["HOST", "ABSENT"],
-        },
-    }
-    assert run(config, environ={"HOST": "2"}) == []
-    (tmp_path / "env").write_text("FILE\n")
-    assert run(config) == [f"{tmp_path / 'env'}, line 1: is not KEY=VALUE"]
-    (tmp_path / "env").unlink()
-    assert run(config)[0].endswith(f"envFile {tmp_path / 'env'}: No such file or directory")
-
-
-def test_bind_mounts_appear_and_malformed_ones_are_errors(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared" / "in").write_text("given")
-
-    def mounted(*mounts: str) -> dict[str, Any]:
-        return {
-            **command("cat /opt/d/in", expectedOutput=["given"]),
-            "containerRunOptions": {"bindMounts": list(mounts)},
-        }
-
-    assert run(mounted(f"{tmp_path}/shared:/opt/d")) == []
-    assert run(mounted(f"{tmp_path}/shared:/opt/d:ro")) == []
-    (error,) = run(mounted("/opt/d"))
-    assert error.endswith("bindMounts: wanted SOURCE:TARGET or SOURCE:TARGET:ro, found '/opt/d'")
-    assert run(mounted("/no/such:/opt/d")) == [
-        "the mount source '/no/such' does not exist; create it first"
-    ]
-
-
-def existence(path: str, **fields: object) -> dict[str, Any]:
-    return {"fileExistenceTests": [{"name": "t", "path": path, **fields}]}
-
 
 STATIC: list[tuple[dict[str, Any], list[str]]] = [
     (existence("/opt/run"), []),
@@ -273,6 +39,14 @@ STATIC: list[tuple[dict[str, Any], list[str]]] = [
     (existence("/opt/run", isExecutableBy="owner"), []),
     (existence("/opt/run", isExecutableBy="group"), []),
     (existence("/opt/run", isExecutableBy="any"), []),
+    (
+        existence("/opt/text", isExecutableBy="owner"),
+        ["/opt/text: must be executable by owner, and is -rw-r--r--"],
+    ),
+    (
+        existence("/opt/text", isExecutableBy="group"),
+        ["/opt/text: must be executable by group, and is -rw-r--r--"],
+    ),
     (
         existence("/opt/run", isExecutableBy="other"),
         ["/opt/run: must be executable by other, and is -rwxr-x---"],
@@ -359,6 +133,10 @@ STATIC += [
     (
         metadata(labels=[{"key": "version", "value": "1"}]),
         ["label 'version': expected '1', found '1.2.3'"],
+    ),
+    (
+        metadata(labels=[{"key": "version", "value": "^2", "isRegex": True}]),
+        ["label 'version' does not match the expected pattern '^2'; it is '1.2.3'"],
     ),
     (metadata(labels=[{"key": "none", "value": "1"}]), ["label 'none' is not set"]),
     (

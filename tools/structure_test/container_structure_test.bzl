@@ -30,6 +30,7 @@ _ATTRS = {
               "whichever answers first; `tar` makes static checks only; `host` is refused.",
     ),
     "image": attr.label(
+        allow_files = True,
         mandatory = True,
         doc = "One OCI layout directory, docker-archive or OCI archive, also from the output " +
               "group `oci_layout` or `oci_tarball`.",

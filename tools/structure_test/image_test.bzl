@@ -26,6 +26,7 @@ _ATTRS = {
         doc = "`tar` makes static checks only: tests that start the image fail.",
     ),
     "image": attr.label(
+        allow_files = True,
         mandatory = True,
         doc = "One OCI layout directory, docker-archive or OCI archive.",
     ),

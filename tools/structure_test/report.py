@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_OUTPUT = 1 << 16  # Characters of a command's output that a report repeats.
 SUITE = "container-structure-test.test"
 # Characters XML 1.0 cannot hold; a command may print any of them.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -49,9 +50,9 @@ def text(result: Result, *, colour: bool = False) -> str:
         f"duration: {_duration(result.seconds)}",
     ]
     if result.stdout and not result.passed:
-        lines.append(f"stdout: {result.stdout.rstrip()}")
+        lines.append(f"stdout: {_shorten(result.stdout).rstrip()}")
     if result.stderr and not result.passed:
-        lines.append(f"stderr: {result.stderr.rstrip()}")
+        lines.append(f"stderr: {_shorten(result.stderr).rstrip()}")
     lines += [_paint(f"Error: {error}", _YELLOW, colour) for error in result.errors]
     return "\n".join(lines) + "\n"
 
@@ -86,7 +87,11 @@ def as_json(results: Sequence[Result]) -> str:
 
     def entry(result: Result) -> dict[str, object]:
         # As upstream does, what is empty is left out.
-        optional = {"Stdout": result.stdout, "Stderr": result.stderr, "Errors": [*result.errors]}
+        optional = {
+            "Stdout": _shorten(result.stdout),
+            "Stderr": _shorten(result.stderr),
+            "Errors": [*result.errors],
+        }
         return {
             "Name": result.name,
             "Pass": result.passed,
@@ -126,8 +131,16 @@ def as_junit(results: Sequence[Result], *, suite: str = SUITE) -> bytes:
             ET.SubElement(case, "failure", {"message": _clean(error)}).text = _clean(error)
         for tag, output in (("system-out", result.stdout), ("system-err", result.stderr)):
             if output:
-                ET.SubElement(case, tag).text = _clean(output)
+                ET.SubElement(case, tag).text = _clean(_shorten(output))
     return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _shorten(output: str) -> str:
+    """The beginning and the end of what is too long to be read."""
+    if len(output) <= MAX_OUTPUT:
+        return output
+    half, left_out = MAX_OUTPUT // 2, len(output) - MAX_OUTPUT
+    return f"{output[:half]}\n... {left_out} characters left out ...\n{output[-half:]}"
 
 
 def _clean(value: str) -> str:

@@ -125,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
         "--test-report", type=Path, metavar="FILE",
         help="write a report, JUnit XML with --output junit, else JSON; text is still printed",
     )  # fmt: skip
-    parser.add_argument("--junit-suite-name", default=report.SUITE, metavar="NAME")
+    parser.add_argument(
+        "--junit-suite-name",
+        default=os.environ.get("TEST_TARGET", report.SUITE),
+        metavar="NAME",
+        help="in JUnit XML (default: under Bazel the test's label)",
+    )
     parser.add_argument("--no-color", action="store_true", help="no colours on a terminal")
     # An engine needs a name for an image; ours is made from its digest.
     parser.add_argument("--default-image-tag", help=argparse.SUPPRESS)

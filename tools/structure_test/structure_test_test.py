@@ -10,6 +10,7 @@ import pytest
 
 from tools.container.images_for_test import Member, write_image
 from tools.oci.archive import docker_archive, write_archive
+from tools.structure_test.report import Result, as_json, as_junit, text
 from tools.structure_test.structure_test import main
 
 GOOD = {"name": "there", "path": "/a"}
@@ -20,7 +21,7 @@ BAD = {"name": "missing", "path": "/b"}
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (
         "TESTBRIDGE_TEST_ONLY", "TEST_TOTAL_SHARDS", "TEST_SHARD_INDEX", "XML_OUTPUT_FILE",
-        "TEST_SHARD_STATUS_FILE", "BUILD_WORKING_DIRECTORY",
+        "TEST_SHARD_STATUS_FILE", "TEST_TARGET", "BUILD_WORKING_DIRECTORY",
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     return write_image(tmp_path / "layout", [[Member("a", b"1")]], {}).path
@@ -146,6 +147,9 @@ def test_junit_goes_where_bazel_expects_it(
         "File Existence Test: there", "File Existence Test: odd \ufffd \ufffd name",
     ]  # fmt: skip
     assert suite[1][0].get("message") == "/b must exist, and does not"
+    monkeypatch.setenv("TEST_TARGET", "//backend:image_test")
+    main(["--image", str(image), "--config", config(tmp_path, GOOD)])
+    assert ET.parse(target).getroot()[0].get("name") == "//backend:image_test"
 
 
 def test_json_has_upstreams_fields(
@@ -218,6 +222,14 @@ def test_paths_are_relative_to_where_bazel_run_was_typed(
     flags = ["-i", image.name, "-c", "c.json", "--test-report", "report.json"]
     assert main(flags) == 0
     assert json.loads((tmp_path / "report.json").read_text())["Total"] == 1
+
+
+def test_a_report_repeats_long_output_in_part() -> None:
+    result = Result("Command Test: t", ("wrong",), 0.0, stdout="a" * 99_999 + "z")
+    for written in (text(result), as_json([result]), as_junit([result]).decode()):
+        assert "34464 characters left out" in written
+        assert "az" in written
+        assert len(written) < 70_000
 
 
 def test_quiet_says_nothing(

@@ -3,8 +3,10 @@
 load("//tools/container:defs.bzl", "EMULATED")
 load("//tools/oci:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 
-# A computed default, so that only tests that name another architecture fetch its emulator.
-def _emulator(platform):
+# A computed default, so that only tests that run another architecture's commands fetch its emulator.
+def _emulator(driver, platform):
+    if driver:
+        return None
     architecture = platform.split("/")[1] if "/" in platform else ""
     if architecture in EMULATED:
         return Label("//tools/container:emulator_" + architecture)
@@ -25,8 +27,26 @@ TEST_ATTRS = LAUNCHER_ATTRS | {
 _GROUPS = ["oci_layout", "oci_tarball"]
 _ARCHIVES = ("tar", "tgz", "gz")
 
+# Where an engine is and what it may read, as its own program looks for them.
+_ENGINE_ENVIRONMENT = [
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "HOME",
+    "XDG_RUNTIME_DIR",
+]
+
 def image_file(ctx):
-    """The layout directory or archive of `ctx.attr.image`; fails for anything else."""
+    """The layout directory or archive of `ctx.attr.image`; fails for anything else.
+
+    Args:
+        ctx: the rule's context.
+
+    Returns:
+        A File.
+    """
     image = ctx.attr.image
     files = image[DefaultInfo].files.to_list()
     if OutputGroupInfo in image:
@@ -66,8 +86,12 @@ def structure_test(ctx, configs = [], image_configs = [], driver = "", platform 
         "platform": platform,
     }
     files = [image] + configs + image_configs + emulator
-    providers = [launcher(ctx, ctx.attr._tool, target, files, [ctx.attr.image])]
+
+    # A file of the source tree has no runfiles.
+    targets = [ctx.attr.image] if ctx.attr.image[DefaultInfo].default_runfiles else []
+    providers = [launcher(ctx, ctx.attr._tool, target, files, targets)]
     if driver == "docker":
         # An engine, its socket and its storage are outside of every sandbox.
         providers.append(testing.ExecutionInfo({"local": "1"}))
+        providers.append(RunEnvironmentInfo(inherited_environment = _ENGINE_ENVIRONMENT))
     return providers

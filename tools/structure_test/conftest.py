@@ -1,0 +1,45 @@
+"""What the tests of both kinds of checks share: an image, and a way to run a configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.container.images_for_test import program_layer, write_image
+from tools.structure_test.image_for_test import CONFIG, FILES, Run
+from tools.structure_test.suite import How, Selection, read_suite, run_suite
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("image")
+    return write_image(folder / "layout", [program_layer(), FILES], CONFIG).path
+
+
+@pytest.fixture
+def run(image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    cache = tmp_path_factory.getbasetemp() / "shared-cache"
+
+    def execute(
+        config: dict[str, Any],
+        *,
+        layout: Path = image,
+        driver: str = "namespace",
+        timeout: float = 30,
+        environ: dict[str, str] | None = None,
+    ) -> list[str]:
+        """Runs a configuration of one test; gives its errors."""
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))
+        variables = environ or {}
+        suite = read_suite([path], [], timeout=timeout, environ=variables)
+        assert not suite.broken
+        how = How(driver, variables, cache)
+        results = run_suite(layout, suite, Selection(), how)
+        assert len(results) == 1
+        return list(results[0].errors)
+
+    return execute
