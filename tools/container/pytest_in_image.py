@@ -5,7 +5,8 @@
 
 What the image lacks is brought along and is found after everything the image has: pytest itself
 (`--package`, directories of modules) and servers for the tests (`--tree`, seen at /srv/NAME). The
-container has only a loopback network. JUnit XML goes to $XML_OUTPUT_FILE.
+container has only a loopback network. JUnit XML goes to $XML_OUTPUT_FILE, what tests write into
+$TEST_UNDECLARED_OUTPUTS_DIR is kept there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from tools.oci.layout import LayoutError, read_layout
 
 BROUGHT = "/srv"
 TIMEOUT_SECONDS = 3600.0
+
+# Where Bazel's tests leave what they want kept: https://bazel.build/reference/test-encyclopedia
+_OUTPUTS = {"TEST_UNDECLARED_OUTPUTS_DIR": f"{BROUGHT}/outputs"}
 
 # The image's own modules come first: what is tested must not be what was brought along.
 _START = """\
@@ -77,8 +81,8 @@ def run_session(session: Session, scratch: Path) -> int:
     """Returns pytest's exit code. Raises one of START_ERRORS or LayoutError."""
     image = read_layout(session.image)
     settings = read_settings(image.config)
-    packages, results = scratch / "packages", scratch / "results"
-    for directory in (packages, results, scratch / "writes"):
+    packages, results, outputs = scratch / "packages", scratch / "results", scratch / "outputs"
+    for directory in (packages, results, outputs, scratch / "writes"):
         directory.mkdir()
     for package in session.packages:
         copy_following_links(package, packages)
@@ -87,6 +91,7 @@ def run_session(session: Session, scratch: Path) -> int:
         Bind(scratch / "tests", session.target, read_only=True),
         Bind(packages, f"{BROUGHT}/packages", read_only=True),
         Bind(results, f"{BROUGHT}/results"),
+        Bind(outputs, f"{BROUGHT}/outputs"),
         *(
             Bind(tree_root(path), f"{BROUGHT}/{name}", read_only=True)
             for name, path in session.trees
@@ -117,13 +122,16 @@ def run_session(session: Session, scratch: Path) -> int:
                     "-ra",
                     *session.arguments,
                 ],
-                env=process_env(settings, user, dict(session.environment)),
+                env=process_env(settings, user, dict(session.environment) | _OUTPUTS),
                 workdir=str(Path(session.target).parent),
                 stdin=0,
                 stdout=1,
                 stderr=2,
             )
             code = container.wait(number, TIMEOUT_SECONDS)
+    kept = os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR")
+    if kept:
+        shutil.copytree(outputs, kept, dirs_exist_ok=True)
     report = os.environ.get("XML_OUTPUT_FILE")
     if report and (results / "junit.xml").exists():
         shutil.copyfile(results / "junit.xml", report)

@@ -49,6 +49,25 @@ def still_then_moving(target: Path) -> Path:
     return _ffmpeg(["-filter_complex", scene, *_H264], target)
 
 
+def yard(target: Path, *, name: str = "") -> Path:
+    """Make twelve seconds of a yard: something passes from 2 s to 5 s, and back from 8 s to 10 s.
+
+    The content differs with `name`.
+    """
+    scene = (
+        "gradients=size=640x360:rate=15:duration=12:c0=0x6f8fa8:c1=0x4a5a48:"
+        "x0=0:y0=0:x1=0:y1=359:speed=0.00001[sky];"
+        "color=c=0x5b4636:size=640x110:rate=15:duration=12[ground];"
+        "color=c=0xd8d2c4:size=46x110:rate=15:duration=12[person];"
+        "color=c=0x8a1f1f:size=120x56:rate=15:duration=12[car];"
+        "[sky][ground]overlay=0:250[yard];"
+        "[yard][person]overlay=x='(t-2)*200':y=190:enable='between(t,2,5)'[walks];"
+        "[walks][car]overlay=x='640-(t-8)*330':y=236:enable='between(t,8,10)'"
+    )
+    note = ["-metadata", f"title={name}"]
+    return _ffmpeg(["-filter_complex", scene, *_H264, *note, "-movflags", "+faststart"], target)
+
+
 def brightness(target: Path, *, colour: str) -> Path:
     """Make one second of one colour."""
     source = f"color=c={colour}:size=160x120:rate=10:duration=1"

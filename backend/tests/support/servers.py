@@ -192,13 +192,18 @@ def service_environment(data_dir: Path, **variables: str) -> dict[str, str]:
 
 @contextmanager
 def api(
-    data_dir: Path, *, log: Path, variables: Mapping[str, str] | None = None, healthy: bool = True
+    data_dir: Path,
+    *,
+    log: Path,
+    variables: Mapping[str, str] | None = None,
+    healthy: bool = True,
+    port: int | None = None,
 ) -> Iterator[tuple[str, Process]]:
     """Run `uvicorn main:app`; yields its base URL and the process, once it answers (healthy)."""
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)]
+    chosen = free_port() if port is None else port
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(chosen)]
     environment = service_environment(data_dir, **(variables or {}))
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{chosen}"
     with running(command, log=log, environment=environment) as process:
 
         def answers() -> bool:

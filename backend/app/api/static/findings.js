@@ -1,0 +1,83 @@
+// What an analysis has found: its events as pictures one can click, and its timeline.
+import { call, media } from "./api.js";
+import { $, clock, make, percent } from "./dom.js";
+import { goTo, showFindings } from "./player.js";
+import { drawTimeline, hideTimeline } from "./timeline.js";
+
+let current = null;
+let cursor = null;
+let events = [];
+let timeline = null;
+
+export function installFindings() {
+  $("more-events").addEventListener("click", async () => {
+    const known = events.length;
+    await loadEvents(current);
+    $("events").children[known]?.querySelector("button").focus();
+  });
+}
+
+/** Shows nothing but a sentence, for an analysis that is not done. */
+export function clearFindings(text) {
+  current = null;
+  events = [];
+  timeline = null;
+  cursor = null;
+  $("events").replaceChildren();
+  $("events-note").textContent = text;
+  $("more-events").hidden = true;
+  hideTimeline();
+  showFindings([], null);
+}
+
+/** Reads events and timeline of an analysis that is done. */
+export async function loadFindings(analysis) {
+  if (current?.id === analysis.id) return;
+  clearFindings("Reading the events …");
+  current = analysis;
+  try {
+    const answer = await call(`/analyses/${analysis.id}/timeline`);
+    if (current !== analysis) return;
+    timeline = answer;
+    await loadEvents(analysis);
+  } catch (error) {
+    if (current === analysis) clearFindings(error.message);
+  }
+}
+
+async function loadEvents(analysis) {
+  const query = new URLSearchParams({ limit: 100 });
+  if (cursor) query.set("cursor", cursor);
+  const page = await call(`/analyses/${analysis.id}/events?${query}`);
+  if (current !== analysis) return;
+  events.push(...page.events);
+  cursor = page.next_cursor;
+  $("events").append(...page.events.map(row));
+  $("more-events").hidden = cursor === null;
+  const count = analysis.event_count ?? events.length;
+  $("events-note").textContent = count
+    ? `${count === 1 ? "1 event" : `${count} events`}. Choose one to watch it.`
+    : "Nothing moved, as far as these settings can tell.";
+  drawTimeline(timeline, events, analysis.result?.duration);
+  showFindings(events, analysis.parameters.region);
+}
+
+function row(event) {
+  const span = `${clock(event.start, { tenths: true })} – ${clock(event.end, { tenths: true })}`;
+  const button = make("button", {
+    type: "button",
+    class: "event",
+    "aria-label": `Event ${event.position + 1}, from ${clock(event.start)} to ${clock(event.end)}`,
+    onclick: () => {
+      for (const other of $("events").querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
+      button.setAttribute("aria-current", "true");
+      $("stage").scrollIntoView({ block: "nearest" });
+      goTo(event.start, { play: true });
+    },
+  },
+  make("img", { src: media(`/events/${event.id}/thumbnail`), alt: "", width: 320, height: 180, loading: "lazy" }),
+  make("span", {}, span),
+  make("span", { class: "quiet" }, `${percent(event.peak_score)} of the picture at most`));
+  return make("li", {}, button,
+    make("a", { href: media(`/events/${event.id}/clip`), download: `event-${event.position + 1}.mp4` }, "Save clip"));
+}

@@ -1,0 +1,252 @@
+"""The page, as people use it: in a real browser, against the real service, with real videos."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from selenium.webdriver import ActionChains, Keys
+from tests.support import clips, servers
+from tests.support.browser import DESKTOP, PHONE, Browser, chromium
+
+
+def upload(browser: Browser, path: Path) -> None:
+    """Upload a file and wait until its video is shown, analysed."""
+    browser.choose_files(path)
+    browser.until_text(path.name, "#detail h2")
+    browser.until_text("Done", "#state", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def stored(tab: Browser, service: str, yard: Path) -> str:
+    """Upload the yard once; returns the address of the page that shows it."""
+    tab.open(service)
+    upload(tab, yard)
+    return str(tab.driver.current_url)
+
+
+def test_a_video_is_uploaded_analysed_and_its_events_are_shown(
+    browser: Browser, service: str, clip_dir: Path
+) -> None:
+    browser.open(service)
+    browser.until_text("No videos yet", "#empty")
+    browser.script(
+        """window.seen = [];
+        new MutationObserver(() => {
+          const badge = document.querySelector("#state .badge");
+          if (badge) window.seen.push(badge.dataset.status);
+        }).observe(document.getElementById("state"), {childList: true, subtree: true})"""
+    )
+    upload(browser, clips.yard(clip_dir / "front yard.mp4", name="first"))
+    # Told by the service, live: nobody has loaded the page again.
+    assert {"queued", "running"} & set(browser.script("return window.seen"))
+    browser.until_text("2 events", "#events-note")
+    assert browser.text("#events button").startswith("0:0")
+    browser.until(
+        lambda: all(browser.script("return arguments[0].naturalWidth", image)
+                    for image in browser.all("#events img, #videos img")),
+        "pictures of the events",
+    )  # fmt: skip
+    assert "2 events" in browser.text("#videos")
+    assert browser.console() == []
+
+
+def test_choosing_an_event_plays_it_and_shows_what_moves(browser: Browser, stored: str) -> None:
+    browser.open(stored)
+    browser.until_text("2 events", "#events-note")
+    second = browser.all("#events button")[1]
+    second.click()
+    browser.until(lambda: browser.script("return !player.paused && player.currentTime > 7.5"),
+                  "the player to play the second event")  # fmt: skip
+    assert second.get_attribute("aria-current") == "true"
+    browser.until(lambda: browser.all("#overlay rect.moving"), "a box around what moves")
+    browser.script("player.pause()")
+    box = browser.find("#overlay rect.moving")
+    assert 0.5 < float(str(box.get_attribute("y"))) < 1, "the car drives in the lower half"
+    pictures = "return [...document.images].every((each) => each.naturalWidth > 0)"
+    browser.until(lambda: browser.script(pictures), "pictures of the events")
+    browser.screenshot("desktop-light")
+    browser.theme("dark")
+    browser.screenshot("desktop-dark")
+
+
+def test_the_timeline_is_used_with_the_mouse_and_with_keys(browser: Browser, stored: str) -> None:
+    browser.open(stored)
+    timeline = browser.find("#timeline")
+    browser.until(timeline.is_displayed, "the timeline")
+    browser.until(lambda: browser.script("return player.readyState >= 1"), "the video")
+    ActionChains(browser.driver).move_to_element(timeline).click().perform()
+    browser.until(lambda: abs(browser.script("return player.currentTime") - 6) < 0.3, "the middle")
+    timeline.send_keys(Keys.ARROW_RIGHT)
+    browser.until(lambda: abs(browser.script("return player.currentTime") - 7) < 0.3, "a step on")
+    assert str(timeline.get_attribute("aria-valuetext")).startswith("0:0")
+    timeline.send_keys(Keys.HOME)
+    browser.until(lambda: browser.script("return player.currentTime") == 0, "the beginning")
+
+
+def test_other_settings_are_tried_and_earlier_results_stay(
+    browser: Browser, service: str, clip_dir: Path
+) -> None:
+    browser.open(service)
+    upload(browser, clips.yard(clip_dir / "sky.mp4", name="sky"))
+    browser.until_text("2 events", "#events-note")
+    browser.find("#again-box summary").click()
+    height = browser.find("#again [name=height]")
+    height.clear()
+    height.send_keys("20")  # nothing but the sky
+    browser.find("#again button").click()
+    browser.until_text("Nothing moved", "#events-note")
+    choice = browser.find("#state select")
+    assert len(choice.find_elements("css selector", "option")) == 2
+    choice.send_keys(Keys.ARROW_DOWN)
+    browser.until_text("2 events", "#events-note")
+
+
+def test_what_is_refused_is_said_in_words(browser: Browser, service: str, tmp_path: Path) -> None:
+    browser.open(service)
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is no video")
+    large = tmp_path / "large.mp4"
+    large.write_bytes(b"\0" * (4 * 1024 * 1024))
+    browser.choose_files(text, large)
+    browser.until(lambda: len(browser.all("#uploads li.failed")) == 2, "both to be refused")
+    first, second = (item.text for item in browser.all("#uploads li"))
+    assert "notes.mp4" in first
+    assert "cannot" in first
+    assert "large.mp4" in second
+    assert "3145728 bytes" in second
+    browser.screenshot("refused")
+    for button in browser.all("#uploads .plain"):
+        button.click()
+    assert browser.all("#uploads li") == []
+
+
+def test_a_search_narrows_the_list(browser: Browser, stored: str) -> None:
+    browser.open(stored)
+    browser.until_text("yard.mp4", "#videos")
+    search = browser.find("#filters [name=name]")
+    search.send_keys("no such name")
+    browser.until_text("No video matches", "#empty")
+    search.clear()
+    search.send_keys("YARD")
+    browser.until_text("yard.mp4", "#videos")
+
+
+def test_nothing_is_asked_of_another_host_and_nothing_is_refused_by_the_policy(
+    browser: Browser, service: str, stored: str
+) -> None:
+    browser.open(stored)
+    browser.until_text("2 events", "#events-note")
+    browser.all("#events button")[0].click()
+    browser.until(lambda: browser.script("return !player.paused"), "the player to play")
+    hosts = {urlsplit(url).netloc for url in browser.requests() if not url.startswith("data:")}
+    assert hosts == {urlsplit(service).netloc}
+    assert browser.console() == []
+    reached = browser.driver.execute_async_script(
+        """const done = arguments[arguments.length - 1];
+        fetch("http://127.0.0.1:9/").then(() => done("reached"), () => done("refused"))"""
+    )
+    assert reached == "refused"
+    assert "Content Security Policy" in " ".join(browser.console())
+
+
+def test_everything_can_be_told_and_reached_without_a_mouse(browser: Browser, stored: str) -> None:
+    browser.open(stored)
+    browser.until_text("2 events", "#events-note")
+    told = browser.accessible()
+    controls = {"button", "link", "searchbox", "combobox", "slider", "spinbutton", "img"}
+    assert [entry for entry in told if entry[0] in controls and not entry[1].strip()] == []
+    for wanted in [
+        ("heading", "Videos"),
+        ("heading", "yard.mp4"),
+        ("slider", "Position in the video"),
+        ("searchbox", "Part of a name"),
+    ]:
+        assert wanted in told
+    assert any(role == "button" and name.startswith("Event 1, from") for role, name in told)
+    # Focus has gone to the video's title; from there the Tab key goes on, and is always visible.
+    assert browser.script("return document.activeElement.id") == "title"
+    reached = []
+    for _ in range(12):
+        ActionChains(browser.driver).send_keys(Keys.TAB).perform()
+        reached.append(browser.script("return document.activeElement.id"))
+        if reached[-1] != "player":  # the browser's own controls are its own business
+            style = "return getComputedStyle(document.activeElement).outlineStyle"
+            assert browser.script(style) != "none", reached
+    assert "timeline" in reached
+
+
+def test_on_a_phone_one_thing_is_shown_at_a_time(
+    browser: Browser, service: str, stored: str
+) -> None:
+    browser.resize(PHONE)
+    browser.open(service)
+    browser.until_text("yard.mp4", "#videos")
+    assert browser.overflow() == []
+    browser.screenshot("phone-list")
+    browser.find(f"#videos a[href='#{urlsplit(stored).fragment}']").click()
+    browser.until_text("2 events", "#events-note")
+    assert not browser.find("#library").is_displayed()
+    assert browser.overflow() == []
+    browser.screenshot("phone-video")
+    browser.find(".back").click()
+    browser.until(lambda: browser.find("#library").is_displayed(), "the list")
+    browser.resize(DESKTOP)
+
+
+def test_a_video_is_deleted_only_when_that_is_confirmed(
+    browser: Browser, service: str, clip_dir: Path, data_dir: Path
+) -> None:
+    browser.open(service)
+    upload(browser, clips.pattern(clip_dir / "unwanted.mp4"))
+    before = sum(1 for path in data_dir.rglob("*") if path.is_file())
+    browser.find("#delete").click()
+    browser.find("#confirm button[value=no]").click()
+    assert "unwanted.mp4" in browser.text("#videos")
+    browser.find("#delete").click()
+    browser.until_text("Delete unwanted.mp4", "#confirm")
+    browser.find("#confirm button[value=yes]").click()
+    browser.until(lambda: "unwanted.mp4" not in browser.text("#videos"), "the video to be gone")
+    assert not browser.find("#detail").is_displayed()
+    assert sum(1 for path in data_dir.rglob("*") if path.is_file()) < before
+
+
+def test_a_service_that_is_gone_is_said_and_its_return_is_noticed(
+    browser: Browser, tmp_path: Path
+) -> None:
+    port = servers.free_port()
+    data = tmp_path / "data"
+    with servers.api(data, log=tmp_path / "log", port=port) as (url, _process):
+        browser.open(url)
+        browser.until_text("No videos yet", "#empty")
+    browser.find("#filters [name=name]").send_keys("x")
+    browser.until_text("does not answer", "#banner")
+    with servers.api(data, log=tmp_path / "log", port=port):
+        browser.until(lambda: not browser.find("#banner").is_displayed(), "the banner to go")
+        browser.until_text("No video matches", "#empty")
+
+
+def test_where_a_key_is_demanded_the_page_asks_for_it(
+    service: str, yard: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    variables = {"REQUIRE_API_KEY": "true"}
+    with servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process):
+        key = subprocess.run(
+            [sys.executable, "-m", "app.keys", "create", "page"],
+            env=servers.service_environment(data), cwd=servers.BACKEND,
+            check=True, capture_output=True, text=True,
+        ).stdout.split()[-1]  # fmt: skip
+        with chromium(tmp_path) as browser:
+            browser.open(url)
+            browser.until(lambda: browser.find("#key-dialog").is_displayed(), "the question")
+            browser.find("#key").send_keys("wrong" + Keys.ENTER)
+            browser.until_text("does not know this key", "#key-dialog")
+            browser.find("#key").send_keys(key + Keys.ENTER)
+            browser.until_text("No videos yet", "#empty")
+            upload(browser, yard)
+            browser.until_text("2 events", "#events-note")
+            images = "return [...document.images].every((each) => each.naturalWidth > 0)"
+            browser.until(lambda: browser.script(images), "pictures, which carry no header")
+            assert key not in browser.driver.page_source
