@@ -50,6 +50,8 @@ def configure_logging(level: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
+    # Seven lines at each migration that tell nobody anything.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     # What ends a process is told in the same form.
     sys.excepthook = _uncaught
     # app.api.middleware logs each request with its id and duration; uvicorn's line adds nothing.
