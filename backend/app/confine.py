@@ -16,6 +16,8 @@ def confine(*, memory: int) -> None:
     Beyond the limit an allocation fails, which ends one analysis with a reason instead of the
     machine's patience.
     """
+    # OpenBLAS sets memory aside for each core it sees, which on a large machine is all of it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bound = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))

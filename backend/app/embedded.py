@@ -57,14 +57,14 @@ class EmbeddedWorker(BackgroundThread):
         self._bury()
         if not self._locked():
             return
+        with self._database.reading() as session:
+            if not leases.unfinished(session):
+                return
         with self._database.writing() as session:
             recovered = leases.expire_leases(session, now=utc_now())
         if recovered:
             event("worker.recovered", analyses=recovered)
-        with self._database.reading() as session:
-            waiting = leases.next_free(session, now=utc_now()) is not None
-        if waiting:
-            self._child = self._started()
+        self._child = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
         assert self._lock is not None  # noqa: S101 -- taken before

@@ -54,6 +54,14 @@ def changed(session: Session, statement: Update) -> bool:
     return result.rowcount == 1
 
 
+def unfinished(session: Session) -> bool:
+    """Tell whether any analysis is queued or running."""
+    waiting = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
+    return (
+        session.scalar(select(Analysis.id).where(Analysis.status.in_(waiting)).limit(1)) is not None
+    )
+
+
 def next_free(session: Session, *, now: datetime) -> uuid.UUID | None:
     """Return the oldest analysis that waits for a worker."""
     query = select(Analysis.id).where(_free(now)).order_by(Analysis.id).limit(1)
