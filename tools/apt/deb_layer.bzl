@@ -1,6 +1,6 @@
 """`deb_layer`: the files of Debian packages as one image layer."""
 
-load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
+load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Merges Debian packages into a layer, without running any of their scripts.
 
@@ -34,8 +34,7 @@ def _deb_layer_impl(ctx):
     args = ctx.actions.args()
     args.add("--lock", ctx.file.lock)
     args.add_all(ctx.files.debs, before_each = "--deb")
-    args.add("--out", layer.blob)
-    args.add("--descriptor", layer.descriptor)
+    add_layer_arguments(ctx, args, layer)
     args.use_param_file("@%s")
     args.set_param_file_format("multiline")
     ctx.actions.run(
@@ -51,5 +50,5 @@ def _deb_layer_impl(ctx):
 deb_layer = rule(
     implementation = _deb_layer_impl,
     doc = _DOC,
-    attrs = _ATTRS,
+    attrs = _ATTRS | LAYER_ATTRS,
 )

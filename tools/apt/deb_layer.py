@@ -17,7 +17,7 @@ from tools.apt import dpkg_status, file_system
 from tools.apt.deb_contents import Member, Package, read_packages
 from tools.apt.layer_policy import PolicyError, read_policy
 from tools.archive.deb import DebError
-from tools.archive.layer import LayerError, LayerWriter
+from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
 
 
 class DebLayerError(Exception):
@@ -89,15 +89,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
     parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
-    parser.add_argument("--out", type=Path, required=True, help="the .tar.gz to write")
-    parser.add_argument("--descriptor", type=Path, required=True, help="the JSON to write")
-    parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+    add_layer_flags(parser)
     options = parser.parse_args(argv)
     try:
         policy = read_policy(options.lock)
         packages = read_packages(options.deb, exclusions=policy.exclusions, jobs=options.jobs)
         layer = compose(packages, mtime=policy.mtime)
-        layer.write(options.out, options.descriptor, jobs=options.jobs)
+        layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
     except (DebError, DebLayerError, LayerError, PolicyError, OSError) as error:
         print(f"deb_layer: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """`system_layer`: what the maintainer scripts of an image's packages would have done, as one layer."""
 
-load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
+load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Writes users, TLS roots, the linker's cache, alternatives and the like.
 
@@ -45,8 +45,7 @@ def _system_layer_impl(ctx):
     args.add("--arch", ctx.attr.arch)
     args.add_all(ctx.files.debs, before_each = "--deb")
     args.add_all(ctx.attr.users, before_each = "--user")
-    args.add("--out", layer.blob)
-    args.add("--descriptor", layer.descriptor)
+    add_layer_arguments(ctx, args, layer)
     args.use_param_file("@%s")
     args.set_param_file_format("multiline")
     ctx.actions.run(
@@ -62,5 +61,5 @@ def _system_layer_impl(ctx):
 system_layer = rule(
     implementation = _system_layer_impl,
     doc = _DOC,
-    attrs = _ATTRS,
+    attrs = _ATTRS | LAYER_ATTRS,
 )

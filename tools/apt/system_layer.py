@@ -28,7 +28,7 @@ from tools.apt.maintainer_scripts import (
     Text,
 )
 from tools.archive.deb import DebError
-from tools.archive.layer import LayerError, LayerWriter
+from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
 from tools.py.bytecode import BytecodeError, Source, compile_all, pyc_path
 
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
@@ -249,9 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--arch", choices=sorted(TRIPLETS), required=True)
     parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
     parser.add_argument("--user", action="append", default=[], metavar="NAME:UID:GID:/HOME")
-    parser.add_argument("--out", type=Path, required=True, help="the .tar.gz to write")
-    parser.add_argument("--descriptor", type=Path, required=True, help="the JSON to write")
-    parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+    add_layer_flags(parser)
     options = parser.parse_args(argv)
     try:
         policy = read_policy(options.lock)
@@ -261,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         image = gather(packages, architecture=options.arch)
         layer = compose(image, mtime=policy.mtime, accounts=accounts, jobs=options.jobs)
-        layer.write(options.out, options.descriptor, jobs=options.jobs)
+        layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
     except (
         BytecodeError,
         DebError,

@@ -1,6 +1,6 @@
 """`file_layer`: plain files, directories and symlinks as one image layer."""
 
-load(":layer_info.bzl", "declare_layer", "layer_providers")
+load(":layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
 # 2020-01-01T00:00:00Z. Any constant does; zero is avoided because zip files cannot hold it.
 _MTIME = 1577836800
@@ -32,8 +32,7 @@ def _file_layer_impl(ctx):
     layer = declare_layer(ctx)
     args = ctx.actions.args()
     args.add("--mtime", ctx.attr.mtime)
-    args.add("--out", layer.blob)
-    args.add("--descriptor", layer.descriptor)
+    add_layer_arguments(ctx, args, layer)
     for target, path in ctx.attr.files.items():
         files = target[DefaultInfo].files.to_list()
         if len(files) != 1:
@@ -57,5 +56,5 @@ def _file_layer_impl(ctx):
 file_layer = rule(
     implementation = _file_layer_impl,
     doc = _DOC,
-    attrs = _ATTRS,
+    attrs = _ATTRS | LAYER_ATTRS,
 )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.archive.layer import LayerError, LayerWriter, normalise
+from tools.archive.layer import LayerError, LayerWriter, add_layer_flags, normalise
 
 _ROOT = (0, 0)
 
@@ -48,6 +48,8 @@ def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
     for path, source in content.files.items():
         uid, gid = content.owners.get(path, _ROOT)
         mode = content.modes.get(path, 0o644)
+        if source.exists() and not source.is_file():
+            raise LayerError(f"{path}: {source} is no regular file; devices and pipes stay outside")
         layer.add_file(_in_image(path), source.read_bytes(), mode=mode, uid=uid, gid=gid)
     for path in content.dirs:
         uid, gid = content.owners.get(path, _ROOT)
@@ -100,9 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         fromfile_prefix_chars="@",
     )
     parser.add_argument("--mtime", type=int, required=True, help="seconds, for every entry")
-    parser.add_argument("--out", type=Path, required=True, help="the .tar.gz to write")
-    parser.add_argument("--descriptor", type=Path, required=True, help="the JSON to write")
-    parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+    add_layer_flags(parser)
     parser.add_argument("--file", type=_pair, metavar="FILE=/PATH", action="append", default=[])
     parser.add_argument("--dir", metavar="/PATH", action="append", default=[])
     parser.add_argument(
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
             owners=dict(options.owner),
         )
         layer = compose(content, mtime=options.mtime)
-        layer.write(options.out, options.descriptor, jobs=options.jobs)
+        layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
     except (LayerError, OSError) as error:
         print(f"file_layer: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-r"""Writes an image layer: entries in, one deterministic .tar.gz and its descriptor out.
+r"""Writes an image layer: entries in, one deterministic tar and its descriptor out.
 
     layer = LayerWriter(mtime=1700000000)
     layer.add_file("etc/motd", b"hello\n", mode=0o644)
@@ -10,6 +10,7 @@ and encoding of a layer are set. Headers are POSIX ustar; a pax record is added 
 cannot hold (long or non-ASCII names), so most tools ever written can read the result.
 """
 
+import argparse
 import json
 import os
 import tarfile
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tools.archive.gzip_blocks import DEFAULT_LEVEL, BlockGzip
+from tools.archive.compress import CompressionError, Compressor, method_of
 
 Kind = Literal["file", "dir", "symlink", "hardlink"]
 
@@ -126,17 +127,37 @@ class LayerWriter:
         return tuple(complete[path] for path in sorted(complete, key=str.encode))
 
     def write(
-        self, out: Path, descriptor: Path, *, jobs: int | None = None, level: int = DEFAULT_LEVEL
+        self, out: Path, descriptor: Path, *, jobs: int | None = None, level: int | None = None
     ) -> Descriptor:
-        """Writes the compressed tar and its descriptor, each complete or not at all.
+        """Writes the tar and its descriptor, each complete or not at all.
 
-        `jobs` is the number of threads (default: all cores); it does not change a byte.
+        The extension of `out` says how it is compressed: .tar.gz, .tar.zst or .tar. `jobs` is the
+        number of threads (default: all cores); it does not change a byte.
         """
         entries = self.entries()
+        try:
+            method = method_of(out.name)
+            return self._write(entries, out, descriptor, method=method, jobs=jobs, level=level)
+        except CompressionError as error:
+            raise LayerError(str(error)) from error
+
+    def _write(
+        self,
+        entries: tuple[Entry, ...],
+        out: Path,
+        descriptor: Path,
+        *,
+        method: str,
+        jobs: int | None,
+        level: int | None,
+    ) -> Descriptor:
         handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
         partial = Path(name)
         try:
-            with os.fdopen(handle, "wb") as sink, BlockGzip(sink, jobs=jobs, level=level) as packed:
+            with (
+                os.fdopen(handle, "wb") as sink,
+                Compressor(sink, method=method, jobs=jobs, level=level) as packed,
+            ):
                 for entry in entries:
                     for piece in _tar_pieces(entry, self._mtime):
                         packed.write(piece)
@@ -147,7 +168,7 @@ class LayerWriter:
             partial.unlink(missing_ok=True)
             raise
         result = Descriptor(
-            compression="gzip",
+            compression=method,
             diff_id=f"sha256:{packed.raw_sha256}",
             digest=f"sha256:{packed.packed_sha256}",
             size=packed.packed_size,
@@ -207,6 +228,16 @@ class LayerWriter:
         return target.path
 
 
+def add_layer_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that every tool that writes a layer has: out, descriptor, level and jobs."""
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the layer: a .tar.gz, .tar.zst or .tar"
+    )
+    parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
+    parser.add_argument("--level", type=int, help="how hard to compress (default: gzip 6, zstd 9)")
+    parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+
+
 def normalise(path: str) -> str:
     """Returns `path` without "./" and doubled slashes; the root itself is "".
 
@@ -227,16 +258,21 @@ def normalise(path: str) -> str:
     return "/".join(parts)
 
 
-def _tar_pieces(entry: Entry, mtime: int) -> Iterator[bytes]:
+def tar_header(entry: Entry, *, size: int, mtime: int) -> bytes:
+    """Returns the header blocks of a member with `size` bytes of content, of any size at all."""
     info = tarfile.TarInfo(entry.path)
     info.type = _TAR_TYPES[entry.kind]
     info.mode = entry.mode
     info.uid, info.gid = entry.uid, entry.gid
     info.uname = info.gname = ""  # names would be looked up on whatever machine unpacks
     info.mtime = mtime
-    info.size = len(entry.data)
+    info.size = size
     info.linkname = entry.target
-    yield info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="strict")
+    return info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="strict")
+
+
+def _tar_pieces(entry: Entry, mtime: int) -> Iterator[bytes]:
+    yield tar_header(entry, size=len(entry.data), mtime=mtime)
     if entry.data:
         yield entry.data
         yield bytes(-len(entry.data) % tarfile.BLOCKSIZE)

@@ -1,26 +1,50 @@
 """`LayerInfo`: what a rule that makes an image layer tells the rules that use it."""
 
+load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
+
 LayerInfo = provider(
     doc = "One compressed layer of an image, with its digests already computed.",
     fields = {
-        "blob": "File: the layer as a .tar.gz, the very bytes that a registry stores.",
+        "blob": "File: the layer as .tar.gz, .tar.zst or .tar, the very bytes that a registry stores.",
         "descriptor": "File: JSON with `compression`, `diff_id` and `digest` (\"sha256:...\") and `size` in bytes.",
     },
 )
+
+# What every rule that writes a layer asks of the build.
+LAYER_ATTRS = {
+    "_compression": attr.label(default = "//tools/archive:compression"),
+    "_compression_level": attr.label(default = "//tools/archive:compression_level"),
+}
+
+_EXTENSIONS = {"gzip": ".tar.gz", "none": ".tar", "zstd": ".tar.zst"}
 
 def declare_layer(ctx):
     """Declares the two outputs of a layer rule.
 
     Args:
-      ctx: the rule's context.
+      ctx: the context of a rule with LAYER_ATTRS.
 
     Returns:
       A LayerInfo whose files the rule still has to produce.
     """
     return LayerInfo(
-        blob = ctx.actions.declare_file(ctx.label.name + ".tar.gz"),
+        blob = ctx.actions.declare_file(ctx.label.name + _EXTENSIONS[ctx.attr._compression[BuildSettingInfo].value]),
         descriptor = ctx.actions.declare_file(ctx.label.name + ".layer.json"),
     )
+
+def add_layer_arguments(ctx, args, layer):
+    """Tells a tool where its layer goes and how hard to compress it.
+
+    Args:
+      ctx: the context of a rule with LAYER_ATTRS.
+      args: the Args of its action.
+      layer: the LayerInfo of declare_layer.
+    """
+    args.add("--out", layer.blob)
+    args.add("--descriptor", layer.descriptor)
+    level = ctx.attr._compression_level[BuildSettingInfo].value
+    if level != -1:
+        args.add("--level", level)
 
 def layer_providers(layer):
     """Returns what every layer rule returns: the blob as its file, and the provider.

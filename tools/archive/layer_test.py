@@ -196,10 +196,22 @@ def test_a_symlink_needs_a_target() -> None:
 def test_a_failure_leaves_no_half_written_layer(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         _sample().write(tmp_path / "no" / "layer.tar.gz", tmp_path / "layer.json")
-    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken.tar").mkdir()
     with pytest.raises(IsADirectoryError):
-        _sample().write(tmp_path / "taken", tmp_path / "layer.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+        _sample().write(tmp_path / "taken.tar", tmp_path / "layer.json")
+    with pytest.raises(LayerError, match="no level 99"):
+        _sample().write(tmp_path / "layer.tar.gz", tmp_path / "layer.json", level=99)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.tar"]
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"), [("a.tar", "none"), ("a.tar.gz", "gzip"), ("a.tar.zst", "zstd")]
+)
+def test_the_extension_says_the_compression(tmp_path: Path, name: str, compression: str) -> None:
+    descriptor = _sample().write(tmp_path / name, tmp_path / "layer.json")
+    plain = _sample().write(tmp_path / "plain.tar", tmp_path / "plain.json")
+    assert descriptor.compression == compression
+    assert descriptor.diff_id == plain.diff_id == plain.digest
 
 
 def test_normalising_twice_changes_nothing_more() -> None:

@@ -389,7 +389,7 @@ def _unzstd(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[b
             f"{source}: is compressed with zstd, which needs the Python module zstandard"
         ) from None
     source_file = cast("IO[bytes]", _Pieces(first, chunks))  # It wants no more than `read`.
-    reader = zstandard.ZstdDecompressor().stream_reader(source_file)
+    reader = zstandard.ZstdDecompressor().stream_reader(source_file, read_across_frames=True)
     try:
         while out := reader.read(CHUNK):
             yield out

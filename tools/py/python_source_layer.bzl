@@ -1,6 +1,6 @@
 """`python_source_layer`: an application's sources become a layer."""
 
-load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
+load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Puts sources under one directory of the image, with bytecode that no timestamp invalidates.
 
@@ -36,8 +36,7 @@ def _python_source_layer_impl(ctx):
     for path, owner in ctx.attr.empty_directories.items():
         args.add("--empty-directory", "{}={}".format(path, owner))
     args.add("--lock", ctx.file.lock)
-    args.add("--out", layer.blob)
-    args.add("--descriptor", layer.descriptor)
+    add_layer_arguments(ctx, args, layer)
     ctx.actions.run(
         outputs = [layer.blob, layer.descriptor],
         inputs = ctx.files.srcs + [ctx.file.lock],
@@ -62,5 +61,5 @@ python_source_layer = rule(
         "srcs": attr.label_list(allow_files = True, doc = "Modules and data files.", mandatory = True),
         "strip_prefix": attr.string(doc = "Leading directories of the workspace that are not part of the path in the image."),
         "_tool": attr.label(cfg = "exec", default = "//tools/py:python_source_layer", executable = True),
-    },
+    } | LAYER_ATTRS,
 )

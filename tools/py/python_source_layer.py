@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.archive.layer import LayerError, LayerWriter, normalise
+from tools.archive.layer import LayerError, LayerWriter, add_layer_flags, normalise
 from tools.py.bytecode import BytecodeError, Source, compile_all, pyc_path
 from tools.py.wheel_layer import read_mtime
 
@@ -116,8 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the layer, a .tar.gz")
-    parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
+    add_layer_flags(parser)
     args = parser.parse_args(argv)
     try:
         layer = build_layer(
@@ -126,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
             empty_directories=args.empty_directory,
             mtime=read_mtime(args.lock),
         )
-        layer.write(args.out, args.descriptor)
+        layer.write(args.out, args.descriptor, jobs=args.jobs, level=args.level)
     except (BytecodeError, LayerError, OSError) as error:
         print(f"python_source_layer: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """`wheel_layer`: wheels become a layer."""
 
-load("//tools/archive:layer_info.bzl", "declare_layer", "layer_providers")
+load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Installs wheels into a layer, as PyPA's `installer` does.
 
@@ -23,8 +23,7 @@ def _wheel_layer_impl(ctx):
     args = ctx.actions.args()
     args.add_all(ctx.files.wheels, before_each = "--wheel")
     args.add("--lock", ctx.file.lock)
-    args.add("--out", layer.blob)
-    args.add("--descriptor", layer.descriptor)
+    add_layer_arguments(ctx, args, layer)
     inputs = ctx.files.wheels + [ctx.file.lock]
     if ctx.file.excluded_paths:
         args.add("--exclude", ctx.file.excluded_paths)
@@ -58,5 +57,5 @@ wheel_layer = rule(
             mandatory = True,
         ),
         "_tool": attr.label(cfg = "exec", default = "//tools/py:wheel_layer", executable = True),
-    },
+    } | LAYER_ATTRS,
 )

@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from tools.archive.layer import LayerError, LayerWriter
+from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
 from tools.py.bytecode import BytecodeError
 from tools.py.exclusions import read_exclusions, without_excluded
 from tools.py.wheel_tree import TreeFile, WheelError, merge, read_wheel, with_bytecode
@@ -36,13 +36,19 @@ def layer_files(
 
 
 def write_layer(
-    files: tuple[TreeFile, ...], *, mtime: int, out: Path, descriptor: Path, jobs: int | None = None
+    files: tuple[TreeFile, ...],
+    *,
+    mtime: int,
+    out: Path,
+    descriptor: Path,
+    jobs: int | None = None,
+    level: int | None = None,
 ) -> None:
     """Writes the layer and its descriptor; `mtime` is in seconds since 1970. Raises LayerError."""
     layer = LayerWriter(mtime=mtime)
     for file in files:
         layer.add_file(file.path, file.data, mode=_SCRIPT_MODE if file.executable else _FILE_MODE)
-    layer.write(out, descriptor, jobs=jobs)
+    layer.write(out, descriptor, jobs=jobs, level=level)
 
 
 def read_mtime(lock: Path) -> int:
@@ -70,13 +76,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the layer, a .tar.gz")
-    parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
+    add_layer_flags(parser)
     args = parser.parse_args(argv)
     try:
         globs = read_exclusions(args.exclude) if args.exclude else ()
-        files = layer_files(args.wheel, globs=globs)
-        write_layer(files, mtime=read_mtime(args.lock), out=args.out, descriptor=args.descriptor)
+        files = layer_files(args.wheel, globs=globs, jobs=args.jobs)
+        write_layer(
+            files,
+            mtime=read_mtime(args.lock),
+            out=args.out,
+            descriptor=args.descriptor,
+            jobs=args.jobs,
+            level=args.level,
+        )
     except (WheelError, BytecodeError, LayerError, OSError) as error:
         print(f"wheel_layer: {error}", file=sys.stderr)
         return 1
