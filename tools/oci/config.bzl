@@ -13,7 +13,8 @@ load(
 load(":text_files.bzl", "common_attributes")
 
 _DOC = """\
-Sets the healthcheck, stop signal, shell and media types of an image that any rule has made.
+Sets the healthcheck, stop signal, shell and media types of an image that any rule has made, and how
+the layers that this build writes are compressed.
 
 podman honours a healthcheck only in an image of Docker's media types, so those are the default once
 there is one. What would lose the healthcheck is an error.
@@ -26,27 +27,62 @@ _DURATIONS = [
     "healthcheck_start_interval",
 ]
 
+_COMPRESSION = "//tools/archive:compression"
+_LEVEL = "//tools/archive:compression_level"
+
+def _compression_transition_impl(settings, attr):
+    changed = {_COMPRESSION: settings[_COMPRESSION], _LEVEL: settings[_LEVEL]}
+    if attr.compression:
+        # A level means something else for each compression, so it is never inherited by another.
+        changed = {_COMPRESSION: attr.compression, _LEVEL: -1}
+    if attr.compression_level != -1:
+        changed[_LEVEL] = attr.compression_level
+    return changed
+
+_compression_transition = transition(
+    implementation = _compression_transition_impl,
+    inputs = [_COMPRESSION, _LEVEL],
+    outputs = [_COMPRESSION, _LEVEL],
+)
+
 _ATTRS = {
     "allow_ignored_healthcheck": attr.bool(doc = "Allow media_types = 'oci' with a healthcheck."),
+    "compression": attr.string(
+        values = ["", "gzip", "none", "zstd"],
+        doc = "How the layers that this build writes are compressed. Empty: as the build says.",
+    ),
+    "compression_level": attr.int(
+        default = -1,
+        doc = "How hard: gzip 1 to 12, zstd 1 to 22. -1: what suits the compression.",
+    ),
     "healthcheck": attr.string_list(
         doc = "`['CMD', program, argument...]`, `['CMD-SHELL', command]` or `['NONE']`.",
     ),
     "healthcheck_retries": attr.int(doc = "Failures in a row that mean unhealthy. 0: unset."),
-    "image": attr.label(mandatory = True, doc = "An OCI layout of one image."),
+    "image": attr.label(
+        mandatory = True,
+        cfg = _compression_transition,
+        doc = "An OCI layout of one image.",
+    ),
     "media_types": attr.string(
         values = ["", "docker", "oci"],
         doc = "Empty: docker with a healthcheck, else those of the image.",
     ),
     "shell": attr.string_list(doc = "What runs a CMD-SHELL healthcheck, e.g. `['/bin/sh', '-c']`."),
     "stop_signal": attr.string(doc = "Such as SIGTERM."),
+    "_allowlist_function_transition": attr.label(
+        default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+    ),
     "_config": attr.label(default = ":config", executable = True, cfg = "exec"),
 } | {name: attr.string(doc = "A duration such as 30s or 1m30s.") for name in _DURATIONS}
 
 def _oci_image_config_impl(ctx):
+    # An attribute with a transition is a list.
+    image = ctx.attr.image[0]
     output = ctx.actions.declare_directory(ctx.label.name)
     digest = digest_file(ctx)
     args = ctx.actions.args()
-    args.add_all("--input", [layout_of(ctx.attr.image, "image")], expand_directories = False)
+    args.add_all("--input", [layout_of(image, "image")], expand_directories = False)
     args.add_all("--output", [output], expand_directories = False)
     args.add("--digest-output", digest)
     args.add("--label", label_text(ctx.label))
@@ -62,12 +98,12 @@ def _oci_image_config_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._config,
         arguments = [args],
-        inputs = layout_inputs([ctx.attr.image]),
+        inputs = layout_inputs([image]),
         outputs = [output, digest],
         mnemonic = "OciImageConfig",
         progress_message = "Configuring image %{label}",
     )
-    return layout_providers(ctx, output, digest, targets = [ctx.attr.image])
+    return layout_providers(ctx, output, digest, targets = [image])
 
 oci_image_config_rule = rule(
     implementation = _oci_image_config_impl,

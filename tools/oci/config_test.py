@@ -134,6 +134,7 @@ HEALTHY = {"config": {"Healthcheck": {"Test": ["CMD", "x"]}}}
             {"manifest_extra": {"annotations": {"b": "1", "a": "2"}}},
             "Docker's manifests have no annotations, and these would be lost: a, b; use labels",
         ),
+        ([*CHECK, "--healthcheck-retries=-1"], {}, "healthcheck_retries: must be at least 1"),
         (["--healthcheck=true"], {}, "must begin with 'CMD', 'CMD-SHELL' or 'NONE', found"),
         (["--healthcheck=CMD"], {}, "'CMD' must be followed by a program"),
         (

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tools.container.tar_stream import LayerError, TarStream
 from tools.oci.spec import encode_json
 
 _CHUNK = 1 << 20
@@ -46,7 +47,8 @@ class LayerDescriptor:
 def describe_layer(path: Path) -> LayerDescriptor:
     """Read the tar at `path`, compressed or not.
 
-    Raises DescriptorError when it is cut short, corrupt, or no tar at all.
+    Raises DescriptorError when it is cut short, corrupt, or no tar at all, and for a member whose
+    name leads out of the image.
     """
     stored = hashlib.sha256()
     plain = hashlib.sha256()
@@ -62,23 +64,51 @@ def describe_layer(path: Path) -> LayerDescriptor:
             yield chunk
             chunk = stream.read(_CHUNK)
 
+    def hashed(content: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal plain_size
+        for data in content:
+            plain.update(data)
+            plain_size += len(data)
+            yield data
+
     with path.open("rb") as stream:
         head = stream.read(_CHUNK)
         compression = sniff(head)
-        for data in _decompressed(chunks(stream, head), compression=compression, path=path):
-            plain.update(data)
-            plain_size += len(data)
+        content = hashed(_decompressed(chunks(stream, head), compression=compression, path=path))
+        fault = _fault(content, path)
+        for _ in content:
+            pass
     if plain_size == 0 or plain_size % _TAR_BLOCK:
         raise DescriptorError(
             f"{path}: is not a tar: its {plain_size} uncompressed bytes are not whole blocks "
             f"of {_TAR_BLOCK}; it may have been cut short"
         )
+    if fault is not None:
+        raise fault
     return LayerDescriptor(
         compression=compression,
         diff_id="sha256:" + plain.hexdigest(),
         digest="sha256:" + stored.hexdigest(),
         size=size,
     )
+
+
+def _fault(content: Iterator[bytes], path: Path) -> DescriptorError | None:
+    """What is wrong with a tar, if anything; reads no further than that."""
+    try:
+        for header in TarStream(content, source=str(path)):
+            names = [header.name, header.linkname] if header.kind == "hardlink" else [header.name]
+            for name in names:
+                if name.startswith("/"):
+                    return DescriptorError(
+                        f"{path}: member '{name}' has an absolute name; make the tar with names "
+                        "relative to the image's root"
+                    )
+                if ".." in name.split("/"):
+                    return DescriptorError(f"{path}: member '{name}' climbs out with '..'")
+    except LayerError as error:
+        return DescriptorError(str(error))
+    return None
 
 
 def sniff(head: bytes) -> str:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import random
 import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,40 @@ def test_a_broken_layer_is_refused_with_its_name(tmp_path: Path, data: bytes, me
     with pytest.raises(DescriptorError, match=message) as error:
         describe_layer(file)
     assert str(error.value).startswith(str(file))
+
+
+def _tar_of(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    first = tarfile.TarInfo("first").tobuf(tarfile.USTAR_FORMAT)
+    return first + member.tobuf(tarfile.USTAR_FORMAT) + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_tar_of("/etc/passwd"), "member '/etc/passwd' has an absolute name"),
+        (_tar_of("a/../../b"), "member 'a/../../b' climbs out with '..'"),
+        (_tar_of("a", tarfile.LNKTYPE, "../b"), "member '../b' climbs out with '..'"),
+        (_tar_of("a", tarfile.LNKTYPE, "/b"), "member '/b' has an absolute name"),
+        (_tar_of("a", b"S"), "has the unsupported type b'S'"),
+        (_tar_of("a")[:-1024], "the tar archive ends in the middle of a member"),
+        (_tar_of("a")[:-1536] + b"x" * 512 + bytes(1024), "(wrong checksum|not octal)"),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_hostile_or_damaged_tar_is_refused_with_its_name(
+    tmp_path: Path, data: bytes, message: str, pack: Callable[[bytes], bytes]
+) -> None:
+    file = _write(tmp_path, pack(data))
+    with pytest.raises(DescriptorError, match=message) as error:
+        describe_layer(file)
+    assert str(error.value).startswith(str(file))
+
+
+def test_what_an_image_may_hold_is_accepted(tmp_path: Path) -> None:
+    for data in (_tar_of("./a..b/..c"), _tar_of("a", tarfile.SYMTYPE, "../../b"), bytes(1024)):
+        assert describe_layer(_write(tmp_path, data)).compression == "none"
 
 
 def test_the_tool_writes_what_the_image_tool_reads(

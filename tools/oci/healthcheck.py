@@ -67,6 +67,8 @@ def set_healthcheck(config: Mapping[str, Any], healthcheck: Healthcheck) -> dict
     ConfigError for a malformed test, and for timing without any test to apply it to.
     """
     run = dict(config.get("config") or {})
+    if healthcheck.retries is not None and healthcheck.retries < 1:
+        raise ConfigError(f"healthcheck_retries: must be at least 1, found {healthcheck.retries}")
     timing = healthcheck.timing()
     if healthcheck.test is not None:
         _check_test(healthcheck.test, timing)

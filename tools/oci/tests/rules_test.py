@@ -31,7 +31,7 @@ def _run_config(image: Image) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("name", ["base", "child", "healthy", "plain"])
+@pytest.mark.parametrize("name", ["base", "child", "healthy", "plain", "plain_zstd"])
 def test_a_layout_is_whole_and_its_digest_is_the_digest_target(name: str) -> None:
     image = read_layout(IMAGES / name)
     verify_layers(image)
@@ -91,6 +91,16 @@ def test_a_healthcheck_comes_with_dockers_media_types() -> None:
         "StopSignal": "SIGQUIT",
     }
     assert image.layers[0].digest == read_layout(IMAGES / "plain").layers[0].digest
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none", "zstd"])
+def test_an_image_says_how_its_layers_are_compressed(compression: str) -> None:
+    plain, packed = read_layout(IMAGES / "plain"), read_layout(IMAGES / f"plain_{compression}")
+    verify_layers(packed)
+    assert [layer.compression for layer in packed.layers] == [compression]
+    assert [layer.diff_id for layer in packed.layers] == [layer.diff_id for layer in plain.layers]
+    magic = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5", "none": b"sr"}
+    assert packed.layers[0].path.read_bytes()[:2] == magic[compression]
 
 
 def test_an_index_lists_its_images() -> None:
