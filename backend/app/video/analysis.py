@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # round, and sound often outlasts the picture a little.
 MISSING_SHARE = Fraction(1, 10)
 MISSING_SECONDS = Fraction(1)
-_PROGRESS_STEP = Fraction(1, 100)
+_PROGRESS_STEP = 0.01
 _FALLBACK_INTERVAL = Fraction(1, 25)
 
 
@@ -35,9 +35,9 @@ def analyse(
 ) -> Analysis:
     """Find out when and where something moves in the video `path`.
 
-    `progress` is told the share done (0 to 1, rising, at most about a hundred times; only the end
-    when the file does not say how long it is). `checkpoint` is called at least ten times a second
-    and may raise to stop: that passes through, and ffmpeg is gone by then. Raises a VideoError
+    `progress` is told the share done (0 to 1, rising, at most about a hundred times). `checkpoint`
+    is called at least ten times a second once the file is known (ffprobe may take 30 s first) and
+    may raise to stop: that passes through, and ffmpeg is gone by then. Raises a VideoError
     otherwise: what is wrong with the file, TimeLimitError, or ToolError.
     """
     # OpenCV and numpy take 0.2 s and 60 MB: only who analyses pays.
@@ -55,6 +55,7 @@ def analyse(
 
     check()
     facts = probe(path, tools=tools, limits=limits)
+    check()
     detector = MotionDetector(parameters)
     events = EventBuilder(minimum_duration=parameters.minimum_duration)
     timeline = TimelineBuilder()
@@ -75,7 +76,7 @@ def analyse(
             events.add(motion)
             timeline.add(motion.time, motion.score)
             analysed += 1
-            report.at(frame.time)
+            report.at(frame.time, source=source)
     _refuse_truncated(facts, source=source, rate=parameters.frame_rate)
     duration = _duration(facts, end=source.end)
     progress(1.0)
@@ -95,15 +96,15 @@ class _Progress:
     def __init__(self, duration: Fraction | None, tell: Callable[[float], None]) -> None:
         self._duration = duration
         self._tell = tell
-        self._told = Fraction(0)
+        self._told = 0.0
 
-    def at(self, time: Fraction) -> None:
-        if self._duration is None:
-            return
-        share = min(time / self._duration, Fraction(99, 100))
+    def at(self, time: Fraction, *, source: "FrameSource") -> None:
+        # A recording that was not closed does not say how long it is, but the file has a length.
+        share = float(time / self._duration) if self._duration else source.share_read()
+        share = min(share, 1 - _PROGRESS_STEP)  # the rest is told when all is summed up
         if share >= self._told + _PROGRESS_STEP:
             self._told = share
-            self._tell(float(share))
+            self._tell(share)
 
 
 def _duration(facts: Probe, *, end: Fraction) -> Fraction:

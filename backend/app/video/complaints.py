@@ -6,13 +6,18 @@ from collections import deque
 from pathlib import Path
 
 from app.video.errors import UnreadableVideoError, VideoError, VideoTooBigError
-from app.video.process import presentable
+from app.video.process import TOO_LARGE, presentable
 
 _KEPT_LINES = 4
 _LONGEST_LINE = 300
 _LEVEL = re.compile(r"^(?:\[[^]]*\] )*\[(error|fatal|panic)\] ")
 _DECODED = re.compile(r"(\d+) frames decoded")
-_NO_MEMORY = ("Cannot allocate memory", "Out of memory", "malloc of size", "get_buffer() failed")
+_NO_MEMORY = (
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",  # no room for another thread
+    "Out of memory",
+    "get_buffer() failed",
+)
 
 
 class Complaints:
@@ -22,6 +27,7 @@ class Complaints:
         self._rest = b""
         self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
         self.out_of_memory = False
+        self.too_large: str | None = None
         self.frames_decoded = 0
 
     def add(self, data: bytes) -> None:
@@ -37,6 +43,9 @@ class Complaints:
         if decoded is not None and "(video)" in line:
             self.frames_decoded = int(decoded[1])
         self.out_of_memory = self.out_of_memory or any(words in line for words in _NO_MEMORY)
+        too_large = TOO_LARGE.search(line)
+        if too_large is not None:
+            self.too_large = too_large[1]
         if _LEVEL.match(line):
             text = _LEVEL.sub("", line)[:_LONGEST_LINE].strip()
             if text and text not in self._errors:
@@ -50,6 +59,8 @@ class Complaints:
         """Return what an exit code means, or None when all went well."""
         if code == 0:
             return None
+        if self.too_large is not None:
+            return VideoTooBigError(f"a picture of {self.too_large} pixels is larger than allowed")
         if self.out_of_memory:
             return VideoTooBigError("decoding needs more memory than a video may take")
         if code < 0:

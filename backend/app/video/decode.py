@@ -9,12 +9,9 @@ picture; full pipes are what stops it.
 """
 
 import contextlib
-import fcntl
 import math
 import os
-import selectors
 import subprocess
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,20 +22,20 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from app.video.complaints import Complaints
 from app.video.errors import UnreadableVideoError
 from app.video.options import WHOLE_PICTURE, Limits, Region, Tools
+from app.video.pipes import POLL_S, Pipes
 from app.video.probe import CLOSED, Probe
 from app.video.process import start
 
 GreyImage = npt.NDArray[np.uint8]
 
 # Motion is judged on pictures of about this size, whatever the size of the video.
-WORKING_PIXELS = 320 * 180
+WORKING_PIXELS = 288 * 162
 LONGEST_SIDE = 1024
-_POLL_S = 0.1
-_PIPE_BYTES = 1 << 20
 _MOST_THREADS = 8
+# Share of the pictures that may be damaged before the file counts as unreadable.
+_MOST_ERRORS = 0.1
 # ffmpeg's transposes, by degrees clockwise.
 _TURNS = {0: (), 90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
 
@@ -138,7 +135,7 @@ class FrameSource:
             self._program, "-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose",
             *CLOSED, "-max_pixels", str(self._limits.pixels), "-noautorotate",
             "-threads", str(threads), "-i", f"file:{self._path}",
-            "-map", f"0:{self._stream}", "-vf", self._filters,
+            "-max_error_rate", str(_MOST_ERRORS), "-map", f"0:{self._stream}", "-vf", self._filters,
             "-fps_mode", "passthrough", "-enc_time_base", "-1", "-c:v", "rawvideo",
             "-f", "tee",
             f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{side}",
@@ -147,7 +144,7 @@ class FrameSource:
     def __iter__(self) -> Iterator[Frame]:
         """Decode to the end. Raises a VideoError when ffmpeg fails or not one picture comes."""
         frames = 0
-        with _Pipes(self._process, self._times, frame_bytes=self.width * self.height) as pipes:
+        with Pipes(self._process, self._times, frame_bytes=self.width * self.height) as pipes:
             for time, pixels in pipes.pictures(self._check):
                 # A clock that runs backwards is damage; its pictures have no place in time.
                 if frames and time <= self.end:
@@ -164,10 +161,20 @@ class FrameSource:
         if frames == 0:
             raise UnreadableVideoError("not one picture could be decoded; the file is damaged")
 
+    def share_read(self) -> float:
+        """Return the share (0 to 1) of the file that ffmpeg has read; 0 when nobody can tell."""
+        with contextlib.suppress(OSError, ValueError):  # ended meanwhile, or no /proc
+            whole = self._path.stat()
+            for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
+                if os.path.samestat(link.stat(), whole):
+                    facts = (link.parent.parent / "fdinfo" / link.name).read_text(encoding="ascii")
+                    return int(facts.split()[1]) / whole.st_size  # proc(5): "pos:" comes first
+        return 0.0
+
     def _await_end(self) -> None:
         while True:
             try:
-                self._process.wait(_POLL_S)
+                self._process.wait(POLL_S)
             except subprocess.TimeoutExpired:
                 self._check()
             else:
@@ -187,89 +194,3 @@ def _filters(region: Region, *, size: tuple[int, int], rotation: int, rate: Frac
         )
     steps += [f"scale={size[0]}:{size[1]}:flags=area", "format=gray", *_TURNS[rotation]]
     return ",".join(steps)
-
-
-class _Pipes:
-    """What ffmpeg writes: pixels, times and complaints, each read as it comes."""
-
-    def __init__(self, process: subprocess.Popen[bytes], times: int, *, frame_bytes: int) -> None:
-        assert process.stdout is not None  # noqa: S101 -- start() makes pipes
-        assert process.stderr is not None  # noqa: S101 -- same
-        self._stdout = process.stdout.fileno()
-        self._frame_bytes = frame_bytes
-        self._readers: dict[int, Callable[[], bool]] = {
-            self._stdout: self._read_pixels,
-            times: self._read_times,
-            process.stderr.fileno(): self._read_complaints,
-        }
-        self._times_fd, self._stderr = times, process.stderr.fileno()
-        self._picture = bytearray(frame_bytes)
-        self._filled = 0
-        self._times: deque[Fraction | None] = deque()
-        self._line = b""
-        self._tick = Fraction(0)
-        self.complaints = Complaints()
-
-    def __enter__(self) -> Self:
-        self._selector = selectors.DefaultSelector()
-        for descriptor in self._readers:
-            self._selector.register(descriptor, selectors.EVENT_READ)
-        # A deeper pipe lets ffmpeg work further ahead. The user's share of pipe memory may be used
-        # up; then the usual depth will do.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._selector.close()
-
-    def pictures(self, check: Callable[[], None]) -> Iterator[tuple[Fraction, bytearray]]:
-        """Yield each complete picture with its time until all pipes have ended."""
-        while True:
-            check()
-            while self._filled == self._frame_bytes and self._times:
-                picture, self._picture, self._filled = (
-                    self._picture,
-                    bytearray(self._frame_bytes),
-                    0,
-                )
-                time = self._times.popleft()
-                if time is not None:
-                    yield time, picture
-                self._listen(self._stdout)
-            if not self._selector.get_map():
-                return
-            for key, _ in self._selector.select(_POLL_S):
-                if not self._readers[key.fd]():
-                    self._selector.unregister(key.fd)
-
-    def _listen(self, descriptor: int) -> None:
-        if descriptor not in self._selector.get_map():
-            self._selector.register(descriptor, selectors.EVENT_READ)
-
-    def _read_pixels(self) -> bool:
-        """Fill the picture; False when it is full, and nothing more is wanted, or at the end."""
-        count = os.readv(self._stdout, [memoryview(self._picture)[self._filled :]])
-        self._filled += count
-        return count > 0 and self._filled < self._frame_bytes
-
-    def _read_times(self) -> bool:
-        data = os.read(self._times_fd, 1 << 16)
-        *lines, self._line = (self._line + data).split(b"\n")
-        for line in lines:
-            self._read_time(line.decode("ascii", "replace"))
-        return bool(data)
-
-    def _read_time(self, line: str) -> None:
-        # framecrc: "#tb 0: 1/15360" once, then "stream, dts, pts, duration, size, checksum".
-        if line.startswith("#tb 0:"):
-            self._tick = Fraction(line.partition(":")[2].strip())
-        elif line and not line.startswith("#"):
-            ticks = line.split(",")[2].strip()
-            known = ticks.lstrip("-").isdigit()
-            self._times.append(int(ticks) * self._tick if known else None)
-
-    def _read_complaints(self) -> bool:
-        data = os.read(self._stderr, 1 << 16)
-        self.complaints.add(data)
-        return bool(data)

@@ -67,10 +67,15 @@ class EventBuilder:
         """Take in the next picture."""
         if self._open is not None and motion.time - self._open.last.time > PAUSE:
             self._close()
-        if motion.score > 0:
+        # Across a pause only sure motion leads on: what is doubtful now and then is noise.
+        paused = self._open is not None and self._open.after is not None
+        if motion.sure or (motion.score > 0 and not paused):
             self._go_on(motion)
-        elif self._open is not None and self._open.after is None:
-            self._open.after = motion.time
+        elif self._open is not None:
+            if not self._open.sure:
+                self._open = None
+            elif not paused:
+                self._open.after = motion.time
         self._previous = motion.time
 
     def _go_on(self, motion: Motion) -> None:

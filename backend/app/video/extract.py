@@ -8,7 +8,7 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
-from app.video.errors import UnreadableVideoError
+from app.video.errors import NoVideoStreamError, UnreadableVideoError
 from app.video.findings import Box
 from app.video.options import DEFAULT_LIMITS, Limits, Tools
 from app.video.probe import CLOSED, Probe, probe
@@ -129,7 +129,18 @@ def cut_clip(
         if finished.code != 0:
             reason = presentable(finished.error_tail, path=path)
             raise UnreadableVideoError(f"no clip can be cut from the video: {reason}")
+        _refuse_nothing(part, tools=tools, start=start)
         part.chmod(0o644)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refuse_nothing(part: Path, *, tools: Tools, start: Fraction) -> None:
+    # ffmpeg calls a file without pictures a success.
+    try:
+        probe(part, tools=tools)
+    except (UnreadableVideoError, NoVideoStreamError) as error:
+        raise UnreadableVideoError(
+            f"the video has no picture after {float(start):.1f} s"
+        ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
 from app.video.options import DEFAULT_LIMITS, Limits, Tools
-from app.video.process import presentable, run
+from app.video.process import TOO_LARGE, presentable, run
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,gif,"  # may hold video
@@ -76,12 +76,25 @@ def probe(path: Path, *, tools: Tools, limits: Limits = DEFAULT_LIMITS) -> Probe
     finished = run(
         [tools.ffprobe, "-v", "error", "-hide_banner", *CLOSED, "-max_pixels", str(limits.pixels),
          "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
-        timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits,
+        timeout=PROBE_TIMEOUT_S, limits=limits,
     )  # fmt: skip
+    # Such a picture is not even measured.
+    too_large = TOO_LARGE.findall(finished.error_tail)
     if finished.code != 0:
+        if too_large:
+            raise _too_large(too_large[-1], limits=limits)
         reason = presentable(finished.error_tail, path=path)
         raise UnreadableVideoError(f"ffprobe cannot read the file as a video: {reason}")
-    return parse(finished.output, limits=limits)
+    try:
+        return parse(finished.output, limits=limits)
+    except UnreadableVideoError as error:
+        if not too_large:
+            raise
+        raise _too_large(too_large[-1], limits=limits) from error
+
+
+def _too_large(size: str, *, limits: Limits) -> VideoTooBigError:
+    return VideoTooBigError(f"the picture is {size}, over the limit of {limits.pixels} pixels")
 
 
 def _require_content(path: Path) -> None:
@@ -122,9 +135,7 @@ def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
 
 def _refuse_too_big(facts: Probe, *, limits: Limits) -> None:
     if facts.width * facts.height > limits.pixels:
-        raise VideoTooBigError(
-            f"the picture is {facts.width}x{facts.height}, over the limit of {limits.pixels} pixels"
-        )
+        raise _too_large(f"{facts.width}x{facts.height}", limits=limits)
     if facts.duration is not None and facts.duration > limits.duration:
         raise VideoTooBigError(
             f"the file announces {float(facts.duration):.0f} s of video, over the limit of "

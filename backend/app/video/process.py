@@ -11,6 +11,8 @@ from app.video.errors import ToolError
 from app.video.options import DEFAULT_LIMITS, Limits
 
 TAIL_CHARACTERS = 600
+# How ffmpeg and ffprobe say that a picture is over `-max_pixels`, or over what they can do at all.
+TOO_LARGE = re.compile(r"Picture size (\d+x\d+) (?:is invalid|exceeds)")
 # What a program may see of our environment. No secret is among it.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH")
 

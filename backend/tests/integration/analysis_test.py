@@ -1,125 +1,309 @@
-"""The video library on real clips with known content."""
+"""The video library on real files: what is read, what is refused, and what is left behind."""
 
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support import clips, programs
+from tests.support import clips, scenes
+from tests.support.servers import BACKEND, eventually
 
-from app.video.analyse import Report, analyse
-from app.video.errors import (
+from app.video import (
+    Analysis,
+    Limits,
     NoVideoStreamError,
+    Parameters,
+    Region,
     TimeLimitError,
     ToolError,
+    Tools,
     UnreadableVideoError,
     VideoError,
+    VideoTooBigError,
+    analyse,
+    probe,
 )
-from app.video.probe import probe
-from app.video.source import FrameSource, GreyImage
+from app.video.decode import Frame, FrameSource
+
+DEFAULT = Limits(wall_time=60)
 
 
-def look(path: Path, *, time_limit: float = 60) -> Report:
-    ffprobe = programs.find("ffprobe", variable="FFPROBE")
-    return analyse(path, ffprobe=ffprobe, time_limit=time_limit, checkpoint=lambda: None)
+def nothing(*_: object) -> None:
+    """Be told and do nothing."""
 
 
-def test_motion_is_found_when_it_happens_and_only_then(clip_dir: Path) -> None:
-    report = look(clips.still_then_moving(clip_dir / "scene.mp4"))
-    scores = {item.second: item.score for item in report.motion.seconds}
-    assert sorted(scores) == list(range(9))
-    for second in (0, 1, 2, 7, 8):
-        assert scores[second] < 0.001, scores
-    for second in (3, 4, 5):
-        assert scores[second] > 0.02, scores
+def look(
+    path: Path,
+    *,
+    parameters: Parameters | None = None,
+    limits: Limits = DEFAULT,
+    progress: Callable[[float], None] = nothing,
+    checkpoint: Callable[[], None] = nothing,
+) -> Analysis:
+    return analyse(
+        path,
+        tools=clips.tools(),
+        parameters=parameters or Parameters(),
+        limits=limits,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
 
 
-@pytest.mark.parametrize(("colour", "expected"), [("black", 0), ("gray", 128), ("white", 255)])
-def test_brightness_is_that_of_the_picture(colour: str, expected: int, clip_dir: Path) -> None:
-    report = look(clips.brightness(clip_dir / f"one-{colour}.mp4", colour=colour))
-    assert report.motion.mean_brightness == pytest.approx(expected, abs=3)
+def frames(path: Path, *, rate: int, region: Region | None = None) -> list[Frame]:
+    facts = probe(path, tools=clips.tools())
+    with FrameSource(
+        path, tools=clips.tools(), probe=facts, rate=Fraction(rate), region=region,
+        limits=DEFAULT, check=nothing,
+    ) as source:  # fmt: skip
+        return list(source)
+
+
+def children() -> list[str]:
+    """Return the programs that this process has started and that are still there."""
+    names = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            # proc(5): number, name in parentheses, state, parent.
+            head, _, rest = path.read_text(errors="replace").rpartition(")")
+            if int(rest.split()[1]) == os.getpid():
+                names.append(head.partition("(")[2])
+    return names
+
+
+def test_motion_is_found_when_and_where_it_happens(clip_dir: Path) -> None:
+    found = look(clips.still_then_moving(clip_dir / "scene.mp4"))
+    (event,) = found.events
+    assert float(event.start) == pytest.approx(3, abs=0.25)
+    assert float(event.end) == pytest.approx(6, abs=0.25)
+    for box in event.boxes:
+        # The square is 60 of 320 by 240 pixels large and moves 100 pixels per second at 90.
+        assert box.y == pytest.approx(90 / 240, abs=0.06)
+        assert box.x == pytest.approx((float(box.time) - 3) * 100 / 320, abs=0.08)
+        assert box.height == pytest.approx(60 / 240, abs=0.1)
+    assert (found.frames_decoded, found.frames_analysed) == (90, 45)
+    assert found.duration == 9
+    moving = [index * found.timeline.bucket for index, s in enumerate(found.timeline.scores) if s]
+    assert min(moving) == 3
+    assert max(moving) == 6  # it is still there at 6.0
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".mov", ".flv"])
 def test_every_common_container_is_read(suffix: str, clip_dir: Path) -> None:
-    report = look(clips.pattern(clip_dir / f"container{suffix}", seconds=1))
-    assert (report.probe.codec, report.frames_decoded) == ("h264", 25)
+    found = look(clips.pattern(clip_dir / f"container{suffix}", seconds=1))
+    assert (found.probe.codec, found.frames_decoded) == ("h264", 25)
+    assert len(found.events) == 1
 
 
 def test_an_odd_frame_rate_stays_exact(clip_dir: Path) -> None:
-    report = look(clips.pattern(clip_dir / "ntsc.mp4", rate="30000/1001"))
-    assert report.probe.frame_rate == Fraction(30000, 1001)
+    path = clips.pattern(clip_dir / "ntsc.mp4", rate="30000/1001")
+    assert probe(path, tools=clips.tools()).frame_rate == Fraction(30000, 1001)
+    times = [frame.time for frame in frames(path, rate=30)]
+    assert times[:3] == [0, Fraction(1001, 30000), Fraction(1001, 15000)]
 
 
-def first_frame(path: Path, *, width: int) -> GreyImage:
-    facts = probe(path, tools=clips.tools())
-    source = FrameSource(
-        path, probe=facts, sample_rate=Fraction(1), width=width, checkpoint=lambda: None
-    )
-    return next(iter(source)).image
-
-
-def test_rotation_is_reported_and_frames_come_upright(clip: Path, clip_dir: Path) -> None:
-    turned = clips.rotated(clip, clip_dir / "turned.mp4", degrees=90)
+@pytest.mark.parametrize(("degrees", "turns"), [(90, -1), (180, 2), (270, 1)])
+def test_turned_pictures_come_upright(degrees: int, turns: int, clip: Path, clip_dir: Path) -> None:
+    turned = clips.rotated(clip, clip_dir / f"turned{degrees}.mp4", degrees=degrees)
     facts = probe(turned, tools=clips.tools())
-    assert (facts.width, facts.height, facts.rotation) == (320, 240, 90)
-    straight, upright = first_frame(clip, width=320), first_frame(turned, width=240)
-    assert upright.shape == (320, 240)
-    assert np.array_equal(upright, np.rot90(straight, k=-1))
+    assert (facts.width, facts.height, facts.rotation) == (320, 240, degrees)
+    straight, upright = frames(clip, rate=1)[0].image, frames(turned, rate=1)[0].image
+    assert np.array_equal(upright, np.rot90(straight, k=turns))
+
+
+def test_a_region_is_the_same_part_of_the_upright_picture(clip: Path, clip_dir: Path) -> None:
+    region = Region(0.5, 0.0, 0.5, 0.25)
+    turned = clips.rotated(clip, clip_dir / "turned-region.mp4", degrees=90)
+    whole, part = frames(turned, rate=1)[0].image, frames(turned, rate=1, region=region)[0].image
+    height, width = whole.shape
+    expected = whole[: height // 4, width // 2 :]
+    assert part.shape[1] / part.shape[0] == pytest.approx(
+        expected.shape[1] / expected.shape[0], abs=0.1
+    )
+    assert part.mean() == pytest.approx(expected.mean(), abs=3)
+    assert part.std() == pytest.approx(expected.std(), rel=0.1)
+
+
+def test_motion_outside_the_region_is_not_looked_at(clip_dir: Path) -> None:
+    path = clips.still_then_moving(clip_dir / "scene-region.mp4")
+    assert not look(path, parameters=Parameters(region=Region(0, 0.75, 1, 0.25))).events
+    (event,) = look(path, parameters=Parameters(region=Region(0.5, 0.25, 0.5, 0.5))).events
+    assert float(event.start) == pytest.approx(4, abs=0.3)
+    assert all(box.x >= 0.5 and 0.25 <= box.y <= 0.76 for box in event.boxes)
 
 
 def test_times_are_the_files_own_when_the_rate_varies(clip_dir: Path) -> None:
     path = clips.variable_rate(clip_dir / "variable.mkv")
-    facts = probe(path, tools=clips.tools())
-    source = FrameSource(
-        path, probe=facts, sample_rate=Fraction(100), width=32, checkpoint=lambda: None
-    )
-    times = [frame.time for frame in source]
     fast = [Fraction(step, 10) for step in range(10)]
     slow = [Fraction(step, 2) for step in range(2, 8)]
-    assert times == fast + slow
+    assert [frame.time for frame in frames(path, rate=30)] == fast + slow
+    assert [frame.time for frame in frames(path, rate=5)] == fast[::2] + slow
+
+
+def test_progress_rises_to_the_end(long_clip: Path) -> None:
+    told: list[float] = []
+    look(long_clip, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert 50 < len(told) <= 101
+
+
+def test_progress_is_told_even_when_nobody_knows_how_long_it_takes(
+    long_clip: Path, clip_dir: Path
+) -> None:
+    told: list[float] = []
+    look(clips.without_duration(long_clip, clip_dir / "unknown.mkv"), progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 10
 
 
 def test_sound_that_outlasts_the_picture_is_no_truncation(clip_dir: Path) -> None:
     for suffix in (".mp4", ".mkv"):
-        path = clips.with_sound(clip_dir / f"song{suffix}", picture=2, sound_seconds=8)
-        report = look(path)
-        assert report.probe.has_audio
-        assert report.frames_decoded == 20
+        found = look(clips.with_sound(clip_dir / f"song{suffix}", picture=2, sound_seconds=8))
+        assert found.probe.has_audio
+        assert found.frames_decoded == 20
 
 
-def test_what_is_broken_is_said(clip_dir: Path, tmp_path: Path) -> None:
-    text = tmp_path / "text.mp4"
+def test_a_last_picture_that_stays_long_is_no_truncation(clip_dir: Path) -> None:
+    found = look(clips.long_last_picture(clip_dir / "slides.mp4"))
+    assert found.frames_decoded == found.probe.frames
+    assert found.duration > 8
+
+
+def test_what_is_broken_is_said(clip: Path, clip_dir: Path, tmp_path: Path) -> None:
+    text, empty, pipe = (tmp_path / name for name in ("text.mp4", "empty.mp4", "pipe.mp4"))
     text.write_text("not a video")
+    empty.touch()
+    os.mkfifo(pipe)
+    no_index = tmp_path / "no_index.mp4"
+    no_index.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     cases: list[tuple[Path, type[VideoError], str]] = [
         (text, UnreadableVideoError, "cannot read the file as a video"),
+        (empty, UnreadableVideoError, "the file is empty"),
+        (pipe, UnreadableVideoError, "pipe or device"),
+        (Path("/dev/zero"), UnreadableVideoError, "pipe or device"),
+        (tmp_path, UnreadableVideoError, "a directory"),
         (tmp_path / "absent.mp4", UnreadableVideoError, "No such file"),
+        (no_index, UnreadableVideoError, "moov atom not found"),
         (clips.sound(clip_dir / "tone.mp4"), NoVideoStreamError, "it holds audio"),
         (clips.truncated(clip_dir / "cut.mp4", keep=0.4), UnreadableVideoError, "truncated"),
     ]
     for path, error, message in cases:
-        with pytest.raises(error, match=message):
+        with pytest.raises(error, match=message) as caught:
+            look(path)
+        assert str(tmp_path) not in str(caught.value)
+    assert children() == []
+
+
+def test_files_that_lead_to_other_files_are_not_opened(clip: Path, tmp_path: Path) -> None:
+    for name, text in {
+        "list.mp4": f"ffconcat version 1.0\nfile {clip}\n",
+        "playlist.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{clip}\n#EXT-X-ENDLIST\n",
+    }.items():
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(UnreadableVideoError, match="cannot read the file"):
             look(path)
 
 
-def test_frames_full_of_garbage_do_not_end_the_worker(clip: Path, tmp_path: Path) -> None:
-    content = bytearray(clip.read_bytes())
-    start = content.find(b"mdat") + 64
-    for position in range(start, min(start + 20_000, len(content) - 4000), 3):
-        content[position] ^= 0x5A
+@pytest.mark.parametrize("seed", range(6))
+def test_garbage_does_not_end_the_worker(seed: int, clip: Path, tmp_path: Path) -> None:
+    content = np.frombuffer(clip.read_bytes(), np.uint8).copy()
+    random = np.random.default_rng(seed)
+    places = random.integers(len(content) // 20, len(content), 10 ** (1 + seed // 2))
+    content[places] = random.integers(0, 255, len(places))
     damaged = tmp_path / "damaged.mp4"
-    damaged.write_bytes(content)
+    damaged.write_bytes(content.tobytes())
     try:
-        report = look(damaged)
+        found = look(damaged)
     except VideoError as error:
-        assert str(error)  # noqa: PT017  (either end is fine; a crash is not)
+        assert str(error)  # noqa: PT017 -- either end is fine; a crash is not
     else:
-        assert report.frames_decoded > 0
+        assert found.frames_decoded > 0
+    assert children() == []
+
+
+@pytest.fixture(scope="module")
+def large_pictures(clip_dir: Path) -> Path:
+    """Return a small file with three of the largest pictures that are looked at."""
+    path = clips.still_picture(clip_dir / "large.mkv", size="8192x4320")
+    assert path.stat().st_size < 200_000
+    return path
+
+
+def test_huge_pictures_are_refused(large_pictures: Path) -> None:
+    with pytest.raises(VideoTooBigError, match=r"8192x4320, over the limit of 35389439 pixels"):
+        look(large_pictures, limits=Limits(pixels=8192 * 4320 - 1))
+
+
+def test_a_picture_that_grows_on_the_way_is_refused(clip_dir: Path) -> None:
+    path = clips.growing_picture(clip_dir / "growing.ts")
+    with pytest.raises(VideoTooBigError, match="1920x1080"):
+        look(path, limits=Limits(pixels=640 * 480, wall_time=60))
+
+
+def test_memory_is_bounded(large_pictures: Path) -> None:
+    with pytest.raises(VideoTooBigError, match="more memory"):
+        look(large_pictures, limits=Limits(memory=600 << 20, wall_time=60))
+    assert look(large_pictures).frames_decoded == 3
+
+
+def test_a_clip_longer_than_allowed_is_refused(clip_dir: Path, tmp_path: Path) -> None:
+    known = clips.pattern(clip_dir / "nine.mp4", seconds=9)
+    with pytest.raises(VideoTooBigError, match=r"announces 9 s .* limit of 5 s"):
+        look(known, limits=Limits(duration=Fraction(5)))
+    unknown = clips.without_duration(known, tmp_path / "nine.mkv")
+    assert probe(unknown, tools=clips.tools()).duration is None
+    with pytest.raises(VideoTooBigError, match="goes on after 5 s"):
+        look(unknown, limits=Limits(duration=Fraction(5)))
+    assert look(unknown).frames_decoded == 225
+
+
+def test_a_tiny_file_with_days_in_it_is_refused(clip_dir: Path) -> None:
+    path = clips.days(clip_dir / "days.mkv", days=3)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(VideoTooBigError, match="limit of 86400 s"):
+        look(path)
 
 
 def test_a_limit_of_time_is_kept(long_clip: Path) -> None:
+    begin = time.monotonic()
     with pytest.raises(TimeLimitError, match=r"longer than the 0\.3 s allowed"):
-        look(long_clip, time_limit=0.3)
+        look(long_clip, limits=Limits(wall_time=0.3))
+    assert time.monotonic() - begin < 5
+    assert children() == []
+
+
+def test_a_file_that_never_ends_is_given_up(clip_dir: Path, tmp_path: Path) -> None:
+    piece = clips.pattern(clip_dir / "piece.ts", seconds=1).read_bytes()
+    endless = tmp_path / "endless.ts"
+    endless.write_bytes(piece)
+    stop = threading.Event()
+
+    def grow() -> None:
+        with endless.open("ab") as file:
+            while not stop.wait(0.002) and file.tell() < 1 << 30:
+                file.write(piece)
+                file.flush()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        with pytest.raises(TimeLimitError):
+            look(endless, limits=Limits(wall_time=3))
+    finally:
+        stop.set()
+        thread.join()
+    assert children() == []
 
 
 def test_what_the_checkpoint_raises_stops_the_analysis(long_clip: Path) -> None:
@@ -129,14 +313,78 @@ def test_what_the_checkpoint_raises_stops_the_analysis(long_clip: Path) -> None:
         nonlocal calls
         calls += 1
         if calls > 20:
+            assert children() == ["ffmpeg"]
             raise KeyboardInterrupt
 
-    ffprobe = programs.find("ffprobe", variable="FFPROBE")
     with pytest.raises(KeyboardInterrupt):
-        analyse(long_clip, ffprobe=ffprobe, time_limit=60, checkpoint=checkpoint)
+        look(long_clip, checkpoint=checkpoint)
     assert calls == 21
+    assert children() == []
 
 
-def test_a_missing_ffprobe_is_not_the_videos_fault(clip: Path) -> None:
-    with pytest.raises(ToolError, match="could not be started"):
-        analyse(clip, ffprobe="/nowhere/ffprobe", time_limit=9, checkpoint=lambda: None)
+def test_the_checkpoint_is_asked_even_when_nothing_is_decoded(long_clip: Path) -> None:
+    asked: list[float] = []
+
+    def checkpoint() -> None:
+        asked.append(time.monotonic())
+
+    slow = Parameters(frame_rate=Fraction(1, 10))  # a picture of each 300
+    look(long_clip, parameters=slow, checkpoint=checkpoint)
+    gaps = [after - before for before, after in itertools.pairwise(asked)]
+    assert sorted(gaps)[len(gaps) // 2] < 0.15
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from app.video import Parameters, Tools, analyse
+tools = Tools(ffmpeg=sys.argv[2], ffprobe=sys.argv[3])
+def told(share):
+    print(share, flush=True)
+analyse(Path(sys.argv[1]), tools=tools, parameters=Parameters(), progress=told,
+        checkpoint=lambda: None)
+"""
+
+
+def test_ffmpeg_does_not_outlive_a_worker_that_is_killed(long_clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "orphan.mp4"
+    path.symlink_to(long_clip)
+    command = [
+        sys.executable,
+        "-c",
+        _KILLED,
+        str(path),
+        clips.tools().ffmpeg,
+        clips.tools().ffprobe,
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BACKEND), *sys.path])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline()
+        assert running(str(path))
+        worker.kill()
+    eventually(lambda: not running(str(path)), timeout=20)
+
+
+def running(word: str) -> list[str]:
+    """Return the command lines of all programs that name `word`."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            lines.append(path.read_text(errors="replace"))
+    return [line for line in lines if f"file:{word}" in line]
+
+
+def test_missing_programs_are_not_the_videos_fault(clip: Path) -> None:
+    for tools in (
+        Tools(ffmpeg="/nowhere/ffmpeg", ffprobe=clips.tools().ffprobe),
+        Tools(ffmpeg=clips.tools().ffmpeg, ffprobe="/nowhere/ffprobe"),
+    ):
+        with pytest.raises(ToolError, match="could not be started"):
+            analyse(clip, tools=tools, parameters=Parameters(), progress=nothing,
+                    checkpoint=nothing)  # fmt: skip
+
+
+def test_the_same_video_gives_the_same_answer(clip_dir: Path) -> None:
+    path = scenes.film(scenes.SCENES[0], clip_dir / "same.mkv")
+    assert look(path) == look(path)

@@ -111,3 +111,51 @@ def truncated(target: Path, *, keep: float) -> Path:
     content = whole.read_bytes()
     target.write_bytes(content[: int(len(content) * keep)])
     return target
+
+
+def long_last_picture(target: Path) -> Path:
+    """Make ten pictures within a second, the last of which is shown for nine more."""
+    scene = "testsrc=size=160x120:rate=10:duration=10,select='lt(n,10)+eq(n,99)'"
+    whole = target.with_suffix(".nut")
+    _ffmpeg(["-f", "lavfi", "-i", scene, "-fps_mode", "vfr", *_H264], whole)
+    # MP4 keeps no end of a picture but the begin of the next: a second one lends its time.
+    return _ffmpeg(["-i", str(whole), "-c", "copy"], target)
+
+
+def still_picture(target: Path, *, size: str) -> Path:
+    """Make three equal pictures of any size, in a file that is small."""
+    source = f"color=c=gray:size={size}:rate=5:duration=0.6"
+    return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
+
+
+def growing_picture(target: Path) -> Path:
+    """Make a stream whose pictures become larger than those it began with."""
+    with target.open("wb") as stream:
+        for size in ("320x240", "1920x1080"):
+            part = target.with_name(f"{size}-{target.name}")
+            stream.write(pattern(part, seconds=2, size=size).read_bytes())
+    return target
+
+
+def without_duration(source: Path, target: Path) -> Path:
+    """Copy a clip into a file that does not say how long it is, as live recordings do."""
+    return _ffmpeg(["-i", str(source), "-c", "copy", "-f", "matroska", "-live", "1"], target)
+
+
+def days(target: Path, *, days: int) -> Path:
+    """Make a tiny file that says it lasts for days: one picture each twelve hours."""
+    scene = f"color=c=gray:size=64x64:rate=1/43200:duration={days * 86400}"
+    return _ffmpeg(["-f", "lavfi", "-i", scene, *_H264], target)
+
+
+def with_pixels_of(target: Path, *, aspect: str) -> Path:
+    """Make a clip whose pixels are not square: `aspect` is that of the picture as shown."""
+    source = "testsrc=size=320x240:rate=10:duration=1"
+    return _ffmpeg(["-f", "lavfi", "-i", source, "-aspect", aspect, *_H264], target)
+
+
+def recoded(source: Path, target: Path, *, size: str) -> Path:
+    """Code the picture of a video anew, in another size, as cameras do (H.264, High profile)."""
+    scale = f"scale={size.replace('x', ':')}"
+    coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
+    return _ffmpeg(["-i", str(source), "-an", "-vf", scale, *coding], target)

@@ -1,14 +1,16 @@
-"""Reading ffprobe's answers and measuring motion, without any program or file."""
+"""Reading ffprobe's and ffmpeg's answers, and starting programs, without any video."""
 
 import json
+import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from app.video.complaints import Complaints
 from app.video.errors import NoVideoStreamError, ToolError, UnreadableVideoError, VideoTooBigError
-from app.video.motion import FrameDifference
+from app.video.options import Limits
 from app.video.probe import parse
 from app.video.process import run
 
@@ -93,44 +95,6 @@ def test_what_is_no_usable_video_is_refused_with_a_reason(
         parse(output)
 
 
-def test_motion_is_the_share_of_pixels_that_change() -> None:
-    detector = FrameDifference()
-    still = np.full((100, 100), 50, np.uint8)
-    moved = still.copy()
-    moved[:50, :] = 200
-    for step, image in enumerate([still, still, moved, moved]):
-        detector.process_frame(Fraction(step, 2), image)
-    found = detector.finish()
-    assert found.frames_sampled == 4
-    # Half the rows change once, plus the row or two that the blur drags along; averaged over two.
-    assert [item.second for item in found.seconds] == [0, 1]
-    assert found.seconds[0].score == 0
-    assert found.seconds[1].score == pytest.approx(0.25, abs=0.02)
-    assert found.mean_brightness == pytest.approx((50 * 3 + 200) / 4, abs=1)
-
-
-def test_noise_below_the_threshold_is_no_motion() -> None:
-    detector = FrameDifference()
-    random = np.random.default_rng(1)
-    for step in range(10):
-        noise = random.integers(95, 105, (100, 100)).astype(np.uint8)
-        detector.process_frame(Fraction(step, 5), noise)
-    assert all(item.score == 0 for item in detector.finish().seconds)
-
-
-def test_a_second_without_pictures_is_absent() -> None:
-    detector = FrameDifference()
-    image = np.zeros((10, 10), np.uint8)
-    for time in (Fraction(0), Fraction(5)):
-        detector.process_frame(time, image)
-    assert [item.second for item in detector.finish().seconds] == [0, 5]
-
-
-def test_no_frames_at_all_is_an_error() -> None:
-    with pytest.raises(ValueError, match="at least one frame"):
-        FrameDifference().finish()
-
-
 def test_a_program_that_is_missing_is_named() -> None:
     with pytest.raises(ToolError, match="/nowhere/ffprobe could not be started"):
         run(["/nowhere/ffprobe"], timeout=1)
@@ -144,3 +108,74 @@ def test_a_program_that_hangs_is_ended_and_its_last_words_told() -> None:
 def test_programs_do_not_see_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "hunter2")
     assert b"hunter2" not in run(["env"], timeout=5).output
+
+
+def test_a_program_that_wants_too_much_memory_gets_none() -> None:
+    want = "x = bytearray(1 << 30); print('got it')"
+    finished = run([sys.executable, "-c", want], timeout=20, limits=Limits(memory=512 << 20))
+    assert finished.code != 0
+    assert "MemoryError" in finished.error_tail
+
+
+def test_a_file_that_announces_days_is_refused() -> None:
+    stream = STREAM | {"duration": "2592000"}
+    with pytest.raises(VideoTooBigError, match=r"announces 2592000 s .* limit of 86400 s"):
+        parse(answer(stream))
+
+
+def test_the_number_of_pictures_is_known_only_when_told() -> None:
+    assert parse(answer(STREAM)).frames is None
+    assert parse(answer(STREAM | {"nb_frames": "250"})).frames == 250
+
+
+def test_the_upright_size_is_what_a_player_shows() -> None:
+    turned = parse(answer(STREAM | {"side_data_list": [{"rotation": -90}]}))
+    assert (turned.upright_size, parse(answer(STREAM)).upright_size) == ((480, 640), (640, 480))
+
+
+LOG = b"""[info] Input #0, mov, from 'file:/data/v':
+[h264 @ 0x55d0] [error] error while decoding MB 3 4
+[error] file:/data/v: Invalid data found
+[error] file:/data/v: Invalid data found
+[verbose]   Input stream #0:1 (audio): 9 packets read (2 bytes); 9 frames decoded;
+[verbose]   Input stream #0:0 (video): 300 packets read (41 bytes); 297 frames decoded;
+"""
+
+
+def test_a_log_tells_how_much_was_decoded_and_what_went_wrong() -> None:
+    log = Complaints()
+    for start in range(0, len(LOG), 7):  # read in any pieces
+        log.add(LOG[start : start + 7])
+    log.add(b"")
+    assert log.frames_decoded == 297
+    words = "error while decoding MB 3 4 / the file: Invalid data found"
+    assert log.last_words(path=Path("/data/v")) == words
+    assert log.failure(0, path=Path("/data/v")) is None
+    assert words in str(log.failure(1, path=Path("/data/v")))
+
+
+def test_a_log_without_end_is_kept_in_part() -> None:
+    log = Complaints()
+    for number in range(3000):
+        log.add(b"[error] " + str(number).encode() * 100)
+    log.add(b"")
+    assert len(log.last_words(path=Path("x"))) < 2000
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "error", "message"),
+    [
+        (1, b"[error] Cannot allocate memory\n", VideoTooBigError, "more memory"),
+        (-11, b"", UnreadableVideoError, "ended by SIGSEGV"),
+        (-9, b"", UnreadableVideoError, "ended by SIGKILL"),
+        (1, b"", UnreadableVideoError, "no message"),
+    ],
+)
+def test_each_way_to_fail_has_a_reason(
+    code: int, line: bytes, error: type[Exception], message: str
+) -> None:
+    log = Complaints()
+    log.add(line)
+    failure = log.failure(code, path=Path("x"))
+    assert isinstance(failure, error)
+    assert message in str(failure)

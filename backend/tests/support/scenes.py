@@ -1,0 +1,318 @@
+"""Draws videos in which it is known what moves when: the ground truth of the quality tests.
+
+A scene is a still background, things that move across it, and what disturbs: noise, changing
+light, flicker, shadows, fades. The frames are drawn with numpy and coded by ffmpeg, so that what
+is judged has been through a real codec.
+"""
+
+import math
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tests.support import programs
+
+_MARGIN = 60  # pixels of background beyond each border
+Picture = npt.NDArray[np.float32]
+Light = Callable[[float], "float | Picture"]
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A thing that moves evenly from one place to another; outside its time it is not there."""
+
+    begin: float
+    end: float
+    path: tuple[tuple[float, float], tuple[float, float]]
+    """Centre at the begin and at the end, in pixels."""
+    size: tuple[int, int] = (40, 40)
+    shade: float = 60.0
+    """Grey value, 0 to 255, averaged over its texture."""
+    texture: float = 10.0
+    shadow: float = 1.0
+    """What is left of the light on the ground beside it."""
+    stays: tuple[float, float] = (0.0, 0.0)
+    """Seconds that it is there, still, before and after."""
+
+    def place(self, time: float) -> tuple[float, float] | None:
+        """Return the centre, or None when it is not there."""
+        if not self.begin - self.stays[0] <= time < self.end + self.stays[1]:
+            return None
+        share = min(1.0, max(0.0, (time - self.begin) / (self.end - self.begin)))
+        (x0, y0), (x1, y1) = self.path
+        return x0 + (x1 - x0) * share, y0 + (y1 - y0) * share
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A video to be drawn."""
+
+    name: str
+    movers: tuple[Mover, ...] = ()
+    seconds: float = 14.0
+    size: tuple[int, int] = (320, 240)
+    rate: int = 15
+    noise: float = 2.0
+    """Standard deviation, grey values."""
+    contrast: float = 25.0
+    """Standard deviation of the background's texture; 0 is a flat wall."""
+    level: float = 120.0
+    light: Light = lambda _time: 1.0
+    """What the light is multiplied by, as a number or per pixel."""
+    jitter: float = 0.0
+    """Pixels that the camera trembles by."""
+    cut_at: float = math.inf
+    """From then on, another background."""
+    pan: tuple[float, float, float] = (math.inf, math.inf, 0.0)
+    """The camera turns: from when, until when, by how many pixels."""
+    flecks: int = 0
+    """Snow or rain: bright specks in each picture."""
+    choose: str = ""
+    """ffmpeg's `select`: which pictures stay, for a variable rate."""
+    quality: int = 23
+    truth: tuple[tuple[float, float], ...] | None = field(default=None)
+    """Events, when they are not simply the movers' times."""
+
+    def events(self) -> list[tuple[float, float]]:
+        """Return what should be found: times in which something moves, overlapping ones joined."""
+        if self.truth is not None:
+            return list(self.truth)
+        joined: list[tuple[float, float]] = []
+        for begin, end in sorted((mover.begin, mover.end) for mover in self.movers):
+            if joined and begin <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            else:
+                joined.append((begin, end))
+        return joined
+
+
+def texture(size: tuple[int, int], *, level: float, contrast: float, seed: int) -> Picture:
+    """Return a picture with structure of every size, as surfaces and foliage have."""
+    random = np.random.default_rng(seed)
+    total = np.zeros(size[::-1], np.float32)
+    for spread in (1.5, 4.0, 16.0):
+        part = cv2.GaussianBlur(
+            random.standard_normal(size[::-1]).astype(np.float32), (0, 0), spread
+        )
+        total += (part / part.std()).astype(np.float32)
+    return np.asarray(level + contrast * total / total.std(), np.float32)
+
+
+def spot(size: tuple[int, int], *, centre: tuple[float, float], radius: float) -> Picture:
+    """Return a soft round spot, 0 to 1."""
+    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
+    distance = (x - centre[0]) ** 2 + (y - centre[1]) ** 2
+    return np.asarray(np.exp(-distance / (2 * radius * radius)), np.float32)
+
+
+def draw(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the frames of a scene; the same ones every time."""
+    random = np.random.default_rng(7)
+    width, height = scene.size
+    wide = (width + 2 * _MARGIN, height + 2 * _MARGIN)
+    grounds = [
+        texture(wide, level=scene.level, contrast=scene.contrast, seed=seed) for seed in (1, 2)
+    ]
+    patches = [
+        texture(mover.size, level=mover.shade, contrast=mover.texture, seed=10 + number)
+        for number, mover in enumerate(scene.movers)
+    ]
+    noises = [random.normal(0, scene.noise, (height, width)).astype(np.float32) for _ in range(12)]
+    for number in range(round(scene.seconds * scene.rate)):
+        time = number / scene.rate
+        shift = random.uniform(-scene.jitter, scene.jitter, 2) if scene.jitter else (0.0, 0.0)
+        ground = grounds[time >= scene.cut_at]
+        begin, end, way = scene.pan
+        turned = way * min(1.0, max(0.0, (time - begin) / (end - begin))) if way else 0.0
+        moved = np.array([[1, 0, shift[0] - _MARGIN - turned], [0, 1, shift[1] - _MARGIN]])
+        picture: Picture = np.array(
+            cv2.warpAffine(ground, moved, (width, height), borderMode=cv2.BORDER_REFLECT),
+            np.float32,
+        )
+        for _ in range(scene.flecks):
+            x, y = random.integers(0, width), random.integers(0, height)
+            picture[y : y + 4, x : x + 2] += 60
+        for mover, patch in zip(scene.movers, patches, strict=True):
+            _put(picture, mover, patch, time)
+        picture = picture * np.float32(scene.light(time)) + noises[random.integers(12)]
+        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def _put(picture: Picture, mover: Mover, patch: Picture, time: float) -> None:
+    place = mover.place(time)
+    if place is None:
+        return
+    height, width = picture.shape
+    x, y = place[0] - mover.size[0] / 2, place[1] - mover.size[1] / 2
+    matrix = np.array([[1, 0, x], [0, 1, y]])
+    cover = cv2.warpAffine(np.ones_like(patch), matrix, (width, height))
+    if mover.shadow < 1:
+        beside = np.array([[1, 0, x + mover.size[0] * 0.8], [0, 1, y + mover.size[1] * 0.3]])
+        shade = cv2.warpAffine(np.ones_like(patch), beside, (width, height))
+        picture *= 1 - (1 - mover.shadow) * cv2.GaussianBlur(shade, (0, 0), 2)
+    placed = cv2.warpAffine(patch, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    picture[:] = picture * (1 - cover) + placed * cover
+
+
+def film(scene: Scene, target: Path) -> Path:
+    """Code a scene as H.264."""
+    width, height = scene.size
+    filters = ["-vf", f"select='{scene.choose}'"] if scene.choose else []
+    command = [
+        programs.find("ffmpeg", variable="FFMPEG"), "-v", "error", "-y",
+        "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-r", str(scene.rate),
+        "-i", "pipe:0", *filters, "-fps_mode", "vfr", "-c:v", "libx264", "-preset", "veryfast",
+        "-crf", str(scene.quality), "-pix_fmt", "yuv420p", str(target),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        if process.stdin is None:
+            raise AssertionError
+        for frame in draw(scene):
+            process.stdin.write(frame.tobytes())
+        _, complaints = process.communicate()
+    if process.returncode != 0:
+        raise AssertionError(complaints.decode())
+    return target
+
+
+def _across(
+    begin: float, end: float, *, y: float = 120, width: float = 320, **more: object
+) -> Mover:
+    return Mover(begin, end, ((-10, y), (width + 10, y)), **more)  # type: ignore[arg-type]
+
+
+def _step(time: float) -> float:
+    return 1.0 if time < 4 else 1.35 if time < 9 else 0.75
+
+
+def drift(time: float) -> float:
+    """Return a light that slowly swells and fades, as under clouds."""
+    return 1.0 + 0.3 * math.sin(time * 0.7)
+
+
+def flicker(time: float) -> float:
+    """Return a light that trembles, as tubes do."""
+    return 1.0 + 0.05 * math.sin(time * 41.0) + 0.03 * math.sin(time * 97.0)
+
+
+def _lamp(time: float) -> "float | Picture":
+    on = 3 <= time < 8
+    return 1 + 0.4 * spot((320, 240), centre=(90, 140), radius=45) if on else 1.0
+
+
+def _cloud(time: float) -> Picture:
+    return 1 - 0.35 * spot((320, 240), centre=(time * 60 - 250, 120), radius=60)
+
+
+def _slow_lamp(time: float) -> Picture:
+    share = min(1.0, max(0.0, (time - 3) / 3))
+    return 1 + 0.5 * share * spot((320, 240), centre=(90, 140), radius=45)
+
+
+def _blinking_lamp(time: float) -> "float | Picture":
+    return 1 + 0.5 * spot((320, 240), centre=(90, 140), radius=18) if int(time * 4) % 2 else 1.0
+
+
+def _exposure(time: float) -> float:
+    return (
+        1.0
+        - 0.25 * min(1.0, max(0.0, (time - 3) / 0.8))
+        + 0.25 * min(1.0, max(0.0, (time - 7) / 0.8))
+    )
+
+
+def _fade(time: float) -> float:
+    return min(1.0, time / 2, max(0.0, (14 - time) / 2))
+
+
+_TWO = (_across(3, 6), _across(9, 11.5, y=80))
+
+SCENES = (
+    Scene("plain", _TWO),
+    Scene("flat wall", _TWO, contrast=0),
+    Scene("still", seconds=20),
+    Scene("still, noisy", noise=12, seconds=20),
+    Scene("still, flat and noisy", noise=8, contrast=0, seconds=20),
+    Scene("small", (_across(3, 7, size=(10, 10)), _across(9.5, 12, size=(14, 10), y=60))),
+    Scene("large", (_across(3, 7, size=(200, 160)), _across(10, 12.5, size=(150, 220)))),
+    Scene("fast", (_across(4, 4.8), _across(8, 8.7, y=60, size=(30, 50)))),
+    Scene("slow", (Mover(4, 11, ((120, 120), (155, 130))),)),
+    Scene("very slow", (Mover(4, 18, ((120, 120), (155, 120)), stays=(4, 4)),), seconds=22),
+    Scene("noise 6", _TWO, noise=6),
+    Scene("noise 12", _TWO, noise=12),
+    Scene("faint", (_across(3, 6, shade=95, texture=4), _across(9, 12, shade=143, texture=4)),
+          contrast=4),
+    Scene("darker, as a shadow is", (_across(3, 6, shade=85), _across(9, 12, shade=80)),
+          contrast=8),
+    Scene("brighter", (_across(3, 6, shade=200), _across(9, 12, shade=220))),
+    Scene("night", (_across(3, 6, shade=70), _across(9, 12, shade=60)), level=22, contrast=6,
+          noise=4),
+    Scene("light steps", light=_step),
+    Scene("light steps and motion", (_across(6, 8), _across(10, 13, y=60)), light=_step),
+    Scene("light drifts", light=drift, seconds=20),
+    Scene("light drifts and motion", _TWO, light=drift),
+    Scene("flicker", light=flicker),
+    Scene("flicker and motion", _TWO, light=flicker),
+    Scene("flicker on a flat wall", _TWO, light=flicker, contrast=0),
+    Scene("a lamp", light=_lamp),
+    Scene("a cloud's shadow", light=_cloud),
+    Scene("cast shadow", (_across(3, 6, shadow=0.6), _across(9, 12, shadow=0.6, y=60))),
+    Scene("several at once", (
+        _across(3, 7, y=50), _across(4, 8, y=190, shade=200),
+        Mover(3.5, 6, ((160, -10), (160, 250)), size=(25, 25)), _across(10.5, 12),
+    )),
+    Scene("fades in and out", (_across(4, 6), _across(8, 11, y=60)), light=_fade),
+    Scene("variable rate", _TWO, choose="lt(mod(t,3),1)+not(mod(n,5))"),
+    Scene("low rate", _TWO, rate=2),
+    Scene("high rate", _TWO, rate=60),
+    Scene("stops and goes on", (
+        Mover(2, 4, ((-10, 120), (140, 120)), stays=(0, 5)),
+        Mover(9, 11, ((140, 120), (330, 120))),
+    )),
+    Scene("there from the start", (Mover(5, 7, ((150, 120), (330, 120)), stays=(5, 0)),)),
+    Scene("moves from the start", (_across(0, 3), _across(8, 10))),
+    Scene("moves to the end", (_across(3, 5), _across(11, 14))),
+    Scene("cut", cut_at=7),
+    Scene("camera trembles", jitter=0.7),
+    Scene("strongly compressed", _TWO, quality=36, noise=4),
+    Scene("turned away", (_across(3, 6, y=10, size=(30, 10)), _across(9, 12, y=230))),
+    Scene("noise 20", _TWO, noise=20),
+    Scene("noise 12 and small", (_across(3, 7, size=(16, 16)), _across(9, 12, size=(16, 14))),
+          noise=12),
+    Scene("a lamp that is turned up", light=_slow_lamp),
+    Scene("a lamp on a flat wall", light=_slow_lamp, contrast=0),
+    Scene("a blinking lamp", light=_blinking_lamp),
+    Scene("a lamp blinks on a flat wall", light=_blinking_lamp, contrast=0),
+    Scene("a cloud on a flat wall", light=_cloud, contrast=0),
+    Scene("snow", flecks=40),
+    Scene("snow and motion", _TWO, flecks=40),
+    Scene("automatic exposure", (_across(3, 7, size=(110, 150)),), light=_exposure,
+          truth=((3, 7),)),
+    Scene("badly compressed", _TWO, quality=42, noise=6),
+    Scene("badly compressed, still", quality=42, noise=6),
+    Scene("camera shakes", jitter=2.0),
+    Scene("camera shakes and motion", _TWO, jitter=1.5),
+    Scene("camera turns", pan=(4, 7, 50.0), truth=((4, 7),)),
+    Scene("left behind", (
+        _across(3, 6), Mover(4.5, 4.6, ((160, 150), (160, 150)), size=(18, 18), stays=(0, 20)),
+    ), truth=((3, 6),)),
+    Scene("as bright as the ground", (
+        _across(3, 6, shade=120, texture=25), _across(9, 12, shade=120, texture=25),
+    )),
+    Scene("high definition", (
+        _across(3, 6, y=300, width=1280, size=(50, 50)),
+        _across(8, 10, y=400, width=1280, size=(160, 200)),
+    ), size=(1280, 720), noise=5, seconds=12),
+    Scene("upright", (
+        Mover(3, 6, ((90, -10), (90, 330)), size=(24, 40)), _across(9, 11, width=180),
+    ), size=(180, 320)),
+    Scene("short pause", (
+        Mover(2, 4, ((-10, 120), (140, 120)), stays=(0, 0.6)),
+        Mover(4.6, 6.6, ((140, 120), (330, 120))),
+    ), truth=((2, 6.6),)),
+    Scene("sixty frames", _TWO, rate=60, size=(480, 270)),
+)  # fmt: skip
