@@ -15,6 +15,6 @@ from app.settings import Settings
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the tester's own settings out of the tests."""
     for name in Settings.model_fields:
-        if name != "ffprobe":
+        if name not in ("ffmpeg", "ffprobe"):
             monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)

@@ -184,7 +184,7 @@ def redis(directory: Path, *, port: int | None = None) -> Iterator[tuple[str, Pr
 
 def service_environment(data_dir: Path, **variables: str) -> dict[str, str]:
     """Return an environment for a process of the backend: this one's, a data folder, and more."""
-    inherited = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "FFPROBE", "PYTHONHOME")
+    inherited = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "FFMPEG", "FFPROBE", "PYTHONHOME")
     kept = {name: os.environ[name] for name in inherited if name in os.environ}
     path = os.pathsep.join([str(BACKEND), *filter(None, sys.path)])
     return kept | {"PYTHONPATH": path, "DATA_DIR": str(data_dir)} | variables
