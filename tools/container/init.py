@@ -37,10 +37,13 @@ TTY_ROWS, TTY_COLUMNS = 24, 80
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 
 
-def serve_requests(control: socket.socket, *, memory_bytes: int | None = None) -> None:
+def serve_requests(
+    control: socket.socket, *, memory_bytes: int | None = None, expendable: bool = False
+) -> None:
     """Runs until the caller closes its end of `control`.
 
-    `memory_bytes` limits the address space of each process that is started, not PID 1's own.
+    `memory_bytes` limits the address space of each process that is started, not PID 1's own;
+    `expendable` ones are what the kernel kills, and not PID 1, when their group has no memory left.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -61,7 +64,7 @@ def serve_requests(control: socket.socket, *, memory_bytes: int | None = None) -
             if not data:
                 return
             request = json.loads(data)
-            request["memory_bytes"] = memory_bytes
+            request |= {"memory_bytes": memory_bytes, "expendable": expendable}
             try:
                 _handle(control, running, request, handles)
             finally:
@@ -213,6 +216,9 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
         if request["memory_bytes"] is not None:
             limit = request["memory_bytes"]
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        if request["expendable"]:
+            with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:
+                score.write(b"1000")
         what = "exec"
         _execute(request["argv"], dict(item.split("=", 1) for item in request["env"]))
     except OSError as error:

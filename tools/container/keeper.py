@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from tools.container import init, linux
+from tools.container.cgroup import Group
 from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
 from tools.container.plan import Plan
 
 STOP_SECONDS = 5.0
 
 
-def start(plan: Plan, stage: Path) -> tuple[int, socket.socket]:
-    """Forks the keeper; returns its process id and the caller's end of the control socket."""
+def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket]:
+    """Forks the keeper; returns its process id and the caller's end of the control socket.
+
+    Everything in the container is a member of `group`.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
@@ -31,7 +35,7 @@ def start(plan: Plan, stage: Path) -> tuple[int, socket.socket]:
     keeper = os.fork()
     if keeper == 0:
         ours.close()
-        _keep(plan, stage, theirs, caller)
+        _keep(plan, stage, group, theirs, caller)
     theirs.close()
     return keeper, ours
 
@@ -48,7 +52,9 @@ def end(keeper: int) -> None:
     os.waitpid(keeper, 0)
 
 
-def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoReturn:
+def _keep(
+    plan: Plan, stage: Path, group: Group | None, control: socket.socket, caller: int
+) -> NoReturn:
     """The keeper: enters the namespaces, forks PID 1 and waits for it."""
     try:
         # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
@@ -60,13 +66,15 @@ def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoRet
         signal.set_wakeup_fd(-1)
         # Descriptors of the caller must neither be reachable inside nor kept open by us.
         _close_others(control.fileno())
+        if group is not None:
+            group.join()
         unshare_all(plan, stage)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != caller:
             os._exit(1)
         pid = os.fork()
         if pid == 0:
-            _first(plan, stage, control)
+            _first(plan, stage, control, group)
         control.close()
         os.waitpid(pid, 0)
     except (NamespaceError, OSError) as error:
@@ -75,14 +83,16 @@ def _keep(plan: Plan, stage: Path, control: socket.socket, caller: int) -> NoRet
         os._exit(1)
 
 
-def _first(plan: Plan, stage: Path, control: socket.socket) -> NoReturn:
+def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
     """PID 1 of the container."""
+    grouped = group is not None and "memory" in group.limits
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter_root(plan, stage)
         configure(plan)
         init.send(control, {"id": 0, "event": "ready"})
-        init.serve_requests(control, memory_bytes=plan.spec.memory_bytes)
+        memory_bytes = None if grouped else plan.spec.memory_bytes
+        init.serve_requests(control, memory_bytes=memory_bytes, expendable=grouped)
     except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
         message = str(error) if isinstance(error, NamespaceError | OSError) else repr(error)
         # When the caller is gone there is nobody to tell.

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.container import init, keeper
+from tools.container.cgroup import Group, make_group
 from tools.container.plan import PlanError, Spec, make_plan
 from tools.container.settings import SettingsError
 from tools.container.tar_stream import LayerError
@@ -74,11 +75,14 @@ class Container:
         self._keeper = -1
         self._stage: tempfile.TemporaryDirectory[str] | None = None
         self._control: socket.socket | None = None
+        self._group: Group | None = None
 
     def __enter__(self) -> Self:
         """Raises ContainerError, with cause and remedy, when the kernel refuses."""
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
-        self._keeper, self._control = keeper.start(self._plan, Path(self._stage.name))
+        spec = self._plan.spec
+        self._group = make_group(memory_bytes=spec.memory_bytes, max_processes=spec.max_processes)
+        self._keeper, self._control = keeper.start(self._plan, Path(self._stage.name), self._group)
         try:
             self._expect_ready()
         except BaseException:
@@ -111,6 +115,9 @@ class Container:
         if self._keeper > 0:
             keeper.end(self._keeper)
             self._keeper = -1
+        if self._group is not None:
+            self._group.remove()
+            self._group = None
         if self._stage is not None:
             self._stage.cleanup()
             self._stage = None
