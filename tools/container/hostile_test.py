@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools.container.cache import Cache, Rootfs
+from tools.container.containers_for_test import ENV, children, sh
 from tools.container.images_for_test import (
     Member,
     TestLayer,
@@ -26,12 +27,11 @@ from tools.container.images_for_test import (
 )
 from tools.container.namespace import PID_MAX_MINIMUM
 from tools.container.plan import Spec
-from tools.container.run import START_ERRORS, Completed, Container, ContainerError
+from tools.container.run import START_ERRORS, Container, ContainerError
 from tools.container.settings import User, image_user
 from tools.container.tar_stream import LayerError
 from tools.container.unpack import Limits, unpack
 
-ENV = {"PATH": "/bin"}
 APP = User(1000, 1000)
 
 
@@ -55,11 +55,6 @@ def rootfs(base: TestLayer, cache: Cache) -> Iterator[Rootfs]:
 @pytest.fixture(params=["overlay", "copy"])
 def spec(rootfs: Rootfs, request: pytest.FixtureRequest) -> Spec:
     return Spec(rootfs=rootfs, user=APP, overlay=request.param == "overlay")
-
-
-def sh(spec: Spec, script: str, *, timeout: float = 60) -> Completed:
-    with Container(spec) as container:
-        return container.run(["sh", "-c", script], env=ENV, timeout=timeout)
 
 
 # The image's bytes.
@@ -222,14 +217,8 @@ def test_output_beyond_the_limit_of_a_command_that_ended_is_reported_too(spec: S
 def _kill_first(spec: Spec, act: Callable[[Container], None]) -> None:
     """Kills PID 1 of a container from outside, as the kernel does when memory runs out."""
     with Container(spec) as container:
-        task = Path(f"/proc/{os.getpid()}/task")
-        keepers = [
-            int(child)
-            for thread in task.iterdir()
-            for child in (thread / "children").read_text().split()
-        ]
-        (first,) = Path(f"/proc/{keepers[-1]}/task/{keepers[-1]}/children").read_text().split()
-        killer = threading.Timer(0.3, os.kill, (int(first), signal.SIGKILL))
+        first = children(os.getpid())[-1]
+        killer = threading.Timer(0.3, os.kill, (first, signal.SIGKILL))
         killer.start()
         try:
             act(container)
