@@ -45,9 +45,9 @@ def build(target: str, *, flags: list[str]) -> Cost:
         text = Path(log.name).read_text(encoding="utf-8")
     written: Counter[str] = Counter()
     for spawn in _objects(text):
-        outputs = spawn.get("actualOutputs", [])
-        size = sum(int(each.get("digest", {}).get("sizeBytes", 0)) for each in outputs)
-        written[spawn.get("mnemonic", "?")] += size
+        # The log follows links; what is written, and what a cache is sent, is the link itself.
+        sizes = (Path(each["path"]).lstat().st_size for each in spawn.get("actualOutputs", []))
+        written[spawn.get("mnemonic", "?")] += sum(sizes)
     return Cost(seconds, written)
 
 
