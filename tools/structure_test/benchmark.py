@@ -1,6 +1,6 @@
 """How long static checks take, and how long one extraction for each of them would.
 
-    bazel run //tools/structure_test:benchmark -- --image bazel-bin/backend/image
+    bazel run //tools/structure_test:benchmark -- --image bazel-bin/backend/image_amd64
 
 Upstream's tar driver extracts the whole image anew for each test. Its way is stood for by our own
 unpacking into an empty directory, a few times; what that takes for all checks is multiplied from

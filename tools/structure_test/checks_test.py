@@ -190,6 +190,15 @@ def test_static_checks_use_an_unpacked_image_but_never_unpack_one(
     assert result.errors == ("driver 'tar' makes static checks only; leave `driver` out",)
 
 
+def test_metadata_alone_is_told_without_reading_a_layer(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.structure_test.subject.read_files", None)
+    layout = write_image(tmp_path / "layout", [[Member("a")]], {"User": "app"}).path
+    assert run(metadata(user="app"), layout=layout) == []
+    assert run(metadata(user="root"), layout=layout) == ["user: expected 'root', found 'app'"]
+
+
 def test_the_tar_driver_refuses_to_run_commands(run: Run) -> None:
     assert run(command("true"), driver="tar") == [
         "driver 'tar' makes static checks only; leave `driver` out"

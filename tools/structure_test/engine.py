@@ -66,8 +66,9 @@ def find_engine(environ: Mapping[str, str], program: str = "") -> str:
             continue
         return path
     raise ContainerError(
-        f"driver 'docker' needs Docker or Podman ({'; '.join(complaints)}); start one, set "
-        "DOCKER_HOST (under Bazel with --test_env), or leave `driver` out to need neither"
+        f"driver 'docker' needs Docker or Podman ({'; '.join(complaints)}); start one or set "
+        "DOCKER_HOST, or leave `driver` out to need neither. (What `tools/bazelw test` starts sees "
+        "no programs of this machine; `tools/bazelw run //tools/structure_test` does.)"
     )
 
 

@@ -154,8 +154,9 @@ def test_where_there_is_no_engine_the_error_says_what_each_answered(tmp_path: Pa
         find_engine({"PATH": str(tmp_path)})
     assert str(caught.value) == (
         "driver 'docker' needs Docker or Podman (docker version: Cannot connect to the Docker "
-        "daemon; podman: not found); start one, set DOCKER_HOST (under Bazel with --test_env), or "
-        "leave `driver` out to need neither"
+        "daemon; podman: not found); start one or set DOCKER_HOST, or leave `driver` out to need "
+        "neither. (What `tools/bazelw test` starts sees no programs of this machine; "
+        "`tools/bazelw run //tools/structure_test` does.)"
     )
     # The first that answers is taken, so a Docker without its daemon does not stand in the way.
     podman = tmp_path / "podman"

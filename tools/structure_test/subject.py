@@ -157,6 +157,7 @@ class Subject:
 def open_subject(
     image: Image,
     *,
+    layers: bool = True,
     cache: Path | None,
     runs: bool = False,
     emulator: Path | None = None,
@@ -167,8 +168,12 @@ def open_subject(
     """Reads the image. With `runs` it is unpacked below `cache`, for containers of our own.
 
     Without, nothing is unpacked: if it lies in `cache` already, what is there is read, else the
-    layers' headers and of the content `files` and every path that `also` picks. Raises LayerError.
+    layers' headers and of the content `files` and every path that `also` picks. Without `layers`
+    only the configuration is there. Raises LayerError.
     """
+    if not layers:
+        yield Subject(image, Tree(), {})
+        return
     with contextlib.ExitStack() as stack:
         rootfs: Rootfs | None = None
         if cache is not None:

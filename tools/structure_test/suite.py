@@ -27,11 +27,16 @@ COMMAND_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Case:
-    """A test that can be run; `runs` says whether it starts processes."""
+    """A test that can be run.
+
+    `runs` says whether it starts processes, `reads` whether it looks at more than the image's
+    configuration, `file` where it stands.
+    """
 
     name: str
     run: Callable[[Subject], Outcome]
     runs: bool = False
+    reads: bool = True
     file: str = ""
 
 
@@ -130,7 +135,9 @@ def _cases(config: Config, *, timeout: float, environ: Mapping[str, str]) -> lis
     ]
     metadata = config.metadata
     if metadata is not None:
-        cases.append(Case("Metadata Test", lambda s: checks.check_metadata(s, metadata)))
+        cases.append(
+            Case("Metadata Test", lambda s: checks.check_metadata(s, metadata), reads=False)
+        )
     return [replace(case, file=config.source) for case in cases]
 
 
@@ -212,8 +219,7 @@ def run_suite(
         show(None, result)
     if not chosen:
         return results
-    runs = any(case.runs for case in chosen)
-    with _opened(image, suite, how, runs=runs) as subject:
+    with _opened(image, suite, chosen, how) as subject:
         for case in chosen:
             results.append(_run_case(case, subject))
             show(case, results[-1])
@@ -221,8 +227,9 @@ def run_suite(
 
 
 @contextlib.contextmanager
-def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterator[Subject]:
-    """The image, read for the tests of the suite."""
+def _opened(image: str | Path, suite: Suite, chosen: Sequence[Case], how: How) -> Iterator[Subject]:
+    """The image, read for the tests that were chosen."""
+    runs = any(case.runs for case in chosen)
     program, unpack = "", runs and how.driver == "namespace"
     with tempfile.TemporaryDirectory(dir=how.environ.get("TEST_TMPDIR")) as temporary:
         path, scratch = Path(image), Path(temporary, "image")
@@ -236,6 +243,7 @@ def _opened(image: str | Path, suite: Suite, how: How, *, runs: bool) -> Iterato
             open_source(path, platform=how.platform, scratch=scratch) as source,
             open_subject(
                 source.image,
+                layers=any(case.reads for case in chosen),
                 cache=how.cache or (Path(temporary, "rootfs") if unpack else None),
                 runs=unpack,
                 emulator=how.emulator,
