@@ -149,8 +149,9 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     here = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ""))
     flags.config = [here / path for path in flags.config]
     flags.image_config = [here / path for path in flags.image_config]
-    if flags.test_report is not None:
-        flags.test_report = here / flags.test_report
+    for name in ("test_report", "cache", "emulator"):
+        if getattr(flags, name) is not None:
+            setattr(flags, name, here / getattr(flags, name))
     if flags.image is not None and (here / flags.image).exists():
         flags.image = here / flags.image
     if flags.target is not None:

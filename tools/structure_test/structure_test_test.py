@@ -11,7 +11,7 @@ import pytest
 from tools.container.images_for_test import Member, write_image
 from tools.oci.archive import docker_archive, write_archive
 from tools.structure_test.report import Result, as_json, as_junit, text
-from tools.structure_test.structure_test import main
+from tools.structure_test.structure_test import main, parse_flags
 
 GOOD = {"name": "there", "path": "/a"}
 BAD = {"name": "missing", "path": "/b"}
@@ -219,8 +219,9 @@ def test_paths_are_relative_to_where_bazel_run_was_typed(
 ) -> None:
     config(tmp_path, GOOD)
     monkeypatch.setenv("BUILD_WORKING_DIRECTORY", str(tmp_path))
-    flags = ["-i", image.name, "-c", "c.json", "--test-report", "report.json"]
+    flags = ["-i", image.name, "-c", "c.json", "--test-report", "report.json", "--cache", "cache"]
     assert main(flags) == 0
+    assert parse_flags(flags).cache == tmp_path / "cache"
     assert json.loads((tmp_path / "report.json").read_text())["Total"] == 1
 
 
