@@ -92,6 +92,16 @@ def test_scanners_find_every_package_and_the_sums_of_the_files_that_stay(tmp_pat
     assert _read(layer, "var/lib/dpkg/status.d/libx.md5sums") == f"{digest}  usr/lib/libx.so\n"
 
 
+def test_configuration_that_stays_is_in_the_stanza_as_in_dpkgs_own_list(tmp_path: Path) -> None:
+    members = [TarMember(f"./etc/{name}", name.encode()) for name in ("a", "b", "c")]
+    conffiles = b"/etc/b\n/etc/a\n/etc/c\nremove-on-upgrade /etc/old\n"
+    deb = write_deb(tmp_path, "x", members, files={"conffiles": conffiles})
+    assert deb_layer.main(_flags(tmp_path, _lock(tmp_path, "etc/c"), [deb])) == 0
+    status = _read(tmp_path / "l.tar.gz", "var/lib/dpkg/status.d/x")
+    sums = {n: hashlib.md5(n.encode(), usedforsecurity=False).hexdigest() for n in ("a", "b")}
+    assert status.endswith(f"\nConffiles:\n /etc/a {sums['a']}\n /etc/b {sums['b']}\n")
+
+
 def test_a_package_without_sums_gets_them_for_all_but_its_configuration(tmp_path: Path) -> None:
     members = [TarMember("./etc/x.conf", b"1"), TarMember("./usr/bin/x", b"2")]
     deb = write_deb(tmp_path, "x", members, files={"conffiles": b"/etc/x.conf\n"})

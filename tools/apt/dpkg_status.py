@@ -1,7 +1,9 @@
 """Writes what vulnerability and licence scanners read to see a package: its stanza and md5sums.
 
-The files are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the layout that scanners know from
-images without a package manager. dpkg's one `status` file could not be split over layers.
+Both list only files that are in the image, so that whoever verifies finds nothing missing, and
+together all of a package's. The files are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
+layout that scanners know from images without a package manager. dpkg's one `status` file could not
+be split over layers.
 """
 
 import hashlib
@@ -14,12 +16,31 @@ DIRECTORY = "var/lib/dpkg/status.d"
 
 
 def stanza(package: Package) -> bytes:
-    """Returns the control stanza as dpkg's status file would have it: with a Status field."""
+    """Returns the control stanza as dpkg's status file would have it: with Status and Conffiles."""
     lines = package.control["control"].decode("utf-8").strip("\n").split("\n")
     position = 1 + next(i for i, line in enumerate(lines) if line.lower().startswith("package:"))
     # Scanners skip a package whose state they cannot tell from removed.
     lines.insert(position, "Status: install ok installed")
+    configuration = _configuration(package)
+    sums = [
+        f" /{path} {_md5(member.data)}"
+        for path, member in sorted(package.members.items())
+        if path in configuration and member.data is not None
+    ]
+    if sums:
+        lines += ["Conffiles:", *sums]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _configuration(package: Package) -> frozenset[str]:
+    """The configuration files, by path in the image; md5sums never has those."""
+    lines = package.control.get("conffiles", b"").decode("utf-8").split("\n")
+    # A line may begin with a flag (deb-conffiles(5)): "remove-on-upgrade" is for older versions.
+    return frozenset(merged(line.lstrip("/")) for line in lines if line.startswith("/"))
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def md5sums(package: Package) -> bytes:
@@ -42,11 +63,10 @@ def md5sums(package: Package) -> bytes:
 
 
 def _own_md5sums(package: Package) -> bytes:
-    conffiles = package.control.get("conffiles", b"").decode("utf-8").split("\n")
-    configuration = {merged(name.lstrip("/")) for name in conffiles}
+    configuration = _configuration(package)
     return _format(
         [
-            (path, hashlib.md5(member.data, usedforsecurity=False).hexdigest())
+            (path, _md5(member.data))
             for path, member in package.members.items()
             if member.data is not None and path not in configuration
         ]

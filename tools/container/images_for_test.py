@@ -112,9 +112,16 @@ def write_layer(folder: Path, content: bytes) -> TestLayer:
 
 
 def write_image(
-    folder: Path, layers: Sequence[Sequence[Member]], config: Mapping[str, Any]
+    folder: Path,
+    layers: Sequence[Sequence[Member]],
+    config: Mapping[str, Any],
+    *,
+    architecture: str | None = None,
 ) -> TestImage:
-    """Writes an OCI layout at `folder`; `config` is the `config` section of the configuration."""
+    """Writes an OCI layout at `folder`; `config` is the `config` section of the configuration.
+
+    The architecture is the machine's own, unless one is given.
+    """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     written = tuple(write_layer(blobs, tar_bytes(members)) for members in layers)
@@ -134,7 +141,7 @@ def write_image(
             **store(
                 {
                     "os": "linux",
-                    "architecture": machine,
+                    "architecture": architecture or machine,
                     "config": dict(config),
                     "rootfs": {"type": "layers", "diff_ids": [x.diff_id for x in written]},
                 }

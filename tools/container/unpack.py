@@ -20,10 +20,12 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from tools.container.tar_stream import CHUNK, Header, LayerBlob, LayerError, TarStream, open_layer
 from tools.container.tree import OPAQUE, WHITEOUT, Entry, Tree, TreeError, split
 
+T = TypeVar("T")
 Parts = tuple[str, ...]
 _ZEROS = memoryview(bytes(CHUNK))
 AHEAD = 2  # Layers being decompressed at a time.
@@ -104,32 +106,28 @@ class _Disk(_Sink):
             os.close(handle)
 
 
-class _Keep(_Sink):
-    """Keeps the content of the files that `wanted` picks, up to `limit` bytes each."""
+class _Collect(_Sink, Generic[T]):
+    """Keeps what `read` makes of each regular file; None is nothing to keep."""
 
-    def __init__(self, wanted: Callable[[str], bool], limit: int) -> None:
-        self.contents: dict[str, bytes] = {}
-        self._wanted = wanted
-        self._limit = limit
+    def __init__(self, read: Callable[[str, Header, TarStream], T | None]) -> None:
+        self.found: dict[str, T] = {}
+        self._read = read
 
     def remove(self, parts: Parts) -> None:
         path = "/" + "/".join(parts)
-        for name in [n for n in self.contents if n == path or n.startswith(path + "/")]:
-            del self.contents[name]
+        for name in [n for n in self.found if n == path or n.startswith(path + "/")]:
+            del self.found[name]
 
     def hardlink(self, parts: Parts, target: Parts) -> None:
-        content = self.contents.get("/" + "/".join(target))
-        if content is not None:
-            self.contents["/" + "/".join(parts)] = content
+        value = self.found.get("/" + "/".join(target))
+        if value is not None:
+            self.found["/" + "/".join(parts)] = value
 
     def file(self, parts: Parts, header: Header, stream: TarStream) -> None:
         path = "/" + "/".join(parts)
-        if self._wanted(path):
-            if header.size > self._limit:
-                raise LayerError(
-                    f"{path} has {header.size} bytes; at most {self._limit} can be searched"
-                )
-            self.contents[path] = stream.read()
+        value = self._read(path, header, stream)
+        if value is not None:
+            self.found[path] = value
 
 
 def unpack(
@@ -153,6 +151,22 @@ def scan(layers: Sequence[LayerBlob], *, limits: Limits = DEFAULT_LIMITS) -> Tre
     return _apply(layers, _Sink(), tree=Tree(), first=0, limits=limits)
 
 
+def collect(
+    layers: Sequence[LayerBlob],
+    read: Callable[[str, Header, TarStream], T | None],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[Tree, Mapping[str, T]]:
+    """One pass over the layers: the tree, and what `read` makes of each regular file.
+
+    `read` gets the absolute path as the archives have it, links unresolved, and may read the
+    stream's body; what it returns None for is not kept, nor what a later layer replaces.
+    """
+    found = _Collect(read)
+    tree = _apply(layers, found, tree=Tree(), first=0, limits=limits)
+    return tree, found.found
+
+
 def read_files(
     layers: Sequence[LayerBlob],
     wanted: Callable[[str], bool],
@@ -164,9 +178,17 @@ def read_files(
 
     `wanted` gets absolute paths as the archives have them, links unresolved.
     """
-    keep = _Keep(wanted, max_file_bytes)
-    tree = _apply(layers, keep, tree=Tree(), first=0, limits=limits)
-    return tree, keep.contents
+
+    def read(path: str, header: Header, stream: TarStream) -> bytes | None:
+        if not wanted(path):
+            return None
+        if header.size > max_file_bytes:
+            raise LayerError(
+                f"{path} has {header.size} bytes; at most {max_file_bytes} can be searched"
+            )
+        return stream.read()
+
+    return collect(layers, read, limits=limits)
 
 
 def _apply(

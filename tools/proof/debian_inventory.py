@@ -1,0 +1,127 @@
+"""What an image says of its Debian packages, read as scanners do, and where that is not true.
+
+`/var/lib/dpkg/status.d/NAME` is a stanza of dpkg's status file and `NAME.md5sums` the package's
+sums; configuration files stand in the stanza's Conffiles, as dpkg has them there.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from debian.deb822 import Deb822
+
+from tools.apt.lockfile import LockedPackage
+from tools.proof.image_files import ImageFiles, ProofError
+
+DIRECTORY = "/var/lib/dpkg/status.d"
+_SUMS = ".md5sums"
+_STATUS = "install ok installed"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package as the image tells it; `sums` are MD5 by path, configuration files included."""
+
+    name: str
+    version: str
+    architecture: str
+    status: str
+    sums: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Debian:
+    """All packages by name, the owner of each of their files, and the files of the list itself."""
+
+    packages: Mapping[str, Package]
+    files: Mapping[str, str]
+    own: frozenset[str]
+    twice: tuple[str, ...] = ()
+
+
+def is_metadata(path: str) -> bool:
+    """Whether this module reads the file's content."""
+    return posixpath.dirname(path) == DIRECTORY
+
+
+def read(image: ImageFiles) -> Debian:
+    """Reads all entries. Raises ProofError for one that its reader does not take."""
+    own = sorted(path for path in image.files if is_metadata(path))
+    packages: dict[str, Package] = {}
+    files: dict[str, str] = {}
+    twice: list[str] = []
+    for path in own:
+        if path.endswith(_SUMS):
+            continue
+        package = _package(path, image)
+        packages[package.name] = package
+        twice += [
+            f"{name}: both {files[name]} and {package.name} claim it"
+            for name in package.sums
+            if files.setdefault(name, package.name) != package.name
+        ]
+    return Debian(packages, files, frozenset(own), tuple(twice))
+
+
+def _package(path: str, image: ImageFiles) -> Package:
+    fields = Deb822(image.read(path).decode("utf-8"))
+    try:
+        name, version = fields["Package"], fields["Version"]
+        architecture, status = fields["Architecture"], fields["Status"]
+    except KeyError as error:
+        raise ProofError(f"{path}: the stanza has no field {error}") from error
+    if posixpath.basename(path) != name:
+        raise ProofError(f"{path}: is the stanza of package {name!r}")
+    sums_path = image.realpath(path + _SUMS)
+    if sums_path is None:
+        raise ProofError(f"{path}{_SUMS}: not there; scanners could not tell the package's files")
+    sums: dict[str, str] = {}
+    for line in image.read(sums_path).decode("utf-8").splitlines():
+        digest, separator, file = line.partition("  ")
+        if not separator or len(digest) != 32:
+            raise ProofError(f"{sums_path}: {line!r} is not 'SUM  PATH'")
+        sums[f"/{file}"] = digest
+    for line in fields.get("Conffiles", "").strip().splitlines():
+        words = line.split()
+        if len(words) != 2 or not words[0].startswith("/"):
+            raise ProofError(f"{path}: Conffiles: {line!r} is not '/PATH SUM'")
+        sums[words[0]] = words[1]
+    return Package(name, version, architecture, status, sums)
+
+
+def deviations(
+    image: ImageFiles, found: Debian, wanted: Mapping[str, LockedPackage]
+) -> Iterator[str]:
+    """Yields a sentence for each difference between image, lock and bytes."""
+    for name in sorted(wanted.keys() - found.packages.keys()):
+        yield f"{DIRECTORY}/{name}: not there, though the lock has {name} {wanted[name].version}"
+    for name in sorted(found.packages.keys() - wanted.keys()):
+        yield f"{DIRECTORY}/{name}: package {name} is not in the lock's groups of this image"
+    for name in sorted(wanted.keys() & found.packages.keys()):
+        yield from _differences(found.packages[name], wanted[name])
+    yield from found.twice
+    for name, package in sorted(found.packages.items()):
+        if image.realpath(f"/usr/share/doc/{name}/copyright") is None:
+            yield f"/usr/share/doc/{name}/copyright: not there, and no link to one"
+        for path, digest in package.sums.items():
+            file = image.files.get(path)
+            if file is None:
+                yield f"{path}: package {name} claims it, and it is not there"
+            elif file.md5 != digest:
+                yield f"{path}: has MD5 {file.md5}, package {name} says {digest}"
+    if "/var/lib/dpkg/status" in image.files:
+        yield "/var/lib/dpkg/status: is there beside status.d; scanners would count twice"
+
+
+def _differences(package: Package, wanted: LockedPackage) -> Iterator[str]:
+    # `arch` is what a package is locked for; only its file's name tells whether it is for all.
+    architecture = wanted.filename.removesuffix(".deb").rpartition("_")[2]
+    for field, found, locked in (
+        ("Version", package.version, wanted.version),
+        ("Architecture", package.architecture, architecture),
+        ("Status", package.status, _STATUS),
+    ):
+        if found != locked:
+            yield f"{DIRECTORY}/{package.name}: {field} is {found!r}, the lock says {locked!r}"

@@ -1,0 +1,145 @@
+"""What an image says of its Python distributions, read by importlib.metadata, and what is wrong.
+
+The metadata directories are written to disk as the image has them, because that is what the reader
+reads; the files that a RECORD lists are compared with the image's own bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.tags import Tag, parse_tag
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from tools.proof.image_files import ImageFiles, ProofError
+from tools.py.lockfile import LockedWheel
+
+_METADATA = re.compile(r"(/.*)/[^/]+\.(?:dist-info|egg-info)(?:/.*)?")
+# Where wheels put files: what is here and in no RECORD came from nowhere.
+_WHEEL_DIRECTORIES = re.compile(r"/usr/local/(?:bin|lib/python3\.\d+/dist-packages)/.*")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of a RECORD: SHA-256 in hex and size, both None where the line has none."""
+
+    sha256: str | None
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One installed distribution; `record` is by absolute path in the image."""
+
+    name: str
+    version: str
+    tags: frozenset[Tag]
+    record: Mapping[str, Record] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Python:
+    """All distributions, sorted by name, and the owner of each of their files."""
+
+    distributions: tuple[Distribution, ...]
+    files: Mapping[str, str]
+
+
+def is_metadata(path: str) -> bool:
+    """Whether this module reads the file's content."""
+    return _METADATA.fullmatch(path) is not None
+
+
+def read(image: ImageFiles, scratch: Path) -> Python:
+    """Reads all distributions, wherever in the image; `scratch` is an empty directory.
+
+    Raises ProofError for metadata that lacks what its reader needs.
+    """
+    roots: dict[str, Path] = {}
+    for path in sorted(image.files):
+        match = _METADATA.fullmatch(path)
+        if match is not None:
+            target = scratch / path.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(image.read(path))
+            roots[match[1]] = scratch / match[1].lstrip("/")
+    found = [
+        _distribution(each, root)
+        for root, directory in roots.items()
+        for each in importlib.metadata.distributions(path=[str(directory)])
+    ]
+    found.sort(key=lambda each: (each.name, each.version))
+    files = {path: each.name for each in found for path in each.record}
+    return Python(tuple(found), files)
+
+
+def _distribution(each: importlib.metadata.Distribution, root: str) -> Distribution:
+    # Absent fields come back as None, whatever the annotations say.
+    name = each.metadata["Name"]
+    wheel = each.read_text("WHEEL") or ""
+    tags = re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE)
+    if not name or not tags or each.files is None:
+        raise ProofError(
+            f"{root}: {name or each}: its metadata lacks the name, a WHEEL with tags or a RECORD"
+        )
+    record = {}
+    for file in each.files:
+        path = posixpath.normpath(posixpath.join(root, str(file)))
+        record[path] = Record(_hex(file.hash), file.size)
+    return Distribution(
+        name=canonicalize_name(name),
+        version=each.version,
+        tags=frozenset(tag for text in tags for tag in parse_tag(text)),
+        record=record,
+    )
+
+
+def _hex(hashed: importlib.metadata.FileHash | None) -> str | None:
+    if hashed is None:
+        return None
+    padding = "=" * (-len(hashed.value) % 4)
+    return base64.urlsafe_b64decode(hashed.value + padding).hex()
+
+
+def deviations(image: ImageFiles, found: Python, wanted: Sequence[LockedWheel]) -> Iterator[str]:
+    """Yields a sentence for each difference between image, lock and bytes."""
+    by_name: dict[str, Distribution] = {}
+    for each in found.distributions:
+        if each.name in by_name:
+            yield f"{each.name}: is there twice, as {by_name[each.name].version} and {each.version}"
+        by_name[each.name] = each
+    locked = {wheel.name: wheel for wheel in wanted}
+    for name in sorted(locked.keys() - by_name.keys()):
+        yield f"{name}: no dist-info, though the lock has {name} {locked[name].version}"
+    for name in sorted(by_name.keys() - locked.keys()):
+        yield f"{name} {by_name[name].version}: is not in the lock"
+    for name in sorted(locked.keys() & by_name.keys()):
+        wheel, own = locked[name], by_name[name]
+        if own.version != wheel.version:
+            yield f"{name}: version is {own.version!r}, the lock says {wheel.version!r}"
+        elif own.tags != parse_wheel_filename(wheel.filename)[3]:
+            yield f"{name}: WHEEL's tags are not those of {wheel.filename}"
+    for each in found.distributions:
+        yield from _records(image, each)
+    for path in sorted(image.files.keys() - found.files.keys()):
+        if _WHEEL_DIRECTORIES.fullmatch(path):
+            yield f"{path}: lies where wheels put files, and no RECORD has it"
+
+
+def _records(image: ImageFiles, each: Distribution) -> Iterator[str]:
+    for path, record in each.record.items():
+        file = image.files.get(path)
+        if file is None:
+            yield f"{path}: the RECORD of {each.name} lists it, and it is not there"
+        elif record.sha256 is not None and file.sha256 != record.sha256:
+            yield f"{path}: has SHA-256 {file.sha256}, the RECORD of {each.name} {record.sha256}"
+        elif record.size is not None and file.size != record.size:
+            yield f"{path}: has {file.size} bytes, the RECORD of {each.name} says {record.size}"
+        elif record.sha256 is None and not path.endswith("/RECORD"):
+            yield f"{path}: the RECORD of {each.name} has no hash for it"
