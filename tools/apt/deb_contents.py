@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, cast
 
 from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
-from tools.apt.soname import Soname, SonameError, read_soname
 from tools.archive import deb
 from tools.archive.layer import Kind
+from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 
 _COPYRIGHT_DIRECTORY = "usr/share/doc"
 
@@ -38,7 +38,7 @@ Wants = Callable[[str], Content]
 class Member:
     """One file of a package, at its path in the image.
 
-    `data` and `soname` are None where the reader was not asked for them, and `soname` also for what
+    `data` and `elf` are None where the reader was not asked for them, and `elf` also for what
     is no shared object. `target` is a symlink's text, or the path of the file that a hard link is
     another name of.
     """
@@ -49,7 +49,7 @@ class Member:
     uid: int
     gid: int
     data: bytes | None = field(default=None, repr=False)
-    soname: Soname | None = None
+    elf: Elf | None = None
     target: str = ""
 
 
@@ -160,8 +160,9 @@ def _with_content(member: Member, content: bytes, wanted: Content, *, of: Path) 
     if wanted is Content.ALL:
         return replace(member, data=content)
     try:
-        return replace(member, soname=read_soname(content))
-    except SonameError as error:
+        elf = read_elf(content, symbols=False) if content.startswith(MAGIC) else None
+        return replace(member, elf=elf if elf is not None and elf.dynamic else None)
+    except ElfError as error:
         raise deb.DebError(f"{of}: {member.path}: {error}") from error
 
 

@@ -4,27 +4,22 @@ The loader does not need the cache, since Debian's libraries lie where it looks 
 ctypes.util.find_library does: it asks `ldconfig -p`. Writing it here rather than running ldconfig
 makes it for any architecture on any machine.
 
-The format is glibc's `glibc-ld.so.cache1.1` (sysdeps/generic/dl-cache.h), little-endian, which all
-architectures of Debian's locks are. The choice of entries follows ldconfig's (elf/ldconfig.c); a
+The format is that of //tools/elf:ld_so_cache, little-endian, which all architectures of Debian's
+locks are. The choice of entries follows ldconfig's (elf/ldconfig.c); a
 test compares both with the real ldconfig.
 """
 
 import fnmatch
 import functools
 import posixpath
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tools.apt.deb_contents import Member
 from tools.apt.paths import merged
+from tools.elf.ld_so_cache import ELF_LIBC6, ENTRY, HEADER, MACHINE_FLAGS, MAGIC, compare_names
 
-MAGIC = b"glibc-ld.so.cache1.1"
-_HEADER = struct.Struct("<20sIIB3xI12x")  # magic, entries, string bytes, flags, extensions' offset
-_ENTRY = struct.Struct("<iIIIQ")  # flags, name, path, (unused) OS version, hwcap
 _LITTLE_ENDIAN = 2
-_ELF_LIBC6 = 0x0003
-_MACHINE_FLAGS = {"EM_X86_64": 0x0300, "EM_AARCH64": 0x0A00}
 MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 
 # Built into Debian's ldconfig, after what ld.so.conf names.
@@ -116,10 +111,10 @@ def _directory_sonames(
     chosen: set[str] = set()
     for entry in entries:
         real = resolve(entry.path, members)
-        soname = members[real].soname if real is not None else None
-        if real is None or soname is None or soname.machine != machine:
+        elf = members[real].elf if real is not None else None
+        if real is None or elf is None or elf.machine != machine:
             continue
-        name = soname.soname or posixpath.basename(entry.path)
+        name = elf.soname or posixpath.basename(entry.path)
         if entry.kind == "symlink":
             base = posixpath.basename(real)
             # A link to the file that bears the soname, or a linker's libx.so -> libx.so.1, is known
@@ -168,8 +163,8 @@ def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -
         files = [
             posixpath.basename(member.path)
             for member in members.values()
-            if member.soname is not None
-            and member.soname.soname == library.soname
+            if member.elf is not None
+            and (member.elf.soname or "") == library.soname
             and posixpath.dirname(member.path) == directory
         ]
         if files:
@@ -180,50 +175,20 @@ def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -
 def cache_bytes(libraries: Iterable[Library], *, architecture: str) -> bytes:
     """Returns the content of ld.so.cache for libraries in the order of `find_libraries`."""
     entries = list(libraries)
-    flags = _ELF_LIBC6 | _MACHINE_FLAGS[MACHINES[architecture]]
+    flags = ELF_LIBC6 | MACHINE_FLAGS[MACHINES[architecture]]
     strings = bytearray()
     offsets: dict[str, int] = {}
-    base = _HEADER.size + len(entries) * _ENTRY.size
+    base = HEADER.size + len(entries) * ENTRY.size
     packed = bytearray()
     for library in entries:
         for text in (library.soname, library.path):
             if text not in offsets:
                 offsets[text] = base + len(strings)
                 strings += text.encode() + b"\0"
-        packed += _ENTRY.pack(flags, offsets[library.soname], offsets[library.path], 0, 0)
-    header = _HEADER.pack(MAGIC, len(entries), len(strings), _LITTLE_ENDIAN, 0)
+        packed += ENTRY.pack(flags, offsets[library.soname], offsets[library.path], 0, 0)
+    header = HEADER.pack(MAGIC, len(entries), len(strings), _LITTLE_ENDIAN, 0)
     return bytes(header + packed + strings)
-
-
-def compare_names(one: str, other: str) -> int:
-    """Compares as the loader does (_dl_cache_libcmp): runs of digits by value, the rest by byte."""
-    i = j = 0
-    while i < len(one):
-        a, b = one[i], other[j] if j < len(other) else "\0"
-        if _is_digit(a) and _is_digit(b):
-            one_value, i = _number(one, i)
-            other_value, j = _number(other, j)
-            if one_value != other_value:
-                return one_value - other_value
-        elif _is_digit(a) or _is_digit(b):
-            return 1 if _is_digit(a) else -1
-        elif a != b:
-            return ord(a) - ord(b)
-        else:
-            i, j = i + 1, j + 1
-    return 0 if j >= len(other) else -1
 
 
 def _compare_libraries(one: Library, other: Library) -> int:
     return compare_names(other.soname, one.soname)
-
-
-def _is_digit(character: str) -> bool:
-    return "0" <= character <= "9"
-
-
-def _number(text: str, start: int) -> tuple[int, int]:
-    end = start
-    while end < len(text) and _is_digit(text[end]):
-        end += 1
-    return int(text[start:end]), end

@@ -8,11 +8,12 @@ import pytest
 
 from tools.apt import ld_cache
 from tools.apt.deb_contents import Content, Member, read_package
-from tools.apt.elf_for_test import EM_AARCH64, EM_X86_64, shared_object
 from tools.apt.ld_cache import LdCacheError, Library
 from tools.apt.paths import Exclusions
-from tools.apt.soname import Soname, SonameError, read_soname
+from tools.archive.deb import DebError
 from tools.archive.debs_for_test import TarMember, hardlink, symlink, write_deb
+from tools.elf.elf_for_test import build
+from tools.elf.ld_so_cache import compare_names
 
 _DIRECTORIES = ("/usr/local/lib", "/lib/x86_64-linux-gnu", "/lib", "/usr/lib")
 
@@ -51,7 +52,7 @@ def test_names_are_ordered_as_the_loader_searches_them() -> None:
         "libBrokenLocale.so.1",
         "ld-linux-x86-64.so.2",
     ]
-    key = functools.cmp_to_key(ld_cache.compare_names)
+    key = functools.cmp_to_key(compare_names)
     assert sorted(sorted(expected), key=key, reverse=True) == expected
 
 
@@ -60,9 +61,9 @@ def test_names_are_ordered_as_the_loader_searches_them() -> None:
     [("a", "a", 0), ("a9", "a10", -1), ("a", "ab", -1), ("a1", "ab", 1), ("a01", "a1", 0)],
 )
 def test_runs_of_digits_compare_by_value(one: str, other: str, sign: int) -> None:
-    result = ld_cache.compare_names(one, other)
+    result = compare_names(one, other)
     assert (result > 0) - (result < 0) == sign
-    reverse = ld_cache.compare_names(other, one)
+    reverse = compare_names(other, one)
     assert (reverse > 0) - (reverse < 0) == -sign
 
 
@@ -71,14 +72,14 @@ def test_libraries_are_listed_by_soname_under_the_directory_first_configured(
 ) -> None:
     base = "./usr/lib/x86_64-linux-gnu"
     files = [
-        TarMember(f"{base}/libz.so.1.2.13", shared_object("libz.so.1")),
+        TarMember(f"{base}/libz.so.1.2.13", build("libz.so.1")),
         symlink(f"{base}/libz.so.1", "libz.so.1.2.13"),
         symlink(f"{base}/libz.so", "libz.so.1.2.13"),
-        TarMember("./lib/x86_64-linux-gnu/libplain.so", shared_object(None)),
-        TarMember(f"{base}/libarm.so.1", shared_object("libarm.so.1", machine=EM_AARCH64)),
+        TarMember("./lib/x86_64-linux-gnu/libplain.so", build()),
+        TarMember(f"{base}/libarm.so.1", build("libarm.so.1", machine="EM_AARCH64")),
         TarMember(f"{base}/libscript.so", b"GROUP ( libz.so.1 )"),
-        TarMember(f"{base}/pulseaudio/libdeep.so", shared_object("libdeep.so")),
-        TarMember(f"{base}/readme.so.txt", shared_object("readme.so.txt")),
+        TarMember(f"{base}/pulseaudio/libdeep.so", build("libdeep.so")),
+        TarMember(f"{base}/readme.so.txt", build("readme.so.txt")),
     ]
     assert _found(tmp_path, files) == [
         ("libz.so.1", "/lib/x86_64-linux-gnu/libz.so.1"),
@@ -88,7 +89,7 @@ def test_libraries_are_listed_by_soname_under_the_directory_first_configured(
 
 def test_a_link_of_another_name_is_known_by_it_as_well(tmp_path: Path) -> None:
     files = [
-        TarMember("./usr/lib/libjpeg.so.62", shared_object("libjpeg.so.62")),
+        TarMember("./usr/lib/libjpeg.so.62", build("libjpeg.so.62")),
         symlink("./usr/lib/libturbo.so.1", "libjpeg.so.62"),
         hardlink("./usr/lib/libhard.so.1", "./usr/lib/libjpeg.so.62"),
         symlink("./usr/lib/libgone.so.1", "nowhere"),
@@ -102,7 +103,7 @@ def test_a_link_of_another_name_is_known_by_it_as_well(tmp_path: Path) -> None:
 
 def test_an_alternative_is_followed_through_absolute_links(tmp_path: Path) -> None:
     files = [
-        TarMember("./usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11", shared_object("libblas.so.3")),
+        TarMember("./usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11", build("libblas.so.3")),
         symlink("./usr/lib/x86_64-linux-gnu/blas/libblas.so.3", "libblas.so.3.11"),
         symlink("./usr/lib/x86_64-linux-gnu/libblas.so.3", "/etc/alternatives/libblas"),
         symlink("./etc/alternatives/libblas", "/lib/x86_64-linux-gnu/blas/libblas.so.3"),
@@ -112,7 +113,7 @@ def test_an_alternative_is_followed_through_absolute_links(tmp_path: Path) -> No
 
 def test_the_same_name_in_two_directories_keeps_their_order(tmp_path: Path) -> None:
     files = [
-        TarMember(f"./{directory}/libx.so.1", shared_object("libx.so.1"))
+        TarMember(f"./{directory}/libx.so.1", build("libx.so.1"))
         for directory in ("usr/lib", "usr/local/lib", "usr/lib/x86_64-linux-gnu")
     ]
     assert [path for _, path in _found(tmp_path, files)] == [
@@ -123,9 +124,7 @@ def test_the_same_name_in_two_directories_keeps_their_order(tmp_path: Path) -> N
 
 
 def test_a_link_that_no_package_ships_is_made_to_the_newest_file(tmp_path: Path) -> None:
-    files = [
-        TarMember(f"./usr/lib/libx.so.1.{minor}", shared_object("libx.so.1")) for minor in (9, 10)
-    ]
+    files = [TarMember(f"./usr/lib/libx.so.1.{minor}", build("libx.so.1")) for minor in (9, 10)]
     members = _members(tmp_path, files)
     libraries = [Library("libx.so.1", "/lib/libx.so.1")]
     assert ld_cache.missing_links(libraries, members) == {"usr/lib/libx.so.1": "libx.so.1.10"}
@@ -134,7 +133,7 @@ def test_a_link_that_no_package_ships_is_made_to_the_newest_file(tmp_path: Path)
 def test_hwcaps_directories_are_refused_rather_than_left_out(tmp_path: Path) -> None:
     path = "./usr/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/libx.so.1"
     with pytest.raises(LdCacheError, match="glibc-hwcaps is not supported"):
-        _found(tmp_path, [TarMember(path, shared_object("libx.so.1"))])
+        _found(tmp_path, [TarMember(path, build("libx.so.1"))])
 
 
 def test_directories_come_from_the_configuration_in_its_order() -> None:
@@ -171,16 +170,17 @@ def test_the_file_is_laid_out_as_the_loader_reads_it() -> None:
     assert texts == ["libz.so.1", "/lib/libz.so.1", "libc.so.6", "/lib/libc.so.6"]
 
 
-def test_sonames_are_read_from_dynamic_objects_only() -> None:
-    assert read_soname(shared_object("libx.so.1")) == Soname("EM_X86_64", "libx.so.1")
-    assert read_soname(shared_object(None)) == Soname("EM_X86_64", "")
-    assert read_soname(b"#!/bin/sh\n") is None
-    assert read_soname(b"\x7fELF\x01\x01\x01" + bytes(100)) is None  # 32 bits
-    assert read_soname(shared_object("libx.so.1", machine=0xF3)) is None  # RISC-V
+def test_only_dynamic_objects_of_the_architecture_are_listed(tmp_path: Path) -> None:
+    files = [
+        TarMember("./usr/lib/libx.so.1", build("libx.so.1")),
+        TarMember("./usr/lib/libscript.so", b"INPUT(libx.so.1)"),
+        TarMember("./usr/lib/lib32.so", b"\x7fELF\x01\x01\x01" + bytes(100)),
+        TarMember("./usr/lib/libarm.so.1", build("libarm.so.1", machine="EM_AARCH64")),
+    ]
+    assert _found(tmp_path, files) == [("libx.so.1", "/lib/libx.so.1")]
 
 
-def test_a_damaged_object_is_an_error() -> None:
-    whole = shared_object("libx.so.1", machine=EM_X86_64)
-    for length in (20, 70, 0x100, 0x102, 0x210):
-        with pytest.raises(SonameError, match="damaged ELF object"):
-            read_soname(whole[:length])
+def test_a_damaged_object_is_an_error(tmp_path: Path) -> None:
+    whole = build("libx.so.1")
+    with pytest.raises(DebError, match=r"pkg.*: usr/lib/libx\.so\.1: damaged ELF object"):
+        _members(tmp_path, [TarMember("./usr/lib/libx.so.1", whole[:100])])

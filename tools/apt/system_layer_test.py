@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tools.apt import maintainer_scripts, system_layer
-from tools.apt.elf_for_test import shared_object
 from tools.apt.maintainer_scripts import SCRIPTS, Alternative, Build, Copy
 from tools.archive.debs_for_test import TarMember, directory, symlink, write_deb
+from tools.elf.elf_for_test import build
 
 _SCRIPT = {"postinst": b"#!/bin/sh\n"}
 _LIB = "usr/lib/x86_64-linux-gnu"
@@ -33,7 +33,7 @@ def _packages(path: Path, *, without: str = "") -> list[Path]:
         ],
         "ca-certificates": [TarMember("./usr/share/ca-certificates/mozilla/A.crt", _PEM)],
         "libblas3": [
-            TarMember(f"./{_LIB}/blas/libblas.so.3.11", shared_object("libblas.so.3")),
+            TarMember(f"./{_LIB}/blas/libblas.so.3.11", build("libblas.so.3")),
             symlink(f"./{_LIB}/blas/libblas.so.3", "libblas.so.3.11"),
         ],
         "libc-bin": [

@@ -41,7 +41,7 @@ _HIDDEN, _INDEX = 0x8000, 0x7FFF
 
 
 class ElfError(Exception):
-    """A file that begins as ELF and contradicts itself, or uses what is not modelled here."""
+    """A file that begins as ELF and contradicts itself."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ class Symbol:
 class Elf:
     """One object. Of one that is not 64-bit little-endian only the first three fields are told.
 
-    `rpath` is None where there is a `runpath`, as for ld.so. `exports` maps a name to the versions
-    it is defined in, each with whether it is the default one; a version of "" is none at all.
+    `rpath` is None where there is a `runpath`, as for ld.so. `is_filter` tells of DT_FILTER and
+    DT_AUXILIARY, by which libraries of Solaris stand for others. `exports` maps a name to the
+    versions it is defined in, each with whether it is the default one; "" is no version at all.
     """
 
     machine: str
@@ -80,6 +81,7 @@ class Elf:
     rpath: str | None = None
     runpath: str | None = None
     default_directories: bool = True
+    is_filter: bool = False
     versions: tuple[Version, ...] = ()
     defined_versions: frozenset[str] = frozenset()
     imports: tuple[Symbol, ...] = ()
@@ -89,10 +91,12 @@ class Elf:
 def read_elf(content: bytes, *, symbols: bool = True) -> Elf:
     """Returns what the object in `content` says; without `symbols` faster, and without them.
 
-    Raises ElfError for a damaged object and for a filter of Solaris' kind.
+    Raises ElfError for a damaged object.
     """
-    if content[:4] != MAGIC or len(content) < 20:
+    if content[:4] != MAGIC:
         raise ElfError("not an ELF object")
+    if len(content) < 20:
+        raise ElfError(f"damaged ELF object: it has {len(content)} bytes")
     order = {1: "little", 2: "big"}.get(content[5])
     bits = {1: 32, 2: 64}.get(content[4])
     if order is None or bits is None:
@@ -131,9 +135,6 @@ class _Reader:
                 self._read_tags(offset, length)
         if not dynamic:
             return Elf(machine, interpreter=interpreter)
-        for tag, name in ((_DT_AUXILIARY, "DT_AUXILIARY"), (_DT_FILTER, "DT_FILTER")):
-            if tag in self._tags:
-                raise ElfError(f"has {name}, a filter, which is not modelled here")
         wanted, needed_names = self._needs()
         defined_names = self._definitions()
         imports: tuple[Symbol, ...] = ()
@@ -151,6 +152,7 @@ class _Reader:
             rpath=self._text(_DT_RPATH) if runpath is None else None,
             runpath=runpath,
             default_directories=not self._tags.get(_DT_FLAGS_1, 0) & _DF_1_NODEFLIB,
+            is_filter=_DT_FILTER in self._tags or _DT_AUXILIARY in self._tags,
             versions=wanted,
             defined_versions=frozenset(defined_names.values()),
             imports=imports,

@@ -133,6 +133,10 @@ def _objects(native: Mapping[str, Elf], image: ImageFiles) -> Iterator[Finding]:
     for path, elf in native.items():
         if not image.mode(path) & 0o004:
             yield Finding("modes", path, "cannot be read by the image's user, who has to load it")
+        if elf.is_filter:
+            yield Finding(
+                "libraries", path, "stands for others by DT_FILTER, which is not replayed"
+            )
         for text in (*search_path_texts(elf), *elf.needed):
             if not text.startswith(("/", "$")) and (text == "" or "/" in text):
                 yield Finding(

@@ -129,6 +129,13 @@ def test_a_program_without_its_linker_is_told(tmp_path: Path) -> None:
     assert finding.text == "cannot be started: the dynamic linker /lib/ld-other.so is not there"
 
 
+def test_a_filter_is_told_since_the_replay_knows_none(tmp_path: Path) -> None:
+    tag, other = ((n).to_bytes(8, "little") for n in (0x6FFFFFFB, 0x7FFFFFFF))
+    content = build("liba.so", flags_1=1).replace(tag, other)
+    finding = only(judged(tmp_path, library("liba.so", content)))
+    assert finding.text == "stands for others by DT_FILTER, which is not replayed"
+
+
 def test_a_search_in_the_current_directory_is_told(tmp_path: Path) -> None:
     finding = only(judged(tmp_path, program(build(runpath="/opt:", interpreter=LINKER))))
     assert finding.text == "searches '', which is relative to the current directory"
