@@ -3,11 +3,11 @@ r"""Proves that a set of Debian packages is closed: every object finds all it ne
     python3 -m tools.apt.elf_needs --lock third_party/debian/bookworm.lock.json \
         --arch amd64 --debs *.deb
 
-Judges the packages' files as the image will have them (usr-merged, the lock's paths left out, the
-update-alternatives links made) by the rules of ld.so(8): for each object its own RUNPATH or RPATH,
-then the directories of ld.so.conf. Stricter than the loader in one way: a library that only an
-object loaded earlier could have brought in does not count. Prints each thing that is missing and
-exits 1, or says how much it checked.
+A quick look at packages that are no image, or not yet one; an image is judged by //tools/proof. The
+packages' files are taken as an image would have them (usr-merged, the lock's paths left out, the
+update-alternatives links made), and each object is loaded as ld.so would (//tools/elf). Stricter
+than the loader in one way: a library that only an object loaded earlier could have brought in does
+not count. Prints each thing that is missing and exits 1, or says how much it checked.
 """
 
 import argparse
@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from tools.apt.elf import MAGIC, Elf, ElfError, read_elf
 from tools.apt.lockfile import LockError, read_lock
 from tools.apt.paths import Exclusions, merged
 from tools.archive.deb import DebError, data_tar, relative_path
+from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
+from tools.elf.linker import NOWHERE, Linker, LinkerError, Unmet, find_linker, load, unmet_versions
 
 # What Debian calls each architecture, in paths and in ELF headers.
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
@@ -40,6 +41,7 @@ class File:
     link: str | None = None
     elf: Elf | None = None
     interpreter: str | None = None
+    content: bytes | None = field(default=None, repr=False)  # Of linkers only.
 
 
 @dataclass
@@ -85,31 +87,27 @@ class Tree:
             if file.elf is not None and file.elf.machine == MACHINES[self.arch]:
                 yield path, file.elf
 
-    def object_at(self, path: str) -> Elf:
-        """Return what the object at `path` needs; raises ElfError when the file is none."""
-        elf = self.files[path].elf
-        if elf is None:
-            raise ElfError(f"/{path}: no ELF object, yet loaded as a library")
-        return elf
+    # What the replay of the linker asks (tools.elf.linker.Files); its paths begin with a slash.
 
-    def library(self, soname: str, *, of: str) -> str | None:
-        """Return the path of the library that the object at `of` gets for `soname`."""
-        elf = self.object_at(of)
-        triplet = TRIPLETS[self.arch]
-        origin = "/" + posixpath.dirname(of)
-        own = [
-            directory.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
-            for directory in elf.search
-        ]
-        # /etc/ld.so.conf.d of libc6 and libc-bin name these, and /lib and /usr/lib are built in.
-        system = ("usr/local/lib", f"usr/local/lib/{triplet}", f"usr/lib/{triplet}", "usr/lib")
-        for directory in ("",) if "/" in soname else (*own, *system):
-            found = self.resolve(posixpath.join(directory, soname))
-            if found is not None:
-                candidate = self.files[found].elf
-                if candidate is not None and candidate.machine == elf.machine:
-                    return found
-        return None
+    def realpath(self, path: str) -> str | None:
+        """The regular file that `path` leads to; None if there is none."""
+        real = self.resolve(path)
+        return None if real is None else f"/{real}"
+
+    def elf(self, path: str) -> Elf | None:
+        """What the object at a real path needs; None for what is no object."""
+        return self.files[path.lstrip("/")].elf
+
+    def read(self, path: str) -> bytes:
+        """The content of a linker; raises LinkerError for anything else."""
+        content = self.files[path.lstrip("/")].content
+        if content is None:
+            raise LinkerError(f"{path}: is no dynamic linker")
+        return content
+
+    def linker(self) -> Linker:
+        """The linker of the set; raises LinkerError when there is none."""
+        return find_linker(self, machine=MACHINES[self.arch])
 
 
 def read_tree(debs: Iterable[Path], *, arch: str) -> Tree:
@@ -142,15 +140,16 @@ def _read_deb(deb: Path) -> list[tuple[str, File]]:
                 # Of a regular member, extractfile always returns a stream.
                 content = cast("IO[bytes]", tar.extractfile(member)).read()
                 try:
-                    found.append((path, _file(package, content, mode=member.mode)))
+                    found.append((path, _file(package, path, content, mode=member.mode)))
                 except ElfError as error:
                     raise ElfError(f"{deb}: {path}: {error}") from error
     return found
 
 
-def _file(package: str, content: bytes, *, mode: int) -> File:
+def _file(package: str, path: str, content: bytes, *, mode: int) -> File:
     if content.startswith(MAGIC):
-        return File(package, len(content), elf=read_elf(content))
+        kept = content if posixpath.basename(path).startswith("ld-") else None
+        return File(package, len(content), elf=read_elf(content, symbols=False), content=kept)
     interpreter = None
     if content.startswith(b"#!") and mode & 0o111:
         line = content[2:].partition(b"\n")[0].decode("utf-8", "replace")
@@ -187,11 +186,14 @@ def missing(tree: Tree, *, within: Collection[str] | None = None) -> list[str]:
     """Return a sentence for every need that the set does not meet; empty when it is closed.
 
     `within` limits the check to these objects, for sets whose optional parts are not complete.
+    Raises LinkerError when there are objects to be loaded and no linker among the files.
     """
     found = []
-    for path, elf in tree.objects():
-        if within is None or path in within:
-            found += _unmet(tree, path, elf)
+    objects = [(path, elf) for path, elf in tree.objects() if within is None or path in within]
+    # Programs that need no library need no linker.
+    linker = tree.linker() if any(elf.needed for _, elf in objects) else None
+    for path, elf in objects:
+        found += _unmet(tree, path, elf, linker=linker)
     for path, file in sorted(tree.files.items()):
         # Elsewhere than in these, `#!` is habit: Debian's cgi.py names a /usr/local/bin/python.
         if within is not None or not path.startswith(("usr/bin/", "usr/sbin/", "usr/libexec/")):
@@ -201,44 +203,38 @@ def missing(tree: Tree, *, within: Collection[str] | None = None) -> list[str]:
     return found
 
 
-def _unmet(tree: Tree, path: str, elf: Elf) -> list[str]:
-    found = []
+def _unmet(tree: Tree, path: str, elf: Elf, *, linker: Linker | None) -> list[str]:
     package = tree.files[path].package
-    for soname in elf.needed:
-        library = tree.library(soname, of=path)
-        if library is None:
-            found.append(f"{package}: /{path} needs {soname}, which no package here has")
-            continue
-        provider = tree.object_at(library)
-        for name, version in elf.wanted_versions:
-            if name == soname and version not in provider.defined_versions:
-                found.append(f"{package}: /{path} needs {version} of /{library}, not there")
+    found = []
     if elf.interpreter is not None and tree.resolve(elf.interpreter) is None:
         found.append(f"{package}: /{path} needs the loader {elf.interpreter}, not there")
-    return found
+    if linker is None:
+        return found
+    loading = load(f"/{path}", files=tree, linker=linker)
+    own = [each for each in loading.unmet if each.object.real == f"/{path}"]
+    found += [f"{package}: /{path} needs {each.need}, which {_cause(each)}" for each in own]
+    versions = [each for each in unmet_versions(loading) if each.object.real == f"/{path}"]
+    return found + [f"{package}: /{path} needs {each.need}; {each.cause}" for each in versions]
+
+
+def _cause(unmet: Unmet) -> str:
+    # Where there are no candidates at all, the places searched say nothing new.
+    return "no package here has" if unmet.cause == NOWHERE else unmet.cause
 
 
 def reach(tree: Tree, roots: Sequence[str]) -> Mapping[str, str]:
     """Return every object that `roots` load, directly or not, by path, with who asks for it first.
 
-    Raises ElfError when a root is not an object of the tree.
+    Raises ElfError when a root is not an object of the tree, LinkerError without a linker.
     """
     asked: dict[str, str] = {}
-    waiting = []
+    linker = tree.linker()
     for root in roots:
         path = tree.resolve(root)
         if path is None or tree.files[path].elf is None:
             raise ElfError(f"{root}: no ELF object of the packages given")
-        waiting.append((path, "a root"))
-    while waiting:
-        path, reason = waiting.pop()
-        if path in asked:
-            continue
-        asked[path] = reason
-        for soname in tree.object_at(path).needed:
-            library = tree.library(soname, of=path)
-            if library is not None:
-                waiting.append((library, f"/{path}"))
+        for loaded in load(f"/{path}", files=tree, linker=linker).order:
+            asked.setdefault(loaded.real[1:], loaded.by.real if loaded.by else "a root")
     return asked
 
 
@@ -263,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
         tree = image_tree(read_tree(options.debs, arch=options.arch), exclusions=exclusions)
         within = reach(tree, options.programs) if options.programs else None
         problems = missing(tree, within=within)
-    except (DebError, ElfError, LockError, OSError) as error:
+    except (DebError, ElfError, LinkerError, LockError, OSError) as error:
         print(f"elf_needs: {error}", file=sys.stderr)
         return 1
     for problem in problems:

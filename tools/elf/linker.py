@@ -27,6 +27,7 @@ from tools.elf.ld_so_cache import CacheEntry
 LINKERS = {"EM_X86_64": "/lib64/ld-linux-x86-64.so.2", "EM_AARCH64": "/lib/ld-linux-aarch64.so.1"}
 # What $PLATFORM may become; glibc 2.36 and older name some Intel processors.
 PLATFORMS = {"EM_X86_64": ("x86_64", "haswell", "xeon_phi"), "EM_AARCH64": ("aarch64",)}
+NOWHERE = "is in none of them"  # The cause of a need for which no file was found.
 _SYSTEM_DIRECTORIES = re.compile(rb"(?:/[\w./-]*lib[\w./-]*/\0)+")
 _LIB = re.compile(rb"\0(lib[\w/-]*)\0")
 _HWCAPS = re.compile(rb"\0(x86-64-v\d(?::x86-64-v\d)*)\0")
@@ -222,7 +223,7 @@ class _Process:
                 continue
             elf = self._files.elf(real)
             if elf is None:
-                cause = f"{candidate} is there, and is no ELF object"
+                cause = f"is no ELF object at {candidate}"
                 self._loading.unmet.append(Unmet(by, need, cause, tuple(searched)))
                 return None
             if (elf.machine, elf.bits) != (by.elf.machine, by.elf.bits):
@@ -233,7 +234,7 @@ class _Process:
             found = Loaded(name, candidate, real, elf, by)
             self._add(found)
             return found
-        self._loading.unmet.append(Unmet(by, need, "is in none of them", tuple(searched)))
+        self._loading.unmet.append(Unmet(by, need, NOWHERE, tuple(searched)))
         return None
 
     def _candidates(self, name: str, by: Loaded, searched: list[str]) -> Iterable[str]:

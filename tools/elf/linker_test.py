@@ -270,7 +270,7 @@ def test_what_is_missing_tells_every_place_that_was_searched(tiny: dict[str, byt
 def test_a_file_that_is_no_object_ends_the_search_as_ld_so_does(tiny: dict[str, bytes]) -> None:
     files = {**tiny, "/app": build(needed=["libz.so"]), "/lib/libz.so": b"INPUT(libz.so.1)"}
     (unmet,) = loading({**files, "/usr/lib/libz.so": build()}).unmet
-    assert unmet.cause == "/lib/libz.so is there, and is no ELF object"
+    assert unmet.cause == "is no ELF object at /lib/libz.so"
 
 
 def test_a_version_that_the_library_does_not_define_is_told(tiny: dict[str, bytes]) -> None:
