@@ -1,6 +1,9 @@
 """What BUILD files load from here: proofs of a finished image. Each takes any OCI layout."""
 
 load("@rules_python//python:defs.bzl", "py_test")
+load(":image_size_report.bzl", _image_size_report = "image_size_report")
+
+image_size_report = _image_size_report
 
 def elf_closure_test(name, image, accepted = [], **kwargs):
     """Proves, without running anything, that every object, script and link finds what it needs.
@@ -43,6 +46,48 @@ def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = 
         accepted = accepted,
         files = {"--debian-lock": debian_lock, "--python-lock": python_lock},
         args = ["--group=" + group for group in debian_groups],
+        **kwargs
+    )
+
+def image_size_report_test(
+        name,
+        report,
+        image,
+        debian_lock,
+        debian_intent,
+        python_lock,
+        python_intent,
+        **kwargs):
+    """Holds an image_size_report against the image and the locks: every byte once, every chain true.
+
+    Args:
+      name: name of the test.
+      report: an image_size_report.
+      image: the OCI layout it is about.
+      debian_lock: what the report was made from, as the next three.
+      debian_intent: the same.
+      python_lock: the same.
+      python_intent: the same.
+      **kwargs: further attributes of the test.
+    """
+    native.filegroup(
+        name = name + "_json",
+        srcs = [report],
+        output_group = "json",
+        tags = ["manual"],
+    )
+    _proof_test(
+        name,
+        tool = "size_check",
+        image = image,
+        accepted = [],
+        files = {
+            "--debian-intent": debian_intent,
+            "--debian-lock": debian_lock,
+            "--python-intent": python_intent,
+            "--python-lock": python_lock,
+            "--report": ":" + name + "_json",
+        },
         **kwargs
     )
 
