@@ -16,16 +16,25 @@ def elf_closure_test(name, image, accepted = [], **kwargs):
     """
     _proof_test(name, tool = "closure", image = image, accepted = accepted, **kwargs)
 
-def image_loads_test(name, image, accepted = [], **kwargs):
+def image_loads_test(name, image, accepted = [], emulator = None, **kwargs):
     """Proves in the running image that its linker agrees with the closure, and every module imports.
 
     Args:
       name: name of the test.
-      image: an OCI layout of the machine's architecture.
+      image: an OCI layout, of the machine's architecture unless there is an emulator.
       accepted: YAML lists of modules that need not import, with reasons (accepted.py).
+      emulator: static qemu-user for another architecture (//tools/container:qemu_<architecture>); not
+        used where the machine needs none.
       **kwargs: further attributes of the test.
     """
-    _proof_test(name, tool = "loads", image = image, accepted = accepted, **kwargs)
+    _proof_test(
+        name,
+        tool = "loads",
+        image = image,
+        accepted = accepted,
+        files = {"--emulator": emulator} if emulator else {},
+        **kwargs
+    )
 
 def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = [], accepted = [], **kwargs):
     """Proves that scanners see exactly what the locks say, by reading the image as they do.

@@ -3,8 +3,9 @@ r"""Proves in a running image that what should load does: libraries, and every P
     python3 -m tools.proof.loads --image bazel-bin/backend/image [--accepted imports.yaml]
 
 Its own dynamic linker has to load for each ELF object exactly what the closure test's replay says,
-and its own Python has to import every module of every wheel and of the standard library. Needs the
-image's architecture to be the machine's. Returns 1 with each difference and failure.
+and its own Python has to import every module of every wheel and of the standard library. An image
+of another architecture than the machine's needs an emulator. Returns 1 with each difference and
+failure.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from tools.proof.accepted import Accepted, read_accepted
 from tools.proof.image_files import READ_ERRORS, ImageFiles, is_linker_file, read_image
 
 
-def check(image: ImageFiles, accepted: Accepted, scratch: Path) -> list[str]:
+def check(
+    image: ImageFiles, accepted: Accepted, scratch: Path, *, emulator: Path | None = None
+) -> list[str]:
     """Returns a sentence for each thing that does not load as it should, and prints the counts."""
     shared = scratch / "shared"
     shared.mkdir()
@@ -34,7 +37,13 @@ def check(image: ImageFiles, accepted: Accepted, scratch: Path) -> list[str]:
     problems: list[str] = []
     with Cache(scratch / "cache").rootfs(image.image.layers) as rootfs:
         user = image_user(rootfs, settings.user)
-        spec = Spec(rootfs=rootfs, user=user, binds=(Bind(shared, module_imports.SHARED),))
+        spec = Spec(
+            rootfs=rootfs,
+            user=user,
+            binds=(Bind(shared, module_imports.SHARED),),
+            architecture=image.architecture,
+            emulator=emulator,
+        )
         with Container(spec) as container:
             count, differences = linker_trace.compare(image, container)
             print(
@@ -69,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--accepted", type=Path, action="append", default=[], help="YAML list, with reasons"
     )
+    parser.add_argument("--emulator", type=Path, help="static qemu-user for another architecture")
     options = parser.parse_args(argv)
     try:
         accepted = read_accepted(options.accepted, kinds=module_imports.KINDS)
@@ -77,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
             keep=lambda path: is_linker_file(path) or module_imports.is_record(path),
         )
         with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
-            problems = check(image, accepted, Path(scratch))
+            problems = check(image, accepted, Path(scratch), emulator=options.emulator)
     except (*READ_ERRORS, *START_ERRORS, CacheError, LinkerError) as error:
         print(f"loads: {options.image}: {error}", file=sys.stderr)
         return 1
