@@ -49,7 +49,8 @@ def byte_errors(report: Mapping[str, Any], image: Image) -> Iterator[str]:
             yield f"{name}: entries have {sums[index][1]} + {over['compressed']} compressed bytes"
         if layer.compression == "zstd":
             continue  # tarfile of Python 3.11 reads no zstd.
-        with tarfile.open(layer.path, "r|*") as archive:
+        # Not as a stream ("r|"), which ends after the first of several gzip members.
+        with tarfile.open(layer.path, "r") as archive:
             found = collections.Counter(posixpath.normpath(f"/{info.name}") for info in archive)
         if found != members[index]:
             differing = sorted((found - members[index]) + (members[index] - found))
