@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
+from app import libpq
+
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
 # One connection for each of the 40 threads that the server runs requests in, and some for workers.
@@ -27,6 +29,7 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     `foreign_keys=False` is for migrations, where SQLite rebuilds tables that others refer to.
     """
     if make_url(url).get_backend_name() != "sqlite":
+        libpq.make_findable()
         return create_engine(
             url,
             pool_pre_ping=True,  # replace a connection that died with the server

@@ -106,9 +106,10 @@ def test_a_package_for_all_architectures_is_one_file() -> None:
     assert all(len(hashes) == 1 for hashes in files.values())
 
 
-def test_the_timestamp_is_that_of_the_snapshot() -> None:
-    moment = datetime.strptime(_LOCK.snapshot, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
-    assert int(moment.timestamp()) == _LOCK.mtime
+def test_the_layers_have_the_time_that_is_written_in_the_intent() -> None:
+    assert _LOCK.mtime == _INTENT.timestamp
+    snapshot = datetime.strptime(_LOCK.snapshot, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
+    assert _LOCK.mtime <= snapshot.timestamp(), "files from the future"
 
 
 def test_every_excluded_path_is_a_glob_that_works() -> None:

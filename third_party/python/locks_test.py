@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from installer.utils import parse_metadata_file
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from tools.py.bytecode import pyc_path
 from tools.py.closure import Distribution, applies, find_closure
 from tools.py.exclusions import read_exclusions, unused_globs, without_excluded
 from tools.py.lock import INPUTS, lock_path
 from tools.py.lockfile import LockedWheel, parse_lock
 from tools.py.resolve import read_requirements
+from tools.py.strip import strip_object
+from tools.py.strip_for_test import mapped
 from tools.py.target import architectures, target_from_debian_lock
 from tools.py.wheel_tree import WheelTree, merge, read_wheel
 
@@ -118,11 +122,32 @@ def _trees() -> list[tuple[str, list[WheelTree]]]:
     return [(arch, [read_wheel(wheel) for wheel in _wheels(arch)]) for arch in _ARCHITECTURES]
 
 
+def with_bytecode_paths(tree: WheelTree) -> WheelTree:
+    """Returns the tree with a place for each module's bytecode, which may be excluded too."""
+    added = [
+        replace(file, path=pyc_path(file.path), data=b"")
+        for file in tree.files
+        if file.path.endswith(".py")
+    ]
+    return replace(tree, files=(*tree.files, *added))
+
+
 def test_wheels_do_not_overlap_and_every_exclusion_still_means_something() -> None:
     globs = read_exclusions(_HERE / "excluded_paths.json")
     everything: list[WheelTree] = []
     for _, trees in _trees():
         kept = [without_excluded(tree, globs=globs) for tree in trees]
         assert len(merge(kept)) > len(kept)
-        everything += trees
+        everything += [with_bytecode_paths(tree) for tree in trees]
     assert unused_globs(everything, globs=globs) == ()
+
+
+def test_a_process_maps_of_a_stripped_object_what_it_would_map_of_the_wheels() -> None:
+    shorter = 0
+    for _, trees in _trees():
+        for file in (file for tree in trees for file in tree.files):
+            stripped = strip_object(file.data)
+            if stripped != file.data:
+                assert mapped(stripped) == mapped(file.data), f"{file.wheel}: {file.path}"
+                shorter += len(file.data) - len(stripped)
+    assert shorter > 20_000_000

@@ -22,6 +22,7 @@ def _intent(*requested: str) -> Intent:
     return Intent(
         suites=(Suite(archive="debian", name="bookworm"),),
         architectures=("amd64",),
+        timestamp=0,
         image=(Group("base", dict.fromkeys(requested, "why"), {}),),
         tools=(),
         exclude_packages={},

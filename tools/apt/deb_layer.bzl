@@ -26,6 +26,9 @@ _ATTRS = {
         allow_single_file = [".json"],
         mandatory = True,
     ),
+    "symlinks": attr.string_dict(
+        doc = "Absolute path of a link -> its target: names by which a package's program is called.",
+    ),
     "_tool": attr.label(default = "//tools/apt:deb_layer", executable = True, cfg = "exec"),
 }
 
@@ -34,6 +37,7 @@ def _deb_layer_impl(ctx):
     args = ctx.actions.args()
     args.add("--lock", ctx.file.lock)
     args.add_all(ctx.files.debs, before_each = "--deb")
+    args.add_all(["=".join(pair) for pair in ctx.attr.symlinks.items()], before_each = "--symlink")
     add_layer_arguments(ctx, args, layer)
     args.use_param_file("@%s")
     args.set_param_file_format("multiline")

@@ -81,6 +81,13 @@ def add_member(layer: LayerWriter, member: Member) -> None:
         layer.add_file(member.path, member.data, mode=member.mode, uid=member.uid, gid=member.gid)
 
 
+def _symlink(text: str) -> tuple[str, str]:
+    path, separator, target = text.partition("=")
+    if not (separator and target and path.startswith("/")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not /PATH=TARGET")
+    return path.lstrip("/"), target
+
+
 def main(argv: list[str] | None = None) -> int:
     """Builds a layer; prints one line and returns 1 when the packages do not allow it."""
     parser = argparse.ArgumentParser(
@@ -89,12 +96,22 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
     parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
+    parser.add_argument(
+        "--symlink",
+        type=_symlink,
+        action="append",
+        default=[],
+        metavar="/PATH=TARGET",
+        help="a link besides the packages' own; repeatable",
+    )
     add_layer_flags(parser)
     options = parser.parse_args(argv)
     try:
         policy = read_policy(options.lock)
         packages = read_packages(options.deb, exclusions=policy.exclusions, jobs=options.jobs)
         layer = compose(packages, mtime=policy.mtime)
+        for path, target in options.symlink:
+            layer.add_symlink(path, target)
         layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
     except (DebError, DebLayerError, LayerError, PolicyError, OSError) as error:
         print(f"deb_layer: {error}", file=sys.stderr)

@@ -192,6 +192,23 @@ def test_an_unknown_architecture_says_where_to_add_it(
     assert "'riscv64' is not known (amd64, arm64 are)" in _error(tmp_path, capsys, [deb])
 
 
+def test_a_program_can_be_given_more_names(tmp_path: Path) -> None:
+    deb = write_deb(tmp_path, "x", [TarMember("./bin/x", b"program", mode=0o755)])
+    flags = [*_flags(tmp_path, _lock(tmp_path), [deb]), "--symlink", "/usr/local/bin/y=/usr/bin/x"]
+    assert deb_layer.main(flags) == 0
+    contents = _contents(tmp_path / "l.tar.gz")
+    assert contents["usr/local/bin/y"].linkname == "/usr/bin/x"
+
+
+@pytest.mark.parametrize("text", ["usr/bin/y=/usr/bin/x", "/usr/bin/y", "/usr/bin/y="])
+def test_a_name_without_path_or_target_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with pytest.raises(SystemExit):
+        deb_layer.main([*_flags(tmp_path, _lock(tmp_path), []), "--symlink", text])
+    assert f"'{text}' is not /PATH=TARGET" in capsys.readouterr().err
+
+
 def test_a_lock_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock = tmp_path / "lock.json"
     for content, cause in (

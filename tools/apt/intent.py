@@ -7,11 +7,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import yaml
 
 from tools.apt.index import Suite
+from tools.apt.paths import Exclusions
 
 
 class IntentError(Exception):
@@ -37,10 +39,14 @@ class PathRule:
 
 @dataclass(frozen=True)
 class Intent:
-    """The whole file. `image` is resolved as one closure, each group of `tools` as its own."""
+    """The whole file. `image` is resolved as one closure, each group of `tools` as its own.
+
+    `timestamp` is in seconds since the epoch.
+    """
 
     suites: tuple[Suite, ...]
     architectures: tuple[str, ...]
+    timestamp: int
     image: tuple[Group, ...]
     tools: tuple[Group, ...]
     exclude_packages: Mapping[str, str]
@@ -87,7 +93,15 @@ def _intent(data: object) -> Intent:
     top = _mapping(
         data,
         "the file",
-        keys={"suites", "architectures", "image", "exclude_packages", "exclude_paths", "tools"},
+        keys={
+            "suites",
+            "architectures",
+            "timestamp",
+            "image",
+            "exclude_packages",
+            "exclude_paths",
+            "tools",
+        },
     )
     suites = []
     for item in _list(top["suites"], "suites"):
@@ -104,15 +118,17 @@ def _intent(data: object) -> Intent:
         rule = _mapping(item, "exclude_paths", keys={"globs", "reason"})
         reason = _text(rule["reason"], "exclude_paths: reason")
         rules += [
-            PathRule(glob=_text(glob, "exclude_paths: globs"), reason=reason)
+            PathRule(glob=_glob(glob), reason=reason)
             for glob in _list(rule["globs"], "exclude_paths: globs")
         ]
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    # The one value that is no text is the time.
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
     return Intent(
         suites=tuple(suites),
         architectures=tuple(
             _text(name, "architectures") for name in _list(top["architectures"], "architectures")
         ),
+        timestamp=_seconds(top["timestamp"], "timestamp"),
         image=_groups(top["image"], "image"),
         tools=_groups(top["tools"], "tools"),
         exclude_packages=_reasons(top["exclude_packages"], "exclude_packages"),
@@ -164,6 +180,23 @@ def _list(data: object, where: str) -> list[object]:
     if not isinstance(data, list) or not data:
         raise IntentError(f"{where}: wants a list that is not empty, found {data!r}")
     return data
+
+
+def _glob(data: object) -> str:
+    glob = _text(data, "exclude_paths: globs")
+    try:
+        Exclusions((glob,)).match("")
+    except ValueError as error:
+        raise IntentError(f"exclude_paths: {error}") from error
+    return glob
+
+
+def _seconds(data: object, where: str) -> int:
+    if not isinstance(data, datetime) or data.tzinfo is None or data.timestamp() < 0:
+        raise IntentError(
+            f"{where}: wants a time since 1970 such as 2026-01-31T00:00:00Z, found {data!r}"
+        )
+    return int(data.timestamp())
 
 
 def _text(data: object, where: str) -> str:

@@ -9,6 +9,7 @@ _GOOD = """\
 suites:
   - {archive: debian, suite: bookworm, component: main}
 architectures: [amd64, arm64]
+timestamp: 2020-01-02T00:00:00Z
 image:
   base: {packages: {libc6: the C library}}
   media: {packages: {ffmpeg: video}}
@@ -31,6 +32,7 @@ def test_everything_in_the_file_is_read(tmp_path: Path) -> None:
     intent = _read(tmp_path, _GOOD)
     assert intent.suites == (Suite(archive="debian", name="bookworm", component="main"),)
     assert intent.architectures == ("amd64", "arm64")
+    assert intent.timestamp == 1577923200
     assert [group.name for group in intent.image] == ["base", "media"]
     assert intent.requested() == ("libc6", "ffmpeg")
     assert intent.exclude_packages == {"dpkg": "nothing is installed"}
@@ -58,6 +60,9 @@ def test_comments_and_layout_do_not_change_the_digest_and_content_does(tmp_path:
         ("tools:", "tols:", "the file: wants the keys"),
         ("[amd64, arm64]", "[]", "architectures: wants a list that is not empty, found []"),
         ("[amd64, arm64]", "[amd64, 7]", "architectures: wants text, found 7"),
+        ("2020-01-02T00:00:00Z", "soon", "timestamp: wants a time since 1970 such as"),
+        ("2020-01-02T00:00:00Z", "2020-01-02T00:00:00", "timestamp: wants a time"),
+        ("2020-01-02T00:00:00Z", "1969-01-02T00:00:00Z", "timestamp: wants a time"),
         ("suite: bookworm, ", "", "suites: wants the keys"),
         ("libc6: the C library", "libc6: ", "image: base: packages: the reason of libc6"),
         ("{packages: {ffmpeg: video}}", "{}", "image: media: wants packages"),
@@ -75,6 +80,7 @@ def test_comments_and_layout_do_not_change_the_digest_and_content_does(tmp_path:
             "{reason: documentation, glob",
             "exclude_paths: wants the keys",
         ),
+        ("[usr/share/man/**,", '["usr/bin/[",', "exclude_paths: glob 'usr/bin/[': '[' without"),
         ("suites:", "suites: [", "while parsing"),
     ],
 )

@@ -100,7 +100,7 @@ def make_lock(intent: Intent, *, archive: Archive) -> Lock:
     newest = max(release.date for release in archive.releases)
     return Lock(
         snapshot=newest.strftime(SNAPSHOT_FORMAT),
-        mtime=int(newest.timestamp()),
+        mtime=intent.timestamp,
         intent_sha256=intent.sha256,
         image_groups=tuple(group.name for group in intent.image),
         groups=groups,
@@ -114,14 +114,24 @@ def make_lock(intent: Intent, *, archive: Archive) -> Lock:
 
 
 def _image_groups(intent: Intent, image: Closure) -> dict[str, tuple[str, ...]]:
-    """Give each package of the image to the earliest group whose requests need it."""
-    taken = set(intent.exclude_packages)
+    """Give each package of the image to the earliest group whose requests need it.
+
+    What only excluded packages need would be in the image for nothing: raises LockError.
+    """
+    excluded = intent.exclude_packages
+    taken: set[str] = set()
     shares = {}
     for group in intent.image:
-        _refuse_excluded_request(group, intent.exclude_packages)
-        members = image.reachable(group.packages) - taken
+        _refuse_excluded_request(group, excluded)
+        members = image.reachable(group.packages, without=excluded) - taken
         taken |= members
         shares[group.name] = tuple(sorted(members))
+    idle = sorted(set(image.packages) - taken - set(excluded))
+    if idle:
+        raise LockError(
+            f"only excluded packages need {', '.join(idle)}; name them in exclude_packages too, or "
+            "ask for them"
+        )
     return shares
 
 

@@ -17,6 +17,7 @@ _SUITE = Suite(archive="debian", name="bookworm")
 _INTENT = """\
 suites: [{archive: debian, suite: bookworm, component: main}]
 architectures: [amd64, arm64]
+timestamp: 2020-01-02T00:00:00Z
 image: {base: {packages: {application: it is wanted}}}
 exclude_packages: {helper: nothing needs it}
 exclude_paths: [{reason: documentation, globs: [usr/share/man/**]}]
@@ -33,6 +34,7 @@ def _intent(
     return Intent(
         suites=(_SUITE,),
         architectures=("amd64",),
+        timestamp=1577923200,
         image=image,
         tools=tools,
         exclude_packages=exclude or {},
@@ -95,12 +97,19 @@ def test_a_tool_group_leaves_its_own_exclusions_out() -> None:
 def test_the_snapshot_is_the_newest_release() -> None:
     lock = _lock(_intent(), *_PACKAGES)
     assert lock.snapshot == "20200103T000000Z"
-    assert lock.mtime == 1578009600
+
+
+def test_the_time_of_the_layers_is_the_intents_and_not_the_archives() -> None:
+    assert _lock(_intent(), *_PACKAGES).mtime == 1577923200
 
 
 @pytest.mark.parametrize(
     ("intent", "message"),
     [
+        (
+            _intent(exclude={"tool": "why"}),
+            "only excluded packages need perl; name them in exclude_packages too",
+        ),
         (_intent(exclude={"codec": "why"}), "exclude_packages names codec, which nothing in"),
         (_intent(exclude={"app": "why"}), "group 'base' asks for app and excludes it as well"),
         (

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.apt import ca_certificates, file_system, ld_cache, users
 from tools.apt.deb_contents import Content, Member, Package, read_packages
-from tools.apt.layer_policy import PolicyError, read_policy
+from tools.apt.layer_policy import LayerPolicy, PolicyError, read_policy
 from tools.apt.maintainer_scripts import (
     SCRIPTS,
     Action,
@@ -27,6 +27,7 @@ from tools.apt.maintainer_scripts import (
     Symlink,
     Text,
 )
+from tools.apt.paths import Exclusions
 from tools.archive.deb import DebError
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
 from tools.py.bytecode import BytecodeError, Source, compile_all, pyc_path
@@ -100,14 +101,14 @@ def gather(packages: Sequence[Package], *, architecture: str) -> Image:
 
 
 def compose(
-    image: Image, *, mtime: int, accounts: Sequence[users.User], jobs: int | None = None
+    image: Image, *, policy: LayerPolicy, accounts: Sequence[users.User], jobs: int | None = None
 ) -> LayerWriter:
     """Returns the layer, ready to be written; `jobs` changes no byte.
 
     Raises SystemLayerError when a declared action does not fit the packages, and the errors of the
     modules that build files.
     """
-    layer = LayerWriter(mtime=mtime)
+    layer = LayerWriter(mtime=policy.mtime)
     layer.add_file("etc/passwd", users.passwd(accounts), mode=0o644)
     layer.add_file("etc/group", users.group(accounts), mode=0o644)
     actions: dict[Action, str] = {}
@@ -125,7 +126,7 @@ def compose(
     if Build.CA_BUNDLE in actions:
         _add_certificates(layer, image)
     if Build.PYTHON_BYTECODE in actions:
-        _add_bytecode(layer, image, jobs=jobs)
+        _add_bytecode(layer, image, exclusions=policy.exclusions, jobs=jobs)
     if Build.LD_CACHE in actions:
         _add_ld_cache(layer, image, links)
     _keep_directories(layer, image)
@@ -181,7 +182,9 @@ def _is_library_source(path: str) -> bool:
     return path.startswith(f"usr/lib/python{major}.{minor}/") and path.endswith(".py")
 
 
-def _add_bytecode(layer: LayerWriter, image: Image, *, jobs: int | None) -> None:
+def _add_bytecode(
+    layer: LayerWriter, image: Image, *, exclusions: Exclusions, jobs: int | None
+) -> None:
     # Links are left out, that is sitecustomize.py: it is configuration below /etc, and whoever
     # edits it there would wonder why unchecked bytecode is run instead.
     sources = [
@@ -194,6 +197,9 @@ def _add_bytecode(layer: LayerWriter, image: Image, *, jobs: int | None) -> None
             f"no standard library of Python {sys.version_info[0]}.{sys.version_info[1]} among the "
             "packages; bytecode fits one version, so run this tool with the image's"
         )
+    sources = [
+        source for source in sources if not exclusions.match(pyc_path(source.path).lstrip("/"))
+    ]
     for source, compiled in zip(sources, compile_all(sources, jobs=jobs), strict=True):
         layer.add_file(pyc_path(source.path).lstrip("/"), compiled, mode=0o644)
 
@@ -258,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
             options.deb, exclusions=policy.exclusions, wants=wanted_content, jobs=options.jobs
         )
         image = gather(packages, architecture=options.arch)
-        layer = compose(image, mtime=policy.mtime, accounts=accounts, jobs=options.jobs)
+        layer = compose(image, policy=policy, accounts=accounts, jobs=options.jobs)
         layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
     except (
         BytecodeError,

@@ -43,6 +43,7 @@ def _packages(path: Path, *, without: str = "") -> list[Path]:
         ],
         "python3.11": [
             TarMember(f"./{_PYTHON}/json/decoder.py", b"x = {'a', 'b'}\n"),
+            TarMember(f"./{_PYTHON}/json/scanner.py", b"z = 1\n"),
             TarMember(f"./{_PYTHON}/abc.py", b"y = 1\n"),
         ],
     }
@@ -56,7 +57,8 @@ def _packages(path: Path, *, without: str = "") -> list[Path]:
 def _flags(path: Path, debs: list[Path], *more: str) -> list[str]:
     path.mkdir(exist_ok=True)
     lock = path / "lock.json"
-    lock.write_text(json.dumps({"mtime": 1_700_000_000, "excluded_paths": []}))
+    rules = [{"glob": f"{_PYTHON}/json/__pycache__/scanner.*"}]
+    lock.write_text(json.dumps({"mtime": 1_700_000_000, "excluded_paths": rules}))
     flags = ["--lock", str(lock), "--arch", "amd64", "--out", f"{path}/l.tar.gz", *more]
     flags += ["--descriptor", f"{path}/l.json"]
     return flags + [text for deb in debs for text in ("--deb", str(deb))]
@@ -98,6 +100,11 @@ def test_the_library_is_compiled_so_that_no_time_can_make_it_stale(tmp_path: Pat
         pyc = content[f"{_PYTHON}/{name}.{tag}.pyc"]
         assert pyc[4:8] == b"\x01\x00\x00\x00"  # PEP 552: by hash, unchecked
         assert f"/{_PYTHON}/".encode() in pyc
+
+
+def test_bytecode_can_be_left_out_where_the_module_stays(tmp_path: Path) -> None:
+    names = [name for name in _Layer(tmp_path).members if name.endswith(".pyc")]
+    assert [name.rpartition("/")[2].partition(".")[0] for name in names] == ["abc", "decoder"]
 
 
 def test_directories_keep_the_modes_that_packages_gave_them(tmp_path: Path) -> None:

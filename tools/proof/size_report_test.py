@@ -128,7 +128,7 @@ def test_the_shortest_chain_leads_from_a_request_to_each_package() -> None:
     }
     groups = (Group("media", {"ffmpeg": "video", "gone": "x"}, {}),)
     tools = (Group("busybox", {"busybox": "a variant's", "libc6": "not this"}, {}),)
-    intent = Intent((), ("amd64",), groups, tools, {}, (), "")
+    intent = Intent((), ("amd64",), 0, groups, tools, {}, (), "")
     assert debian_reasons(intent, packages) == {
         "ffmpeg": Why(("ffmpeg",), "video"),
         "libavcodec": Why(("ffmpeg", "libavcodec"), "video"),
@@ -223,6 +223,7 @@ def inputs(folder: Path) -> list[str]:
     (folder / "debian.json").write_text(json.dumps(lock))
     (folder / "debian.yaml").write_text(
         "suites: [{archive: debian, suite: bookworm, component: main}]\narchitectures: [amd64]\n"
+        "timestamp: 2020-01-02T00:00:00Z\n"
         "image: {base: {packages: {app: does <the> work}}}\nexclude_packages: {x: y}\n"
         "exclude_paths: [{reason: none, globs: [x]}]\ntools: {}\n"
     )

@@ -2,18 +2,20 @@
 
     [{"glob": "**/*.pyi", "reason": "type stubs are read by type checkers, never at run time"}]
 
-A glob matches a whole path below dist-packages: `*` stays within one name, `**` spans any number of
-names, a leading `!` keeps what an earlier glob left out.
+A glob matches a whole path as RECORD spells it, relative to dist-packages, so that a console
+script is `../../../bin/NAME`: `*` stays within one name, `**` spans any number of names, a leading
+`!` keeps what an earlier glob left out. Bytecode is judged like any file, by its path.
 """
 
 from __future__ import annotations
 
 import json
+import posixpath
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tools.apt.paths import Exclusions
-from tools.py.wheel_tree import PACKAGES, WheelError, WheelTree
+from tools.py.wheel_tree import PACKAGES, TreeFile, WheelError, WheelTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,22 +37,21 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
     return globs
 
 
-def _below_packages(path: str) -> str:
-    return path.removeprefix(f"{PACKAGES}/") if path.startswith(f"{PACKAGES}/") else ""
+def _in_record(file: TreeFile) -> str:
+    return posixpath.relpath(file.path, PACKAGES)
 
 
 def without_excluded(tree: WheelTree, *, globs: tuple[str, ...]) -> WheelTree:
-    """Returns the tree without what `globs` leave out; files outside dist-packages stay."""
+    """Returns the tree without what `globs` leave out."""
     excluded = Exclusions(globs=globs)
     return replace(
-        tree,
-        files=tuple(file for file in tree.files if not excluded.match(_below_packages(file.path))),
+        tree, files=tuple(file for file in tree.files if not excluded.match(_in_record(file)))
     )
 
 
 def unused_globs(trees: Iterable[WheelTree], *, globs: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the globs that match no file of `trees`: they stand for something that is gone."""
-    paths = [_below_packages(file.path) for tree in trees for file in tree.files]
+    paths = [_in_record(file) for tree in trees for file in tree.files]
     return tuple(
         glob
         for glob in globs

@@ -28,6 +28,8 @@ def _wheel_layer_impl(ctx):
     if ctx.file.excluded_paths:
         args.add("--exclude", ctx.file.excluded_paths)
         inputs.append(ctx.file.excluded_paths)
+    if ctx.attr.strip:
+        args.add("--strip")
     ctx.actions.run(
         outputs = [layer.blob, layer.descriptor],
         inputs = inputs,
@@ -44,12 +46,15 @@ wheel_layer = rule(
     attrs = {
         "excluded_paths": attr.label(
             allow_single_file = [".json"],
-            doc = "JSON list of globs below dist-packages that stay out, each with its reason.",
+            doc = "JSON list of globs that stay out, each with its reason; relative to dist-packages, as in RECORD.",
         ),
         "lock": attr.label(
             allow_single_file = [".json"],
             doc = "Lock of Debian packages, or its `layer_policy`, for the image's one timestamp.",
             mandatory = True,
+        ),
+        "strip": attr.bool(
+            doc = "Leave out of shared objects what only debuggers and linkers read, as Debian does with its own.",
         ),
         "wheels": attr.label_list(
             allow_files = [".whl"],

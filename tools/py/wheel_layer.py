@@ -5,7 +5,7 @@ r"""Wheels → one image layer: packages, console scripts, and bytecode beside s
 
 Same wheels, same bytes. The wheels' own RECORDs are checked, two wheels may not bring one path with
 different content, and the metadata that scanners read (`*.dist-info`) stays, with a RECORD of what
-the layer holds.
+the layer holds. With `--strip`, shared objects come without debugging information (`strip.py`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,36 @@ from pathlib import Path
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
 from tools.py.bytecode import BytecodeError
 from tools.py.exclusions import read_exclusions, without_excluded
-from tools.py.wheel_tree import TreeFile, WheelError, merge, read_wheel, with_bytecode
+from tools.py.wheel_tree import (
+    TreeFile,
+    WheelError,
+    merge,
+    read_wheel,
+    stripped,
+    with_bytecode,
+)
 
 _SCRIPT_MODE = 0o755
 _FILE_MODE = 0o644
 
 
 def layer_files(
-    wheels: list[Path], *, globs: tuple[str, ...] = (), jobs: int | None = None
+    wheels: list[Path],
+    *,
+    globs: tuple[str, ...] = (),
+    strip: bool = False,
+    jobs: int | None = None,
 ) -> tuple[TreeFile, ...]:
     """Returns every file of the layer, sorted by path. Raises WheelError or BytecodeError."""
     trees = [
         without_excluded(read_wheel(wheel), globs=globs)
         for wheel in sorted(wheels, key=lambda path: path.name)
     ]
-    return merge(with_bytecode(trees, jobs=jobs))
+    if strip:
+        trees = [stripped(tree) for tree in trees]
+    # Judged again, because bytecode can be left out where its module stays.
+    compiled = with_bytecode(trees, jobs=jobs)
+    return merge([without_excluded(tree, globs=globs) for tree in compiled])
 
 
 def write_layer(
@@ -76,11 +91,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp"
     )
+    parser.add_argument(
+        "--strip", action="store_true", help="leave debugging information of shared objects out"
+    )
     add_layer_flags(parser)
     args = parser.parse_args(argv)
     try:
         globs = read_exclusions(args.exclude) if args.exclude else ()
-        files = layer_files(args.wheel, globs=globs, jobs=args.jobs)
+        files = layer_files(args.wheel, globs=globs, strip=args.strip, jobs=args.jobs)
         write_layer(
             files,
             mtime=read_mtime(args.lock),

@@ -10,12 +10,14 @@ import os
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tools.py import wheel_layer
 from tools.py.exclusions import read_exclusions, unused_globs, without_excluded
+from tools.py.strip_for_test import object_with_symbols
 from tools.py.tiny_wheels import TinyWheel, write_wheel
 from tools.py.wheel_tree import PACKAGES, WheelError, merge, read_wheel
 
@@ -68,10 +70,14 @@ def _arguments(
 
 
 def _build(
-    directory: Path, *wheels: TinyWheel, exclude: list[dict[str, str]] | None = None
+    directory: Path,
+    *wheels: TinyWheel,
+    exclude: list[dict[str, str]] | None = None,
+    strip: bool = False,
 ) -> _Built:
     paths = [write_wheel(wheel, directory=directory / "wheels") for wheel in wheels]
-    assert wheel_layer.main(_arguments(directory, paths, exclude)) == 0
+    flags = ["--strip"] if strip else []
+    assert wheel_layer.main([*_arguments(directory, paths, exclude), *flags]) == 0
     return _Built(directory)
 
 
@@ -120,8 +126,16 @@ def test_every_module_has_bytecode_beside_it(tmp_path: Path) -> None:
         assert built.content[bytecode][4:8] == b"\x01\0\0\0"
 
 
-def test_record_lists_exactly_what_the_layer_holds(tmp_path: Path) -> None:
-    built = _build(tmp_path, _TOOL, exclude=[{"glob": "**/*.pyi", "reason": "stubs"}])
+@pytest.mark.parametrize("strip", [False, True])
+def test_record_lists_exactly_what_the_layer_holds(tmp_path: Path, *, strip: bool) -> None:
+    files = {**_TOOL.files, "my_tool/native.so": object_with_symbols()}
+    built = _build(
+        tmp_path,
+        replace(_TOOL, files=files),
+        exclude=[{"glob": "**/*.pyi", "reason": "stubs"}],
+        strip=strip,
+    )
+    assert (b"symbols." in built.content[f"{PACKAGES}/my_tool/native.so"]) != strip
     record = f"{PACKAGES}/my_tool-1.0.dist-info/RECORD"
     rows = list(csv.reader(built.content[record].decode().splitlines()))
     listed = {os.path.normpath(f"{PACKAGES}/{path}"): digest for path, digest, _ in rows}
@@ -139,6 +153,19 @@ def test_record_lists_exactly_what_the_layer_holds(tmp_path: Path) -> None:
 def test_what_the_list_excludes_stays_out_with_its_bytecode(tmp_path: Path) -> None:
     built = _build(tmp_path, _TOOL, exclude=[{"glob": "my_tool/**/tests/**", "reason": "tests"}])
     assert not [path for path in built.content if "tests" in path]
+
+
+def test_bytecode_can_be_left_out_where_the_module_stays(tmp_path: Path) -> None:
+    rule = {"glob": "my_tool/tests/__pycache__/**", "reason": "run once"}
+    built = _build(tmp_path, _TOOL, exclude=[rule])
+    paths = [path.removeprefix(f"{PACKAGES}/my_tool/tests/") for path in built.content]
+    assert [path for path in paths if path.startswith(("test_it", "__py"))] == ["test_it.py"]
+
+
+def test_a_console_script_can_be_left_out(tmp_path: Path) -> None:
+    rule = {"glob": "../../../bin/my-tool", "reason": "nobody calls it"}
+    built = _build(tmp_path, _TOOL, exclude=[rule])
+    assert [path for path in built.content if "/bin/" in path] == ["usr/local/bin/run-tool"]
 
 
 def test_nothing_around_the_tool_shows_in_the_bytes(tmp_path: Path) -> None:
@@ -211,6 +238,16 @@ def test_content_that_record_does_not_vouch_for_is_refused(tmp_path: Path) -> No
     wheel = write_wheel(_OTHER, directory=tmp_path, corrupt={"other/__init__.py": b"import os\n"})
     with pytest.raises(WheelError, match=r"hash / size of other/__init__\.py didn't match RECORD"):
         read_wheel(wheel)
+
+
+def test_a_damaged_shared_object_is_refused_when_it_should_be_stripped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"my/native.so": object_with_symbols()[:100]}
+    wheel = write_wheel(TinyWheel("my", files=files), directory=tmp_path)
+    assert wheel_layer.main([*_arguments(tmp_path, [wheel], None), "--strip"]) == 1
+    expected = f"my-1.0-py3-none-any.whl: {PACKAGES}/my/native.so: damaged ELF object"
+    assert expected in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:

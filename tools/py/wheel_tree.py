@@ -28,6 +28,7 @@ from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.layer import LayerError, normalise
 from tools.py.bytecode import Source, compile_all, pyc_path
+from tools.py.strip import StripError, strip_object
 
 if TYPE_CHECKING:
     import os
@@ -142,6 +143,18 @@ def read_wheel(path: Path) -> WheelTree:
         raise WheelError(message) from error
     files = tuple(file for _, file in sorted(destination.files.items()))
     return WheelTree(wheel=path.name, record=destination.record, files=files)
+
+
+def stripped(tree: WheelTree) -> WheelTree:
+    """Returns the tree with its shared objects stripped (`strip.py`). Raises WheelError."""
+    files = []
+    for file in tree.files:
+        try:
+            files.append(replace(file, data=strip_object(file.data)))
+        except StripError as error:
+            message = f"{tree.wheel}: {file.path}: {error}"
+            raise WheelError(message) from error
+    return replace(tree, files=tuple(files))
 
 
 def with_bytecode(trees: Sequence[WheelTree], *, jobs: int | None = None) -> tuple[WheelTree, ...]:

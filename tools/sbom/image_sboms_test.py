@@ -27,7 +27,7 @@ def _names() -> tuple[str, ...]:
     """The name of every file in the image's layers."""
     found = []
     for layer in read_layout(Path(os.environ["IMAGE"])).layers:
-        with tarfile.open(layer.path, mode="r|*") as tar:
+        with tarfile.open(layer.path, mode="r:*") as tar:
             found += [member.name.removeprefix("./") for member in tar if not member.isdir()]
     return tuple(found)
 
