@@ -7,20 +7,32 @@ first would fail with SQLITE_BUSY the moment another writer got in between, what
 (https://www.sqlite.org/isolation.html).
 """
 
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app import libpq
 
+# How SQLite and PostgreSQL say it.
+_FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
 # One connection for each of the 40 threads that the server runs requests in, and some for workers.
 POOL_SIZE = 20
 POOL_OVERFLOW = 28
+
+
+def out_of_room(error: Exception) -> bool:
+    """Tell whether a database or a file system failed because its disk is full."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, DBAPIError) and _FULL.search(str(error.orig)) is not None
 
 
 def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:

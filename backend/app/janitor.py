@@ -19,7 +19,8 @@ class Janitor(BackgroundThread):
         self._storage = storage
 
     def step(self) -> None:
-        """Sweep once."""
+        """Sweep once, and set room aside again if it was given up."""
+        self._storage.reserve()
         with self._database.reading() as session:
             swept = self._storage.sweep(exists=lambda found: videos.exists(session, video_id=found))
         if swept:

@@ -1,6 +1,5 @@
 """Errors as RFC 9457 problem details (`application/problem+json`)."""
 
-import errno
 import re
 from http import HTTPStatus
 from typing import Any
@@ -8,18 +7,17 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
+from app.db import out_of_room
 from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-# How SQLite and PostgreSQL say it.
-_FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 
 
 class Problem(BaseModel):
@@ -92,14 +90,14 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeoutError)
     async def _database(_request: Request, error: Exception) -> JSONResponse:
         event("database.failed", level=40, exc_info=True)
-        if isinstance(error, DBAPIError) and _FULL.search(str(error.orig)):
+        if out_of_room(error):
             return _app_error(StorageFullError("The database has no room left on its disk."))
         return _app_error(UnavailableError("The database cannot serve this; see /health."))
 
     @app.exception_handler(OSError)
     async def _disk(_request: Request, error: OSError) -> JSONResponse:
         event("disk.failed", level=40, exc_info=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if out_of_room(error):
             return _app_error(StorageFullError("There is no room left for this."))
         return _app_error(UnavailableError("The disk cannot serve this; see /health."))
 

@@ -5,7 +5,6 @@ let us see it. Here each chunk is parsed (RFC 7578, by python-multipart), hashed
 arrives, and the size limit bites at the first byte too many.
 """
 
-import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from app.db import out_of_room
 from app.errors import (
     InvalidUploadError,
     StorageFullError,
@@ -56,7 +56,7 @@ async def receive(
                 await _pump(request, form, file, idle_timeout=idle_timeout)
                 await run_in_threadpool(_sync, file)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if out_of_room(error):
                 raise StorageFullError("There is no room left for this file.") from error
             raise
         yield Upload(path, form.size, form.hash.hexdigest(), form.finished_filename())

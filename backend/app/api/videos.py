@@ -35,7 +35,7 @@ from app.api.upload import receive
 from app.errors import VideoNotFoundError
 from app.logs import event
 from app.models import AnalysisStatus
-from app.services import analyses, imports, intake, videos
+from app.services import analyses, imports, intake, removal, videos
 from app.services.videos import Filters, Sort
 
 router = APIRouter(
@@ -180,11 +180,7 @@ def read_video(context: InContext, video_id: uuid.UUID) -> VideoOut:
 @router.delete("/videos/{video_id}", status_code=204, responses=documented(404, 507))
 def delete_video(context: InContext, video_id: uuid.UUID) -> None:
     """Delete a video, its files and its analyses; a running one stops."""
-    with context.database.writing() as session:
-        videos.delete(session, video_id=video_id)
-        context.storage.mark(video_id)
-    # After the commit: a crash in between leaves a marked file, which a later start sweeps.
-    context.storage.delete(video_id)
+    removal.remove(context.database, storage=context.storage, video_id=video_id)
     event("video.deleted", video_id=video_id)
 
 

@@ -4,6 +4,7 @@
 - `incoming/<uuid>.part`: uploads under way; renamed into place when complete.
 - `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache, deleted without loss.
 - `incoming/<uuid>`: an empty mark beside content whose row is being added or removed.
+- `reserve`: nothing, but on the disk; given up when it is so full that nothing can be deleted.
 
 The mark is what makes a crash harmless. A later start looks at old marks only and asks the database
 which side won. Content without a mark is never touched, so a service that is given the wrong
@@ -23,6 +24,8 @@ from pathlib import Path
 ORPHAN_AGE_S = 3600.0
 # How often the size of the cache is looked at, at most.
 TRIM_INTERVAL_S = 30.0
+# More than SQLite writes to its log when it deletes a video with all its events.
+RESERVE_BYTES = 1024 * 1024
 _PART = ".part"
 
 
@@ -35,6 +38,7 @@ class Storage:
         self._videos = data_dir / "videos"
         self._incoming = data_dir / "incoming"
         self._derived = data_dir / "derived"
+        self._reserve = data_dir / "reserve"
         self._trim_lock = threading.Lock()
         self._trimmed_at = -TRIM_INTERVAL_S
 
@@ -43,6 +47,20 @@ class Storage:
         self._videos.mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._derived.mkdir(parents=True, exist_ok=True)
+        self.reserve()
+
+    def reserve(self) -> None:
+        """Set some room aside for deleting; without any left to set aside, do nothing."""
+        with contextlib.suppress(OSError), self._reserve.open("ab") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            except OSError:
+                # Half a reserve would only make the disk fuller.
+                self._reserve.unlink(missing_ok=True)
+
+    def give_up_reserve(self) -> None:
+        """Make the reserved room available, to whoever is quickest."""
+        self._reserve.unlink(missing_ok=True)
 
     def path(self, video_id: uuid.UUID) -> Path:
         """Return where the content of a video is, or would be."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,45 +119,61 @@ def short_directory() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@contextmanager
-def postgres(*, port: int | None = None) -> Iterator[Callable[[str], str]]:
-    """Run a PostgreSQL server; yields a function that makes a database and returns its URL."""
-    programs_dir = programs.postgres_bin_dir()
-    launcher = [sys.executable, unprivileged.__file__]
-    chosen = free_port() if port is None else port
-    with short_directory() as home:
-        data, log = home / "data", home / "log"
-        log.touch()
+class Postgres:
+    """A PostgreSQL server that can be killed and started again; its data lie in `home`."""
+
+    def __init__(self, home: Path, *, port: int | None = None) -> None:
+        """Initialise a cluster in `home`; nothing runs before `running`."""
+        self._programs = programs.postgres_bin_dir()
+        self._launcher = [sys.executable, unprivileged.__file__]
+        self._port = free_port() if port is None else port
+        self._home = home
+        self._base = f"postgresql://backend@127.0.0.1:{self._port}"
         setup = subprocess.run(
-            [*launcher, str(programs_dir / "initdb"), "--pgdata", str(data),
+            [*self._launcher, str(self._programs / "initdb"), "--pgdata", str(home / "data"),
              "--username", "backend", "--auth", "trust", "--encoding", "UTF8",
              "--no-locale", "--no-sync"],
             capture_output=True, check=False, cwd=home,
         )  # fmt: skip
         if setup.returncode != 0:
             raise ServerError(f"initdb: {setup.stderr.decode()}{setup.stdout.decode()}")
-        command = [*launcher, str(programs_dir / "postgres"), "-D", str(data), "-p", str(chosen),
-                   "-h", "127.0.0.1", "-k", str(home), "-c", "fsync=off"]  # fmt: skip
-        base = f"postgresql://backend@127.0.0.1:{chosen}"
+
+    @contextmanager
+    def running(self) -> Iterator[Process]:
+        """Run the server; yields its process once it answers."""
+        command = [*self._launcher, str(self._programs / "postgres"),
+                   "-D", str(self._home / "data"), "-p", str(self._port), "-h", "127.0.0.1",
+                   "-k", str(self._home), "-c", "fsync=off"]  # fmt: skip
         # On SIGTERM it would wait for every client to leave first.
-        with running(command, log=log, stop_signal=signal.SIGINT) as process:
+        with running(command, log=self._home / "log", stop_signal=signal.SIGINT) as process:
+            eventually(lambda: self._execute("SELECT 1", process))
+            yield process
 
-            def execute(statement: str) -> bool:
-                import psycopg
+    def create(self, name: str) -> str:
+        """Make a database and return its URL."""
+        eventually(lambda: self._execute(f'CREATE DATABASE "{name}"'))
+        return f"{self._base}/{name}"
 
-                _alive(process)
-                try:
-                    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
-                        connection.execute(statement.encode())
-                except psycopg.OperationalError:
-                    return False
-                return True
+    def _execute(self, statement: str, process: Process | None = None) -> bool:
+        import psycopg
 
-            def create(name: str) -> str:
-                eventually(lambda: execute(f'CREATE DATABASE "{name}"'))
-                return f"{base}/{name}"
+        if process is not None:
+            _alive(process)
+        try:
+            with psycopg.connect(f"{self._base}/postgres", autocommit=True) as connection:
+                connection.execute(statement.encode())
+        except psycopg.OperationalError:
+            return False
+        return True
 
-            yield create
+
+@contextmanager
+def postgres(*, port: int | None = None) -> Iterator[Callable[[str], str]]:
+    """Run a PostgreSQL server; yields a function that makes a database and returns its URL."""
+    with short_directory() as home:
+        server = Postgres(home, port=port)
+        with server.running():
+            yield server.create
 
 
 @contextmanager
@@ -198,10 +214,14 @@ def api(
     variables: Mapping[str, str] | None = None,
     healthy: bool = True,
     port: int | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[tuple[str, Process]]:
-    """Run `uvicorn main:app`; yields its base URL and the process, once it answers (healthy)."""
+    """Run `uvicorn main:app`; yields its base URL and the process, once it answers (healthy).
+
+    `within` is a command that runs the one it is given.
+    """
     chosen = free_port() if port is None else port
-    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", str(chosen)]
+    command = [*within, sys.executable, "-m", "uvicorn", "main:app", "--port", str(chosen)]
     environment = service_environment(data_dir, **(variables or {}))
     url = f"http://127.0.0.1:{chosen}"
     with running(command, log=log, environment=environment) as process:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services.storage import ORPHAN_AGE_S, Storage
+from app.services.storage import ORPHAN_AGE_S, RESERVE_BYTES, Storage
 from app.services.videos import display_name
 
 
@@ -112,3 +112,12 @@ def test_deleting_twice_is_fine(storage: Storage) -> None:
 )
 def test_a_clients_file_name_is_reduced_to_something_to_show(given: str, shown: str) -> None:
     assert display_name(given) == shown
+
+
+def test_room_for_deleting_is_set_aside_on_the_disk_and_given_up(storage: Storage) -> None:
+    reserve = storage.root / "reserve"
+    assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
+    storage.give_up_reserve()
+    assert not reserve.exists()
+    storage.reserve()
+    assert reserve.stat().st_size == RESERVE_BYTES

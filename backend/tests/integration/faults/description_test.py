@@ -1,0 +1,77 @@
+"""The whole OpenAPI description against the running service: whatever is sent, what it promised.
+
+Schemathesis derives requests, good and bad, from the description; Hypothesis draws the same ones
+each time, so that a failure can be repeated.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import Case, CheckFunction, GenerationMode
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi import checks
+from tests.support import servers
+from tests.support.audit import VIDEOS
+from tests.support.servers import Process
+
+EXAMPLES = 12
+# Not asked: that whatever fits the schema is accepted, since a schema cannot say what a video is,
+# which cursors were given out, or which regions end within the picture; and, of streams, the shape
+# of single events, for which OpenAPI 3.1 has no words.
+LEFT_OUT = [checks.positive_data_acceptance]
+LEFT_OUT_OF_STREAMS = [*LEFT_OUT, checks.response_schema_conformance]
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, clip: Path
+) -> Iterator[tuple[str, Process]]:
+    """Run a service that has one video, with events."""
+    home = tmp_path_factory.mktemp("description")
+    variables = {"MAX_UPLOAD_BYTES": "1MiB", "IMPORT_DIR": str(clip.parent)}
+    with servers.api(home / "data", log=home / "log", variables=variables) as (url, process):
+        httpx2.post(
+            url + VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60
+        ).raise_for_status()
+        yield url, process
+
+
+def test_every_operation_answers_as_described(service: tuple[str, Process]) -> None:
+    url, process = service
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    failures: list[str] = []
+    answered: Counter[str] = Counter()
+
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        left_out = LEFT_OUT_OF_STREAMS if operation.path.endswith("/progress") else LEFT_OUT
+
+        @hypothesis.settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(
+            case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+            | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+        )
+        def run(case: Case, *, left_out: list[CheckFunction] = left_out) -> None:
+            response = case.call(timeout=30)
+            answered[case.operation.label] += 1
+            try:
+                case.validate_response(response, excluded_checks=left_out)
+            except FailureGroup as group:
+                failures.extend(f"{case.as_curl_command()}: {one}" for one in group.exceptions)
+
+        run()
+    assert failures == []
+    assert len(answered) == sum(len(methods) for methods in schema.raw_schema["paths"].values())
+    assert '"status": 5' not in process.output()

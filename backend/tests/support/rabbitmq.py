@@ -1,0 +1,104 @@
+"""Starts a real RabbitMQ server on loopback, without its shell scripts and as whoever runs us."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import servers
+from tests.support.programs import MissingProgramError
+from tests.support.servers import Process, eventually
+
+_CONFIGURATION = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+loopback_users.guest = true
+disk_free_limit.absolute = 1MB
+"""
+
+
+class Broker:
+    """One broker that can be killed and started again; its queues lie in `home`."""
+
+    def __init__(self, home: Path) -> None:
+        """Choose ports and write the configuration; nothing runs before `running`."""
+        self._root = Path(os.environ.get("RABBITMQ_ROOT", "/"))
+        self._home = home
+        self._port = servers.free_port()
+        self._epmd_port = servers.free_port()
+        self._erlang = self._root / "usr/lib/erlang"
+        self._programs = self._only("usr/lib/erlang/erts-*/bin")
+        self._server = self._only("usr/lib/rabbitmq/lib/rabbitmq_server-*")
+        self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
+        text = _CONFIGURATION.format(port=self._port)
+        (home / "rabbitmq.conf").write_text(text, encoding="ascii")
+        (home / "plugins").write_text("[].", encoding="ascii")
+
+    def _only(self, pattern: str) -> Path:
+        found = sorted(self._root.glob(pattern))
+        if len(found) != 1:
+            raise MissingProgramError(
+                f"{len(found)} folders are {self._root / pattern}: install rabbitmq-server, or "
+                "set RABBITMQ_ROOT to the folder that holds its usr/lib"
+            )
+        return found[0].absolute()
+
+    def _environment(self) -> dict[str, str]:
+        home = self._home
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "ROOTDIR": str(self._erlang),
+            "BINDIR": str(self._programs),
+            "EMU": "beam",
+            "PROGNAME": "erl",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_LIBS": str(self._server / "plugins"),
+            "RABBITMQ_HOME": str(self._server),
+            "RABBITMQ_NODENAME": "broker@localhost",
+            "RABBITMQ_DIST_PORT": str(servers.free_port()),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(home),
+            "RABBITMQ_LOGS": "-",
+            "LANG": "C.UTF-8",
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[Process]:
+        """Run the server; yields its process once it accepts connections."""
+        environment = self._environment()
+        # Erlang's own registry of nodes; the server would start it through a script.
+        names = [str(self._programs / "epmd"), "-address", "127.0.0.1"]
+        rabbit = self._server / "plugins"
+        command = [
+            str(self._programs / "erlexec"), "-noinput", "-s", "rabbit", "boot",
+            "-boot", "start_sasl", "-pa", *map(str, sorted(rabbit.glob("rabbit-*/ebin"))),
+            "-kernel", "inet_dist_use_interface", "{127,0,0,1}", "+S", "2:2", "+sbwt", "none",
+        ]  # fmt: skip
+        log = self._home / "rabbitmq.log"
+        with (
+            servers.running(names, log=log, environment=environment),
+            servers.running(command, log=log, environment=environment) as process,
+        ):
+            eventually(lambda: self._answers(process), timeout=120)
+            yield process
+
+    def _answers(self, process: Process) -> bool:
+        if process.popen.poll() is not None:
+            raise servers.ServerError(f"ended with {process.popen.returncode}:\n{process.output()}")
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                connection.sendall(b"AMQP\x00\x00\x09\x01")
+                return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
+        except OSError:
+            return False
+
+
+@contextmanager
+def rabbitmq() -> Iterator[Broker]:
+    """Yield a broker that does not run yet, in a folder of its own."""
+    with servers.short_directory() as home:
+        yield Broker(home)
