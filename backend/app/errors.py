@@ -70,8 +70,15 @@ class ConflictError(AppError):
     title = "Not possible in this state"
 
 
+class ImportFileError(AppError):
+    """The file to import is not there, or cannot be opened."""
+
+    status = 404
+    title = "File not found"
+
+
 class ImportFailedError(AppError):
-    """The file or address to import cannot be read."""
+    """The address to import from does not answer as it should."""
 
     status = 502
     title = "Import failed"

@@ -1,11 +1,19 @@
 """What requests and replies about videos and analyses look like."""
 
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from app.models import Analysis, AnalysisStatus, MotionEvent
 from app.services import parameters as stored_parameters
@@ -71,6 +79,16 @@ EVENT_EXAMPLE: dict[str, Any] = {
     "peak_score": 0.18,
     "boxes": [{"time": 4.4, "x": 0.31, "y": 0.42, "width": 0.12, "height": 0.3}],
 }
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # the last day of the year 9999, west of Greenwich
+        raise ValueError("in UTC this is outside the years 1 to 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 def _example(value: dict[str, Any], *, forbid: bool = False) -> ConfigDict:

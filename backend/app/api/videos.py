@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
-from pydantic import AwareDatetime
 from starlette.responses import FileResponse
 
 from app.api.access import PROTECTED
@@ -27,6 +26,7 @@ from app.api.shapes import (
     UPLOAD_BODY,
     AnalysisOut,
     ImportIn,
+    Moment,
     ParametersShape,
     VideoOut,
     VideoPageOut,
@@ -97,7 +97,7 @@ async def upload_video(
     status_code=201,
     responses={
         **_KNOWN,
-        **documented(400, 403, 413, 415, 502, 507),
+        **documented(400, 403, 404, 413, 415, 502, 507),
     },
 )
 async def import_video(
@@ -150,8 +150,8 @@ def list_videos(
         list[AnalysisStatus], Query(description="Only whose latest analysis is in one of these.")
     ] = [],  # noqa: B006 -- FastAPI copies it
     name: Annotated[str | None, Query(max_length=255, description="Part of the file name.")] = None,
-    created_from: Annotated[AwareDatetime | None, Query(description="Not before.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Before.")] = None,
+    created_from: Annotated[Moment | None, Query(description="Not before.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Before.")] = None,
     sort: Sort = Sort.NEWEST,
     limit: Limit = 20,
     cursor: Cursor = None,

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from app.errors import (
     ForbiddenImportError,
-    ImportFailedError,
+    ImportFileError,
+    NotAVideoError,
     StorageFullError,
     UploadTooLargeError,
 )
@@ -37,7 +38,8 @@ class ImportRules:
 def from_path(path: str, *, rules: ImportRules, storage: Storage) -> Iterator[Upload]:
     """Yield a copy of a file under the allowed directory; gone after the block, unless moved.
 
-    Raises ForbiddenImportError, ImportFailedError, UploadTooLargeError or StorageFullError.
+    Raises ForbiddenImportError, ImportFileError, NotAVideoError, UploadTooLargeError or
+    StorageFullError.
     """
     if rules.directory is None:
         raise ForbiddenImportError("IMPORT_DIR is not set, so no file can be imported.")
@@ -53,7 +55,7 @@ def from_path(path: str, *, rules: ImportRules, storage: Storage) -> Iterator[Up
 def from_url(url: str, *, rules: ImportRules, storage: Storage) -> Iterator[Upload]:
     """Yield a copy of what an allowed URL answers with; gone after the block, unless moved.
 
-    Raises as `from_path` does.
+    Raises ImportFailedError, and otherwise as `from_path` does.
     """
     if not rules.fetching.hosts:
         raise ForbiddenImportError("IMPORT_HOSTS is empty, so no address can be fetched.")
@@ -83,7 +85,7 @@ def _opened(directory: Path, path: str) -> int:
         if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ForbiddenImportError("The path must lead through folders, not links.") from error
         reason = error.strerror if isinstance(error, OSError) else "no file name"
-        raise ImportFailedError(f"The file cannot be read: {reason}.") from error
+        raise ImportFileError(f"The file cannot be read: {reason}.") from error
     if not stat.S_ISREG(os.fstat(current).st_mode):
         os.close(current)
         raise ForbiddenImportError("Only regular files can be imported.")
@@ -111,7 +113,7 @@ def _copied(
                 raise StorageFullError("There is no room left for this file.") from error
             raise
         if size == 0:
-            raise ImportFailedError("It is empty.")
+            raise NotAVideoError("It is empty.")
         yield Upload(target, size, digest.hexdigest(), name, source)
     finally:
         target.unlink(missing_ok=True)

@@ -283,7 +283,7 @@ def test_a_video_is_imported_from_the_folder_that_is_allowed(
         for body, status in (
             ({"path": "../x"}, 403),
             ({"url": "http://localhost/x"}, 403),
-            ({"path": "absent"}, 502),
+            ({"path": "absent"}, 404),
             ({}, 422),
             ({"path": "a", "url": "http://b/"}, 422),
         ):

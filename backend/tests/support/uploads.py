@@ -24,11 +24,11 @@ class Uploader:
         self.refused: list[int] = []
         """Status of every answer but 201."""
 
-    def upload(self, url: str) -> None:
+    def upload(self, client: httpx2.Client, url: str) -> None:
         """Upload one more; connections that break are what these tests are about."""
         content = clips.variant(self._clip, next(self._numbers))
         try:
-            reply = httpx2.post(url + VIDEOS, files={"file": ("a.mp4", content)}, timeout=60)
+            reply = client.post(url + VIDEOS, files={"file": ("a.mp4", content)})
         except httpx2.TransportError:
             return
         if reply.status_code == 201:
@@ -42,8 +42,9 @@ class Uploader:
         ended = threading.Event()
 
         def work() -> None:
-            while not ended.wait(0.02):
-                self.upload(url)
+            with httpx2.Client(timeout=60) as client:
+                while not ended.wait(0.02):
+                    self.upload(client, url)
 
         with ThreadPoolExecutor(clients) as pool:
             futures = [pool.submit(work) for _ in range(clients)]

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import AppError, ForbiddenImportError, ImportFailedError, UploadTooLargeError
+from app.errors import (
+    AppError,
+    ForbiddenImportError,
+    ImportFailedError,
+    ImportFileError,
+    NotAVideoError,
+    UploadTooLargeError,
+)
 from app.services import fetch, imports
 from app.services.fetch import FetchRules
 from app.services.imports import ImportRules
@@ -249,9 +256,9 @@ def test_a_file_below_the_folder_is_copied(rules: ImportRules, storage: Storage)
         ("linked/a.mp4", ForbiddenImportError),
         ("folder", ForbiddenImportError),
         ("pipe", ForbiddenImportError),
-        ("absent.mp4", ImportFailedError),
-        ("x" * 300, ImportFailedError),
-        ("empty", ImportFailedError),
+        ("absent.mp4", ImportFileError),
+        ("x" * 300, ImportFileError),
+        ("empty", NotAVideoError),
     ],
 )
 def test_no_path_leads_out_of_the_folder_or_to_what_is_no_file(

@@ -38,10 +38,12 @@ def test_killing_the_api_and_its_worker_loses_no_accepted_video_and_leaves_no_fi
     data, log = tmp_path / "data", tmp_path / "log"
     variables = PATIENT | {"DATABASE_URL": migrated_url}
     for _ in range(KILLS):
-        with servers.api(data, log=log, variables=variables) as (url, process):
-            with uploader.busy(url):
-                some_accepted(uploader)
-                process.kill()
+        with (
+            servers.api(data, log=log, variables=variables) as (url, process),
+            uploader.busy(url),
+        ):
+            some_accepted(uploader)
+            process.kill()
     assert uploader.refused == []
     audit.grow_old(data)
     with servers.api(data, log=log, variables=variables) as (url, _process):
@@ -58,18 +60,18 @@ def test_killing_the_database_refuses_uploads_in_words_until_it_is_back_and_lose
         database = Postgres(home)
         with database.running():
             variables = PATIENT | {"DATABASE_URL": database.create("crash")}
-        with database.running() as running:
-            with (
-                servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process),
-                uploader.busy(url),
-            ):
-                some_accepted(uploader)
-                running.kill()
-                eventually(lambda: 503 in uploader.refused)
-                assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200
-                assert httpx2.get(f"{url}/health/ready", timeout=20).status_code == 503
-                _restart(database, lambda: some_accepted(uploader))
-                # Now the API itself is asked to stop while its database is away.
+        with (
+            database.running() as running,
+            servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process),
+            uploader.busy(url),
+        ):
+            some_accepted(uploader)
+            running.kill()
+            eventually(lambda: 503 in uploader.refused)
+            assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200
+            assert httpx2.get(f"{url}/health/ready", timeout=20).status_code == 503
+            _restart(database, lambda: some_accepted(uploader))
+            # Now the API itself is asked to stop while its database is away.
         assert set(uploader.refused) == {503}
         audit.grow_old(data)
         with (
@@ -99,18 +101,21 @@ def test_killing_rabbitmq_and_the_worker_loses_no_analysis_and_does_none_twice(
     data = tmp_path / "data"
     with rabbitmq() as broker:
         variables = PATIENT | {"DATABASE_URL": migrated_url, "BROKER_URL": broker.url}
-        with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (url, _):
+        with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (
+            url,
+            _,
+        ):
             for _ in range(2):
                 with (
                     broker.running() as running,
                     servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
+                    uploader.busy(url, clients=2),
                 ):
-                    with uploader.busy(url, clients=2):
-                        some_accepted(uploader)
-                        eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
-                        running.kill()
-                        some_accepted(uploader)
-                        worker.kill()
+                    some_accepted(uploader)
+                    eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
+                    running.kill()
+                    some_accepted(uploader)
+                    worker.kill()
             with (
                 broker.running(),
                 servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,

@@ -1,5 +1,6 @@
-"""Clients that mean harm, or just hang: the service goes on, answers in words, and keeps nothing."""
+"""Clients that mean harm, or just hang: the service goes on, answers in words, keeps nothing."""
 
+import contextlib
 import socket
 import struct
 import subprocess
@@ -22,7 +23,7 @@ IDLE_S = 2
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Process]]:
     """Run one service for all of these tests."""
     home = tmp_path_factory.mktemp("hostile")
-    variables = {"UPLOAD_IDLE_TIMEOUT": str(IDLE_S), "ANALYSIS_MEMORY": "512MiB"}
+    variables = {"UPLOAD_IDLE_TIMEOUT": str(IDLE_S), "ANALYSIS_MEMORY": "1GiB"}
     with servers.api(home / "data", log=home / "log", variables=variables) as (url, process):
         yield url, home / "data", process
         assert process.popen.poll() is None, process.output()
@@ -142,7 +143,7 @@ def test_downloads_and_streams_that_are_broken_off_are_forgotten(
         (b"/api/v1/videos?cursor=%27%20UNION%20SELECT%201--", {400, 422}),
         (b"/api/v1/videos?cursor=eyJhIjoxfQ", {400}),
         (b"/api/v1/videos?limit=99999999999999999999999999", {422}),
-        (b"/api/v1/videos?created_from=9999-12-31T23:59:59-23:59", {200, 422}),
+        (b"/api/v1/videos?created_from=9999-12-31T23:59:59-23:59", {422}),
     ],
 )
 def test_paths_and_queries_that_mean_harm_reach_nothing(
@@ -207,13 +208,27 @@ def test_json_that_is_too_large_or_too_deep_is_refused_before_it_is_held(
         yield from [b"[" * 65536] * 64
 
     assert httpx2.post(target, content=b" " * 10_000_000, headers=kind).status_code == 413
-    try:
+    # It may have answered and hung up before all was sent.
+    with contextlib.suppress(httpx2.WriteError):
         assert httpx2.post(target, content=chunks(), headers=kind).status_code == 413
-    except httpx2.WriteError:
-        pass  # it had answered and hung up before all was sent
-    assert httpx2.post(target, content=b"[" * 60_000, headers=kind).status_code == 422
+    assert httpx2.post(target, content=b"[" * 60_000, headers=kind).status_code == 400
     number = b'{"sensitivity": ' + b"9" * 50_000 + b"}"
-    assert httpx2.post(target, content=number, headers=kind).status_code == 422
+    assert httpx2.post(target, content=number, headers=kind).status_code == 400
+
+
+def test_a_service_stops_at_once_whoever_is_connected_to_it(tmp_path: Path) -> None:
+    with servers.api(tmp_path / "data", log=tmp_path / "log") as (url, process):
+        idle, half_sent = connect(url), connect(url)
+        half_sent.sendall(b"GET /health HTTP/1.1\r\nHo")
+        kept = httpx2.Client()
+        assert kept.get(f"{url}/health").status_code == 200
+        began = time.monotonic()
+        process.stop()
+        # Of the order of 0.2 s on a machine that has nothing else to do.
+        assert time.monotonic() - began < 5
+        kept.close()
+        idle.close()
+        half_sent.close()
 
 
 def bomb(target: Path, *, side: int) -> Path:
@@ -241,7 +256,7 @@ def test_a_tiny_file_with_a_gigantic_picture_is_refused_or_fails_in_words(
     service: tuple[str, Path, Process], tmp_path: Path, clip: Path
 ) -> None:
     url, _, _ = service
-    content = bomb(tmp_path / "bomb.mkv", side=24_000).read_bytes()
+    content = bomb(tmp_path / "bomb.mkv", side=16_000).read_bytes()
     assert len(content) < 500_000
     reply = httpx2.post(url + VIDEOS, files={"file": ("bomb.mkv", content)}, timeout=60)
     assert reply.status_code in (201, 415), reply.text

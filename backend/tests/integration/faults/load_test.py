@@ -1,0 +1,52 @@
+"""Two hundred clients at once, on each database: all are served and nothing is lost."""
+
+import hashlib
+from pathlib import Path
+
+import httpx2
+from tests.support import audit, clips, servers
+from tests.support.audit import VIDEOS
+from tests.support.swarm import Swarm, memory, tell
+
+CLIENTS = 200
+READS = 3
+ANALYSED_OF = 10
+"""One upload in so many is analysed too; analyses are slow, and it is their number that counts."""
+
+
+def test_two_hundred_clients_are_served_without_an_error_and_nothing_is_lost(
+    tmp_path: Path, clip_dir: Path, migrated_url: str
+) -> None:
+    data = tmp_path / "data"
+    source = clips.pattern(clip_dir / "load.mp4", seconds=1, size="64x64", rate="5")
+    accepted: dict[str, str] = {}
+
+    async def life(swarm: Swarm, client: httpx2.AsyncClient, number: int) -> None:
+        content = clips.variant(source, number)
+        analyse = "true" if number % ANALYSED_OF == 0 else "false"
+        reply = await swarm.ask(
+            client,
+            "upload",
+            f"{VIDEOS}?analyse={analyse}",
+            files={"file": ("a.mp4", content, "video/mp4")},
+        )
+        video = reply.json()["id"]
+        accepted[video] = hashlib.sha256(content).hexdigest()
+        for _ in range(READS):
+            await swarm.ask(client, "list videos", f"{VIDEOS}?limit=20&sort=filename")
+            await swarm.ask(client, "read video", f"{VIDEOS}/{video}")
+            await swarm.ask(client, "list analyses", "/api/v1/analyses?limit=20")
+
+    variables = {"DATABASE_URL": migrated_url}
+    with servers.api(data, log=tmp_path / "log", variables=variables) as (url, process):
+        swarm = Swarm(url)
+        swarm.run(CLIENTS, life)
+        tell(swarm.report(), f"API: {memory(process.popen.pid)}")
+        assert swarm.statuses.pop("upload") == {201}
+        assert all(found == {200} for found in swarm.statuses.values()), swarm.statuses
+        assert len(accepted) == CLIENTS
+        analyses = audit.settled(url)
+        assert [row["status"] for row in analyses] == ["done"] * (CLIENTS // ANALYSED_OF)
+        assert len({row["video_id"] for row in analyses}) == len(analyses)
+        audit.check(url, data, accepted=accepted)
+        assert audit.nothing_left(data)
