@@ -1,0 +1,94 @@
+"""What the service's commands import is compiled already: no start compiles anything."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+def _compiled_now(output: str) -> set[str]:
+    """Return the sources that Python had to compile, from what it says when it is verbose."""
+    sources = re.findall(r"^# code object from '(/\S+\.py)'", output, re.MULTILINE)
+    # Configuration, which is never compiled ahead.
+    return set(sources) - {
+        "/etc/python3.11/sitecustomize.py",
+        "/usr/lib/python3.11/sitecustomize.py",
+    }
+
+
+def _run_verbosely(command: list[str], *, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment, "PYTHONVERBOSE": "1"},
+        cwd="/app",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.stderr
+
+
+def test_the_interpreter_finds_bytecode_for_all_that_the_services_commands_import(
+    tmp_path: Path,
+) -> None:
+    broker = {"REDIS_URL": "redis://127.0.0.1:1/0", "DATA_DIR": str(tmp_path)}
+    postgres = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "DATA_DIR": str(tmp_path)}
+    found: dict[str, set[str]] = {}
+    for command, environment in (
+        (["python3", "-m", "app.healthcheck"], {}),
+        (["alembic", "upgrade", "head"], {"DATA_DIR": str(tmp_path)}),
+        (["alembic", "current"], postgres),
+        (["celery", "-A", "app.worker", "report"], broker),
+        (["celery", "-A", "app.worker", "inspect", "ping", "--timeout", "0.1"], broker),
+    ):
+        output = _run_verbosely(command, environment=environment)
+        assert "code object from '/usr/lib/python3.11/" in output, f"{command}: {output[-2000:]}"
+        found[" ".join(command)] = _compiled_now(output)
+    assert {command: names for command, names in found.items() if names} == {}
+
+
+def test_the_api_starts_without_compiling_anything(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path / "log"
+    environment = {**os.environ, "DATA_DIR": str(tmp_path), "PYTHONVERBOSE": "1"}
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(
+            ["uvicorn", "main:app", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            cwd="/app",
+            stdout=sink,
+            stderr=sink,
+        ) as server,
+    ):
+        try:
+            assert _answer(port) == http.client.OK
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+    output = log.read_text(encoding="utf-8", errors="replace")
+    assert "code object from '/app/" in output
+    assert _compiled_now(output) == set()
+
+
+def _answer(port: int) -> int | None:
+    """Return the status of /health, or None when nothing listens for half a minute."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status
+        except OSError:
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    return None
