@@ -16,6 +16,8 @@ def _layer_policy_impl(ctx):
     args = ctx.actions.args()
     args.add("--lock", ctx.file.lock)
     args.add("--out", policy)
+    if ctx.attr.whole_packages:
+        args.add("--whole-packages")
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
@@ -31,6 +33,7 @@ layer_policy = rule(
     doc = _DOC,
     attrs = {
         "lock": attr.label(allow_single_file = [".json"], doc = "Lock of Debian packages.", mandatory = True),
+        "whole_packages": attr.bool(doc = "Leave nothing out, for layers that are not of the lock's image."),
         "_tool": attr.label(cfg = "exec", default = "//tools/apt:layer_policy", executable = True),
     },
 )

@@ -9,7 +9,7 @@ built from this file is built anew when this file or one of its own packages doe
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.apt.paths import Exclusions
@@ -61,9 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Extract from a lock what layers depend on.")
     parser.add_argument("--lock", type=Path, required=True, help="the lock of Debian packages")
     parser.add_argument("--out", type=Path, required=True, help="the policy file to write")
+    parser.add_argument("--whole-packages", action="store_true", help="leave no path out")
     options = parser.parse_args(argv)
     try:
-        options.out.write_text(policy_json(read_policy(options.lock)), encoding="utf-8")
+        policy = read_policy(options.lock)
+        if options.whole_packages:
+            policy = replace(policy, excluded_globs=())
+        options.out.write_text(policy_json(policy), encoding="utf-8")
     except (PolicyError, OSError) as error:
         print(f"layer_policy: {error}", file=sys.stderr)
         return 1

@@ -31,6 +31,15 @@ def test_a_policy_reads_as_the_lock_it_came_from(tmp_path: Path) -> None:
     assert policy.exclusions.match("usr/share/man/man1")
 
 
+def test_whole_packages_keep_the_time_and_leave_nothing_out(tmp_path: Path) -> None:
+    _policy(tmp_path)
+    out = tmp_path / "whole.json"
+    lock = str(tmp_path / "lock.json")
+    assert layer_policy.main(["--lock", lock, "--out", str(out), "--whole-packages"]) == 0
+    policy = layer_policy.read_policy(out)
+    assert (policy.mtime, policy.excluded_globs) == (5, ())
+
+
 def test_a_file_that_is_no_lock_is_one_line_of_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
