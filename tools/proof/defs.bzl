@@ -79,6 +79,8 @@ def image_size_report_test(
       python_intent: the same.
       **kwargs: further attributes of the test.
     """
+
+    # No test, but a part of one: `//...` need not build it by itself.
     native.filegroup(
         name = name + "_json",
         srcs = [report],
