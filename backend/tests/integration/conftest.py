@@ -1,6 +1,7 @@
 """Real servers and real clips, shared by a whole test session."""
 
 import itertools
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pydantic import SecretStr
-from tests.support import clips, servers
+from tests.support import clips, programs, servers
 
 from app import schema
 from app.db import Database
@@ -105,3 +106,16 @@ def long_clip(clip_dir: Path) -> Path:
     """Return a clip that takes seconds to analyse, so that something can happen meanwhile."""
     part = clips.pattern(clip_dir / "part.mp4", seconds=5, size="1280x720", rate="30")
     return clips.repeated(part, clip_dir / "long.mp4", times=12)
+
+
+@pytest.fixture(scope="session")
+def slowly(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return variables of a service that takes at least four seconds over `long_clip`.
+
+    Its ffmpeg reads no more than 15 seconds of video a second, however fast the machine is.
+    """
+    program = programs.find("ffmpeg", variable="FFMPEG")
+    slow = tmp_path_factory.mktemp("slow") / "ffmpeg"
+    slow.write_text(f'#!/bin/sh\nexec {shlex.quote(program)} -readrate 15 "$@"\n')
+    slow.chmod(0o755)
+    return {"FFMPEG": str(slow)}

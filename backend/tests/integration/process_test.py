@@ -88,16 +88,16 @@ def test_every_line_the_service_prints_is_json_and_holds_no_secret(tmp_path: Pat
 
 
 def test_an_analysis_interrupted_by_kill_is_taken_up_at_once_and_done_once(
-    tmp_path: Path, long_clip: Path
+    tmp_path: Path, long_clip: Path, slowly: dict[str, str]
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
-    with servers.api(data, log=log) as (url, process):
+    with servers.api(data, log=log, variables=slowly) as (url, process):
         video = upload(url, long_clip)
         started(url, video)
         process.kill()
     # The lease (30 s) has not run out: the dead process's file lock is what tells.
     began = time.monotonic()
-    with servers.api(data, log=log) as (url, _process):
+    with servers.api(data, log=log, variables=slowly) as (url, _process):
         eventually(lambda: analysis(url, video)["attempts"] == 2)
         assert time.monotonic() - began < 15
         done = finished(url, video)
@@ -106,17 +106,17 @@ def test_an_analysis_interrupted_by_kill_is_taken_up_at_once_and_done_once(
 
 
 def test_an_analysis_is_handed_back_when_the_service_stops_in_good_order(
-    tmp_path: Path, long_clip: Path
+    tmp_path: Path, long_clip: Path, slowly: dict[str, str]
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
-    with servers.api(data, log=log) as (url, process):
+    with servers.api(data, log=log, variables=slowly) as (url, process):
         video = upload(url, long_clip)
         started(url, video)
         began = time.monotonic()
         assert process.stop() == STOPPED
         assert time.monotonic() - began < 5
         assert "service.stopped" in process.output()
-    with servers.api(data, log=log) as (url, _process):
+    with servers.api(data, log=log, variables=slowly) as (url, _process):
         assert (finished(url, video)["status"], analysis(url, video)["attempts"]) == ("done", 1)
 
 
@@ -165,23 +165,23 @@ def test_a_celery_worker_carries_out_what_the_api_took_in(
 
 
 def test_an_analysis_survives_the_death_of_its_celery_worker(
-    tmp_path: Path, long_clip: Path, broker_variables: dict[str, str]
+    tmp_path: Path, long_clip: Path, broker_variables: dict[str, str], slowly: dict[str, str]
 ) -> None:
-    data = tmp_path / "data"
-    with servers.api(data, log=tmp_path / "api", variables=broker_variables) as (url, _):
-        with servers.celery_worker(data, log=tmp_path / "w1", variables=broker_variables) as worker:
+    data, variables = tmp_path / "data", broker_variables | slowly
+    with servers.api(data, log=tmp_path / "api", variables=variables) as (url, _):
+        with servers.celery_worker(data, log=tmp_path / "w1", variables=variables) as worker:
             video = upload(url, long_clip)
             started(url, video)
             worker.kill()
-        with servers.celery_worker(data, log=tmp_path / "w2", variables=broker_variables):
+        with servers.celery_worker(data, log=tmp_path / "w2", variables=variables):
             done = finished(url, video)
     assert (done["status"], done["attempts"]) == ("done", 2)
 
 
 def test_a_celery_worker_that_is_asked_to_stop_hands_its_analysis_to_another(
-    tmp_path: Path, long_clip: Path, broker_variables: dict[str, str]
+    tmp_path: Path, long_clip: Path, broker_variables: dict[str, str], slowly: dict[str, str]
 ) -> None:
-    data, variables = tmp_path / "data", broker_variables | {"LEASE": "60"}
+    data, variables = tmp_path / "data", broker_variables | slowly | {"LEASE": "60"}
     with servers.api(data, log=tmp_path / "api", variables=variables) as (url, _):
         with servers.celery_worker(data, log=tmp_path / "w1", variables=variables) as worker:
             video = upload(url, long_clip)
@@ -197,10 +197,10 @@ def test_a_celery_worker_that_is_asked_to_stop_hands_its_analysis_to_another(
 
 
 def test_a_video_that_kills_its_worker_is_parked_and_the_next_one_is_done(
-    tmp_path: Path, long_clip: Path, clip: Path
+    tmp_path: Path, long_clip: Path, clip: Path, slowly: dict[str, str]
 ) -> None:
     data = tmp_path / "data"
-    with servers.api(data, log=tmp_path / "log") as (url, process):
+    with servers.api(data, log=tmp_path / "log", variables=slowly) as (url, process):
         video, other = upload(url, long_clip), upload(url, clip)
         for attempt in (1, 2, 3):
             current = eventually(
@@ -265,10 +265,13 @@ def test_an_api_that_starts_before_its_database_migrates_and_serves_once_it_is_t
 
 
 def test_a_video_deleted_while_it_is_analysed_stops_the_analysis_and_leaves_nothing(
-    tmp_path: Path, long_clip: Path, clip: Path
+    tmp_path: Path, long_clip: Path, clip: Path, slowly: dict[str, str]
 ) -> None:
     data = tmp_path / "data"
-    with servers.api(data, log=tmp_path / "log", variables={"LEASE": "1"}) as (url, process):
+    with servers.api(data, log=tmp_path / "log", variables=slowly | {"LEASE": "1"}) as (
+        url,
+        process,
+    ):
         video = upload(url, long_clip)
         started(url, video)
         assert httpx2.delete(f"{url}{VIDEOS}/{video['id']}").status_code == 204

@@ -17,9 +17,9 @@ VIDEOS, ANALYSES = "/api/v1/videos", "/api/v1/analyses"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory, slowly: dict[str, str]) -> Iterator[str]:
     home = tmp_path_factory.mktemp("service")
-    with servers.api(home / "data", log=home / "log") as (url, _process):
+    with servers.api(home / "data", log=home / "log", variables=slowly) as (url, _process):
         yield url
 
 
@@ -132,11 +132,11 @@ def test_a_running_analysis_is_cancelled_within_seconds_and_can_be_tried_again(
 
 
 def test_a_stop_ends_streams_and_hands_the_analysis_back_at_once(
-    tmp_path: Path, long_clip: Path
+    tmp_path: Path, long_clip: Path, slowly: dict[str, str]
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     ended = threading.Event()
-    with servers.api(data, log=log) as (url, process):
+    with servers.api(data, log=log, variables=slowly) as (url, process):
         analysis_id = requested(url, long_clip)
         eventually(lambda: state(url, analysis_id)["status"] == "running")
 

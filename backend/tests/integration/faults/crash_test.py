@@ -129,11 +129,16 @@ def test_killing_rabbitmq_and_the_worker_loses_no_analysis_and_does_none_twice(
 
 
 def test_a_worker_process_killed_under_celery_has_its_task_given_back_by_the_broker(
-    tmp_path: Path, long_clip: Path, new_postgres_url: Callable[[], str]
+    tmp_path: Path,
+    long_clip: Path,
+    slowly: dict[str, str],
+    new_postgres_url: Callable[[], str],
 ) -> None:
     data = tmp_path / "data"
     with rabbitmq() as broker, broker.running():
-        variables = PATIENT | {"DATABASE_URL": new_postgres_url(), "BROKER_URL": broker.url}
+        variables = (
+            PATIENT | slowly | {"DATABASE_URL": new_postgres_url(), "BROKER_URL": broker.url}
+        )
         with (
             servers.api(data, log=tmp_path / "api", variables=variables) as (url, _),
             servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
