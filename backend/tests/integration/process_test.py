@@ -64,7 +64,7 @@ def test_the_healthcheck_follows_the_service_through_its_life(tmp_path: Path) ->
         assert healthcheck(url) == 0
         began = time.monotonic()
         assert healthcheck(url) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5  # the most that the image allows
         shutil.rmtree(data)
         assert healthcheck(url) == 1
         assert process.stop() == STOPPED
@@ -114,7 +114,7 @@ def test_an_analysis_is_handed_back_when_the_service_stops_in_good_order(
         started(url, video)
         began = time.monotonic()
         assert process.stop() == STOPPED
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert "service.stopped" in process.output()
     with servers.api(data, log=log, variables=slowly) as (url, _process):
         assert (finished(url, video)["status"], analysis(url, video)["attempts"]) == ("done", 1)
@@ -188,7 +188,7 @@ def test_a_celery_worker_that_is_asked_to_stop_hands_its_analysis_to_another(
             started(url, video)
             began = time.monotonic()
             assert worker.stop() == 0, worker.output()
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 20
             assert '"outcome": "handed_back"' in worker.output()
         assert (analysis(url, video)["status"], analysis(url, video)["attempts"]) == ("queued", 0)
         with servers.celery_worker(data, log=tmp_path / "w2", variables=variables):
