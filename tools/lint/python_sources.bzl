@@ -23,11 +23,9 @@ def _python_files(root, directory):
         if not pending:
             return found
 
-        # Watched: a file that comes or goes makes Bazel look again; content it follows through the links.
-        for entry in root.get_child(pending.pop()).readdir(watch = "yes"):
+        for entry in root.get_child(pending.pop()).readdir(watch = "no"):
             relative = str(entry).removeprefix(str(root) + "/")
             if entry.is_dir:
-                # Bytecode of runs outside Bazel comes and goes while Bazel looks.
                 if entry.basename != "__pycache__":
                     pending.append(relative)
             elif relative.endswith(".py"):
@@ -38,6 +36,8 @@ def _python_sources_impl(ctx):
     root = ctx.path(ctx.attr._workspace).dirname
     files = list(ctx.attr.scripts)
     for directory in ctx.attr.directories:
+        # From above: Bazel takes a watched directory that is gone for a broken file system.
+        ctx.watch_tree(root.get_child(directory))
         files += _python_files(root, directory)
     for file in files:
         ctx.symlink(root.get_child(file), file)
