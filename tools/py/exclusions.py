@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tools.apt.paths import Exclusions
-from tools.py.wheel_tree import PACKAGES, TreeFile, WheelError, WheelTree
+from tools.py.wheel_tree import PACKAGES, WheelError, WheelTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,21 +37,25 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
     return globs
 
 
-def _in_record(file: TreeFile) -> str:
-    return posixpath.relpath(file.path, PACKAGES)
+def _in_record(path: str) -> str:
+    return posixpath.relpath(path, PACKAGES)
+
+
+def kept(paths: Iterable[str], *, globs: tuple[str, ...]) -> list[str]:
+    """Returns those paths, from the image's root, that no glob leaves out."""
+    excluded = Exclusions(globs=globs)
+    return [path for path in paths if not excluded.match(_in_record(path))]
 
 
 def without_excluded(tree: WheelTree, *, globs: tuple[str, ...]) -> WheelTree:
     """Returns the tree without what `globs` leave out."""
-    excluded = Exclusions(globs=globs)
-    return replace(
-        tree, files=tuple(file for file in tree.files if not excluded.match(_in_record(file)))
-    )
+    paths = set(kept((file.path for file in tree.files), globs=globs))
+    return replace(tree, files=tuple(file for file in tree.files if file.path in paths))
 
 
 def unused_globs(trees: Iterable[WheelTree], *, globs: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the globs that match no file of `trees`: they stand for something that is gone."""
-    paths = [_in_record(file) for tree in trees for file in tree.files]
+    paths = [_in_record(file.path) for tree in trees for file in tree.files]
     return tuple(
         glob
         for glob in globs

@@ -20,11 +20,13 @@ def _wheel_layer_impl(ctx):
         if wheel.extension != "whl":
             fail("wheel_layer {}: {} is not a wheel; use whl_requirement(...) of a hub".format(ctx.label, wheel.short_path))
 
+    bytecode = [_bytecode(ctx, wheel) for wheel in ctx.files.wheels]
     args = ctx.actions.args()
     args.add_all(ctx.files.wheels, before_each = "--wheel")
+    args.add_all(bytecode, before_each = "--bytecode")
     args.add("--lock", ctx.file.lock)
     add_layer_arguments(ctx, args, layer)
-    inputs = ctx.files.wheels + [ctx.file.lock]
+    inputs = ctx.files.wheels + bytecode + [ctx.file.lock]
     if ctx.file.excluded_paths:
         args.add("--exclude", ctx.file.excluded_paths)
         inputs.append(ctx.file.excluded_paths)
@@ -39,6 +41,24 @@ def _wheel_layer_impl(ctx):
         progress_message = "Installing %d wheels into %%{label}" % len(ctx.files.wheels),
     )
     return layer_providers(layer)
+
+def _bytecode(ctx, wheel):
+    """Declares the action that compiles one wheel."""
+    out = ctx.actions.declare_file("{}.bytecode/{}.zip".format(ctx.label.name, wheel.basename))
+    args = ctx.actions.args()
+    args.add("--wheel", wheel)
+    if ctx.file.excluded_paths:
+        args.add("--exclude", ctx.file.excluded_paths)
+    args.add("--out", out)
+    ctx.actions.run(
+        outputs = [out],
+        inputs = [wheel] + ctx.files.excluded_paths,
+        executable = ctx.executable._bytecode_tool,
+        arguments = [args],
+        mnemonic = "WheelBytecode",
+        progress_message = "Compiling {}".format(wheel.basename),
+    )
+    return out
 
 wheel_layer = rule(
     implementation = _wheel_layer_impl,
@@ -61,6 +81,7 @@ wheel_layer = rule(
             doc = "The wheels.",
             mandatory = True,
         ),
+        "_bytecode_tool": attr.label(cfg = "exec", default = "//tools/py:wheel_bytecode", executable = True),
         "_tool": attr.label(cfg = "exec", default = "//tools/py:wheel_layer", executable = True),
     } | LAYER_ATTRS,
 )

@@ -1,7 +1,8 @@
 r"""Wheels → one image layer: packages, console scripts, and bytecode beside sources.
 
-    wheel_layer --wheel numpy-….whl --wheel idna-….whl --exclude excluded_paths.json \
-        --lock bookworm.lock.json --out layer.tar.gz --descriptor layer.json
+    wheel_layer --wheel idna-….whl --bytecode idna.zip --wheel h11-….whl --bytecode h11.zip \
+        --exclude excluded_paths.json --lock bookworm.lock.json \
+        --out layer.tar.gz --descriptor layer.json
 
 Same wheels, same bytes. The wheels' own RECORDs are checked, two wheels may not bring one path with
 different content, and the metadata that scanners read (`*.dist-info`) stays, with a RECORD of what
@@ -16,8 +17,8 @@ import sys
 from pathlib import Path
 
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
-from tools.py.bytecode import BytecodeError
 from tools.py.exclusions import read_exclusions, without_excluded
+from tools.py.wheel_bytecode import read_bytecode
 from tools.py.wheel_tree import (
     TreeFile,
     WheelError,
@@ -32,22 +33,17 @@ _FILE_MODE = 0o644
 
 
 def layer_files(
-    wheels: list[Path],
-    *,
-    globs: tuple[str, ...] = (),
-    strip: bool = False,
-    jobs: int | None = None,
+    wheels: dict[Path, Path], *, globs: tuple[str, ...] = (), strip: bool = False
 ) -> tuple[TreeFile, ...]:
-    """Returns every file of the layer, sorted by path. Raises WheelError or BytecodeError."""
-    trees = [
-        without_excluded(read_wheel(wheel), globs=globs)
-        for wheel in sorted(wheels, key=lambda path: path.name)
-    ]
-    if strip:
-        trees = [stripped(tree) for tree in trees]
-    # Judged again, because bytecode can be left out where its module stays.
-    compiled = with_bytecode(trees, jobs=jobs)
-    return merge([without_excluded(tree, globs=globs) for tree in compiled])
+    """Returns every file of the layer, sorted by path; `wheels` has the bytecode of each.
+
+    Raises WheelError.
+    """
+    trees = []
+    for wheel, bytecode in sorted(wheels.items(), key=lambda item: item[0].name):
+        tree = without_excluded(read_wheel(wheel), globs=globs)
+        trees.append(with_bytecode(stripped(tree) if strip else tree, read_bytecode(bytecode)))
+    return merge(trees)
 
 
 def write_layer(
@@ -86,6 +82,13 @@ def main(argv: list[str] | None = None) -> int:
         "--wheel", type=Path, action="append", required=True, help="a .whl file; repeatable"
     )
     parser.add_argument(
+        "--bytecode",
+        type=Path,
+        action="append",
+        required=True,
+        help="what wheel_bytecode made of it; in the same order",
+    )
+    parser.add_argument(
         "--exclude", type=Path, help="JSON list of globs that stay out, with reasons"
     )
     parser.add_argument(
@@ -96,9 +99,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_layer_flags(parser)
     args = parser.parse_args(argv)
+    if len(args.wheel) != len(args.bytecode):
+        parser.error("each --wheel needs a --bytecode")
     try:
         globs = read_exclusions(args.exclude) if args.exclude else ()
-        files = layer_files(args.wheel, globs=globs, strip=args.strip, jobs=args.jobs)
+        wheels = dict(zip(args.wheel, args.bytecode, strict=True))
+        files = layer_files(wheels, globs=globs, strip=args.strip)
         write_layer(
             files,
             mtime=read_mtime(args.lock),
@@ -107,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
             jobs=args.jobs,
             level=args.level,
         )
-    except (WheelError, BytecodeError, LayerError, OSError) as error:
+    except (WheelError, LayerError, OSError) as error:
         print(f"wheel_layer: {error}", file=sys.stderr)
         return 1
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.py import wheel_layer
+from tools.py import wheel_bytecode, wheel_layer
 from tools.py.exclusions import read_exclusions, unused_globs, without_excluded
 from tools.py.strip_for_test import object_with_symbols
 from tools.py.tiny_wheels import TinyWheel, write_wheel
@@ -51,22 +51,47 @@ class _Built:
             }
 
 
-def _arguments(
+def _commands(
     directory: Path, wheels: list[Path], exclude: list[dict[str, str]] | None
-) -> list[str]:
+) -> dict[str, list[list[str]]]:
+    """Returns the arguments of each call that makes a layer, by module, in order."""
     directory.mkdir(parents=True, exist_ok=True)
     lock = directory / "lock.json"
     lock.write_text(json.dumps({"mtime": 1700000000}), encoding="utf-8")
-    flags = [f"--wheel={wheel}" for wheel in wheels]
+    excluded = []
     if exclude is not None:
         (directory / "exclude.json").write_text(json.dumps(exclude), encoding="utf-8")
-        flags.append(f"--exclude={directory}/exclude.json")
-    return [
-        *flags,
-        f"--lock={lock}",
-        f"--out={directory}/layer.tar.gz",
-        f"--descriptor={directory}/layer.json",
-    ]
+        excluded.append(f"--exclude={directory}/exclude.json")
+    bytecode = {wheel: directory / f"{wheel.name}.zip" for wheel in wheels}
+    return {
+        "wheel_bytecode": [
+            [f"--wheel={wheel}", f"--out={out}", *excluded] for wheel, out in bytecode.items()
+        ],
+        "wheel_layer": [
+            [
+                *(f"--wheel={wheel}" for wheel in wheels),
+                *(f"--bytecode={out}" for out in bytecode.values()),
+                *excluded,
+                f"--lock={lock}",
+                f"--out={directory}/layer.tar.gz",
+                f"--descriptor={directory}/layer.json",
+            ]
+        ],
+    }
+
+
+def _exit_code(
+    directory: Path,
+    wheels: list[Path],
+    *,
+    exclude: list[dict[str, str]] | None = None,
+    strip: bool = False,
+) -> int:
+    """Makes the layer and returns how the last call ended."""
+    commands = _commands(directory, wheels, exclude)
+    for arguments in commands["wheel_bytecode"]:
+        assert wheel_bytecode.main(arguments) == 0
+    return wheel_layer.main([*commands["wheel_layer"][0], *(["--strip"] if strip else [])])
 
 
 def _build(
@@ -76,8 +101,7 @@ def _build(
     strip: bool = False,
 ) -> _Built:
     paths = [write_wheel(wheel, directory=directory / "wheels") for wheel in wheels]
-    flags = ["--strip"] if strip else []
-    assert wheel_layer.main([*_arguments(directory, paths, exclude), *flags]) == 0
+    assert _exit_code(directory, paths, exclude=exclude, strip=strip) == 0
     return _Built(directory)
 
 
@@ -175,21 +199,27 @@ def test_nothing_around_the_tool_shows_in_the_bytes(tmp_path: Path) -> None:
         ("one", 0o022, "0", "UTC", 1),
         ("two/deeper", 0o077, "4711", "Asia/Tokyo", -1),
     ):
-        arguments = _arguments(tmp_path / name, wheels[::order], None)
-        subprocess.run(
-            [sys.executable, "-m", "tools.py.wheel_layer", *arguments],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
-                "PYTHONHASHSEED": seed,
-                "TZ": zone,
-            },
-            umask=umask,
-            check=True,
-        )
+        for module, calls in _commands(tmp_path / name, wheels[::order], None).items():
+            for arguments in calls:
+                subprocess.run(
+                    [sys.executable, "-m", f"tools.py.{module}", *arguments],
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": os.pathsep.join(sys.path),
+                        "PYTHONHASHSEED": seed,
+                        "TZ": zone,
+                    },
+                    umask=umask,
+                    check=True,
+                )
         results.append(
-            [(tmp_path / name / file).read_bytes() for file in ("layer.tar.gz", "layer.json")]
+            {
+                path.name: path.read_bytes()
+                for path in (tmp_path / name).iterdir()
+                if path.name.endswith((".zip", ".gz", "layer.json"))
+            }
         )
+    assert len(results[0]) == len(wheels) + 2
     assert results[0] == results[1]
 
 
@@ -198,7 +228,7 @@ def test_two_wheels_that_bring_one_path_with_different_content_are_refused(
 ) -> None:
     one = write_wheel(TinyWheel("one", files={"shared/x.txt": b"1"}), directory=tmp_path)
     two = write_wheel(TinyWheel("two", files={"shared/x.txt": b"2"}), directory=tmp_path)
-    assert wheel_layer.main(_arguments(tmp_path / "out", [two, one], None)) == 1
+    assert _exit_code(tmp_path / "out", [two, one]) == 1
     message = capsys.readouterr().err
     assert (
         f"one-1.0-py3-none-any.whl and two-1.0-py3-none-any.whl both bring {PACKAGES}/shared/x.txt"
@@ -245,7 +275,7 @@ def test_a_damaged_shared_object_is_refused_when_it_should_be_stripped(
 ) -> None:
     files = {"my/native.so": object_with_symbols()[:100]}
     wheel = write_wheel(TinyWheel("my", files=files), directory=tmp_path)
-    assert wheel_layer.main([*_arguments(tmp_path, [wheel], None), "--strip"]) == 1
+    assert _exit_code(tmp_path, [wheel], strip=True) == 1
     expected = f"my-1.0-py3-none-any.whl: {PACKAGES}/my/native.so: damaged ELF object"
     assert expected in capsys.readouterr().err
 
@@ -299,7 +329,27 @@ def test_a_lock_without_a_timestamp_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wheel = write_wheel(_OTHER, directory=tmp_path)
-    arguments = _arguments(tmp_path, [wheel], None)
+    commands = _commands(tmp_path, [wheel], None)
+    assert wheel_bytecode.main(commands["wheel_bytecode"][0]) == 0
     (tmp_path / "lock.json").write_text("{}", encoding="utf-8")
-    assert wheel_layer.main(arguments) == 1
+    assert wheel_layer.main(commands["wheel_layer"][0]) == 1
     assert "wanted a lock with an integer `mtime`" in capsys.readouterr().err
+
+
+def test_a_module_that_does_not_compile_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheel = write_wheel(TinyWheel("my", files={"my.py": b"x = (\n"}), directory=tmp_path)
+    out = tmp_path / "my.zip"
+    assert wheel_bytecode.main([f"--wheel={wheel}", f"--out={out}"]) == 1
+    assert f"/{PACKAGES}/my.py does not compile: '(' was never closed" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_wheel_without_its_bytecode_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (arguments,) = _commands(tmp_path, [Path("a.whl"), Path("b.whl")], None)["wheel_layer"]
+    with pytest.raises(SystemExit):
+        wheel_layer.main([word for word in arguments if "b.whl.zip" not in word])
+    assert "each --wheel needs a --bytecode" in capsys.readouterr().err

@@ -27,12 +27,12 @@ from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.layer import LayerError, normalise
-from tools.py.bytecode import Source, compile_all, pyc_path
+from tools.py.bytecode import pyc_path
 from tools.py.strip import StripError, strip_object
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from installer.scripts import ScriptSection
@@ -157,29 +157,22 @@ def stripped(tree: WheelTree) -> WheelTree:
     return replace(tree, files=tuple(files))
 
 
-def with_bytecode(trees: Sequence[WheelTree], *, jobs: int | None = None) -> tuple[WheelTree, ...]:
-    """Returns the trees with an unchecked-hash `.pyc` for each module. Raises BytecodeError."""
-    modules = [
-        (index, file)
-        for index, tree in enumerate(trees)
+def modules(tree: WheelTree) -> dict[str, TreeFile]:
+    """Returns the modules of the tree, each by the path that its bytecode has."""
+    return {
+        pyc_path(file.path): file
         for file in tree.files
         if file.path.startswith(f"{PACKAGES}/") and file.path.endswith(".py")
-    ]
-    compiled = compile_all(
-        [Source(path=f"/{file.path}", data=file.data) for _, file in modules], jobs=jobs
+    }
+
+
+def with_bytecode(tree: WheelTree, bytecode: Mapping[str, bytes]) -> WheelTree:
+    """Returns the tree with bytecode, by path, as `wheel_bytecode` makes it."""
+    added = (
+        TreeFile(path=path, data=data, executable=False, wheel=tree.wheel)
+        for path, data in bytecode.items()
     )
-    added: dict[int, list[TreeFile]] = {}
-    for (index, file), data in zip(modules, compiled, strict=True):
-        added.setdefault(index, []).append(
-            replace(file, path=pyc_path(file.path), data=data, executable=False)
-        )
-    return tuple(
-        replace(
-            tree,
-            files=tuple(sorted((*tree.files, *added.get(index, ())), key=lambda file: file.path)),
-        )
-        for index, tree in enumerate(trees)
-    )
+    return replace(tree, files=tuple(sorted((*tree.files, *added), key=lambda file: file.path)))
 
 
 def record_file(tree: WheelTree) -> TreeFile:
