@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from tools.apt.lockfile import LockError, read_lock
-from tools.apt.paths import Exclusions, merged
+from tools.apt.paths import Exclusions, follow, merged
 from tools.archive.deb import DebError, data_tar, relative_path
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 from tools.elf.linker import NOWHERE, Linker, LinkerError, Unmet, find_linker, load, unmet_versions
@@ -29,7 +29,6 @@ from tools.elf.linker import NOWHERE, Linker, LinkerError, Unmet, find_linker, l
 # What Debian calls each architecture, in paths and in ELF headers.
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
-_MAX_LINKS = 40  # as the kernel's ELOOP
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,8 @@ class Tree:
 
     def resolve(self, path: str) -> str | None:
         """Return the path of the file that `path` leads to through links; None if nowhere."""
-        parts, done, links = merged(path.lstrip("/")).split("/"), "", 0
-        while parts:
-            part = parts.pop(0)
-            if part in ("", "."):
-                continue
-            if part == "..":
-                done = posixpath.dirname(done)
-                continue
-            done = merged(posixpath.join(done, part))
-            found = self.files.get(done)
-            if found is not None and found.link is not None:
-                links += 1
-                if links > _MAX_LINKS:
-                    return None
-                parts = found.link.split("/") + parts
-                done = "" if found.link.startswith("/") else posixpath.dirname(done)
-        return done if done in self.files else None
+        found = follow(path, lambda at: self.files[at].link if at in self.files else None)
+        return found if found in self.files else None
 
     def objects(self) -> Iterator[tuple[str, Elf]]:
         """Yield every ELF object of this architecture, by path."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tools.apt.deb_contents import Member
-from tools.apt.paths import merged
+from tools.apt.paths import follow, merged
 from tools.elf.ld_so_cache import ELF_LIBC6, ENTRY, HEADER, MACHINE_FLAGS, MAGIC, compare_names
 
 _LITTLE_ENDIAN = 2
@@ -24,7 +24,6 @@ MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 
 # Built into Debian's ldconfig, after what ld.so.conf names.
 _DEFAULT_DIRECTORIES = ("/lib", "/usr/lib")
-_MAX_LINKS = 40  # as the kernel's ELOOP
 
 
 class LdCacheError(Exception):
@@ -127,29 +126,17 @@ def _directory_sonames(
 
 def resolve(path: str, members: Mapping[str, Member]) -> str | None:
     """Returns the path of the file that `path` leads to through links; None if it leads nowhere."""
-    parts, done, links = path.lstrip("/").split("/"), "", 0
-    while parts:
-        part = parts.pop(0)
-        if part in ("", "."):
-            continue
-        if part == "..":
-            done = posixpath.dirname(done)
-            continue
-        # Also where the root's own usr-merge links would lead.
-        done = merged(posixpath.join(done, part)) if parts or done else part
-        member = members.get(done)
+
+    def link_of(at: str) -> str | None:
+        member = members.get(at)
         if member is None:
-            continue
+            return None
         if member.kind == "hardlink":
-            done = member.target
-        elif member.kind == "symlink":
-            links += 1
-            if links > _MAX_LINKS:
-                return None
-            parts = member.target.split("/") + parts
-            done = "" if member.target.startswith("/") else posixpath.dirname(done)
-    member = members.get(done)
-    return done if member is not None and member.kind == "file" else None
+            return f"/{member.target}"
+        return member.target if member.kind == "symlink" else None
+
+    found = members.get(follow(path, link_of) or "")
+    return found.path if found is not None and found.kind == "file" else None
 
 
 def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -> dict[str, str]:

@@ -4,18 +4,45 @@ Paths are relative to the root, normalised, without a leading slash.
 """
 
 import functools
+import posixpath
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # The directories that usr-merge turned into links (packages of Debian 12 still name the old ones).
 # lib32 and the like belong to foreign architectures, which no lock here has.
 MERGED_DIRECTORIES = ("bin", "sbin", "lib", "lib64")
+_MAX_LINKS = 40  # as the kernel's
 
 
 def merged(path: str) -> str:
     """Return where `path` is in a usr-merged root: `lib/x` is `usr/lib/x`."""
     first, slash, _ = path.partition("/")
     return f"usr/{path}" if slash and first in MERGED_DIRECTORIES else path
+
+
+def follow(path: str, link_of: Callable[[str], str | None]) -> str | None:
+    """Return the path that `path` leads to, through links as the kernel follows them in a root.
+
+    `link_of` tells where a link points, and None of all else. None for a loop (ELOOP).
+    """
+    parts, done, links = path.lstrip("/").split("/"), "", 0
+    while parts:
+        part = parts.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = posixpath.dirname(done)
+            continue
+        done = merged(posixpath.join(done, part))
+        link = link_of(done)
+        if link is not None:
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            parts = link.split("/") + parts
+            done = "" if link.startswith("/") else posixpath.dirname(done)
+    return done
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 import pytest
 
-from tools.apt.paths import Exclusions, merged
+from tools.apt.paths import Exclusions, follow, merged
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,30 @@ from tools.apt.paths import Exclusions, merged
 )
 def test_paths_move_below_usr_as_usr_merge_moves_them(path: str, expected: str) -> None:
     assert merged(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/lib/alias/x", "usr/lib/real/x"),
+        ("usr/lib/up", "etc/x"),
+        ("usr/./lib//real/../alias/x", "usr/lib/real/x"),
+        ("../../etc/x", "etc/x"),
+        ("absolute/x", "usr/lib/real/x"),
+        ("nowhere/x", "nowhere/x"),
+        ("loop", None),
+        ("bin", "bin"),
+    ],
+)
+def test_links_are_followed_within_the_root(path: str, expected: str | None) -> None:
+    links = {
+        "usr/lib/alias": "real",
+        "usr/lib/up": "../../etc/x",
+        "absolute": "/lib/alias",
+        "loop": "again",
+        "again": "loop",
+    }
+    assert follow(path, links.get) == expected
 
 
 @pytest.mark.parametrize(

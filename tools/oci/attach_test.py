@@ -3,9 +3,8 @@ and in one that does."""
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.oci import attach, index, push, session
+from tools.oci import attach, index, push
 from tools.oci import layouts_for_test as make
 from tools.oci.layout import open_layout, read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
@@ -24,29 +23,13 @@ from tools.oci.registry_for_test import (
     USER,
     Server,
     docker_config,
-    forget_the_user,
     running,
 )
-from tools.oci.transport import Options
 
 SPDX, CYCLONEDX = "application/spdx+json", "application/vnd.cyclonedx+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_the_user(monkeypatch, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "Options", functools.partial(Options, first_delay=0.05))
+pytestmark = pytest.mark.usefixtures("_short_waits")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,11 @@ from tools.oci.registry_for_test import (
     USER,
     Server,
     docker_config,
-    forget_the_user,
-    running,
 )
 
 _RANDOM = random.Random(5)
 TARS = [make.tar_bytes({"noise": _RANDOM.randbytes(size)}) for size in (200_000, 3_000_000)]
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("guarded"), basic=True) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_the_user(monkeypatch, tmp_path)
 
 
 def _push(layout: Path, repository: str, *flags: str) -> None:
@@ -302,24 +282,24 @@ class TestCredentials:
     """The places docker and podman keep them in, and the attribute `config`."""
 
     @pytest.fixture
-    def digest(self, guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    def digest(self, basic: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         digest = _image(tmp_path / "image", tars=TARS[:1])
         with monkeypatch.context() as patch:
-            patch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "pusher", guarded.host)))
-            _push(tmp_path / "image", f"{guarded.host}/app")
+            patch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "pusher", basic.host)))
+            _push(tmp_path / "image", f"{basic.host}/app")
         return digest
 
     @pytest.mark.parametrize("place", ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "HOME", "--config"])
     def test_a_file_is_found(
         self,
-        guarded: Server,
+        basic: Server,
         digest: str,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         place: str,
     ) -> None:
         home = tmp_path / "home"
-        directory = docker_config(home / ".docker", guarded.host)
+        directory = docker_config(home / ".docker", basic.host)
         flags = []
         if place == "HOME":
             monkeypatch.setenv("HOME", str(home))
@@ -328,40 +308,40 @@ class TestCredentials:
         else:
             file = directory / "config.json" if place == "REGISTRY_AUTH_FILE" else directory
             monkeypatch.setenv(place, str(file))
-        assert _pull(guarded.host, digest, tmp_path / "out", *flags) == 0
+        assert _pull(basic.host, digest, tmp_path / "out", *flags) == 0
         verify_layers(read_layout(tmp_path / "out"))
 
     def test_a_helper_is_asked(
-        self, guarded: Server, digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, basic: Server, digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         helper = tmp_path / "docker-credential-mine"
         answer = json.dumps({"Username": USER, "Secret": PASSWORD})
-        helper.write_text(f"#!/bin/sh\nread host\n[ $host = {guarded.host} ] && echo '{answer}'\n")
+        helper.write_text(f"#!/bin/sh\nread host\n[ $host = {basic.host} ] && echo '{answer}'\n")
         helper.chmod(0o755)
-        (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {guarded.host: "mine"}}))
+        (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {basic.host: "mine"}}))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-        assert _pull(guarded.host, digest, tmp_path / "out") == 0
+        assert _pull(basic.host, digest, tmp_path / "out") == 0
 
     def test_without_any_the_error_says_where_to_log_in(
-        self, guarded: Server, digest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, basic: Server, digest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert _pull(guarded.host, digest, tmp_path / "out") == 1
+        assert _pull(basic.host, digest, tmp_path / "out") == 1
         error = capsys.readouterr().err
         assert "401" in error
         assert "log in with 'docker login'" in error
 
     def test_a_wrong_password_is_not_shown(
         self,
-        guarded: Server,
+        basic: Server,
         digest: str,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        directory = docker_config(tmp_path / "wrong", guarded.host, password="letmein-4711")
+        directory = docker_config(tmp_path / "wrong", basic.host, password="letmein-4711")
         monkeypatch.setenv("DOCKER_CONFIG", str(directory))
-        assert _pull(guarded.host, digest, tmp_path / "out") == 1
+        assert _pull(basic.host, digest, tmp_path / "out") == 1
         error = capsys.readouterr().err
         assert "credentials used:" in error
         assert "letmein-4711" not in error

@@ -20,7 +20,6 @@ from tools.oci.registry_for_test import (
     USER,
     Server,
     docker_config,
-    forget_the_user,
     running,
 )
 from tools.oci.token_server_for_test import REFRESH_TOKEN, TokenServer, token_server
@@ -34,19 +33,8 @@ def layout(tmp_path: Path) -> Path:
     return tmp_path / "image"
 
 
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_the_user(monkeypatch, tmp_path)
-
-
 def _push(layout: Path, repository: str, *flags: str) -> int:
     return push.main(["--layout", str(layout), "--repository", repository, *flags])
-
-
-@pytest.fixture(scope="module")
-def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("basic"), basic=True) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

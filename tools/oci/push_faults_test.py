@@ -3,7 +3,6 @@ says what happened."""
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import signal
@@ -11,36 +10,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tools.oci import layouts_for_test as make
-from tools.oci import push, session
+from tools.oci import push
 from tools.oci.layout import read_layout
 from tools.oci.proxy_for_test import Fault, Seen, proxying
-from tools.oci.registry_for_test import Server, forget_the_user, running
-from tools.oci.transport import Options
+from tools.oci.registry_for_test import Server
 
 TAR = make.tar_bytes({"noise": random.Random(13).randbytes(3_000_000)})
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_the_user(monkeypatch, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what the client waits on its own account; what a registry asks for is waited for."""
-    monkeypatch.setattr(session, "Options", functools.partial(Options, first_delay=0.05))
+pytestmark = pytest.mark.usefixtures("_short_waits")
 
 
 @pytest.fixture

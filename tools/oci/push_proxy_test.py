@@ -12,7 +12,7 @@ from tools.oci import layouts_for_test as make
 from tools.oci import push
 from tools.oci.forward_proxy_for_test import ForwardProxy, forward_proxy
 from tools.oci.layout import read_layout
-from tools.oci.registry_for_test import PROXIED_HOST, Server, forget_the_user, running
+from tools.oci.registry_for_test import PROXIED_HOST, Server, running
 
 # A password that has to be quoted in an address.
 USER, PASSWORD = "proxy-user", "p@ss/word"
@@ -35,11 +35,6 @@ def proxy() -> Iterator[ForwardProxy]:
 def layout(tmp_path: Path) -> Path:
     make.make_layout(tmp_path / "image", layers=[TAR])
     return tmp_path / "image"
-
-
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_the_user(monkeypatch, tmp_path)
 
 
 def _push(layout: Path, repository: str, *flags: str) -> int:

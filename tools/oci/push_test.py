@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,22 +21,11 @@ from tools.oci import index, push
 from tools.oci import layouts_for_test as make
 from tools.oci.layout import open_layout, read_children, read_layout
 from tools.oci.proxy_for_test import Fault, proxying
-from tools.oci.registry_for_test import Server, forget_the_user, running
+from tools.oci.registry_for_test import Server
 
 _RANDOM = random.Random(11)
 TARS = [make.tar_bytes({"noise": _RANDOM.randbytes(size)}) for size in (300_000, 2_000_000)]
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_the_user(monkeypatch, tmp_path)
 
 
 @pytest.fixture
