@@ -4,6 +4,7 @@ What is built is started for the user: it must find docker or podman, credential
 whatever else is installed, and the private root hides those. So Bazel, inside, only writes a script
 (`--script_path`), and this process, which never entered the root, becomes that script. Between the
 two, signals of the terminal are Bazel's: it gets them because it is in the same process group.
+A test is an exception: it needs nothing of the host, but Bazel's own test runner, which is inside.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 _OPTION = "--script_path"
+_TEST_RUNNER = "external/bazel_tools/tools/test/test-setup.sh"
 _TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
 
 
@@ -39,8 +41,8 @@ def run_outside(
 ) -> int:
     """Has Bazel write the script in a child and then becomes the script.
 
-    Returns Bazel's exit code when there is nothing to run (128 + N when signal N ended it);
-    `become_bazel` is called in the child and returns only by an exception.
+    Returns Bazel's exit code when there is nothing to run (128 + N when signal N ended it).
+    `become_bazel` is called in the child, for a test here too, and returns only by an exception.
     """
     with tempfile.TemporaryDirectory(prefix="run-", dir=scratch) as directory:
         script = Path(directory) / "program"
@@ -54,6 +56,8 @@ def run_outside(
         if code != 0 or not script.exists():
             return code if code >= 0 else 128 - code
         text = script.read_text(encoding="utf-8")
+    if _TEST_RUNNER in text:
+        become_bazel(list(argv))
     return _become(text)
 
 

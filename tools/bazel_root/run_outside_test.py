@@ -19,6 +19,8 @@ import os, sys
 from pathlib import Path
 from tools.bazel_root.run_outside import run_outside
 def become_bazel(argv):
+    if argv == ["run", "//x"]:
+        os.execv("/bin/sh", ["sh", "-c", "echo inside"])
     script = argv[1].partition("=")[2]
     Path(script).write_text(sys.argv[2])
     os.execv("/bin/sh", ["sh", "-c", sys.argv[3]])
@@ -73,3 +75,9 @@ def test_nothing_runs_when_bazel_fails(tmp_path: Path) -> None:
 
 def test_a_bazel_that_a_signal_ended_is_told_as_a_shell_does(tmp_path: Path) -> None:
     assert run(tmp_path, "echo program", "kill -TERM $$").returncode == 128 + 15
+
+
+def test_a_test_runs_inside_by_bazels_own_runner(tmp_path: Path) -> None:
+    script = "exec env external/bazel_tools/tools/test/test-setup.sh tools/x_test"
+    result = run(tmp_path, script, "echo bazel")
+    assert (result.stdout, result.returncode) == ("bazel\ninside\n", 0), result.stderr
