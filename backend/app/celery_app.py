@@ -15,6 +15,7 @@ TASK = "analysis.run"
 # database that is away.
 MARGIN_S = 600
 PUBLISH_TIMEOUT_S = 5
+NOT_FOUND = "404"  # of AMQP's reply codes
 
 
 @lru_cache(maxsize=1)
@@ -65,6 +66,19 @@ def publish(celery: Celery, *, analysis_ids: Sequence[uuid.UUID]) -> None:
             celery.send_task(
                 TASK, args=[str(analysis_id)], connection=connection, retry=False, queue=QUEUE
             )
+
+
+def messages(celery: Celery) -> int:
+    """Return how many messages wait for a worker. Raises as `publish` does."""
+    with celery.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        try:
+            found = channel.queue_declare(queue=QUEUE, passive=True)
+        except connection.channel_errors as error:
+            if str(getattr(error, "reply_code", None)) == NOT_FOUND:
+                return 0  # Redis has no empty queues, a new RabbitMQ none at all
+            raise
+    return int(found.message_count)
 
 
 def answers(broker_url: str, *, timeout: float) -> bool:

@@ -210,15 +210,16 @@ def undispatched(
     session: Session, *, now: datetime, again_after: timedelta, limit: int
 ) -> Sequence[uuid.UUID]:
     """Return what the broker should hear of: never told, or told long ago and still not taken."""
-    told = or_(Analysis.dispatched_at.is_(None), Analysis.dispatched_at < now - again_after)
-    abandoned = and_(
-        Analysis.status == AnalysisStatus.RUNNING,
-        Analysis.lease_until < now,
-        # The message of a dead worker comes back by itself only after the visibility timeout.
-        or_(Analysis.dispatched_at.is_(None), Analysis.dispatched_at < Analysis.lease_until),
+    told = Analysis.dispatched_at
+    silent = or_(told.is_(None), told < now - again_after)
+    # The message of a dead worker comes back by itself only after the visibility timeout.
+    abandoned = and_(Analysis.status == AnalysisStatus.RUNNING, told < Analysis.lease_until)
+    query = (
+        select(Analysis.id)
+        .where(_free(now), or_(silent, abandoned))
+        .order_by(Analysis.id)
+        .limit(limit)
     )
-    waiting = and_(Analysis.status == AnalysisStatus.QUEUED, told)
-    query = select(Analysis.id).where(or_(waiting, abandoned)).order_by(Analysis.id).limit(limit)
     return session.scalars(query).all()
 
 

@@ -154,3 +154,10 @@ def test_the_broker_is_told_again_when_a_worker_died(
         assert not leases.undispatched(session, now=NOW, **arguments)  # type: ignore[arg-type]
         found = leases.undispatched(session, now=LATER, **arguments)  # type: ignore[arg-type]
         assert list(found) == [analysis_id]
+    with database.writing() as session:
+        leases.mark_dispatched(session, analysis_ids=[analysis_id], now=LATER)
+        assert not leases.undispatched(session, now=LATER, **arguments)  # type: ignore[arg-type]
+        # And once more when that message was lost too.
+        much_later = LATER + timedelta(hours=2)
+        found = leases.undispatched(session, now=much_later, **arguments)  # type: ignore[arg-type]
+        assert list(found) == [analysis_id]

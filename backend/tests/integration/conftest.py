@@ -85,8 +85,9 @@ def database(migrated_url: str) -> Iterator[Database]:
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     """Run a real Redis server."""
-    with servers.redis(tmp_path) as (url, _process):
-        yield url
+    redis = servers.Redis(tmp_path)
+    with redis.running():
+        yield redis.url
 
 
 @pytest.fixture(scope="session")

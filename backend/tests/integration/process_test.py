@@ -228,11 +228,8 @@ def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
     tmp_path: Path, clip: Path, new_postgres_url: Callable[[], str]
 ) -> None:
     data = tmp_path / "data"
-    port = servers.free_port()
-    variables = {
-        "DATABASE_URL": new_postgres_url(),
-        "REDIS_URL": f"redis://127.0.0.1:{port}/0",
-    }
+    redis = servers.Redis(tmp_path)
+    variables = {"DATABASE_URL": new_postgres_url(), "REDIS_URL": redis.url}
     with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (url, _):
         health = httpx2.get(f"{url}/health")
         assert (health.status_code, health.json()["worker"]) == (503, "unreachable")
@@ -240,7 +237,7 @@ def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
         video = upload(url, clip)
         assert analysis(url, video)["status"] == "queued"
         with (
-            servers.redis(tmp_path, port=port),
+            redis.running(),
             servers.celery_worker(data, log=tmp_path / "worker", variables=variables),
         ):
             assert finished(url, video)["status"] == "done"

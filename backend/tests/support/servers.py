@@ -176,26 +176,33 @@ def postgres(*, port: int | None = None) -> Iterator[Callable[[str], str]]:
             yield server.create
 
 
-@contextmanager
-def redis(directory: Path, *, port: int | None = None) -> Iterator[tuple[str, Process]]:
-    """Run a Redis server; yields its URL and the process."""
-    program = programs.find("redis-server", variable="REDIS_SERVER")
-    chosen = free_port() if port is None else port
-    command = [program, "--port", str(chosen), "--bind", "127.0.0.1", "--dir", str(directory),
-               "--save", "", "--daemonize", "no"]  # fmt: skip
-    with running(command, log=directory / "redis.log") as process:
+class Redis:
+    """One Redis server that can be killed and started again; it then has forgotten everything."""
 
-        def answers() -> bool:
-            _alive(process)
-            try:
-                with socket.create_connection(("127.0.0.1", chosen), timeout=1) as connection:
-                    connection.sendall(b"PING\r\n")
-                    return connection.recv(16).startswith(b"+PONG")
-            except OSError:
-                return False
+    def __init__(self, directory: Path) -> None:
+        """Choose a port; nothing runs before `running`."""
+        self._directory = directory
+        self._port = free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
 
-        eventually(answers)
-        yield f"redis://127.0.0.1:{chosen}/0", process
+    @contextmanager
+    def running(self) -> Iterator[Process]:
+        """Run the server; yields its process once it answers."""
+        program = programs.find("redis-server", variable="REDIS_SERVER")
+        command = [program, "--port", str(self._port), "--bind", "127.0.0.1",
+                   "--dir", str(self._directory), "--save", "", "--daemonize", "no"]  # fmt: skip
+        with running(command, log=self._directory / "redis.log") as process:
+            eventually(lambda: self._answers(process))
+            yield process
+
+    def _answers(self, process: Process) -> bool:
+        _alive(process)
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
 
 
 def service_environment(data_dir: Path, **variables: str) -> dict[str, str]:

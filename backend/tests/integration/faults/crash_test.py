@@ -1,14 +1,14 @@
 """kill -9 of everything, in the middle of uploads and analyses; then nothing may be amiss."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from tests.support import audit, clips, servers
-from tests.support.rabbitmq import rabbitmq
-from tests.support.servers import Postgres, Process, eventually
+from tests.support.rabbitmq import Broker, rabbitmq
+from tests.support.servers import Postgres, Process, Redis, eventually
 from tests.support.uploads import Uploader
 
 # Each kill costs the analysis in hand an attempt.
@@ -95,37 +95,69 @@ def _restart(database: Postgres, meanwhile: Callable[[], None]) -> None:
     eventually(attempt)
 
 
-def test_killing_rabbitmq_and_the_worker_loses_no_analysis_and_does_none_twice(
-    tmp_path: Path, uploader: Uploader, migrated_url: str
+@pytest.fixture(params=["rabbitmq", "redis"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker | Redis]:
+    """Return a broker that does not run yet, of each kind: one remembers, the other forgets."""
+    if request.param == "redis":
+        yield Redis(tmp_path)
+    else:
+        with rabbitmq() as broker:
+            yield broker
+
+
+def test_killing_the_broker_and_the_worker_loses_no_analysis_and_does_none_twice(
+    tmp_path: Path, uploader: Uploader, migrated_url: str, broker: Broker | Redis
 ) -> None:
     data = tmp_path / "data"
-    with rabbitmq() as broker:
-        variables = PATIENT | {"DATABASE_URL": migrated_url, "BROKER_URL": broker.url}
-        with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (
-            url,
-            _,
-        ):
-            for _ in range(2):
-                with (
-                    broker.running() as running,
-                    servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
-                    uploader.busy(url, clients=2),
-                ):
-                    some_accepted(uploader)
-                    eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
-                    running.kill()
-                    some_accepted(uploader)
-                    worker.kill()
+    variables = PATIENT | {"DATABASE_URL": migrated_url, "BROKER_URL": broker.url}
+    with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (
+        url,
+        _,
+    ):
+        for _ in range(2):
             with (
-                broker.running(),
+                broker.running() as running,
                 servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
+                uploader.busy(url, clients=2),
             ):
-                audit.done_once(url)
-                assert httpx2.get(f"{url}/health", timeout=20).status_code == 200
-                assert worker.stop() == 0, worker.output()
-            assert uploader.refused == []
-            audit.grow_old(data)
-            audit.check(url, data, accepted=uploader.accepted)
+                some_accepted(uploader)
+                eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
+                running.kill()
+                some_accepted(uploader)
+                worker.kill()
+        with (
+            broker.running(),
+            servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
+        ):
+            audit.done_once(url)
+            assert httpx2.get(f"{url}/health", timeout=20).status_code == 200
+            assert worker.stop() == 0, worker.output()
+        assert uploader.refused == []
+        audit.grow_old(data)
+        audit.check(url, data, accepted=uploader.accepted)
+
+
+def test_what_a_broker_forgot_in_a_quick_restart_is_told_again(
+    tmp_path: Path, clip: Path, migrated_url: str
+) -> None:
+    data, broker = tmp_path / "data", Redis(tmp_path)
+    variables = PATIENT | {"DATABASE_URL": migrated_url, "BROKER_URL": broker.url}
+    with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (url, api):
+        with broker.running() as running:
+            httpx2.post(
+                url + audit.VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60
+            ).raise_for_status()
+            eventually(lambda: '"analyses.dispatched"' in api.output())
+            running.kill()
+        with (
+            broker.running(),
+            servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
+        ):
+            # Of the order of 15 s; AGAIN_AFTER is much longer than any test has patience for.
+            audit.done_once(url)
+            assert len(audit.settled(url)) == 1
+            assert api.output().count('"analyses.dispatched"') >= 2
+            assert worker.stop() == 0, worker.output()
 
 
 def test_a_worker_process_killed_under_celery_has_its_task_given_back_by_the_broker(
