@@ -1,6 +1,7 @@
 """Use-cases around videos: take one in, list, read, delete."""
 
 import enum
+import functools
 import hashlib
 import uuid
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ def hasher() -> "hashlib._Hash":
     return hashlib.sha256()
 
 
+@functools.cache  # building it costs a sixth of a whole request
 def _latest_analysis_id() -> ScalarSelect[uuid.UUID]:
     # Ids sort by time; the index on (video_id, id) makes this one look-up per video shown.
     inner = aliased(Analysis)
