@@ -27,6 +27,7 @@ from app.api import (
 )
 from app.api.context import Context
 from app.api.middleware import BodyLimit, RequestLog
+from app.connection import TIMEOUT
 from app.db import Database
 from app.dispatch import CeleryDispatcher
 from app.embedded import EmbeddedWorker
@@ -51,10 +52,11 @@ IMPORTS_AT_ONCE = 4
 def create_app(settings: Settings) -> FastAPI:
     """Build the application. Nothing is opened, started or written before the server starts it."""
     context = _context(settings)
+    request_timeout = settings.request_timeout.total_seconds()
     janitor = Janitor(database=context.database, storage=context.storage)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, float]]:
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
@@ -72,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
                     tasks.start_soon(context.progress.run)
                     if not ready:
                         tasks.start_soon(_keep_preparing, context)
-                    yield
+                    yield {TIMEOUT: request_timeout}
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -91,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, timeout=request_timeout)
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)

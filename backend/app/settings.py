@@ -101,6 +101,13 @@ class Settings(BaseSettings):
         default=timedelta(seconds=30),
         description="An upload that sends (next to) nothing for this many seconds is dropped.",
     )
+    request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(seconds=20),
+        description=(
+            "A connection on which a request's headers, or its body unless it is an upload, take "
+            "longer (seconds) is closed."
+        ),
+    )
     import_dir: Path | None = Field(
         default=None,
         description="Folder whose files may be imported by path; unset: no file may.",
@@ -187,6 +194,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "upload_idle_timeout",
+        "request_timeout",
         "import_timeout",
         "analysis_timeout",
         "max_duration",

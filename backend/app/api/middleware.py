@@ -1,10 +1,12 @@
 """Around every request: an id, a line in the log, a count, a bound, and the headers of replies."""
 
 import logging
+import math
 import re
 import time
 import uuid
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,11 +93,12 @@ def _method(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses bodies over BODY_LIMIT bytes, except uploads, before they are held in memory."""
+    """Refuses bodies, except uploads, that are over BODY_LIMIT bytes or take too long to arrive."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap `app`."""
+    def __init__(self, app: ASGIApp, *, timeout: float) -> None:
+        """Wrap `app`; `timeout` is in seconds."""
         self._app = app
+        self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other kinds of connection pass through."""
@@ -107,14 +110,21 @@ class BodyLimit:
         if announced.isdecimal() and int(announced) > BODY_LIMIT:
             await reply(413, title=title, kind="body-too-large")(scope, receive, send)
             return
-        size = 0
+        size, deadline = 0, anyio.current_time() + self._timeout
 
         async def receive_bounded() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, deadline
+            try:
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    message = await receive()
+            except TimeoutError:
+                late = f"The body did not arrive within {self._timeout:g} s"
+                raise HTTPException(408, late, headers={"connection": "close"}) from None
             size += len(message.get("body", b""))
             if size > BODY_LIMIT:
                 raise HTTPException(413, title)
+            if not message.get("more_body", False):
+                deadline = math.inf  # what comes now is only that the client has gone
             return message
 
         await self._app(scope, receive_bounded, send)

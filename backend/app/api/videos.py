@@ -97,7 +97,7 @@ async def upload_video(
     status_code=201,
     responses={
         **_KNOWN,
-        **documented(400, 403, 404, 413, 415, 502, 507),
+        **documented(400, 403, 404, 408, 413, 415, 502, 507),
     },
 )
 async def import_video(
@@ -226,7 +226,7 @@ async def video_thumbnail(
             "links": _ANALYSIS_LINKS,
         },
         202: {"description": "Queued.", "links": _ANALYSIS_LINKS},
-        **documented(400, 404, 413, 507),
+        **documented(400, 404, 408, 413, 507),
     },
 )
 def request_analysis(

@@ -229,7 +229,9 @@ def api(
     """
     chosen = free_port() if port is None else port
     command = [*within, sys.executable, "-m", "uvicorn", "main:app", "--port", str(chosen)]
-    environment = service_environment(data_dir, **(variables or {}))
+    # As the image says; structure/metadata.yaml holds it to that.
+    named = {"UVICORN_HTTP": "app.connection:Connection"} | dict(variables or {})
+    environment = service_environment(data_dir, **named)
     url = f"http://127.0.0.1:{chosen}"
     with running(command, log=log, environment=environment) as process:
 
