@@ -102,7 +102,8 @@ def _oci_image_impl(ctx):
     for base in bases:
         args.add_all("--base", [layout_of(base, "base")], expand_directories = False)
     for tar, descriptor in layers:
-        args.add_all("--layer", [tar, descriptor])
+        # History names what made the layer, which tells more than the name of the image would.
+        args.add_all("--layer", [label_text(tar.owner), tar, descriptor])
     for name, file in files.items():
         args.add("--" + name.replace("_", "-"), file)
     for name in ("os", "architecture", "variant", "user", "workdir"):

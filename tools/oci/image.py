@@ -1,7 +1,7 @@
 """Layers, a base and settings -> an OCI image layout that holds JSON and links only.
 
     image --output out --digest-output out.json.sha256 --os linux --architecture amd64 \
-        --label //backend:image --layer app.tar.gz app.descriptor.json --user 1000:1000
+        --label //app:image --layer //app:layer app.tar.gz app.descriptor.json --user 1000:1000
 
 The API behind it is rules_oci's `oci_image`; the documents follow image-spec 1.1 (config.md,
 manifest.md). Same inputs, same bytes: no clock, and every document from the one encoder.
@@ -30,8 +30,9 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class NewLayer:
-    """A layer to add: the file and what is known of it."""
+    """A layer to add: the target that made it, the file and what is known of it."""
 
+    label: str
     path: Path
     descriptor: LayerDescriptor
 
@@ -63,7 +64,6 @@ def assemble(
     base: Image | None,
     layers: Sequence[NewLayer],
     settings: Settings,
-    created_by: str,
 ) -> Assembled:
     """Put `layers` and `settings` on top of `base`, whose config is `config`.
 
@@ -79,7 +79,10 @@ def assemble(
         *(layer.descriptor.diff_id for layer in layers),
     ]
     config["rootfs"] = {"type": "layers", **rootfs}
-    history = _base_history(config, base) + [_history(created_by) for _ in layers]
+    history = [
+        *_base_history(config, base),
+        *(_history(f"bazel build {layer.label}") for layer in layers),
+    ]
     if history:
         config["history"] = history
     links = {layer.digest: layer.path for layer in base.layers} if base else {}
@@ -174,8 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--os", help="operating system, without a base")
     add("--architecture", help="processor architecture, without a base")
     add("--variant", help="variant of the architecture, without a base")
-    add("--label", required=True, help="the target, for history and messages")
-    add("--layer", type=Path, nargs=2, action="append", default=[], metavar=("TAR", "DESCRIPTOR"))
+    add("--label", required=True, help="the target, for messages")
+    names = ("LABEL", "TAR", "DESCRIPTOR")
+    add("--layer", nargs=3, action="append", default=[], metavar=names, help="LABEL is for history")
     for name in ("entrypoint", "cmd"):
         add(f"--{name}", type=Path, metavar="FILE", help="one argument a line")
     for name in ("env", "labels", "annotations"):
@@ -201,13 +205,15 @@ def main(argv: list[str] | None = None) -> int:
             if base
             else scratch_config(os=flags.os, architecture=flags.architecture, variant=flags.variant)
         )
-        layers = [NewLayer(tar, read_descriptor(json)) for tar, json in flags.layer]
+        layers = [
+            NewLayer(label, Path(tar), read_descriptor(Path(json)))
+            for label, tar, json in flags.layer
+        ]
         image = assemble(
             config,
             base=base,
             layers=layers,
             settings=read_settings(flags),
-            created_by=f"bazel build {flags.label}",
         )
         write_image(image, output=flags.output, digest_output=flags.digest_output)
     except (ImageError, LayoutError, DescriptorError, SettingsError, OSError) as error:

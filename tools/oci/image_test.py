@@ -25,7 +25,7 @@ def _layer(directory: Path, name: str, data: bytes) -> list[str]:
     tar.write_bytes(data)
     arguments = ["--label", "//x:y", "--layer", str(tar), "--output", str(about)]
     assert descriptor.main(arguments) == 0
-    return ["--layer", str(tar), str(about)]
+    return ["--layer", f"//x:{name}", str(tar), str(about)]
 
 
 def _flag(directory: Path, name: str, text: str) -> str:
@@ -75,7 +75,10 @@ def test_an_image_from_scratch_has_every_setting(tmp_path: Path) -> None:
             "WorkingDir": "/app",
         },
         "created": "2024-01-01T00:00:00Z",
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "bazel build //x:y"}] * 2,
+        "history": [
+            {"created": "1970-01-01T00:00:00Z", "created_by": "bazel build //x:app.tar.gz"},
+            {"created": "1970-01-01T00:00:00Z", "created_by": "bazel build //x:etc.tar"},
+        ],
         "os": "linux",
         "rootfs": {
             "diff_ids": [make.digest_of(TAR), make.digest_of(OTHER_TAR)],
@@ -157,7 +160,7 @@ def test_a_base_keeps_its_media_types_layers_and_config(tmp_path: Path, media_ty
     assert (found.config["created"], found.config["variant"]) == (config["created"], "v8")
     assert found.config["history"] == [
         *config["history"],
-        {"created": "1970-01-01T00:00:00Z", "created_by": "bazel build //x:y"},
+        {"created": "1970-01-01T00:00:00Z", "created_by": "bazel build //x:a.tar.gz"},
     ]
     assert str(found.layers[0].path.readlink()).startswith("../../../base/blobs/sha256/")
     verify_layers(found)
@@ -169,7 +172,7 @@ def test_a_history_that_leaves_layers_out_is_completed(tmp_path: Path) -> None:
     assert [entry["created_by"] for entry in found.config["history"]] == [
         "layer of the base image",
         "layer of the base image",
-        "bazel build //x:y",
+        "bazel build //x:a.tar",
     ]
 
 
@@ -195,13 +198,13 @@ def _index(tmp_path: Path) -> list[str]:
 
 def _changed_layer(tmp_path: Path) -> list[str]:
     layer = _layer(tmp_path, "a.tar", TAR)
-    Path(layer[1]).write_bytes(TAR * 2)
+    Path(layer[2]).write_bytes(TAR * 2)
     return [*SCRATCH, *layer]
 
 
 def _missing_layer(tmp_path: Path) -> list[str]:
     layer = _layer(tmp_path, "a.tar", TAR)
-    Path(layer[1]).unlink()
+    Path(layer[2]).unlink()
     return [*SCRATCH, *layer]
 
 
