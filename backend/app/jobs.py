@@ -25,7 +25,7 @@ from app.services import leases, results
 from app.services.leases import Claim
 from app.services.storage import Storage
 from app.settings import Settings
-from app.video import Analysis, Limits, Tools, VideoError, analyse
+from app.video import Analysis, Limits, MemoryLimitError, Tools, VideoError, analyse
 
 # How often progress is written, and therefore how soon a cancelled analysis stops.
 BEAT_S = 1.0
@@ -115,11 +115,11 @@ class AnalysisRunner:
             return self._keep(
                 lambda session: leases.release(session, claim=claim), Outcome.HANDED_BACK
             )
+        except (MemoryError, MemoryLimitError):
+            allowed = f"{self._settings.analysis_memory >> 20} MiB allowed (ANALYSIS_MEMORY)"
+            return self._fail(claim, reason=f"the analysis needs more memory than the {allowed}")
         except VideoError as error:
             return self._fail(claim, reason=str(error))
-        except MemoryError:
-            allowed = self._settings.analysis_memory.human_readable()
-            return self._fail(claim, reason=f"the analysis needs more memory than {allowed}")
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one video must not end the worker

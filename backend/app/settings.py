@@ -27,6 +27,8 @@ FILE_SUFFIX = "_FILE"
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 AMQP_SCHEMES = ("amqp", "amqps")
+# With less, not even every video of 1920 x 1080 pixels could be analysed.
+LEAST_MEMORY = 256 * 1024**2
 
 
 class SettingsError(Exception):
@@ -139,9 +141,9 @@ class Settings(BaseSettings):
         default=3,
         description="An analysis whose worker died this often fails instead of starting again.",
     )
-    analysis_memory: Annotated[ByteSize, Field(ge=256 * 1024**2)] = Field(
+    analysis_memory: ByteSize = Field(
         default=ByteSize(2 * 1024**3),
-        description="An analysis that needs more memory than this fails.",
+        description="An analysis that needs more memory than this (256MiB or more) fails.",
     )
     cache_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
         default=ByteSize(2 * 1024**3),
@@ -180,6 +182,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.absolute()
+
+    @field_validator("analysis_memory")
+    @classmethod
+    def _enough_memory(cls, value: ByteSize) -> ByteSize:
+        if value < LEAST_MEMORY:
+            raise ValueError("a video of 1920 x 1080 pixels needs 256MiB")
+        return value
 
     @field_validator("import_hosts", mode="before")
     @classmethod

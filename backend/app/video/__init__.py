@@ -7,6 +7,7 @@ and numpy are loaded by the first analysis.
 
 from app.video.analysis import analyse
 from app.video.errors import (
+    MemoryLimitError,
     NoVideoStreamError,
     TimeLimitError,
     ToolError,
@@ -24,6 +25,7 @@ __all__ = [
     "Box",
     "Event",
     "Limits",
+    "MemoryLimitError",
     "NoVideoStreamError",
     "Parameters",
     "Probe",

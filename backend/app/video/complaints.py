@@ -5,19 +5,14 @@ import signal
 from collections import deque
 from pathlib import Path
 
-from app.video.errors import UnreadableVideoError, VideoError, VideoTooBigError
-from app.video.process import TOO_LARGE, presentable
+from app.video.errors import ToolError, UnreadableVideoError, VideoError, VideoTooBigError
+from app.video.options import Limits
+from app.video.process import NO_MEMORY, TOO_LARGE, no_memory, presentable
 
 _KEPT_LINES = 4
 _LONGEST_LINE = 300
 _LEVEL = re.compile(r"^(?:\[[^]]*\] )*\[(error|fatal|panic)\] ")
 _DECODED = re.compile(r"(\d+) frames decoded")
-_NO_MEMORY = (
-    "Cannot allocate memory",
-    "Resource temporarily unavailable",  # no room for another thread
-    "Out of memory",
-    "get_buffer() failed",
-)
 
 
 class Complaints:
@@ -42,7 +37,7 @@ class Complaints:
         decoded = _DECODED.search(line)
         if decoded is not None and "(video)" in line:
             self.frames_decoded = int(decoded[1])
-        self.out_of_memory = self.out_of_memory or any(words in line for words in _NO_MEMORY)
+        self.out_of_memory = self.out_of_memory or NO_MEMORY.search(line) is not None
         too_large = TOO_LARGE.search(line)
         if too_large is not None:
             self.too_large = too_large[1]
@@ -55,14 +50,16 @@ class Complaints:
         """Return the last few errors, fit to be shown."""
         return presentable(" / ".join(self._errors), path=path) or "no message"
 
-    def failure(self, code: int, *, path: Path) -> VideoError | None:
+    def failure(self, code: int, *, path: Path, limits: Limits) -> VideoError | None:
         """Return what an exit code means, or None when all went well."""
         if code == 0:
             return None
         if self.too_large is not None:
             return VideoTooBigError(f"a picture of {self.too_large} pixels is larger than allowed")
         if self.out_of_memory:
-            return VideoTooBigError("decoding needs more memory than a video may take")
+            return no_memory(limits)
+        if code == -signal.SIGKILL:
+            return ToolError("ffmpeg was killed; the machine may have had no memory left")
         if code < 0:
             name = signal.Signals(-code).name
             return UnreadableVideoError(f"ffmpeg was ended by {name}; the file is damaged")

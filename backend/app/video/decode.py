@@ -129,15 +129,17 @@ class FrameSource:
                 pipe.close()
 
     def _command(self, *, side: int) -> list[str]:
-        # The display matrix is obeyed by our own filters: turning small grey pictures is cheap.
+        # Only decoding is work for threads; each costs memory, and by default every step has one
+        # for each core. The display matrix is obeyed by our own filters: turning small grey
+        # pictures is cheap.
         threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) + 1)
         return [
             self._program, "-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose",
             *CLOSED, "-max_pixels", str(self._limits.pixels), "-noautorotate",
-            "-threads", str(threads), "-i", f"file:{self._path}",
+            "-threads", str(threads), "-i", f"file:{self._path}", "-filter_threads", "1",
             "-max_error_rate", str(_MOST_ERRORS), "-map", f"0:{self._stream}", "-vf", self._filters,
             "-fps_mode", "passthrough", "-enc_time_base", "-1", "-c:v", "rawvideo",
-            "-f", "tee",
+            "-threads", "1", "-f", "tee",
             f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{side}",
         ]  # fmt: skip
 
@@ -155,7 +157,9 @@ class FrameSource:
                 yield Frame(time, image)
             self._await_end()
             self.frames_decoded = pipes.complaints.frames_decoded
-        failure = pipes.complaints.failure(self._process.returncode, path=self._path)
+        failure = pipes.complaints.failure(
+            self._process.returncode, path=self._path, limits=self._limits
+        )
         if failure is not None:
             raise failure
         if frames == 0:

@@ -14,7 +14,11 @@ class NoVideoStreamError(VideoError):
 
 
 class VideoTooBigError(VideoError):
-    """The picture has more pixels, or the video more seconds or bytes of memory, than we decode."""
+    """The picture has more pixels, or the video more seconds, than we decode."""
+
+
+class MemoryLimitError(VideoError):
+    """Looking at the video took more memory than allowed."""
 
 
 class TimeLimitError(VideoError):
@@ -22,4 +26,4 @@ class TimeLimitError(VideoError):
 
 
 class ToolError(VideoError):
-    """A program could not be run at all: it is missing, or hung. The video is not to blame."""
+    """A program could not be run at all, or was killed. The video is not to blame."""

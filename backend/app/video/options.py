@@ -79,7 +79,7 @@ class Limits:
     duration: Fraction = Fraction(24 * 60 * 60)
     """Seconds of video."""
     memory: int = 2 << 30
-    """Bytes of address space of each ffmpeg and ffprobe (RLIMIT_AS)."""
+    """Bytes of data of each ffmpeg and ffprobe (RLIMIT_DATA)."""
     wall_time: float = 1800.0
     """Seconds that the work may take."""
 

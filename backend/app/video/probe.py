@@ -14,7 +14,7 @@ from typing import Any
 
 from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
 from app.video.options import DEFAULT_LIMITS, Limits, Tools
-from app.video.process import TOO_LARGE, presentable, run
+from app.video.process import NO_MEMORY, TOO_LARGE, no_memory, presentable, run
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,gif,"  # may hold video
@@ -69,20 +69,22 @@ class Probe:
 def probe(path: Path, *, tools: Tools, limits: Limits = DEFAULT_LIMITS) -> Probe:
     """Describe the video in `path`.
 
-    Raises UnreadableVideoError, NoVideoStreamError or VideoTooBigError when the file is at fault,
-    ToolError when ffprobe is.
+    Raises UnreadableVideoError, NoVideoStreamError, VideoTooBigError, TimeLimitError or
+    MemoryLimitError when the file is at fault, ToolError when ffprobe is.
     """
     _require_content(path)
     finished = run(
         [tools.ffprobe, "-v", "error", "-hide_banner", *CLOSED, "-max_pixels", str(limits.pixels),
          "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
-        timeout=PROBE_TIMEOUT_S, limits=limits,
+        timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits,
     )  # fmt: skip
     # Such a picture is not even measured.
     too_large = TOO_LARGE.findall(finished.error_tail)
     if finished.code != 0:
         if too_large:
             raise _too_large(too_large[-1], limits=limits)
+        if NO_MEMORY.search(finished.error_tail):
+            raise no_memory(limits)
         reason = presentable(finished.error_tail, path=path)
         raise UnreadableVideoError(f"ffprobe cannot read the file as a video: {reason}")
     try:

@@ -6,11 +6,18 @@ import resource
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from app.video.errors import ToolError
+from app.video.errors import MemoryLimitError, TimeLimitError, ToolError
 from app.video.options import DEFAULT_LIMITS, Limits
 
 TAIL_CHARACTERS = 600
+# How programs, and the loader before them, say that there was no memory to be had.
+NO_MEMORY = re.compile(
+    "Cannot allocate memory|Out of memory|get_buffer\\(\\) failed"
+    "|Resource temporarily unavailable"  # no room for another thread
+    "|failed to map segment|cannot map zero-fill pages"
+)
 # How ffmpeg and ffprobe say that a picture is over `-max_pixels`, or over what they can do at all.
 TOO_LARGE = re.compile(r"Picture size (\d+x\d+) (?:is invalid|exceeds)")
 # What a program may see of our environment. No secret is among it.
@@ -51,7 +58,8 @@ def _confine(pid: int, limits: Limits) -> None:
     # milliseconds in which the program is loaded go unlimited; no input is open by then.
     seconds = max(1, int(limits.wall_time)) * (os.cpu_count() or 1)
     for kind, value in (
-        (resource.RLIMIT_AS, limits.memory),
+        # What it sets aside or loads but never writes to costs nothing, and grows with the cores.
+        (resource.RLIMIT_DATA, limits.memory),
         (resource.RLIMIT_CPU, seconds),  # ends even a child whose parent was killed
         (resource.RLIMIT_CORE, 0),
     ):
@@ -66,18 +74,17 @@ def _confine(pid: int, limits: Limits) -> None:
 def run(arguments: Sequence[str], *, timeout: float, limits: Limits = DEFAULT_LIMITS) -> Finished:
     """Run a program for at most `timeout` seconds and return how it ended, whatever its exit code.
 
-    Raises ToolError when it cannot be started or does not end in time (it is then killed).
+    Raises ToolError when it cannot be started, TimeLimitError when it does not end in time (it is
+    then killed).
     """
     with start(arguments, limits=limits) as process:
         try:
             output, complaints = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired as error:
+        except BaseException as error:
             process.kill()
-            _, complaints = process.communicate()
-            tail = _tail(complaints)
-            raise ToolError(f"{arguments[0]} did not end within {timeout:g} s; {tail}") from error
-        except BaseException:
-            process.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                name = Path(arguments[0]).name
+                raise TimeLimitError(f"{name} did not get through it in {timeout:g} s") from error
             raise
     return Finished(process.returncode, output, _tail(complaints))
 
@@ -85,6 +92,13 @@ def run(arguments: Sequence[str], *, timeout: float, limits: Limits = DEFAULT_LI
 def _tail(stderr: bytes) -> str:
     text = " / ".join(stderr.decode("utf-8", "replace").split("\n")).strip(" /")
     return text[-TAIL_CHARACTERS:] or "no message"
+
+
+def no_memory(limits: Limits) -> MemoryLimitError:
+    """Return what a program failed of that had no memory."""
+    return MemoryLimitError(
+        f"reading the video needs more memory than the {limits.memory >> 20} MiB allowed"
+    )
 
 
 def presentable(message: str, *, path: object) -> str:

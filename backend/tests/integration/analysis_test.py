@@ -19,6 +19,7 @@ from tests.support.servers import BACKEND, eventually
 from app.video import (
     Analysis,
     Limits,
+    MemoryLimitError,
     NoVideoStreamError,
     Parameters,
     Region,
@@ -255,8 +256,10 @@ def test_a_picture_that_grows_on_the_way_is_refused(clip_dir: Path) -> None:
 
 
 def test_memory_is_bounded(large_pictures: Path) -> None:
-    with pytest.raises(VideoTooBigError, match="more memory"):
-        look(large_pictures, limits=Limits(memory=600 << 20, wall_time=60))
+    with pytest.raises(MemoryLimitError, match="more memory than the 256 MiB allowed"):
+        look(large_pictures, limits=Limits(memory=256 << 20, wall_time=60))
+    with pytest.raises(MemoryLimitError, match="more memory than the 1 MiB allowed"):
+        probe(large_pictures, tools=clips.tools(), limits=Limits(memory=1 << 20))
     assert look(large_pictures).frames_decoded == 3
 
 
@@ -276,6 +279,11 @@ def test_a_tiny_file_with_days_in_it_is_refused(clip_dir: Path) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(VideoTooBigError, match="limit of 86400 s"):
         look(path)
+
+
+def test_a_file_that_ffprobe_cannot_get_through_in_time_is_the_files_fault(clip: Path) -> None:
+    with pytest.raises(TimeLimitError, match=r"ffprobe did not get through it in 0\.001 s"):
+        probe(clip, tools=clips.tools(), limits=Limits(wall_time=0.001))
 
 
 def test_a_limit_of_time_is_kept(long_clip: Path, slowly: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,16 @@ def test_what_is_no_video_is_refused_with_a_reason_and_leaves_nothing(
     assert (problem["status"], problem["request_id"]) == (status, reply.headers["x-request-id"])
     assert files(settings) == []
     assert client.get(VIDEOS).json()["videos"] == []
+
+
+def test_a_video_that_ffprobe_cannot_get_through_in_time_is_refused_like_any_other(
+    client: TestClient, settings: Settings, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("app.video.probe"), "PROBE_TIMEOUT_S", 0.001)
+    reply = upload(client, clip)
+    assert reply.status_code == 415, reply.text
+    assert "did not get through it in 0.001 s" in reply.json()["detail"]
+    assert files(settings) == []
 
 
 def test_a_truncated_video_ends_as_failed_with_a_reason(client: TestClient, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Real processes: uvicorn, Celery, Redis; killed in the middle and started again."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -222,6 +223,27 @@ def test_a_video_that_kills_its_worker_is_parked_and_the_next_one_is_done(
         assert parked["reason"] == "given up: the worker died during each of 3 attempts"
         assert finished(url, other)["status"] == "done"
         assert httpx2.get(f"{url}/health").status_code == 200
+
+
+def test_the_least_memory_is_enough_for_an_ordinary_video_and_named_when_it_is_not(
+    tmp_path: Path, clip_dir: Path, broker_variables: dict[str, str]
+) -> None:
+    ordinary = clips.pattern(clip_dir / "ordinary.mp4", seconds=3, size="1920x1080")
+    large = clips.still_picture(clip_dir / "large.mkv", size="8192x4320")
+    least = {"ANALYSIS_MEMORY": "256MiB"}
+    for name, variables in ("embedded", least), ("celery", least | broker_variables):
+        data = tmp_path / name
+        with (
+            servers.api(data, log=tmp_path / "log", variables=variables) as (url, _),
+            servers.celery_worker(data, log=tmp_path / "w", variables=variables)
+            if name == "celery"
+            else contextlib.nullcontext(),
+        ):
+            assert finished(url, upload(url, ordinary))["status"] == "done"
+            failed = finished(url, upload(url, large))
+            assert (failed["status"], failed["attempts"]) == ("failed", 1)
+            allowed = "the 256 MiB allowed (ANALYSIS_MEMORY)"
+            assert failed["reason"] == f"the analysis needs more memory than {allowed}"
 
 
 def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(

@@ -41,7 +41,7 @@ def test_every_postgres_scheme_gets_the_psycopg_driver(
         ("BROKER_URL", "http://host", "BROKER_URL: its value cannot be used: it must start with"),
         ("REDIS_URL", "amqp://host", "REDIS_URL: its value cannot be used: it must start with"),
         ("IMPORT_HOSTS", "https://a.example", "IMPORT_HOSTS: 'https://a.example' cannot be used"),
-        ("ANALYSIS_MEMORY", "1MiB", "ANALYSIS_MEMORY: '1MiB' cannot be used"),
+        ("ANALYSIS_MEMORY", "255MiB", "ANALYSIS_MEMORY: '255MiB' cannot be used: a video of 1920"),
         ("REQUIRE_API_KEY", "maybe", "REQUIRE_API_KEY: 'maybe' cannot be used"),
         ("MAX_UPLOAD_BYTES", "lots", "MAX_UPLOAD_BYTES: 'lots' cannot be used: could not parse"),
         ("MAX_UPLOAD_BYTES", "0", "MAX_UPLOAD_BYTES: '0' cannot be used: input should be greater"),
