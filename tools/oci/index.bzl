@@ -7,8 +7,8 @@ load(
     "digest_target",
     "label_text",
     "layout_inputs",
-    "layout_of",
     "layout_providers",
+    "layouts_of",
 )
 load(":text_files.bzl", "common_attributes", "pairs_file")
 
@@ -32,7 +32,7 @@ _ATTRS = {
     "images": attr.label_list(
         mandatory = True,
         cfg = _platforms_transition,
-        doc = "OCI layouts, one for each platform.",
+        doc = "OCI layouts; a target may have several.",
     ),
     "platforms": attr.label_list(
         providers = [platform_common.PlatformInfo],
@@ -57,7 +57,9 @@ def _oci_image_index_impl(ctx):
     args.add("--digest-output", digest)
     args.add("--label", label_text(ctx.label))
     for image in ctx.attr.images:
-        args.add_all("--image", [layout_of(image, "images")], expand_directories = False)
+        # A rule that builds an image for several platforms has one directory for each.
+        for layout in layouts_of(image, "images"):
+            args.add_all("--image", [layout], expand_directories = False)
     if ctx.file.annotations:
         args.add("--annotations", ctx.file.annotations)
     ctx.actions.run(
@@ -81,7 +83,7 @@ def oci_image_index(name, images, annotations = None, platforms = [], **kwargs):
 
     Args:
         name: the target; its output directory has the same name, `<name>.digest` has its digest.
-        images: OCI layouts, one for each platform.
+        images: OCI layouts, one for each platform; a target may have several.
         annotations: dictionary, or a file of `key=value` lines.
         platforms: build the one image of `images` once for each of these platforms.
         **kwargs: attributes common to all rules.

@@ -45,6 +45,7 @@ def launcher(ctx, tool, target, files, targets):
         runfiles = runfiles.merge(each[DefaultInfo].default_runfiles)
     return DefaultInfo(
         executable = executable,
-        files = depset([executable, target_file]),
+        # One file, for those who name the target where one file is wanted.
+        files = depset([executable]),
         runfiles = runfiles,
     )

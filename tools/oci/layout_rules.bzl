@@ -22,6 +22,21 @@ def layout_of(target, attribute):
         ))
     return files[0]
 
+def layouts_of(target, attribute):
+    """The directories of `target`, each a layout: one, or more where it is built for several platforms.
+
+    Args:
+        target: the dependency.
+        attribute: name of the attribute it came by, for the message.
+
+    Returns:
+        A list of Files.
+    """
+    files = target[DefaultInfo].files.to_list()
+    if not files:
+        fail("{}: {} must have OCI layout directories, found no files".format(attribute, target.label))
+    return files
+
 def layout_inputs(targets):
     """Layouts and what their links lead to, for an action's inputs."""
     return depset(transitive = [_files_and_runfiles(target) for target in targets])

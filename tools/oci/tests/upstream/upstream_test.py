@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tools.oci.layout import open_layout, read_children, read_image, read_layout, verify_layers
 
 PACKAGE = Path(os.environ["PACKAGE"])
@@ -34,20 +36,30 @@ def test_files_do_what_lists_and_dictionaries_do() -> None:
     assert len({layer.diff_id for layer in image.layers}) == 1
 
 
-def test_an_index_has_its_image_for_each_platform() -> None:
-    layout = open_layout(PACKAGE / "index")
+@pytest.mark.parametrize("index", ["index", "index_of_one_target"])
+def test_an_index_has_its_image_for_each_platform(index: str) -> None:
+    layout = open_layout(PACKAGE / index)
     platforms = [
         read_image(layout, child).config["architecture"]
         for child in read_children(layout, layout.root)
     ]
     # The order of platforms is Bazel's; the same for everybody, but not the one that was written.
     assert sorted(platforms) == ["amd64", "arm64"]
+
+
+def test_an_index_by_the_rule_has_its_images_in_order() -> None:
     layout = open_layout(PACKAGE / "index_by_rule")
     children = read_children(layout, layout.root)
     assert [child.member("platform") for child in children] == [
         {"architecture": "amd64", "os": "linux"},
         {"architecture": "arm64", "os": "linux", "variant": "v8"},
     ]
+
+
+def test_a_program_is_one_file() -> None:
+    lines = (PACKAGE / "programs.txt").read_text().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("#!") for line in lines)
 
 
 def test_another_rule_reads_digests_and_tarball() -> None:
