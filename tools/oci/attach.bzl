@@ -28,14 +28,14 @@ _ATTRS = {
     "repository": attr.string(doc = "HOST/NAME, without tag or digest. --repository overrides it."),
     "repository_file": attr.label(
         allow_single_file = True,
-        doc = "A file that holds the repository; ignored when `repository` is set.",
+        doc = "A file that holds the repository, instead of `repository`.",
     ),
     # It runs on the machine that runs `bazel run`, not in an action.
     "_attach": attr.label(default = ":attach", executable = True, cfg = "exec"),
 }
 
 def _oci_attach_impl(ctx):
-    check_repository(ctx.attr.repository)
+    check_repository(ctx.attr)
     target = {
         "annotations": ctx.attr.annotations,
         "artifact": runfiles_path(ctx, ctx.file.artifact),

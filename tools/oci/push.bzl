@@ -17,18 +17,24 @@ _ATTRS = {
     "repository": attr.string(doc = "HOST/NAME, without tag or digest. --repository overrides it."),
     "repository_file": attr.label(
         allow_single_file = True,
-        doc = "A file that holds the repository; ignored when `repository` is set.",
+        doc = "A file that holds the repository, instead of `repository`.",
     ),
     # It runs on the machine that runs `bazel run`, not in an action.
     "_push": attr.label(default = ":push", executable = True, cfg = "exec"),
 }
 
-def check_repository(repository):
-    """Fails when the attribute `repository` holds more than a repository.
+def check_repository(attr):
+    """Fails when the repository is said twice, or the attribute holds more than a repository.
 
     Args:
-        repository: the attribute's value.
+        attr: attributes of a rule with `repository` and `repository_file`.
     """
+    repository = attr.repository
+    if repository and attr.repository_file:
+        fail("set 'repository' or 'repository_file', not both, found '{}' and {}".format(
+            repository,
+            attr.repository_file.label,
+        ))
     if "@" in repository or ":" in repository.split("/")[-1]:
         fail("repository attribute must not contain digest or tag, found '{}'".format(repository))
 
@@ -36,7 +42,7 @@ def _oci_push_impl(ctx):
     images = ctx.attr.image[DefaultInfo].files.to_list()
     if len(images) != 1 or not images[0].is_directory:
         fail("image attribute must be a oci_image or oci_image_index")
-    check_repository(ctx.attr.repository)
+    check_repository(ctx.attr)
     target = {"layout": runfiles_path(ctx, images[0]), "repository": ctx.attr.repository}
     for name in ("remote_tags", "repository_file"):
         file = getattr(ctx.file, name)
