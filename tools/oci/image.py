@@ -52,6 +52,7 @@ def scratch_config(*, os: str, architecture: str, variant: str | None) -> dict[s
         "architecture": architecture,
         "config": {},
         "created": spec.EPOCH,
+        "history": [],
         "os": os,
         "rootfs": {"type": "layers", "diff_ids": []},
     }

@@ -176,6 +176,10 @@ def test_a_history_that_leaves_layers_out_is_completed(tmp_path: Path) -> None:
     ]
 
 
+def test_an_image_without_layers_has_a_history_without_entries(tmp_path: Path) -> None:
+    assert _build(tmp_path, *SCRATCH).config["history"] == []
+
+
 def test_a_layer_may_be_there_twice(tmp_path: Path) -> None:
     layer = _layer(tmp_path, "a.tar", TAR)
     copy = _layer(tmp_path, "b.tar", TAR)
