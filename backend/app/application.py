@@ -1,6 +1,7 @@
 """Puts the parts together: settings in, ASGI application out."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
 
         def stop() -> None:
             loop.call_soon_threadsafe(context.progress.close)
+            context.stopping.set()
             context.queue.ask_to_stop()
 
         context.storage.prepare()
@@ -140,6 +142,7 @@ def _context(settings: Settings) -> Context:
             ),
             limit=int(settings.max_upload_bytes),
         ),
+        stopping=threading.Event(),
         progress=progress.ProgressHub(database),
         meter=metrics.RequestMeter(),
     )

@@ -1,6 +1,7 @@
 """What every request can reach: the parts that `create_app` put together."""
 
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 from anyio import CapacityLimiter
@@ -36,6 +37,8 @@ class Context:
     import_limiter: CapacityLimiter
     """How many may copy from elsewhere."""
     import_rules: ImportRules
+    stopping: Event
+    """Set as soon as the service is asked to stop."""
     progress: "ProgressHub"
     meter: "RequestMeter"
 

@@ -1,15 +1,20 @@
 """Replies that are files: range requests, caching, and errors as problems like all others."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.context import Context
 from app.api.problems import documented, reply
+from app.errors import UnavailableError
 from app.services.media import Width
 
 __all__ = ["CLIP", "CONTENT", "KINDS", "OTHER_KIND", "THUMBNAIL", "MediaResponse", "Width", "made"]
@@ -91,10 +96,30 @@ class MediaResponse(FileResponse):
         return answer
 
 
-async def made(context: Context, make: Callable[[], Path], *, kind: str) -> MediaResponse:
+async def made(
+    context: Context, request: Request, make: Callable[..., Path], *, kind: str
+) -> MediaResponse:
     """Make a file in a thread of those set aside for ffmpeg, and serve it.
 
-    They are few, so that a page full of new thumbnails delays neither the lists nor the uploads.
+    They are few, so that a page full of new thumbnails delays neither the lists nor the uploads;
+    nor are they held for clients that have gone, or when the service stops.
     """
-    path = await anyio.to_thread.run_sync(make, limiter=context.media_limiter)
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    def checkpoint() -> None:
+        if gone.is_set() or context.stopping.is_set():
+            raise UnavailableError("The service is stopping, or nobody waits for this any more.")
+
+    watcher = asyncio.create_task(watch())
+    try:
+        path = await anyio.to_thread.run_sync(
+            partial(make, checkpoint=checkpoint), limiter=context.media_limiter
+        )
+    finally:
+        watcher.cancel()
     return MediaResponse(path, kind=kind)

@@ -200,6 +200,7 @@ def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
 @router.head("/videos/{video_id}/thumbnail", include_in_schema=False)
 @router.get("/videos/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def video_thumbnail(
+    request: Request,
     context: InContext,
     video_id: uuid.UUID,
     time: Annotated[
@@ -211,7 +212,8 @@ async def video_thumbnail(
     """Show one picture of a video, by default one near its start."""
     return await made(
         context,
-        lambda: context.media.video_thumbnail(video_id, time=time, width=width),
+        request,
+        partial(context.media.video_thumbnail, video_id, time=time, width=width),
         kind="image/jpeg",
     )
 

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,6 +32,9 @@ CLIP_MARGIN_S = 1.0
 # A thumbnail at any time can be asked for; that many per second of video can come to be.
 TIMES_PER_SECOND = 10
 _LOCKS = 64
+_POLL_S = 0.1
+# Called ten times a second while something is made; raises when nobody wants it any more.
+Checkpoint = Callable[[], None]
 
 
 class Width(enum.IntEnum):
@@ -56,7 +59,9 @@ class Media:
         # Two requests for one file make it once; different files seldom share a lock.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def video_thumbnail(self, video_id: uuid.UUID, *, time: float | None, width: Width) -> Path:
+    def video_thumbnail(
+        self, video_id: uuid.UUID, *, time: float | None, width: Width, checkpoint: Checkpoint
+    ) -> Path:
         """Return a JPEG of the picture at `time` (seconds), by default one near the start.
 
         Raises VideoNotFoundError, ConflictError (no such picture) or UnavailableError.
@@ -70,10 +75,13 @@ class Media:
         return self._made(
             video_id,
             f"{ticks}-{width.value}.jpg",
-            lambda target: self._picture(video_id, target, time=moment, width=width, box=None),
+            lambda target: self._picture(
+                video_id, target, time=moment, width=width, box=None, checkpoint=checkpoint
+            ),
+            checkpoint,
         )
 
-    def event_thumbnail(self, event_id: uuid.UUID, *, width: Width) -> Path:
+    def event_thumbnail(self, event_id: uuid.UUID, *, width: Width, checkpoint: Checkpoint) -> Path:
         """Return a JPEG of the moment in which most moved. Raises EventNotFoundError and such."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
@@ -82,11 +90,17 @@ class Media:
             video_id,
             f"{event_id}-{width.value}.jpg",
             lambda target: self._picture(
-                video_id, target, time=_exact(event.peak_time), width=width, box=_peak_box(event)
+                video_id,
+                target,
+                time=_exact(event.peak_time),
+                width=width,
+                box=_peak_box(event),
+                checkpoint=checkpoint,
             ),
+            checkpoint,
         )
 
-    def event_clip(self, event_id: uuid.UUID) -> Path:
+    def event_clip(self, event_id: uuid.UUID, *, checkpoint: Checkpoint) -> Path:
         """Return an MP4 of the event with a margin around it. Raises as the others do."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
@@ -96,7 +110,15 @@ class Media:
         return self._made(
             found.video.id,
             f"{event_id}.mp4",
-            lambda target: cut_clip(source, tools=self._tools, start=start, end=end, target=target),
+            lambda target: cut_clip(
+                source,
+                tools=self._tools,
+                start=start,
+                end=end,
+                target=target,
+                checkpoint=checkpoint,
+            ),
+            checkpoint,
         )
 
     def forget(self, video_id: uuid.UUID, *, event_ids: Sequence[uuid.UUID]) -> None:
@@ -106,16 +128,34 @@ class Media:
                 self._storage.derived(video_id, name).unlink(missing_ok=True)
 
     def _picture(
-        self, video_id: uuid.UUID, target: Path, *, time: Fraction, width: Width, box: Box | None
+        self,
+        video_id: uuid.UUID,
+        target: Path,
+        *,
+        time: Fraction,
+        width: Width,
+        box: Box | None,
+        checkpoint: Checkpoint,
     ) -> None:
-        source = self._storage.path(video_id)
-        target.write_bytes(
-            thumbnail(source, tools=self._tools, time=time, width=width.value, box=box)
+        found = thumbnail(
+            self._storage.path(video_id),
+            tools=self._tools,
+            time=time,
+            width=width.value,
+            box=box,
+            checkpoint=checkpoint,
         )
+        target.write_bytes(found)
 
-    def _made(self, video_id: uuid.UUID, name: str, make: Callable[[Path], None]) -> Path:
+    def _made(
+        self,
+        video_id: uuid.UUID,
+        name: str,
+        make: Callable[[Path], None],
+        checkpoint: Checkpoint,
+    ) -> Path:
         target = self._storage.derived(video_id, name)
-        with self._locks[hash(target) % _LOCKS]:
+        with _held(self._locks[hash(target) % _LOCKS], checkpoint):
             with contextlib.suppress(FileNotFoundError):
                 os.utime(target)  # the least recently wanted goes first when the cache is full
                 return target
@@ -138,6 +178,17 @@ class Media:
             raise VideoNotFoundError(f"There is no video {video_id}.")
         self._storage.trim_derived(self._cache_bytes)
         return target
+
+
+@contextlib.contextmanager
+def _held(lock: threading.Lock, checkpoint: Checkpoint) -> Iterator[None]:
+    checkpoint()
+    while not lock.acquire(timeout=_POLL_S):
+        checkpoint()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _exact(seconds: float) -> Fraction:

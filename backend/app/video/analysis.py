@@ -36,8 +36,8 @@ def analyse(
     """Find out when and where something moves in the video `path`.
 
     `progress` is told the share done (0 to 1, rising, at most about a hundred times). `checkpoint`
-    is called at least ten times a second once the file is known (ffprobe may take 30 s first) and
-    may raise to stop: that passes through, and ffmpeg is gone by then. Raises a VideoError
+    is called at least ten times a second and may raise to stop: that passes through, and ffmpeg is
+    gone by then. Raises a VideoError
     otherwise: what is wrong with the file, TimeLimitError, or ToolError.
     """
     # OpenCV and numpy take 0.2 s and 60 MB: only who analyses pays.
@@ -54,8 +54,7 @@ def analyse(
             )
 
     check()
-    facts = probe(path, tools=tools, limits=limits)
-    check()
+    facts = probe(path, tools=tools, limits=limits, checkpoint=check)
     detector = MotionDetector(parameters)
     events = EventBuilder(minimum_duration=parameters.minimum_duration)
     timeline = TimelineBuilder()

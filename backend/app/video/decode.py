@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from app.video.errors import UnreadableVideoError
 from app.video.options import WHOLE_PICTURE, Limits, Region, Tools
-from app.video.pipes import POLL_S, Pipes
+from app.video.pipes import Pipes
 from app.video.probe import CLOSED, Probe
-from app.video.process import start
+from app.video.process import POLL_S, start
 
 GreyImage = npt.NDArray[np.uint8]
 

@@ -5,14 +5,15 @@ Both are coded anew by ffmpeg, upright and with square pixels, in kinds every br
 
 import os
 import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 from app.video.errors import NoVideoStreamError, UnreadableVideoError
 from app.video.findings import Box
-from app.video.options import DEFAULT_LIMITS, Limits, Tools
-from app.video.probe import CLOSED, Probe, probe
-from app.video.process import Finished, presentable, run
+from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_stop
+from app.video.probe import CLOSED, probe
+from app.video.process import presentable, run
 
 THUMBNAIL_TIMEOUT_S = 60.0
 LARGEST_WIDTH = 1920
@@ -34,23 +35,29 @@ def thumbnail(
     width: int = 320,
     box: Box | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    checkpoint: Callable[[], None] = no_stop,
 ) -> bytes:
     """Return the picture shown at `time` (seconds) as a JPEG `width` pixels wide, `box` framed.
 
-    A time after the end gives the last picture. Raises a VideoError.
+    A time after the end gives the last picture. `checkpoint` as for `analyse`. Raises a VideoError.
     """
     if not 16 <= width <= LARGEST_WIDTH:
         raise ValueError(f"a thumbnail is 16 to {LARGEST_WIDTH} pixels wide; found {width}")
-    facts = probe(path, tools=tools, limits=limits)
+    facts = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
     begin = max(Fraction(0), time)
     if facts.duration is not None:
         begin = min(begin, facts.duration)
     finished = None
     # The time asked for, else the last picture near the end, else of all.
     for start, last in ((begin, False), (begin - _STEP_BACK, True), (Fraction(0), True)):
-        finished = _picture(
-            path, facts, tools=tools, start=max(Fraction(0), start), last=last, width=width,
-            box=box, limits=limits,
+        filters = _filters(width=width, box=box, last=last)
+        finished = run(
+            [*_opened(path, tools=tools, limits=limits, start=max(Fraction(0), start)),
+             "-map", f"0:{facts.index}", "-frames:v", "1", "-vf", filters,
+             "-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p",
+             "-flags", "+bitexact", "-f", "image2pipe", "pipe:1"],
+            timeout=min(THUMBNAIL_TIMEOUT_S, limits.wall_time), limits=limits,
+            checkpoint=checkpoint,
         )  # fmt: skip
         if finished.code == 0 and finished.output:
             return finished.output
@@ -58,17 +65,7 @@ def thumbnail(
     raise UnreadableVideoError(f"no picture can be taken at {float(time):.1f} s: {reason}")
 
 
-def _picture(
-    path: Path,
-    facts: Probe,
-    *,
-    tools: Tools,
-    start: Fraction,
-    last: bool,
-    width: int,
-    box: Box | None,
-    limits: Limits,
-) -> Finished:
+def _filters(*, width: int, box: Box | None, last: bool) -> str:
     filters = [f"scale={width}:max(2\\,round({width}*ih/iw/sar)),setsar=1"]
     if box is not None:
         filters.append(
@@ -77,13 +74,7 @@ def _picture(
         )
     if last:
         filters.insert(0, "reverse")
-    return run(
-        [*_opened(path, tools=tools, limits=limits, start=start),
-         "-map", f"0:{facts.index}", "-frames:v", "1", "-vf", ",".join(filters),
-         "-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p",
-         "-flags", "+bitexact", "-f", "image2pipe", "pipe:1"],
-        timeout=min(THUMBNAIL_TIMEOUT_S, limits.wall_time), limits=limits,
-    )  # fmt: skip
+    return ",".join(filters)
 
 
 def _opened(path: Path, *, tools: Tools, limits: Limits, start: Fraction) -> list[str]:
@@ -101,15 +92,17 @@ def cut_clip(
     end: Fraction,
     target: Path,
     limits: Limits = DEFAULT_LIMITS,
+    checkpoint: Callable[[], None] = no_stop,
 ) -> None:
     """Write the stretch from `start` to `end` (seconds) to `target`: MP4 with H.264 and AAC.
 
     The file appears complete or not at all, and its index comes first, so that playing can begin
-    while it loads. Raises a VideoError; ValueError when the stretch is empty.
+    while it loads. `checkpoint` as for `analyse`. Raises a VideoError; ValueError when the stretch
+    is empty.
     """
     if not 0 <= start < end:
         raise ValueError(f"a clip needs 0 <= start < end; found {start} and {end}")
-    facts = probe(path, tools=tools, limits=limits)
+    facts = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
     # Beside the target: renaming is only atomic within a file system.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
@@ -124,7 +117,7 @@ def cut_clip(
              "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p",
              "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-movflags", "+faststart",
              "-f", "mp4", "-y", f"file:{part}"],
-            timeout=limits.wall_time, limits=limits,
+            timeout=limits.wall_time, limits=limits, checkpoint=checkpoint,
         )  # fmt: skip
         if finished.code != 0:
             reason = presentable(finished.error_tail, path=path)

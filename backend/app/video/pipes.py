@@ -11,8 +11,8 @@ from fractions import Fraction
 from typing import Self
 
 from app.video.complaints import Complaints
+from app.video.process import POLL_S
 
-POLL_S = 0.1
 _PIPE_BYTES = 1 << 20
 
 

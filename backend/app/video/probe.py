@@ -7,13 +7,14 @@ otherwise make the service read its own disk or network.
 
 import json
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
-from app.video.options import DEFAULT_LIMITS, Limits, Tools
+from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_stop
 from app.video.process import NO_MEMORY, TOO_LARGE, no_memory, presentable, run
 
 FORMATS = (
@@ -66,8 +67,14 @@ class Probe:
         return self.width, self.height
 
 
-def probe(path: Path, *, tools: Tools, limits: Limits = DEFAULT_LIMITS) -> Probe:
-    """Describe the video in `path`.
+def probe(
+    path: Path,
+    *,
+    tools: Tools,
+    limits: Limits = DEFAULT_LIMITS,
+    checkpoint: Callable[[], None] = no_stop,
+) -> Probe:
+    """Describe the video in `path`; `checkpoint` as for `process.run`.
 
     Raises UnreadableVideoError, NoVideoStreamError, VideoTooBigError, TimeLimitError or
     MemoryLimitError when the file is at fault, ToolError when ffprobe is.
@@ -76,7 +83,7 @@ def probe(path: Path, *, tools: Tools, limits: Limits = DEFAULT_LIMITS) -> Probe
     finished = run(
         [tools.ffprobe, "-v", "error", "-hide_banner", *CLOSED, "-max_pixels", str(limits.pixels),
          "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
-        timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits,
+        timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits, checkpoint=checkpoint,
     )  # fmt: skip
     # Such a picture is not even measured.
     too_large = TOO_LARGE.findall(finished.error_tail)

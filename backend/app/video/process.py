@@ -4,13 +4,15 @@ import os
 import re
 import resource
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.video.errors import MemoryLimitError, TimeLimitError, ToolError
-from app.video.options import DEFAULT_LIMITS, Limits
+from app.video.options import DEFAULT_LIMITS, Limits, no_stop
 
+POLL_S = 0.1
 TAIL_CHARACTERS = 600
 # How programs, and the loader before them, say that there was no memory to be had.
 NO_MEMORY = re.compile(
@@ -71,22 +73,41 @@ def _confine(pid: int, limits: Limits) -> None:
             return
 
 
-def run(arguments: Sequence[str], *, timeout: float, limits: Limits = DEFAULT_LIMITS) -> Finished:
+def run(
+    arguments: Sequence[str],
+    *,
+    timeout: float,
+    limits: Limits = DEFAULT_LIMITS,
+    checkpoint: Callable[[], None] = no_stop,
+) -> Finished:
     """Run a program for at most `timeout` seconds and return how it ended, whatever its exit code.
 
-    Raises ToolError when it cannot be started, TimeLimitError when it does not end in time (it is
-    then killed).
+    `checkpoint` is called ten times a second and may raise to stop: that passes through. Raises
+    ToolError when the program cannot be started, TimeLimitError when it does not end in time. It is
+    gone by then, whatever happens.
     """
     with start(arguments, limits=limits) as process:
         try:
-            output, complaints = process.communicate(timeout=timeout)
-        except BaseException as error:
+            output, complaints = _ended(process, timeout=timeout, checkpoint=checkpoint)
+        except BaseException:
             process.kill()
-            if isinstance(error, subprocess.TimeoutExpired):
-                name = Path(arguments[0]).name
-                raise TimeLimitError(f"{name} did not get through it in {timeout:g} s") from error
             raise
     return Finished(process.returncode, output, _tail(complaints))
+
+
+def _ended(
+    process: subprocess.Popen[bytes], *, timeout: float, checkpoint: Callable[[], None]
+) -> tuple[bytes, bytes]:
+    """Return the output and the complaints of a program, once it has ended."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            return process.communicate(timeout=min(POLL_S, timeout))
+        except subprocess.TimeoutExpired:
+            checkpoint()
+    assert isinstance(process.args, list)  # noqa: S101  (as `start` gives it)
+    name = Path(process.args[0]).name
+    raise TimeLimitError(f"{name} did not get through it in {timeout:g} s")
 
 
 def _tail(stderr: bytes) -> str:

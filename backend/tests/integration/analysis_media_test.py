@@ -81,6 +81,26 @@ def test_thumbnails_are_upright_and_have_square_pixels(clip: Path, clip_dir: Pat
     assert thumb(wide, 0, width=160).shape == (90, 160, 3)
 
 
+def test_whoever_wants_no_clip_any_more_stops_it_and_nothing_is_left(
+    long_clip: Path, tmp_path: Path
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    seen: list[int] = []
+
+    def checkpoint() -> None:
+        seen.extend(part.stat().st_size for part in tmp_path.iterdir())
+        if seen:  # it is being written
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        cut_clip(long_clip, tools=clips.tools(), start=Fraction(0), end=Fraction(60),
+                 target=tmp_path / "clip.mp4", checkpoint=checkpoint)  # fmt: skip
+    assert seen
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_no_video_has_no_thumbnail(clip: Path, clip_dir: Path, tmp_path: Path) -> None:
     script = tmp_path / "list.mp4"
     script.write_text(f"ffconcat version 1.0\nfile {clip}\n")

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support import clips, servers
+from tests.support import clips, programs, servers
 from tests.support.servers import BACKEND, eventually, service_environment
 
 VIDEOS = "/api/v1/videos"
@@ -299,6 +301,47 @@ def test_a_video_deleted_while_it_is_analysed_stops_the_analysis_and_leaves_noth
         kept = [path for path in (data / "videos").rglob("*") if path.is_file()]
         assert len(kept) == 1
         assert list((data / "incoming").iterdir()) == []
+
+
+def test_a_clip_is_given_up_when_its_client_hangs_up_or_the_service_stops(
+    tmp_path: Path, clip: Path
+) -> None:
+    data, script = tmp_path / "data", tmp_path / "ffmpeg"
+    program = shlex.quote(programs.find("ffmpeg", variable="FFMPEG"))
+    # Cutting would take minutes.
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *libx264*) set -- -readrate 0.01 "$@";; esac\n'
+        f'exec {program} "$@"\n'
+    )
+    script.chmod(0o755)
+
+    def cutting() -> bool:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                line = path.read_bytes()
+                if b"libx264" in line and bytes(data) in line:
+                    return True
+        return False
+
+    variables = {"FFMPEG": str(script)}
+    with servers.api(data, log=tmp_path / "log", variables=variables) as (url, process):
+        done = finished(url, upload(url, clip))
+        (event,) = httpx2.get(f"{url}/api/v1/analyses/{done['id']}/events").json()["events"]
+        request = f"GET /api/v1/events/{event['id']}/clip HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        with socket.create_connection(address) as connection:
+            connection.sendall(request)
+            eventually(cutting)
+        eventually(lambda: not cutting())
+        eventually(lambda: list((data / "incoming").iterdir()) == [])
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(request)
+            eventually(cutting)
+            assert process.stop() == STOPPED
+            assert connection.recv(100).startswith(b"HTTP/1.1 503")
+        assert not cutting()
+        assert list((data / "incoming").iterdir()) == []
+        assert '"level": "error"' not in process.output()
 
 
 def test_a_missing_ffprobe_is_said_to_be_our_fault_not_the_videos(
