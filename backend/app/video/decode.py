@@ -12,7 +12,7 @@ import contextlib
 import math
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -56,8 +56,15 @@ def working_size(width: int, height: int) -> tuple[int, int]:
     return max(2, round(width * shrink)), max(2, round(height * shrink))
 
 
-def as_coded(region: Region, *, rotation: int) -> Region:
+def as_coded(region: Region, *, rotation: int, mirrored: bool = False) -> Region:
     """Return where a region of the upright picture lies in the picture as it is coded."""
+    turned = _turned_back(region, rotation=rotation)
+    if not mirrored:
+        return turned
+    return Region(max(0.0, 1 - turned.x - turned.width), turned.y, turned.width, turned.height)
+
+
+def _turned_back(region: Region, *, rotation: int) -> Region:
     x, y, width, height = region.x, region.y, region.width, region.height
     if rotation == 90:
         return Region(y, max(0.0, 1 - x - width), height, width)
@@ -90,13 +97,14 @@ class FrameSource:
         self._path = path
         self._check = check
         self._limits = limits
-        coded = as_coded(region or WHOLE_PICTURE, rotation=probe.rotation)
+        coded = as_coded(region or WHOLE_PICTURE, rotation=probe.rotation, mirrored=probe.mirrored)
         width, height = working_size(
             max(1, round(probe.width * coded.width)), max(1, round(probe.height * coded.height))
         )
         turned = probe.rotation in {90, 270}
         self.width, self.height = (height, width) if turned else (width, height)
-        self._filters = _filters(coded, size=(width, height), rotation=probe.rotation, rate=rate)
+        upright = (*(("hflip",) if probe.mirrored else ()), *_TURNS[probe.rotation])
+        self._filters = _filters(coded, size=(width, height), upright=upright, rate=rate)
         self._program, self._stream = tools.ffmpeg, probe.index
         self.frames_decoded = 0
         self.end = Fraction(0)
@@ -185,7 +193,9 @@ class FrameSource:
                 return
 
 
-def _filters(region: Region, *, size: tuple[int, int], rotation: int, rate: Fraction) -> str:
+def _filters(
+    region: Region, *, size: tuple[int, int], upright: Sequence[str], rate: Fraction
+) -> str:
     """Choose pictures by time, then crop, scale, grey and turn them, cheapest first."""
     # The first picture of each interval of 1/rate; the small term absorbs rounding of `t`.
     cell, last = (f"floor({name}*{float(rate)}+1e-3)" for name in ("t", "prev_selected_t"))
@@ -196,5 +206,5 @@ def _filters(region: Region, *, size: tuple[int, int], rotation: int, rate: Frac
             f"crop=max(1\\,iw*{region.width:.6f}):max(1\\,ih*{region.height:.6f})"
             f":iw*{region.x:.6f}:ih*{region.y:.6f}"
         )
-    steps += [f"scale={size[0]}:{size[1]}:flags=area", "format=gray", *_TURNS[rotation]]
+    steps += [f"scale={size[0]}:{size[1]}:flags=area", "format=gray", *upright]
     return ",".join(steps)

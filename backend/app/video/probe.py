@@ -6,6 +6,7 @@ otherwise make the service read its own disk or network.
 """
 
 import json
+import math
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ _ENTRIES = (
     "format=format_name,duration"
     ":stream=index,codec_type,codec_name,width,height,avg_frame_rate,r_frame_rate,time_base"
     ",duration,nb_frames"
-    ":stream_disposition=attached_pic:stream_tags=rotate,DURATION:stream_side_data=rotation"
+    ":stream_disposition=attached_pic:stream_tags=rotate,DURATION:stream_side_data=displaymatrix"
 )
 
 
@@ -45,6 +46,8 @@ class Probe:
     height: int
     rotation: int
     """Degrees clockwise a player turns the picture: 0, 90, 180 or 270."""
+    mirrored: bool
+    """Whether it swaps left and right first."""
     frame_rate: Fraction | None
     """Average frames per second; None when the file does not say."""
     duration: Fraction | None
@@ -162,6 +165,7 @@ def _describe(
     width, height = int(video.get("width", 0)), int(video.get("height", 0))
     if width <= 0 or height <= 0:
         raise UnreadableVideoError("the video stream has no picture size; the file is damaged")
+    rotation, mirrored = _orientation(video)
     whole = _fraction(container_facts.get("duration"))
     picture = _fraction(video.get("duration")) or _clock(video.get("tags", {}).get("DURATION"))
     has_audio = any(stream.get("codec_type") == "audio" for stream in streams)
@@ -170,7 +174,8 @@ def _describe(
         codec=str(video.get("codec_name", "unknown")),
         width=width,
         height=height,
-        rotation=_rotation(video),
+        rotation=rotation,
+        mirrored=mirrored,
         frame_rate=_fraction(video.get("avg_frame_rate")) or _fraction(video.get("r_frame_rate")),
         duration=picture or whole,
         picture_duration=picture or (None if has_audio else whole),
@@ -208,12 +213,23 @@ def _clock(text: object) -> Fraction | None:
     return value if value > 0 else None
 
 
-def _rotation(video: dict[str, Any]) -> int:
-    # The display matrix counts counter-clockwise, the older `rotate` tag clockwise.
+def _orientation(video: dict[str, Any]) -> tuple[int, bool]:
+    """Return by how many degrees clockwise the picture is turned, after being mirrored or not."""
     for side_data in video.get("side_data_list", []):
-        if "rotation" in side_data:
-            return round(-float(side_data["rotation"]) / 90) * 90 % 360
+        if "displaymatrix" in side_data:
+            return _read_matrix(str(side_data["displaymatrix"]))
     try:
-        return round(float(video.get("tags", {}).get("rotate", 0)) / 90) * 90 % 360
+        return round(float(video.get("tags", {}).get("rotate", 0)) / 90) * 90 % 360, False
     except ValueError:
-        return 0
+        return 0, False
+
+
+def _read_matrix(text: str) -> tuple[int, bool]:
+    # Three lines such as "00000000:   0   65536   0". A point goes from (x, y) to
+    # (a x + c y, b x + d y), with y downwards; mirroring changes the signs of a and b.
+    rows = [line.partition(":")[2].split() for line in text.split("\n") if ":" in line]
+    try:
+        (a, b, _), (c, d, _), _ = ([int(value) for value in row] for row in rows)
+    except ValueError:
+        return 0, False
+    return round(math.degrees(math.atan2(-c, d)) / 90) * 90 % 360, a * d - b * c < 0

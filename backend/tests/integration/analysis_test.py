@@ -11,6 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tests.support import clips, scenes
@@ -31,6 +32,7 @@ from app.video import (
     VideoTooBigError,
     analyse,
     probe,
+    thumbnail,
 )
 from app.video.decode import Frame, FrameSource
 
@@ -121,6 +123,42 @@ def test_turned_pictures_come_upright(degrees: int, turns: int, clip: Path, clip
     assert (facts.width, facts.height, facts.rotation) == (320, 240, degrees)
     straight, upright = frames(clip, rate=1)[0].image, frames(turned, rate=1)[0].image
     assert np.array_equal(upright, np.rot90(straight, k=turns))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [((-1, 0, 0, 1), 0), ((0, -1, -1, 0), -1), ((1, 0, 0, -1), 2), ((0, 1, 1, 0), 1)],
+)
+def test_mirrored_pictures_come_as_they_are_shown(
+    matrix: tuple[int, int, int, int], turns: int, clip: Path, tmp_path: Path
+) -> None:
+    mirrored = clips.shown_by(clip, tmp_path / "mirrored.mp4", matrix=matrix)
+    straight, upright = frames(clip, rate=1)[0].image, frames(mirrored, rate=1)[0].image
+    assert np.array_equal(upright, np.rot90(np.fliplr(straight), k=turns))
+    # ffmpeg's own idea of it, which is what thumbnails show.
+    height, width = upright.shape
+    shown = cv2.imdecode(
+        np.frombuffer(
+            thumbnail(mirrored, tools=clips.tools(), time=Fraction(0), width=width), np.uint8
+        ),
+        cv2.IMREAD_GRAYSCALE,
+    )
+    assert shown is not None
+    assert shown.shape == (height, width)
+    assert np.abs(shown.astype(int) - upright).mean() < 8
+    assert np.abs(shown[:, ::-1].astype(int) - upright).mean() > 20
+
+
+def test_motion_in_a_mirrored_video_is_found_on_the_side_where_it_is_seen(
+    clip_dir: Path, tmp_path: Path
+) -> None:
+    path = clips.still_then_moving(clip_dir / "scene-mirror.mp4")  # from left to right
+    mirrored = clips.shown_by(path, tmp_path / "mirrored.mp4", matrix=(-1, 0, 0, 1))
+    (event,) = look(mirrored).events
+    assert event.boxes[0].x > 0.5 > event.boxes[-1].x
+    right = Parameters(region=Region(0.75, 0.25, 0.25, 0.5))
+    (event,) = look(mirrored, parameters=right).events
+    assert float(event.start) == pytest.approx(3, abs=0.4)
 
 
 def test_a_region_is_the_same_part_of_the_upright_picture(clip: Path, clip_dir: Path) -> None:

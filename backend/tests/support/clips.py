@@ -82,6 +82,16 @@ def rotated(source: Path, target: Path, *, degrees: int) -> Path:
     return _ffmpeg(["-i", str(source), "-c", "copy", *mark], target)
 
 
+def shown_by(source: Path, target: Path, *, matrix: tuple[int, int, int, int]) -> Path:
+    """Copy an MP4 with another display matrix: (x, y) is shown at (a x + c y, b x + d y)."""
+    content = bytearray(source.read_bytes())
+    first = content.index(b"tkhd") + 44  # in version 0 of the box (ISO 14496-12 §8.3.2)
+    a, b, c, d = (value << 16 for value in matrix)
+    content[first : first + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(content)
+    return target
+
+
 def variable_rate(target: Path) -> Path:
     """Make four seconds: ten pictures in the first, then two per second (Matroska timestamps)."""
     scene = "testsrc=size=160x120:rate=10:duration=4,select='lt(t,1)+not(mod(n,5))'"

@@ -134,6 +134,8 @@ def test_a_region_is_found_in_a_turned_picture() -> None:
     assert as_coded(corner, rotation=90) == Region(0, 0.75, 0.5, 0.25)
     assert as_coded(corner, rotation=180) == Region(0.75, 0.5, 0.25, 0.5)
     assert as_coded(corner, rotation=270) == Region(0.5, 0, 0.5, 0.25)
+    assert as_coded(corner, rotation=0, mirrored=True) == Region(0.75, 0, 0.25, 0.5)
+    assert as_coded(corner, rotation=90, mirrored=True) == Region(0.5, 0.75, 0.5, 0.25)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 30000), (30000, 16), (320, 180), (7680, 4320)])

@@ -33,6 +33,13 @@ STREAM: dict[str, Any] = {
 }
 
 
+def matrix(a: int, b: int, c: int, d: int) -> str:
+    rows = [(a << 16, b << 16, 0), (c << 16, d << 16, 0), (0, 0, 1 << 30)]
+    lines = [f"{number:08d}: " + "".join(f"{value:12d}" for value in row)
+             for number, row in enumerate(rows)]  # fmt: skip
+    return "\n" + "\n".join(lines) + "\n"
+
+
 def answer(*streams: dict[str, Any], **container: str) -> bytes:
     return json.dumps({"format": {"format_name": "mov"} | container, "streams": streams}).encode()
 
@@ -68,9 +75,10 @@ def test_matroskas_own_duration_tag_is_read() -> None:
     ("extra", "degrees"),
     [
         ({}, 0),
-        ({"side_data_list": [{"rotation": -90}]}, 90),
-        ({"side_data_list": [{"rotation": 90}]}, 270),
-        ({"side_data_list": [{"rotation": 180}]}, 180),
+        ({"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]}, 90),
+        ({"side_data_list": [{"displaymatrix": matrix(0, -1, 1, 0)}]}, 270),
+        ({"side_data_list": [{"displaymatrix": matrix(-1, 0, 0, -1)}]}, 180),
+        ({"side_data_list": [{"displaymatrix": "nonsense"}]}, 0),
         ({"tags": {"rotate": "90"}}, 90),
         ({"tags": {"rotate": "sideways"}}, 0),
     ],
@@ -136,7 +144,7 @@ def test_the_number_of_pictures_is_known_only_when_told() -> None:
 
 
 def test_the_upright_size_is_what_a_player_shows() -> None:
-    turned = parse(answer(STREAM | {"side_data_list": [{"rotation": -90}]}))
+    turned = parse(answer(STREAM | {"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]}))
     assert (turned.upright_size, parse(answer(STREAM)).upright_size) == ((480, 640), (640, 480))
 
 
