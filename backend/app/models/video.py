@@ -3,13 +3,16 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, utc_now
 
 if TYPE_CHECKING:
     from app.models.analysis import Analysis
+
+UNKNOWN_DURATION = -1.0
+"""Where lists sorted by duration put the videos that have none."""
 
 
 class Video(Base):
@@ -20,6 +23,7 @@ class Video(Base):
         CheckConstraint("size > 0", name="size_positive"),
         Index(None, "filename", "id"),
         Index(None, "size", "id"),
+        Index("ix_videos_duration_id", text(f"coalesce(duration, {UNKNOWN_DURATION})"), "id"),
     )
 
     filename: Mapped[str] = mapped_column(String(255))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy
 from tests.support import rows
 
 from app.db import Database
@@ -156,3 +157,30 @@ def test_the_same_analysis_is_not_queued_twice_while_it_waits(
         )
     assert claim is not None
     assert claim.parameters == Parameters(sensitivity=0.1)
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+def test_every_sort_reads_an_index_and_sorts_nothing(
+    sort: Sort, database: Database, ids: list[uuid.UUID]
+) -> None:
+    said: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        said.append((statement, values))
+
+    sqlite = database.engine.dialect.name == "sqlite"
+    sqlalchemy.event.listen(database.engine, "before_cursor_execute", note)
+    assert len(list(walk(database, sort=sort, limit=len(ids)))) == len(ids)
+    sqlalchemy.event.remove(database.engine, "before_cursor_execute", note)
+    (statement, values) = said[-1]
+    with database.engine.connect() as connection:
+        if not sqlite:  # so few rows would be sorted, whatever indexes there are
+            connection.exec_driver_sql("SET enable_seqscan = off")
+            connection.exec_driver_sql("SET enable_sort = off")
+        explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"
+        plan = str(connection.exec_driver_sql(f"{explain} {statement}", values).all())
+    assert "TEMP B-TREE" not in plan
+    assert "Sort Key" not in plan
+    named = sort.value.removeprefix("-")
+    expected = "videos" if named == "created_at" else f"ix_videos_{named}_id"
+    assert expected in plan
