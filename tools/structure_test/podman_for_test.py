@@ -73,13 +73,14 @@ def enter(tree: Path, state: Path, shared: Path) -> None:
         same.append("/sys")
     own = {str(tree / name): f"/{name}" for name in ("usr", "lib")}
     own |= {str(state / name): f"/{name}" for name in ("run", "var")}
-    for source, target in ({path: path for path in same} | own).items():
+    # What is shared comes last: it may lie below one of Podman's own.
+    for source, target in (own | {path: path for path in same}).items():
         Path(f"{stage}{target}").mkdir(parents=True, exist_ok=True)
         linux.mount(source, f"{stage}{target}", None, linux.MS_BIND | linux.MS_REC)
     cgroups = Path(f"{stage}/sys/fs/cgroup")
     cgroups.mkdir(parents=True, exist_ok=True)
     linux.mount("tmpfs", str(cgroups), "tmpfs")
-    Path(stage, "tmp").mkdir()  # For the socket of a terminal.
+    Path(stage, "tmp").mkdir(exist_ok=True)  # For the socket of a terminal.
     # Bazel turns absolute links of a tree into links to where it keeps the tree, also this one.
     Path(stage, "lib64").symlink_to("/lib/x86_64-linux-gnu")
     for name, text in ETC.items():
