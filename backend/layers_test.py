@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.oci.layout import read_layout
+from tools.image.layout import read_layout
 
 # What one changed line, or a new version of one small wheel, may cost whoever pulls: bytes.
 SMALL = 5_000_000

@@ -24,7 +24,7 @@ def rulesets():
     for name, (package, directory) in _RULESETS.items():
         deb_archive(
             name = name,
-            lock = "//third_party/bazel:root.lock.json",
+            lock = Label(":root.lock.json"),
             package = package,
             strip_prefix = directory,
         )

@@ -14,7 +14,7 @@ import pytest
 from tools.apt.elf_needs import TRIPLETS, Tree, alternatives, image_tree, missing, reach, read_tree
 from tools.apt.lockfile import read_lock
 from tools.apt.paths import Exclusions
-from tools.py.bytecode import pyc_path
+from tools.wheels.bytecode import pyc_path
 
 _LOCK = read_lock(Path(__file__).parent / "bookworm.lock.json")
 _ARCHS = sorted(TRIPLETS)

@@ -29,7 +29,7 @@ _ATTRS = {
     "symlinks": attr.string_dict(
         doc = "Absolute path of a link -> its target: names by which a package's program is called.",
     ),
-    "_tool": attr.label(default = "//tools/apt:deb_layer", executable = True, cfg = "exec"),
+    "_tool": attr.label(default = Label("//tools/apt:deb_layer"), executable = True, cfg = "exec"),
 }
 
 def _deb_layer_impl(ctx):

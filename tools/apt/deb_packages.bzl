@@ -1,13 +1,13 @@
 """`deb_packages`: a lock as repositories, one for each package, fetched when a target needs it.
 
-The hub it makes has `@hub//:<group>_<arch>` for each group of the lock, `@hub//packages:<name>_<arch>`
-for each package, and `packages.bzl` with the macro that declares the package repositories. Its
+The hub it makes has `@hub//:<group>` for each group of the lock, of the platform that is built for, and
+`@hub//:<group>_<arch>` for one architecture; `@hub//packages:<name>_<arch>` for each package; and `packages.bzl` with the macro that declares the package repositories. Its
 `<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere
 in the lock leaves it, and so what was unpacked from it, as it is.
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
 """
 
-load(":mirrors.bzl", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "without_credentials")
+load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "without_credentials")
 
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
@@ -42,6 +42,8 @@ def _group_build(hub, lock):
         for arch, names in sorted(by_arch.items()):
             debs = ['"@{}//:deb"'.format(_repo(hub, name, arch)) for name in names]
             lines.append('filegroup(name = "{}_{}", srcs = [{}])'.format(group, arch, ", ".join(debs)))
+        branches = ['"{}": ":{}_{}"'.format(CPUS[arch], group, arch) for arch in sorted(by_arch)]
+        lines.append('alias(name = "{}", actual = select({{{}}}))'.format(group, ", ".join(branches)))
     return "\n".join(lines) + "\n"
 
 def _group_lock(lock, group):

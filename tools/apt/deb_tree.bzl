@@ -22,6 +22,32 @@ lib=$root/lib/{triplet}
 {exports}exec "$lib/{loader}" --library-path "$lib:$root/usr/lib/{triplet}{extra}" --argv0 "$self" "$root/{program}" "$@"
 """
 
+def _resolve(ctx, pattern):
+    """Returns the one path that a pattern with `*` stands for, such as usr/lib/postgresql/*/bin/initdb."""
+    found = [""]
+    for part in pattern.split("/"):
+        prefix, star, suffix = part.partition("*")
+        matches = []
+        for parent in found:
+            if not star:
+                matches.append(parent + "/" + part)
+                continue
+            directory = ctx.path("." + parent)
+            matches += [
+                parent + "/" + entry.basename
+                for entry in (directory.readdir() if directory.exists else [])
+                if entry.basename.startswith(prefix) and entry.basename.endswith(suffix)
+            ]
+        found = matches
+    found = [path[1:] for path in found if ctx.path("." + path).exists]
+    if len(found) != 1:
+        fail("@{}: 'launchers' names {}, which must be one file of the packages; found {}".format(
+            ctx.name,
+            pattern,
+            ", ".join(found) or "none",
+        ))
+    return found[0]
+
 def _move(ctx, source, target):
     result = ctx.execute(["mv", source, target])
     if result.return_code:
@@ -40,6 +66,8 @@ def _deb_tree_impl(ctx):
     ctx.delete("usr/share/doc")
     triplet, loader = _LOADERS[arch]
     for launcher, program in ctx.attr.launchers.items():
+        program = _resolve(ctx, program)
+        launcher = program if "*" in launcher else launcher
         if launcher == program:
             program = launcher + ".elf"
             _move(ctx, launcher, program)
@@ -65,7 +93,8 @@ deb_tree = repository_rule(
         "groups": attr.string_list(mandatory = True, doc = "The lock's groups to unpack."),
         "launchers": attr.string_dict(
             mandatory = True,
-            doc = "Launcher's path to program's path, which may be the same; the root gets a link to each launcher.",
+            doc = "Launcher's path to program's path, which may be the same; the root gets a link to each launcher. " +
+                  "A `*` in the program's path stands for what changes with its version.",
         ),
         "library_dirs": attr.string_list(doc = "More library directories; {triplet} is replaced."),
         "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),

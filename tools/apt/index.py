@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from tools.apt.control import ControlError, paragraphs
+from tools.archive.deb822 import ControlError, paragraphs
 from tools.apt.fetch import first_good
 from tools.apt.relations import Alternatives, Relation, RelationError, parse
 from tools.apt.signature import Verifier

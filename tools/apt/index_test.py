@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt.control import ControlError, paragraphs
+from tools.archive.deb822 import ControlError, paragraphs
 from tools.apt.fetch import FetchError
 from tools.apt.gpgv_for_test import TESTDATA, verifier
 from tools.apt.index import (

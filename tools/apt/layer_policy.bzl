@@ -34,6 +34,6 @@ layer_policy = rule(
     attrs = {
         "lock": attr.label(allow_single_file = [".json"], doc = "Lock of Debian packages.", mandatory = True),
         "whole_packages": attr.bool(doc = "Leave nothing out, for layers that are not of the lock's image."),
-        "_tool": attr.label(cfg = "exec", default = "//tools/apt:layer_policy", executable = True),
+        "_tool": attr.label(cfg = "exec", default = Label("//tools/apt:layer_policy"), executable = True),
     },
 )

@@ -5,6 +5,12 @@ base URLs this machine uses (`DEBIAN_MIRROR`, else apt's sources) and every pack
 its answer, so that there is one place to look when a download goes wrong.
 """
 
+# Debian's architectures, as Bazel's platforms name their processors.
+CPUS = {
+    "amd64": "@platforms//cpu:x86_64",
+    "arm64": "@platforms//cpu:aarch64",
+}
+
 SNAPSHOT = "https://snapshot.debian.org/archive"
 
 _BUILD = 'exports_files(["mirrors.json"], visibility = ["//visibility:public"])\n'
@@ -22,14 +28,14 @@ def _apt_mirrors_impl(ctx):
 apt_mirrors = repository_rule(
     implementation = _apt_mirrors_impl,
     doc = "Writes mirrors.json: the base URLs of each Debian archive on this machine.",
-    attrs = {"_tool": attr.label(default = "//tools/apt:mirrors.py", allow_single_file = True)},
+    attrs = {"_tool": attr.label(default = Label("//tools/apt:mirrors.py"), allow_single_file = True)},
     configure = True,
     environ = ["DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR"],
 )
 
 MIRRORS_ATTR = {
     "_mirrors": attr.label(
-        default = "@apt_mirrors//:mirrors.json",
+        default = Label("@pinned_image_mirrors//:mirrors.json"),
         allow_single_file = True,
         doc = "The answer of apt_mirrors.",
     ),

@@ -35,7 +35,7 @@ _ATTRS = {
     "users": attr.string_list(
         doc = "`name:uid:gid:/home[:/shell]`, beside root and nobody. Homes are not created.",
     ),
-    "_tool": attr.label(default = "//tools/apt:system_layer", executable = True, cfg = "exec"),
+    "_tool": attr.label(default = Label("//tools/apt:system_layer"), executable = True, cfg = "exec"),
 }
 
 def _system_layer_impl(ctx):

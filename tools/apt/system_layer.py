@@ -30,7 +30,7 @@ from tools.apt.maintainer_scripts import (
 from tools.apt.paths import Exclusions
 from tools.archive.deb import DebError
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
-from tools.py.bytecode import BytecodeError, Source, compile_all, pyc_path
+from tools.wheels.bytecode import BytecodeError, Source, compile_all, pyc_path
 
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _RUNS_AT_INSTALLATION = ("preinst", "postinst")

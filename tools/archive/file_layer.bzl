@@ -25,7 +25,7 @@ _ATTRS = {
     "mtime": attr.int(default = _MTIME, doc = "Timestamp of every entry, in seconds."),
     "owners": attr.string_dict(doc = "Path -> UID:GID in numbers; root's otherwise."),
     "symlinks": attr.string_dict(doc = "Absolute path of a link -> its target."),
-    "_tool": attr.label(default = "//tools/archive:file_layer", executable = True, cfg = "exec"),
+    "_tool": attr.label(default = Label("//tools/archive:file_layer"), executable = True, cfg = "exec"),
 }
 
 def _file_layer_impl(ctx):

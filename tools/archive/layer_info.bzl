@@ -12,8 +12,8 @@ LayerInfo = provider(
 
 # What every rule that writes a layer asks of the build.
 LAYER_ATTRS = {
-    "_compression": attr.label(default = "//tools/archive:compression"),
-    "_compression_level": attr.label(default = "//tools/archive:compression_level"),
+    "_compression": attr.label(default = Label("//tools/archive:compression")),
+    "_compression_level": attr.label(default = Label("//tools/archive:compression_level")),
 }
 
 _EXTENSIONS = {"gzip": ".tar.gz", "none": ".tar", "zstd": ".tar.zst"}

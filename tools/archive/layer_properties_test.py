@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tools.archive import file_layer
 from tools.archive.layer import Entry, LayerError, LayerWriter, tar_header
-from tools.container.tar_stream import TarStream
+from tools.archive.tar_stream import TarStream
 
 # Any text but control characters, what is no UTF-8, separators, and names with a meaning.
 _NAMES = st.text(

@@ -48,7 +48,7 @@ def build_root(
 ) -> None:
     """Makes `target`, unless it is there or another process has just made it.
 
-    Raises BazelRootError for everything the user can mend; nothing of a failed build is reused but
+    Raises ToolError for everything the user can mend; nothing of a failed build is reused but
     verified downloads.
     """
     roots, debs = target.parent, cache / "debs"

@@ -17,7 +17,7 @@ import pytest
 from tools.archive.debs_for_test import TarMember, directory, write_deb
 from tools.bazel_root import download
 from tools.bazel_root.build import build_root
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.mirror_for_test import Mirror, mirror
 
@@ -127,7 +127,7 @@ def test_another_root_uses_the_downloads_of_the_first(bench: Bench) -> None:
 
 def test_a_failed_build_leaves_no_root_and_the_next_one_succeeds(bench: Bench) -> None:
     bench.server.change = lambda path, content: b"X" + content[1:] if "tools" in path else content
-    with pytest.raises(BazelRootError, match=r"tools 1\.0: no mirror gave the file"):
+    with pytest.raises(ToolError, match=r"tools 1\.0: no mirror gave the file"):
         bench.build()
     assert not bench.target.exists()
     bench.server.change = lambda path, content: content

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tools.apt.mirrors import redacted, request
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.lockfile import RootPackage
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Store:
     def fetch(self, package: RootPackage) -> Path:
         """Returns the path of the verified file, downloading it when it is not there.
 
-        Raises BazelRootError when no mirror has the right file, OSError when the disk is at fault.
+        Raises ToolError when no mirror has the right file, OSError when the disk is at fault.
         """
         target = self._directory / f"{package.sha256}.deb"
         if _matches(target, package):
@@ -86,7 +86,7 @@ class Store:
                         break
                 if self._cancelled.wait(_RETRY_DELAY):
                     raise CancelledError
-        raise BazelRootError(_not_found(package, failures))
+        raise ToolError(_not_found(package, failures))
 
     def _download(self, url: str, package: RootPackage, target: Path) -> None:
         """Downloads one URL to `target`; raises _TryError when it does not give the right file."""

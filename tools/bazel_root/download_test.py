@@ -10,7 +10,7 @@ import pytest
 
 from tools.bazel_root import download
 from tools.bazel_root.download import CancelledError, Store
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.mirror_for_test import Mirror, mirror
 
@@ -76,7 +76,7 @@ def test_a_file_is_stored_under_its_hash_and_asked_for_once(tmp_path: Path, serv
 def test_corrupted_bytes_are_refused_and_nothing_stays(tmp_path: Path, server: Mirror) -> None:
     server.change = lambda path, content: b"X" + content[1:]
     bench = Bench(tmp_path, server.url)
-    with pytest.raises(BazelRootError) as error:
+    with pytest.raises(ToolError) as error:
         bench.store.fetch(PACKAGE)
     found = hashlib.sha256(b"X" + CONTENT[1:]).hexdigest()
     assert f"sha256 is {found}, expected {PACKAGE.sha256}" in str(error.value)
@@ -99,7 +99,7 @@ def test_a_file_of_another_size_is_refused(
 ) -> None:
     server.change = lambda path, _: content
     bench = Bench(tmp_path, server.url)
-    with pytest.raises(BazelRootError) as error:
+    with pytest.raises(ToolError) as error:
         bench.store.fetch(PACKAGE)
     assert message in str(error.value)
     assert bench.left() == []
@@ -109,7 +109,7 @@ def test_a_connection_that_breaks_off_is_an_error(tmp_path: Path, server: Mirror
     server.change = lambda path, content: content[:1000]
     server.claimed_size = len(CONTENT)
     bench = Bench(tmp_path, server.url)
-    with pytest.raises(BazelRootError):
+    with pytest.raises(ToolError):
         bench.store.fetch(PACKAGE)
     assert len(server.requests) == 2
     assert not list(bench.debs.iterdir())
@@ -141,7 +141,7 @@ def test_all_addresses_are_listed_without_credentials(tmp_path: Path, server: Mi
     server.statuses["/" + FILENAME.replace("+", "%2B")] = 503
     with_password = server.url.replace("http://", "http://user:secret@")
     bench = Bench(tmp_path, with_password, "http://127.0.0.1:9/debian", "file:///nowhere")
-    with pytest.raises(BazelRootError) as error:
+    with pytest.raises(ToolError) as error:
         bench.store.fetch(PACKAGE)
     message = str(error.value)
     assert "503" in message
@@ -158,7 +158,7 @@ def test_credentials_of_the_url_are_sent_as_basic_authorization(
     bench = Bench(tmp_path, server.url.replace("http://", "http://user:p%40ss@"))
     assert bench.store.fetch(PACKAGE).read_bytes() == CONTENT
     wrong = Bench(tmp_path / "other", server.url.replace("http://", "http://user:secret@"))
-    with pytest.raises(BazelRootError) as error:
+    with pytest.raises(ToolError) as error:
         wrong.store.fetch(PACKAGE)
     assert "401" in str(error.value)
     assert "secret" not in str(error.value)

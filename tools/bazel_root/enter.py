@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -49,17 +49,17 @@ class World(NamedTuple):  # not a dataclass: importing those costs each start 7 
 
 
 def check_visible(path: str, *, what: str) -> None:
-    """Raises BazelRootError when `path` lies where the root hides the host's files."""
+    """Raises ToolError when `path` lies where the root hides the host's files."""
     real = os.path.realpath(path) + "/"
     if real.split("/")[1] in HIDDEN and not real.startswith(tuple(d + "/" for d in _SHOWN)):
-        raise BazelRootError(
+        raise ToolError(
             f"{what} {path} lies under /{real.split('/')[1]}, which Bazel's private root replaces "
             "by its own; move it, or bring a Bazel of your own (BAZELW_BAZEL=PATH)"
         )
 
 
 def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
-    """Replaces this process by `argv` inside the world; raises BazelRootError when it cannot."""
+    """Replaces this process by `argv` inside the world; raises ToolError when it cannot."""
     calls = _Calls()
     _unshare(calls)
     new = os.path.join(world.root, "mnt")
@@ -69,7 +69,7 @@ def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd:
         calls.mount("none", "/", flags=_MS_REC | _MS_SLAVE)
         calls.mount("tmpfs", new, kind="tmpfs", data="mode=0755,size=64m")
     except OSError as error:
-        raise BazelRootError(no_namespaces(str(error))) from error
+        raise ToolError(no_namespaces(str(error))) from error
     try:
         _populate(calls, new, world)
         os.chdir(new)
@@ -77,13 +77,13 @@ def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd:
         calls.detach_old_root()
         os.chdir(cwd)
     except OSError as error:
-        raise BazelRootError(
+        raise ToolError(
             f"cannot set up Bazel's private root: {error}; a Bazel of your own on PATH does without"
         ) from error
     try:
         os.execve(argv[0], list(argv), dict(environ))
     except OSError as error:
-        raise BazelRootError(
+        raise ToolError(
             f"cannot start Bazel in {world.root}: {error}; if its file system is mounted noexec, "
             "set XDG_CACHE_HOME to a directory on another one"
         ) from error
@@ -131,7 +131,7 @@ def _unshare(calls: _Calls) -> None:
         return
     except OSError as error:
         if error.errno != errno.EPERM:
-            raise BazelRootError(no_namespaces(str(error))) from error
+            raise ToolError(no_namespaces(str(error))) from error
     try:
         calls.unshare(_CLONE_NEWNS | _CLONE_NEWUSER)
         for name, text in (
@@ -142,7 +142,7 @@ def _unshare(calls: _Calls) -> None:
             with open(f"/proc/self/{name}", "w", encoding="ascii") as stream:
                 stream.write(text)
     except OSError as error:
-        raise BazelRootError(no_namespaces(str(error))) from error
+        raise ToolError(no_namespaces(str(error))) from error
 
 
 def no_namespaces(cause: str) -> str:

@@ -12,8 +12,8 @@ import os
 from collections.abc import Mapping
 
 from tools.apt.mirrors import MirrorError, archive_urls
-from tools.bazel_root.errors import BazelRootError
-from tools.bazel_root.pip_config import pip_environment
+from tools.cli import ToolError
+from tools.wheels.pip_config import pip_environment
 from tools.bazel_root.trust import BUNDLE, VARIABLES
 
 _BUNDLE = f"/etc/ssl/certs/{BUNDLE}"
@@ -33,7 +33,7 @@ _PATH = "/usr/bin:/bin:/usr/local/bin"
 def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Returns the variables for Bazel inside the root.
 
-    Raises BazelRootError for a setting of the host that cannot be understood.
+    Raises ToolError for a setting of the host that cannot be understood.
     """
     inside = {
         name: value
@@ -76,5 +76,5 @@ def _mirrors(environ: Mapping[str, str]) -> dict[str, str]:
             if urls:
                 found[variable] = " ".join(urls)
     except MirrorError as error:
-        raise BazelRootError(str(error)) from error
+        raise ToolError(str(error)) from error
     return found

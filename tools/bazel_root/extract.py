@@ -14,7 +14,7 @@ import tarfile
 from pathlib import Path
 
 from tools.archive import deb
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 
 MERGED = ("bin", "lib", "lib64", "sbin")
 
@@ -44,13 +44,13 @@ class Unpacker:
         self._known = {""}
 
     def unpack(self, package: Path) -> None:
-        """Unpacks one package; raises BazelRootError naming it and the member that is refused."""
+        """Unpacks one package; raises ToolError naming it and the member that is refused."""
         try:
             with deb.data_tar(package) as archive:
                 for member in archive:
                     self._write(archive, member, package)
         except deb.DebError as error:
-            raise BazelRootError(str(error)) from error
+            raise ToolError(str(error)) from error
 
     def _write(self, archive: tarfile.TarFile, member: tarfile.TarInfo, package: Path) -> None:
         name = _merged(deb.relative_path(member.name, of=package))
@@ -71,9 +71,9 @@ class Unpacker:
             elif member.isreg():
                 self._file(archive, member, target)
             else:
-                raise BazelRootError(f"{package}: {member.name!r} is a device or a pipe; refused")
+                raise ToolError(f"{package}: {member.name!r} is a device or a pipe; refused")
         except FileExistsError:
-            raise BazelRootError(f"{package}: {member.name!r} is there already; refused") from None
+            raise ToolError(f"{package}: {member.name!r} is there already; refused") from None
 
     def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
         mode = 0o755 if member.mode & 0o111 else 0o644
@@ -89,7 +89,7 @@ class Unpacker:
         self._directory(os.path.dirname(name), package)
         source = os.path.join(self._root, name)
         if os.path.islink(source) or not os.path.isfile(source):
-            raise BazelRootError(
+            raise ToolError(
                 f"{package}: hard link to {name!r}, which is not a file in the root"
             )
         os.link(source, target, follow_symlinks=False)
@@ -105,7 +105,7 @@ class Unpacker:
             os.chmod(path, 0o755)  # noqa: S103 (whatever the umask)
         except FileExistsError:
             if os.path.islink(path) or not os.path.isdir(path):
-                raise BazelRootError(
+                raise ToolError(
                     f"{package}: {name!r} is used as a directory and is none"
                 ) from None
         self._known.add(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.archive.debs_for_test import TarMember, directory, hardlink, symlink, write_deb
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.extract import MERGED, Unpacker
 
 
@@ -68,7 +68,7 @@ def test_documentation_stays_out(root: Path) -> None:
     "name", ["../evil", "./usr/../../evil", "/evil", "./usr/share/../../../evil"]
 )
 def test_a_name_that_leaves_the_root_is_refused(root: Path, name: str) -> None:
-    with pytest.raises(BazelRootError, match=r"pkg_1\.0_amd64\.deb"):
+    with pytest.raises(ToolError, match=r"pkg_1\.0_amd64\.deb"):
         unpack(root, TarMember(name, b"evil"))
     assert not list(root.parent.rglob("evil"))
 
@@ -76,7 +76,7 @@ def test_a_name_that_leaves_the_root_is_refused(root: Path, name: str) -> None:
 @pytest.mark.parametrize("target", ["/", "../../..", "../../../outside"])
 def test_a_link_cannot_be_used_as_a_directory(root: Path, target: str) -> None:
     (root.parent / "outside").mkdir()
-    with pytest.raises(BazelRootError, match="'usr/share/x' is used as a directory"):
+    with pytest.raises(ToolError, match="'usr/share/x' is used as a directory"):
         unpack(root, symlink("./usr/share/x", target), TarMember("./usr/share/x/evil", b"evil"))
     assert not list(root.parent.rglob("evil"))
 
@@ -84,14 +84,14 @@ def test_a_link_cannot_be_used_as_a_directory(root: Path, target: str) -> None:
 def test_another_packages_link_cannot_be_used_as_a_directory_either(root: Path) -> None:
     unpacker = Unpacker(root)
     unpacker.unpack(write_deb(root.parent, "one", [symlink("./usr/share/x", "/tmp")]))
-    with pytest.raises(BazelRootError, match="'usr/share/x' is used as a directory"):
+    with pytest.raises(ToolError, match="'usr/share/x' is used as a directory"):
         unpacker.unpack(write_deb(root.parent, "two", [TarMember("./usr/share/x/evil", b"e")]))
 
 
 def test_a_file_is_not_written_through_a_link(root: Path) -> None:
     victim = root.parent / "victim"
     victim.write_text("intact")
-    with pytest.raises(BazelRootError, match="is there already"):
+    with pytest.raises(ToolError, match="is there already"):
         unpack(
             root, symlink("./usr/share/x", str(victim)), TarMember("./usr/share/x", b"overwritten")
         )
@@ -100,7 +100,7 @@ def test_a_file_is_not_written_through_a_link(root: Path) -> None:
 
 def test_two_packages_with_one_file_are_refused(root: Path) -> None:
     unpack(root, TarMember("./usr/share/x", b"1"), name="one")
-    with pytest.raises(BazelRootError, match=r"two_1\.0_amd64\.deb: '\./usr/share/x' is there"):
+    with pytest.raises(ToolError, match=r"two_1\.0_amd64\.deb: '\./usr/share/x' is there"):
         unpack(root, TarMember("./usr/share/x", b"2"), name="two")
     assert (root / "usr/share/x").read_bytes() == b"1"
 
@@ -113,7 +113,7 @@ def test_two_packages_with_one_directory_are_fine(root: Path) -> None:
 
 @pytest.mark.parametrize("target", ["../../../etc/passwd", "/etc/passwd"])
 def test_a_hard_link_to_the_outside_is_refused(root: Path, target: str) -> None:
-    with pytest.raises(BazelRootError, match=r"pkg_1\.0_amd64\.deb"):
+    with pytest.raises(ToolError, match=r"pkg_1\.0_amd64\.deb"):
         unpack(root, hardlink("./usr/share/passwd", target))
     assert not (root / "usr/share/passwd").exists()
 
@@ -121,7 +121,7 @@ def test_a_hard_link_to_the_outside_is_refused(root: Path, target: str) -> None:
 def test_a_hard_link_through_a_symbolic_link_is_refused(root: Path) -> None:
     victim = root.parent / "victim"
     victim.write_text("intact")
-    with pytest.raises(BazelRootError, match="hard link to 'usr/share/l'"):
+    with pytest.raises(ToolError, match="hard link to 'usr/share/l'"):
         unpack(
             root, symlink("./usr/share/l", str(victim)), hardlink("./usr/share/x", "./usr/share/l")
         )
@@ -129,12 +129,12 @@ def test_a_hard_link_through_a_symbolic_link_is_refused(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices_and_pipes_are_refused(root: Path, kind: bytes) -> None:
-    with pytest.raises(BazelRootError, match=r"'\./usr/share/node' is a device or a pipe"):
+    with pytest.raises(ToolError, match=r"'\./usr/share/node' is a device or a pipe"):
         unpack(root, TarMember("./usr/share/node", type=kind))
 
 
 def test_a_file_that_is_no_package_is_named(root: Path) -> None:
     path = root.parent / "x.deb"
     path.write_bytes(b"<html>")
-    with pytest.raises(BazelRootError, match=r"x\.deb: not a Debian package"):
+    with pytest.raises(ToolError, match=r"x\.deb: not a Debian package"):
         Unpacker(root).unpack(path)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 
 PRIVATE = "private"
 _NAMES = ("bazel", "bazelisk")
@@ -20,7 +20,7 @@ def find_host_bazel(environ: Mapping[str, str], *, cache: Path, workspace: Path)
     """Returns the path of the Bazel to use, or None for the private root.
 
     `BAZELW_BAZEL` decides when it is set: "private", or a path that is used without being probed.
-    Raises BazelRootError when that path cannot be executed.
+    Raises ToolError when that path cannot be executed.
     """
     chosen = environ.get("BAZELW_BAZEL", "")
     if chosen == PRIVATE:
@@ -28,7 +28,7 @@ def find_host_bazel(environ: Mapping[str, str], *, cache: Path, workspace: Path)
     if chosen:
         path = _executable(chosen, environ)
         if path is None:
-            raise BazelRootError(
+            raise ToolError(
                 f"BAZELW_BAZEL: {chosen!r} is not an executable file; name a Bazel 7 or 8, or say "
                 f"'{PRIVATE}' for the one that bazelw prepares itself"
             )

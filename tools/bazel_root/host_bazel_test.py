@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.host_bazel import find_host_bazel
 
 
@@ -115,5 +115,5 @@ def test_the_variable_decides_without_asking(machine: Machine) -> None:
 def test_a_variable_that_names_no_program_is_an_error(machine: Machine) -> None:
     (machine.bin / "data").write_text("not executable")
     for name in ("data", "/nowhere/bazel", "missing"):
-        with pytest.raises(BazelRootError, match=f"BAZELW_BAZEL: '{name}' is not an executable"):
+        with pytest.raises(ToolError, match=f"BAZELW_BAZEL: '{name}' is not an executable"):
             machine.find(BAZELW_BAZEL=name)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.host_bazel import find_host_bazel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     """Becomes Bazel; returns an exit code when that is not possible or there is nothing to run."""
     try:
         return _start(argv)
-    except BazelRootError as error:
+    except ToolError as error:
         print(f"bazelw: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -45,7 +45,7 @@ def _start(argv: list[str]) -> int:
         try:
             os.execv(host, [host, *argv])
         except OSError as error:
-            raise BazelRootError(f"cannot start {host}: {error}") from error
+            raise ToolError(f"cannot start {host}: {error}") from error
     return _start_private(argv, environ=environ, cache=cache)
 
 
@@ -90,14 +90,14 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".cache")
     if not os.path.isabs(base):
-        raise BazelRootError("this user has no home directory; set XDG_CACHE_HOME to a directory")
+        raise ToolError("this user has no home directory; set XDG_CACHE_HOME to a directory")
     return Path(base) / "pinned_image"
 
 
 def architecture(platform: str, machine: str) -> str:
-    """Returns Debian's name of this machine's architecture, or raises BazelRootError."""
+    """Returns Debian's name of this machine's architecture, or raises ToolError."""
     if platform != "linux" or machine not in _ARCHITECTURES:
-        raise BazelRootError(
+        raise ToolError(
             f"Bazel's private root runs on Linux on {' or '.join(_ARCHITECTURES)}, and this is "
             f"{platform} on {machine}; install Bazel 7 or bazelisk and put it on PATH"
         )
@@ -113,7 +113,7 @@ def root_key(arch: str) -> str:
         for name in _RECIPE:
             digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
     except OSError as error:
-        raise BazelRootError(
+        raise ToolError(
             f"{error.filename}: {error.strerror}; the checkout is incomplete"
         ) from error
     return digest.hexdigest()[:32]

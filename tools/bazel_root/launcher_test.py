@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.bazel_root import enter, launcher
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.world import bazelrc, host_directories
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_the_cache_follows_xdg_and_ignores_relative_paths(monkeypatch: pytest.Mo
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does for such a user
-    with pytest.raises(BazelRootError, match="set XDG_CACHE_HOME"):
+    with pytest.raises(ToolError, match="set XDG_CACHE_HOME"):
         launcher.cache_directory({})
 
 
@@ -91,7 +91,7 @@ def test_architectures_have_debians_names() -> None:
 
 @pytest.mark.parametrize("machine", [("linux", "riscv64"), ("darwin", "arm64")])
 def test_other_machines_are_named_with_the_way_out(machine: "tuple[str, str]") -> None:
-    with pytest.raises(BazelRootError) as error:
+    with pytest.raises(ToolError) as error:
         launcher.architecture(*machine)
     assert f"this is {machine[0]} on {machine[1]}" in str(error.value)
     assert "install Bazel 7 or bazelisk" in str(error.value)
@@ -108,7 +108,7 @@ def test_the_root_is_named_by_lock_recipe_and_architecture(
     names.append(launcher.root_key("amd64"))
     assert len(set(names)) == 3
     lock.unlink()
-    with pytest.raises(BazelRootError, match=r"root\.lock\.json: No such file"):
+    with pytest.raises(ToolError, match=r"root\.lock\.json: No such file"):
         launcher.root_key("amd64")
 
 
@@ -158,7 +158,7 @@ def test_the_hosts_directories_are_seen_but_not_its_programs() -> None:
 
 @pytest.mark.parametrize("path", ["/usr/share/x", "/etc/x", "/bin"])
 def test_a_path_that_the_root_hides_is_named(path: str) -> None:
-    with pytest.raises(BazelRootError, match=f"the working directory {path} lies under /"):
+    with pytest.raises(ToolError, match=f"the working directory {path} lies under /"):
         enter.check_visible(path, what="the working directory")
 
 

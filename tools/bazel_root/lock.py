@@ -28,7 +28,7 @@ from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockedPackage, encode
 from tools.apt.mirrors import MirrorError, archive_urls
 from tools.apt.signature import SignatureError, Verifier
 from tools.apt.signing import unpacked_verifier
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -50,7 +50,7 @@ class Intent:
 
 
 def parse_intent(text: str, *, of: Path) -> Intent:
-    """Parses root.yaml; raises BazelRootError for a missing key or reason or a repeated name."""
+    """Parses root.yaml; raises ToolError for a missing key or reason or a repeated name."""
     try:
         data: dict[str, Any] = yaml.safe_load(text)
         groups = {name: tuple(group["packages"]) for name, group in data["groups"].items()}
@@ -63,20 +63,20 @@ def parse_intent(text: str, *, of: Path) -> Intent:
             sha256=hashlib.sha256(text.encode()).hexdigest(),
         )
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise BazelRootError(f"{of}: {type(error).__name__}: {error}") from error
+        raise ToolError(f"{of}: {type(error).__name__}: {error}") from error
     if not all(reasons):
-        raise BazelRootError(f"{of}: a group or an omission has no reason; write why it is so")
+        raise ToolError(f"{of}: a group or an omission has no reason; write why it is so")
     names = [name for group in groups.values() for name in group] + list(intent.left_out)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise BazelRootError(f"{of}: listed more than once: {', '.join(repeated)}")
+        raise ToolError(f"{of}: listed more than once: {', '.join(repeated)}")
     return intent
 
 
 def resolve(intent: Intent, *, indexes: Mapping[str, Sequence[Package]], date: datetime) -> Lock:
     """Pins every listed package on every architecture.
 
-    Raises BazelRootError listing all packages the suite lacks, all dependencies that are neither
+    Raises ToolError listing all packages the suite lacks, all dependencies that are neither
     listed nor left out, and all omissions on which nothing depends any more.
     """
     locked: list[LockedPackage] = []
@@ -104,7 +104,7 @@ def resolve(intent: Intent, *, indexes: Mapping[str, Sequence[Package]], date: d
             locked.append(_locked(package, arch, depends))
     problems |= {f"left_out: nothing depends on {name}" for name in intent.left_out.keys() - used}
     if problems:
-        raise BazelRootError(
+        raise ToolError(
             f"the intent does not fit {intent.suite}; list what is missing, or leave it out with a "
             "reason:\n  " + "\n  ".join(sorted(problems))
         )
@@ -163,7 +163,7 @@ def _run(options: argparse.Namespace) -> int:
     if release.expired(now=datetime.now(UTC)):
         stale = f"{intent.suite}: the index was valid until {release.valid_until}"
         if not options.allow_expired:
-            raise BazelRootError(
+            raise ToolError(
                 f"{stale}: the mirror lags behind, or somebody replays an old one. If you know it "
                 "is the former, say --allow-expired; else set DEBIAN_MIRROR to another mirror"
             )
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(options)
     except (
-        BazelRootError,
+        ToolError,
         FetchError,
         IndexFileError,
         MirrorError,

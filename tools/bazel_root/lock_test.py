@@ -7,7 +7,7 @@ import pytest
 
 from tools.apt.index import parse_packages
 from tools.apt.lockfile import encode
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.lock import Intent, main, parse_intent, resolve
 from tools.bazel_root.lockfile import RootPackage, parse_lock
 
@@ -61,18 +61,18 @@ def test_a_dependency_may_be_met_by_an_alternative_or_a_virtual_package() -> Non
 
 
 def test_a_dependency_that_is_neither_listed_nor_left_out_is_an_error() -> None:
-    with pytest.raises(BazelRootError) as error:
+    with pytest.raises(ToolError) as error:
         locked(bazel="libx, gcc, libnew (>= 2) | libold", libx="")
     assert "amd64: bazel depends on libnew | libold" in str(error.value)
 
 
 def test_a_package_that_the_suite_lacks_is_an_error() -> None:
-    with pytest.raises(BazelRootError, match="arm64: libx is not in debian forky"):
+    with pytest.raises(ToolError, match="arm64: libx is not in debian forky"):
         locked(bazel="gcc")
 
 
 def test_an_omission_that_nothing_needs_any_more_is_an_error() -> None:
-    with pytest.raises(BazelRootError, match="left_out: nothing depends on gcc"):
+    with pytest.raises(ToolError, match="left_out: nothing depends on gcc"):
         locked(bazel="libx", libx="")
 
 
@@ -87,7 +87,7 @@ def test_an_omission_that_nothing_needs_any_more_is_an_error() -> None:
     ],
 )
 def test_a_faulty_intent_is_named(change: "tuple[str, str]", message: str) -> None:
-    with pytest.raises(BazelRootError, match=message) as error:
+    with pytest.raises(ToolError, match=message) as error:
         parse_intent(INTENT.replace(*change), of=Path("some/root.yaml"))
     assert "some/root.yaml" in str(error.value)
 
@@ -96,15 +96,15 @@ def test_a_faulty_intent_is_named(change: "tuple[str, str]", message: str) -> No
     "text", ["", "[]", "{}", '{"version": 1, "packages": [{"arch": "amd64"}]}']
 )
 def test_a_lock_that_is_none_is_named(text: str) -> None:
-    with pytest.raises(BazelRootError, match=r"some/lock\.json: "):
+    with pytest.raises(ToolError, match=r"some/lock\.json: "):
         parse_lock(text, arch="amd64", of=Path("some/lock.json"))
 
 
 def test_a_lock_of_another_version_or_architecture_is_refused() -> None:
     text = locked(bazel="libx, gcc", libx="")
-    with pytest.raises(BazelRootError, match="version 2, wanted 1"):
+    with pytest.raises(ToolError, match="version 2, wanted 1"):
         parse_lock(text.replace('"version": 1\n', '"version": 2\n'), arch="amd64", of=Path("l"))
-    with pytest.raises(BazelRootError, match="has no packages for riscv64"):
+    with pytest.raises(ToolError, match="has no packages for riscv64"):
         parse_lock(text, arch="riscv64", of=Path("l"))
 
 

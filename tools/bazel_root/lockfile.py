@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 
 VERSION = 1
 
@@ -35,11 +35,11 @@ class RootLock:
 
 
 def parse_lock(text: str, *, arch: str, of: Path) -> RootLock:
-    """Parses a lock; raises BazelRootError naming `of` when it is not one, or not for `arch`."""
+    """Parses a lock; raises ToolError naming `of` when it is not one, or not for `arch`."""
     try:
         data = json.loads(text)
         if data["version"] != VERSION:
-            raise BazelRootError(f"{of}: is of version {data['version']!r}, wanted {VERSION}")
+            raise ToolError(f"{of}: is of version {data['version']!r}, wanted {VERSION}")
         packages = tuple(
             RootPackage(
                 name=str(entry["name"]),
@@ -53,10 +53,10 @@ def parse_lock(text: str, *, arch: str, of: Path) -> RootLock:
         )
         snapshot = str(data["snapshot"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BazelRootError(
+        raise ToolError(
             f"{of}: is not a lock of packages ({type(error).__name__}: {error}); restore it from "
             "version control"
         ) from error
     if not packages:
-        raise BazelRootError(f"{of}: has no packages for {arch}")
+        raise ToolError(f"{of}: has no packages for {arch}")
     return RootLock(snapshot, packages)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tools.apt.mirrors import MirrorError, archive_urls
 from tools.bazel_root.build import build_root
-from tools.bazel_root.errors import BazelRootError
+from tools.cli import ToolError
 from tools.bazel_root.lockfile import parse_lock
 from tools.bazel_root.trust import host_bundles
 
@@ -24,7 +24,7 @@ _SNAPSHOT = "https://snapshot.debian.org/archive/debian"
 def prepare(
     root: Path, *, cache: Path, arch: str, lock_file: Path, environ: Mapping[str, str]
 ) -> None:
-    """Makes `root` from the lock; raises BazelRootError with the next step."""
+    """Makes `root` from the lock; raises ToolError with the next step."""
     # The root is the same whatever the user's umask: others may have to read it, as when root's
     # test runs a program as somebody else.
     umask = os.umask(0o022)
@@ -40,14 +40,14 @@ def prepare(
             context=_tls_context(environ),
         )
     except MirrorError as error:
-        raise BazelRootError(str(error)) from error
+        raise ToolError(str(error)) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BazelRootError(
+            raise ToolError(
                 f"no space left in {cache}: the root takes about 450 MB with its packages; make "
                 "room, or set XDG_CACHE_HOME to a directory on another disk"
             ) from error
-        raise BazelRootError(
+        raise ToolError(
             f"cannot prepare Bazel in {cache}: {error}; set XDG_CACHE_HOME to a directory that you "
             "may write"
         ) from error

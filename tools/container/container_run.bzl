@@ -1,6 +1,6 @@
 """container_run: `bazel run` starts an image, without a container engine."""
 
-load("//tools/oci:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
+load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 
 _DOC = """Starts an OCI image layout in the foreground.
 
@@ -32,7 +32,7 @@ _ATTRS = {
         doc = "Appended to the image's own command; `{host}` and `{port}` are replaced.",
     ),
     "_tool": attr.label(
-        default = "//tools/container:container_run",
+        default = Label("//tools/container:container_run"),
         executable = True,
         # The program runs where `bazel run` runs, so it is built for the target platform.
         cfg = "target",

@@ -26,7 +26,7 @@ from tools.container.container_run import (
     parse_flags,
     read_env,
 )
-from tools.container.images_for_test import (
+from tools.image.images_for_test import (
     PYTHON,
     PYTHON_ENV,
     Member,

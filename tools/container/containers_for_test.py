@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.container.cache import Rootfs
-from tools.container.images_for_test import PYTHON, PYTHON_ENV, Member, directory, link
+from tools.image.cache import Rootfs
+from tools.image.images_for_test import PYTHON, PYTHON_ENV, Member, directory, link
 from tools.container.plan import Spec
 from tools.container.run import Completed, Container
 
@@ -29,11 +29,11 @@ IMPORTS = """
 import os, sys
 from pathlib import Path
 from tools.container import linux
-from tools.container.cache import Rootfs
+from tools.image.cache import Rootfs
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container, ContainerError
-from tools.container.settings import User
-from tools.container.tree import Tree
+from tools.container.config import User
+from tools.image.tree import Tree
 folder = Path(sys.argv[1])
 rootfs = Rootfs(folder / "rootfs", Tree.from_json((folder / "tree.json").read_text()))
 """

@@ -13,7 +13,7 @@ import os
 import platform
 from pathlib import Path
 
-from tools.container import linux
+from tools.linux import syscalls as linux
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 # e_machine of elf(5), for what an image's configuration calls the architecture.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.container import linux
-from tools.container.cache import Cache
+from tools.linux import syscalls as linux
+from tools.image.cache import Cache
 from tools.container.emulator import (
     ELF_MACHINES,
     EmulatorError,
@@ -19,10 +19,10 @@ from tools.container.emulator import (
     native,
     registration,
 )
-from tools.container.images_for_test import Member, directory, write_image
+from tools.image.images_for_test import Member, directory, write_image
 from tools.container.plan import PlanError, Spec
 from tools.container.run import Container, ContainerError
-from tools.container.settings import User
+from tools.container.config import User
 
 OTHER = {"amd64": "arm64", "arm64": "amd64"}[native()]
 EMULATOR = Path(os.environ["EMULATOR"]).absolute()
@@ -108,12 +108,12 @@ def test_what_the_machine_has_registered_is_used_when_no_emulator_is_given(spec:
 import os, sys
 from pathlib import Path
 from tools.container import linux
-from tools.container.cache import Rootfs
+from tools.image.cache import Rootfs
 from tools.container.emulator import register
 from tools.container.plan import Spec
 from tools.container.run import Container
-from tools.container.settings import User
-from tools.container.tree import Tree
+from tools.container.config import User
+from tools.image.tree import Tree
 uid, gid = os.geteuid(), os.getegid()
 linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
 Path("/proc/self/setgroups").write_text("deny")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tools.container.run import Completed, Container, SpawnError
-from tools.container.settings import Healthcheck
+from tools.container.config import Healthcheck
 
 TAIL = 400  # Characters of a probe's output that are worth repeating in a message.
 

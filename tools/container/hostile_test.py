@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.container.cache import Cache, Rootfs
+from tools.image.cache import Cache, Rootfs
 from tools.container.containers_for_test import ENV, children, sh
-from tools.container.images_for_test import (
+from tools.image.images_for_test import (
     Member,
     TestLayer,
     hard_link,
@@ -28,9 +28,9 @@ from tools.container.images_for_test import (
 from tools.container.namespace import PID_MAX_MINIMUM
 from tools.container.plan import Spec
 from tools.container.run import START_ERRORS, Container, ContainerError
-from tools.container.settings import User, image_user
-from tools.container.tar_stream import LayerError
-from tools.container.unpack import Limits, unpack
+from tools.container.config import User, image_user
+from tools.archive.tar_stream import LayerError
+from tools.image.unpack import Limits, unpack
 
 APP = User(1000, 1000)
 

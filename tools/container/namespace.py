@@ -18,7 +18,7 @@ import resource
 import shutil
 from pathlib import Path
 
-from tools.container import linux
+from tools.linux import syscalls as linux
 from tools.container.emulator import register
 from tools.container.plan import Plan
 

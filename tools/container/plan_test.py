@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tools.container import plan as plan_module
-from tools.container.cache import Rootfs
+from tools.image.cache import Rootfs
 from tools.container.plan import Access, Bind, PlanError, Spec, access_of, make_plan
-from tools.container.settings import User
-from tools.container.tree import Entry, Tree
+from tools.container.config import User
+from tools.image.tree import Entry, Tree
 
 APP = User(1000, 1000, frozenset({1000}))
 

@@ -11,7 +11,7 @@ _DOC = """Takes one emulator out of a `qemu-user-static` package, for tests of i
     qemu_user(
         name = "qemu_arm64",
         architecture = "arm64",
-        deb = "@debian//:qemu_amd64",
+        deb = "@pinned_image_debian//:qemu_amd64",
     )
 
 A structure test with `platform = "linux/arm64"` runs an image's commands in the one that
@@ -29,7 +29,7 @@ _ATTRS = {
         doc = "The package, for the machine that tests run on.",
         mandatory = True,
     ),
-    "_tool": attr.label(default = "//tools/container:qemu_user", executable = True, cfg = "exec"),
+    "_tool": attr.label(default = Label("//tools/container:qemu_user"), executable = True, cfg = "exec"),
 }
 
 def _qemu_user_impl(ctx):

@@ -14,7 +14,7 @@ import pytest
 
 _CONFIG = Path("tools/lint").resolve()
 _SOURCES = Path("../python_sources").resolve()
-_RUFF = Path("../pypi_ruff/bin/ruff").resolve()
+_RUFF = Path("../pinned_image_pypi_ruff/bin/ruff").resolve()
 
 # What is checked together, since it shares an import root.
 _IMPORT_ROOTS = {"tools": ("tools", "third_party"), "backend": ("backend",)}

@@ -49,6 +49,6 @@ python_sources = repository_rule(
     attrs = {
         "directories": attr.string_list(mandatory = True, doc = "Top-level directories to look through."),
         "scripts": attr.string_list(doc = "Python programs whose names do not end in .py."),
-        "_workspace": attr.label(default = "//:WORKSPACE"),
+        "_workspace": attr.label(default = Label("//:WORKSPACE")),
     },
 )

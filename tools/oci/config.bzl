@@ -1,7 +1,7 @@
 """oci_image_config: any OCI layout -> the same image with a healthcheck and what else upstream lacks."""
 
 load(
-    ":layout_rules.bzl",
+    "//tools/image:layout_rules.bzl",
     "DIGEST_ATTR",
     "digest_file",
     "digest_target",
@@ -73,7 +73,7 @@ _ATTRS = {
     "_allowlist_function_transition": attr.label(
         default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
     ),
-    "_config": attr.label(default = ":config", executable = True, cfg = "exec"),
+    "_config": attr.label(default = Label(":config"), executable = True, cfg = "exec"),
 } | {name: attr.string(doc = "A duration such as 30s or 1m30s.") for name in _DURATIONS}
 
 def _oci_image_config_impl(ctx):

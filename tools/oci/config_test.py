@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tools.oci import config
-from tools.oci import layouts_for_test as make
+from tools.image import layouts_for_test as make
 from tools.oci.healthcheck import ConfigError, parse_duration
-from tools.oci.layout import Image, read_layout, verify_layers
+from tools.image.layout import Image, read_layout, verify_layers
 
 TAR = make.tar_bytes({"a": b"a"})
 OCI = make.OCI_MANIFEST

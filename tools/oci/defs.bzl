@@ -1,13 +1,10 @@
-"""Public rules: the API of rules_oci 2.x, and oci_image_config and oci_attach for what it lacks."""
+"""Public rules that make images: the API of rules_oci 2.x, and what it has no words for (`oci_image_config`)."""
 
-load(":attach.bzl", _oci_attach = "oci_attach")
 load(":config.bzl", _oci_image_config = "oci_image_config")
 load(":image.bzl", _oci_image = "oci_image", _oci_image_rule = "oci_image_rule")
 load(":index.bzl", _oci_image_index = "oci_image_index", _oci_image_index_rule = "oci_image_index_rule")
 load(":load.bzl", _oci_load = "oci_load", _oci_load_rule = "oci_load_rule")
-load(":push.bzl", _oci_push = "oci_push", _oci_push_rule = "oci_push_rule")
 
-oci_attach = _oci_attach
 oci_image = _oci_image
 oci_image_config = _oci_image_config
 oci_image_index = _oci_image_index
@@ -15,5 +12,3 @@ oci_image_index_rule = _oci_image_index_rule
 oci_image_rule = _oci_image_rule
 oci_load = _oci_load
 oci_load_rule = _oci_load_rule
-oci_push = _oci_push
-oci_push_rule = _oci_push_rule

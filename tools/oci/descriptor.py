@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tools.container.tar_stream import LayerError, TarStream
-from tools.oci.spec import encode_json
+from tools.archive.tar_stream import LayerError, TarStream
+from tools.image.spec import encode_json
 
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"

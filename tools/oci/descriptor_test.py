@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tools.oci import descriptor
-from tools.oci import layouts_for_test as make
+from tools.image import layouts_for_test as make
 from tools.oci.descriptor import DescriptorError, describe_layer, read_descriptor
 
 # Larger than one read of the tool, and incompressible, so that chunks cross its borders.

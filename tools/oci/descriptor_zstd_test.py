@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tools.oci import layouts_for_test as make
+from tools.image import layouts_for_test as make
 from tools.oci.descriptor import DescriptorError, describe_layer
 
 TAR = make.tar_bytes({"noise": random.Random(7).randbytes(3 << 20), "zeros": bytes(1 << 20)})

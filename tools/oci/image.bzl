@@ -2,7 +2,7 @@
 
 load("//tools/archive:layer_info.bzl", "LayerInfo")
 load(
-    ":layout_rules.bzl",
+    "//tools/image:layout_rules.bzl",
     "DIGEST_ATTR",
     "digest_file",
     "digest_target",
@@ -52,8 +52,8 @@ _ATTRS = {
     "user": attr.string(doc = "user[:group], names or numbers. Empty: the base's."),
     "variant": attr.string(doc = "Variant of the architecture. Only without a base."),
     "workdir": attr.string(doc = "Working directory. Empty: the base's."),
-    "_descriptor": attr.label(default = ":descriptor", executable = True, cfg = "exec"),
-    "_image": attr.label(default = ":image", executable = True, cfg = "exec"),
+    "_descriptor": attr.label(default = Label(":descriptor"), executable = True, cfg = "exec"),
+    "_image": attr.label(default = Label(":image"), executable = True, cfg = "exec"),
 } | {name: attr.label(allow_single_file = True, doc = doc) for name, doc in _FILES.items()}
 
 def _layers(ctx):

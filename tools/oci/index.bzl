@@ -1,7 +1,7 @@
 """oci_image_index: images of several platforms -> one OCI layout whose root is an image index."""
 
 load(
-    ":layout_rules.bzl",
+    "//tools/image:layout_rules.bzl",
     "DIGEST_ATTR",
     "digest_file",
     "digest_target",
@@ -41,7 +41,7 @@ _ATTRS = {
     "_allowlist_function_transition": attr.label(
         default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
     ),
-    "_index": attr.label(default = ":index", executable = True, cfg = "exec"),
+    "_index": attr.label(default = Label(":index"), executable = True, cfg = "exec"),
 }
 
 def _oci_image_index_impl(ctx):

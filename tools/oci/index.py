@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.oci import spec
-from tools.oci.layout import Image, LayoutError, blob_path, read_layout
+from tools.image import spec
+from tools.image.layout import Image, LayoutError, blob_path, read_layout
 from tools.oci.layout_writer import document, write_digest, write_layout
-from tools.oci.settings import SettingsError, parse_pairs
+from tools.oci.edits import SettingsError, parse_pairs
 
 _PLATFORM_MEMBERS = ("os", "architecture", "variant", "os.version", "os.features")
 

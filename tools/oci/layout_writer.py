@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.oci.layout import blob_path
-from tools.oci.spec import OCI_INDEX, Descriptor, encode_json, sha256_digest
+from tools.image.layout import blob_path
+from tools.image.spec import OCI_INDEX, Descriptor, encode_json, sha256_digest
 
 
 def document(value: Any, *, media_type: str) -> tuple[Descriptor, bytes]:

@@ -1,7 +1,7 @@
 """oci_load: an OCI layout -> a program that loads it into docker, podman or nerdctl."""
 
-load(":launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
-load(":layout_rules.bzl", "layout_inputs", "layout_of")
+load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
+load("//tools/image:layout_rules.bzl", "layout_inputs", "layout_of")
 load(":text_files.bzl", "common_attributes", "tags_file")
 
 _DOC = """\
@@ -29,7 +29,7 @@ _ATTRS = {
         mandatory = True,
         doc = "Names for the image, one a line.",
     ),
-    "_load": attr.label(default = ":load", executable = True, cfg = "exec"),
+    "_load": attr.label(default = Label(":load"), executable = True, cfg = "exec"),
 }
 
 def _oci_load_impl(ctx):

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from tools.oci.archive import Member, docker_archive, oci_archive, write_archive
-from tools.oci.layout import LayoutError
+from tools.image.archive import Member, docker_archive, oci_archive, write_archive
+from tools.image.layout import LayoutError
 
 _ENGINES = ("docker", "podman", "nerdctl")
 # Seconds. A daemon that is being started by its socket takes some of them.

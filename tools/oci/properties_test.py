@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.oci import spec
-from tools.oci.settings import NEWLINE_IN_ARGUMENT, merge_env, parse_arguments, parse_pairs
+from tools.image import spec
+from tools.oci.edits import NEWLINE_IN_ARGUMENT, merge_env, parse_arguments, parse_pairs
 
 # Text that UTF-8 can carry.
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

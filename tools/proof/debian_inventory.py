@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from debian.deb822 import Deb822
 
 from tools.apt.lockfile import LockedPackage
-from tools.proof.image_files import ImageFiles, ProofError
+from tools.image.image_files import ImageFiles, ProofError
 
 DIRECTORY = "/var/lib/dpkg/status.d"
 _SUMS = ".md5sums"

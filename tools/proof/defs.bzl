@@ -1,9 +1,10 @@
 """What BUILD files load from here: proofs of a finished image. Each takes any OCI layout."""
 
-load("@rules_python//python:defs.bzl", "py_test")
-load(":image_size_report.bzl", _image_size_report = "image_size_report")
+load(":proof_test.bzl", "proof_test")
+load(":reproducibility_test.bzl", _no_traces_test = "no_traces_test", _reproducibility_test = "reproducibility_test")
 
-image_size_report = _image_size_report
+no_traces_test = _no_traces_test
+reproducibility_test = _reproducibility_test
 
 def elf_closure_test(name, image, accepted = [], **kwargs):
     """Proves, without running anything, that every object, script and link finds what it needs.
@@ -14,7 +15,7 @@ def elf_closure_test(name, image, accepted = [], **kwargs):
       accepted: YAML lists of findings that are accepted, with reasons (accepted.py).
       **kwargs: further attributes of the test.
     """
-    _proof_test(name, tool = "closure", image = image, accepted = accepted, **kwargs)
+    proof_test(name, tool = Label(":closure"), image = image, accepted = accepted, **kwargs)
 
 def image_loads_test(name, image, accepted = [], emulator = None, **kwargs):
     """Proves in the running image that its linker agrees with the closure, and every module imports.
@@ -27,9 +28,9 @@ def image_loads_test(name, image, accepted = [], emulator = None, **kwargs):
         used where the machine needs none.
       **kwargs: further attributes of the test.
     """
-    _proof_test(
+    proof_test(
         name,
-        tool = "loads",
+        tool = Label(":loads"),
         image = image,
         accepted = accepted,
         files = {"--emulator": emulator} if emulator else {},
@@ -48,70 +49,12 @@ def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = 
       accepted: YAML lists of files that are of no package, with reasons (accepted.py).
       **kwargs: further attributes of the test.
     """
-    _proof_test(
+    proof_test(
         name,
-        tool = "inventory",
+        tool = Label(":inventory"),
         image = image,
         accepted = accepted,
         files = {"--debian-lock": debian_lock, "--python-lock": python_lock},
         args = ["--group=" + group for group in debian_groups],
-        **kwargs
-    )
-
-def image_size_report_test(
-        name,
-        report,
-        image,
-        debian_lock,
-        debian_intent,
-        python_lock,
-        python_intent,
-        **kwargs):
-    """Holds an image_size_report against the image and the locks: every byte once, every chain true.
-
-    Args:
-      name: name of the test.
-      report: an image_size_report.
-      image: the OCI layout it is about.
-      debian_lock: what the report was made from, as the next three.
-      debian_intent: the same.
-      python_lock: the same.
-      python_intent: the same.
-      **kwargs: further attributes of the test.
-    """
-
-    # No test, but a part of one: `//...` need not build it by itself.
-    native.filegroup(
-        name = name + "_json",
-        srcs = [report],
-        output_group = "json",
-        tags = ["manual"],
-    )
-    _proof_test(
-        name,
-        tool = "size_check",
-        image = image,
-        accepted = [],
-        files = {
-            "--debian-intent": debian_intent,
-            "--debian-lock": debian_lock,
-            "--python-intent": python_intent,
-            "--python-lock": python_lock,
-            "--report": ":" + name + "_json",
-        },
-        **kwargs
-    )
-
-def _proof_test(name, tool, image, accepted, files = {}, args = [], **kwargs):
-    main = "//tools/proof:{}.py".format(tool)
-    py_test(
-        name = name,
-        srcs = [main],
-        main = main,
-        args = ["--image", "$(rootpath {})".format(image)] +
-               ["--accepted=$(rootpath {})".format(each) for each in accepted] +
-               ["{}=$(rootpath {})".format(flag, file) for flag, file in files.items()] + args,
-        data = [image] + accepted + files.values(),
-        deps = ["//tools/proof:" + tool],
         **kwargs
     )

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from tools.apt.lockfile import Lock, LockError, read_lock
 from tools.proof import debian_inventory, python_inventory
-from tools.proof.accepted import Accepted, read_accepted
-from tools.proof.image_files import READ_ERRORS, ImageFiles, read_image
-from tools.py.lockfile import LockedWheel, parse_lock
-from tools.py.lockfile import LockError as WheelLockError
+from tools.proof.allowlist import Accepted, read_accepted
+from tools.image.image_files import READ_ERRORS, ImageFiles, read_image
+from tools.wheels.lockfile import LockedWheel, parse_lock
+from tools.wheels.lockfile import LockError as WheelLockError
 
 KINDS = ("files",)
 _OS_RELEASE = "/etc/os-release"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.container.images_for_test import Member, directory, link, write_image
+from tools.image.images_for_test import Member, directory, link, write_image
 from tools.proof.inventory import main
 
 STATUS = "var/lib/dpkg/status.d"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tools.container.run import Container
 from tools.elf.linker import Linker, Loading, find_linker, load
-from tools.proof.image_files import ImageFiles, ProofError
+from tools.image.image_files import ImageFiles, ProofError
 
 _LINE = re.compile(r"\t(?:(\S+) => not found|(\S+)(?: => (\S+))? \(0x[0-9a-f]+\))")
 _SUPPORTED = re.compile(r"^  (\S+) \(supported, searched\)", re.MULTILINE)

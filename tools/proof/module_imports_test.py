@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.proof.accepted import Accepted
+from tools.proof.allowlist import Accepted
 from tools.proof.module_imports import Imports, findings, module_name, optional_names
 
 

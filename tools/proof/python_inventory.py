@@ -17,8 +17,8 @@ from pathlib import Path
 from packaging.tags import Tag, parse_tag
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tools.proof.image_files import ImageFiles, ProofError
-from tools.py.lockfile import LockedWheel
+from tools.image.image_files import ImageFiles, ProofError
+from tools.wheels.lockfile import LockedWheel
 
 _METADATA = re.compile(r"(/.*)/[^/]+\.(?:dist-info|egg-info)(?:/.*)?")
 # Where wheels put files: what is here and in no RECORD came from nowhere.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
-from tools.apt.control import ControlError, paragraphs
+from tools.archive.deb822 import ControlError, paragraphs
 from tools.archive.deb import control_fields, data_tar
 from tools.sbom import licenses
 from tools.sbom.component import Component

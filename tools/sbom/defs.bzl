@@ -1,7 +1,6 @@
 """What BUILD files load from here."""
 
-load("@pypi//:requirements.bzl", "requirement")
-load("//tools/py:defs.bzl", "pytest_test")
+load("//tools/pytest:defs.bzl", "pytest_test")
 load(":sbom.bzl", _image_sbom = "image_sbom", _sbom_components = "sbom_components")
 
 image_sbom = _image_sbom
@@ -19,13 +18,13 @@ def sbom_test(name, image, spdx, cyclonedx, **kwargs):
     """
     pytest_test(
         name = name,
-        srcs = ["//tools/sbom:image_sboms_test.py"],
+        srcs = [Label(":image_sboms_test.py")],
         data = [image, spdx, cyclonedx],
         env = {
             "CYCLONEDX": "$(rootpath {})".format(cyclonedx),
             "IMAGE": "$(rootpath {})".format(image),
             "SPDX": "$(rootpath {})".format(spdx),
         },
-        deps = ["//tools/sbom:judges_for_test"],
+        deps = [Label(":judges_for_test")],
         **kwargs
     )

@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from tools.oci.layout import read_layout
+from tools.image.layout import read_layout
 from tools.sbom.judges_for_test import judge_cyclonedx, judge_spdx
 
 _STATUS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)")

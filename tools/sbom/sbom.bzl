@@ -37,7 +37,7 @@ sbom_components = rule(
         "debs": attr.label_list(allow_files = [".deb"], doc = "Debian packages of the image."),
         "distro": attr.string(mandatory = True, doc = "As package URLs have it: debian-12."),
         "wheels": attr.label_list(allow_files = [".whl"], doc = "Wheels of the image."),
-        "_tool": attr.label(default = ":components", executable = True, cfg = "exec"),
+        "_tool": attr.label(default = Label(":components"), executable = True, cfg = "exec"),
     },
 )
 
@@ -95,6 +95,6 @@ image_sbom = rule(
             mandatory = True,
         ),
         "out": attr.output(doc = "The file.", mandatory = True),
-        "_tool": attr.label(default = ":sbom", executable = True, cfg = "exec"),
+        "_tool": attr.label(default = Label(":sbom"), executable = True, cfg = "exec"),
     },
 )

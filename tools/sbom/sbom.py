@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tools.apt.layer_policy import PolicyError, read_policy
-from tools.oci.layout import LayoutError
+from tools.image.layout import LayoutError
 from tools.sbom import cyclonedx_document, spdx_document
 from tools.sbom.component import Component, SbomError, read_components
 from tools.sbom.subject import Subject, read_subject

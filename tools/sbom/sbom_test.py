@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tools.archive.debs_for_test import TarMember, control, symlink, write_deb
-from tools.oci import layouts_for_test as make
+from tools.image import layouts_for_test as make
 from tools.sbom import components, sbom
 from tools.sbom.component import Component, SbomError, read_components, write_components
 from tools.sbom.debs import describe_deb, license_names

@@ -11,8 +11,8 @@ from typing import Any
 
 from packageurl import PackageURL
 
-from tools.oci.layout import read_layout
-from tools.oci.spec import encode_json
+from tools.image.layout import read_layout
+from tools.image.spec import encode_json
 
 TOOL = "pinned_image-sbom"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.container.images_for_test import Member, directory, write_image
+from tools.image.images_for_test import Member, directory, write_image
 from tools.structure_test.benchmark import main, measure
-from tools.structure_test.source import open_source
+from tools.image.source import open_source
 
 
 def test_the_benchmark_checks_what_is_in_the_image(

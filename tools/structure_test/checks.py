@@ -19,7 +19,7 @@ from tools.structure_test.schema import (
     MetadataTest,
     Variable,
 )
-from tools.structure_test.subject import Subject, SubjectError
+from tools.structure_test.image_under_test import Subject, SubjectError
 
 DOCUMENTATION = "/usr/share/doc"
 FORBIDDEN_LICENSES = ("AGPL", "WTFPL")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tools.container.cache import Cache
-from tools.container.images_for_test import Member, directory, write_image
-from tools.oci.layout import read_layout
+from tools.image.cache import Cache
+from tools.image.images_for_test import Member, directory, write_image
+from tools.image.layout import read_layout
 from tools.structure_test.image_for_test import TEXT, Run, command, existence
 from tools.structure_test.suite import How, Selection, read_suite, run_suite
 
@@ -182,7 +182,7 @@ def test_static_checks_use_an_unpacked_image_but_never_unpack_one(
     with Cache(tmp_path / "cache").rootfs(read_layout(image).layers):
         pass
     # Now nothing of the layers is read any more, and commands are refused all the same.
-    monkeypatch.setattr("tools.structure_test.subject.read_files", None)
+    monkeypatch.setattr("tools.structure_test.image_under_test.read_files", None)
     assert all(result.passed for result in run_suite(image, suite, Selection(), how))
     path.write_text(json.dumps({"schemaVersion": "2.0.0", **command("true")}))
     suite = read_suite([path], [], environ={})
@@ -193,7 +193,7 @@ def test_static_checks_use_an_unpacked_image_but_never_unpack_one(
 def test_metadata_alone_is_told_without_reading_a_layer(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.structure_test.subject.read_files", None)
+    monkeypatch.setattr("tools.structure_test.image_under_test.read_files", None)
     layout = write_image(tmp_path / "layout", [[Member("a")]], {"User": "app"}).path
     assert run(metadata(user="app"), layout=layout) == []
     assert run(metadata(user="root"), layout=layout) == ["user: expected 'root', found 'app'"]

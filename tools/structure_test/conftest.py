@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tools.container.images_for_test import program_layer, write_image
+from tools.image.images_for_test import program_layer, write_image
 from tools.structure_test.image_for_test import CONFIG, FILES, Run
 from tools.structure_test.suite import How, Selection, read_suite, run_suite
 

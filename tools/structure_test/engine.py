@@ -27,10 +27,10 @@ from tools.container.run import (
     ContainerError,
     SpawnError,
 )
-from tools.oci import spec
-from tools.oci.archive import Member, write_archive
+from tools.image import spec
+from tools.image.archive import Member, write_archive
 from tools.structure_test.options import Options
-from tools.structure_test.source import Source
+from tools.image.source import Source
 
 PROGRAMS = ("docker", "podman")
 REPOSITORY = "structure-test.local/image"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tools.container.images_for_test import Member, directory, program_layer, write_image
+from tools.image.images_for_test import Member, directory, program_layer, write_image
 from tools.container.run import ContainerError
 from tools.structure_test import podman_for_test
 from tools.structure_test.engine import _flags, find_engine

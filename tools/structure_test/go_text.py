@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import re2
 
-from tools.container.tree import Entry
+from tools.image.tree import Entry
 
 # Positions in Go's os.FileMode letters "dalTLDpSugct?"; only these can come from an archive.
 _TYPE_LETTERS = {"dir": "d", "symlink": "L", "block": "D", "char": "D", "fifo": "p"}

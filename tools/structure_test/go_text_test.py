@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.container.images_for_test import Member, tar_bytes
-from tools.container.tar_stream import TarStream
-from tools.container.tree import Entry
+from tools.image.images_for_test import Member, tar_bytes
+from tools.archive.tar_stream import TarStream
+from tools.image.tree import Entry
 from tools.structure_test.go_text import PatternError, expand, file_mode, search
 
 # What Go's documentation of os.FileMode and its String method print, typed by hand.

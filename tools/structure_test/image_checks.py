@@ -17,7 +17,7 @@ from typing import IO
 import re2
 
 from tools.container.healthcheck import Health, watch
-from tools.container.tree import Entry
+from tools.image.tree import Entry
 from tools.structure_test.checks import TAIL, Outcome, patterns
 from tools.structure_test.go_text import PatternError, file_mode, search
 from tools.structure_test.image_schema import (
@@ -28,7 +28,7 @@ from tools.structure_test.image_schema import (
     Start,
 )
 from tools.structure_test.options import Options
-from tools.structure_test.subject import Started, Subject
+from tools.structure_test.image_under_test import Started, Subject
 
 POLL_SECONDS = 0.05
 REQUEST_SECONDS = 30.0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import re2
 
-from tools.container.images_for_test import (
+from tools.image.images_for_test import (
     PYTHON,
     PYTHON_ENV,
     Member,

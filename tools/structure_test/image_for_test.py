@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tools.container.images_for_test import Member, directory, hard_link, link
+from tools.image.images_for_test import Member, directory, hard_link, link
 
 CONFIG: dict[str, Any] = {
     "User": "app",

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from tools.container import linux
+from tools.linux import syscalls as linux
 
 CONTAINERS_CONF = """
 [containers]

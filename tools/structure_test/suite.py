@@ -19,8 +19,8 @@ from tools.structure_test.go_text import PatternError, search
 from tools.structure_test.image_schema import ImageConfig, read_image_config
 from tools.structure_test.report import Result
 from tools.structure_test.schema import Config, read_config
-from tools.structure_test.source import Source, open_source
-from tools.structure_test.subject import Subject, SubjectError, open_subject
+from tools.image.source import Source, open_source
+from tools.structure_test.image_under_test import Subject, SubjectError, open_subject
 
 COMMAND_SECONDS = 300.0
 

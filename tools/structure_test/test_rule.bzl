@@ -1,7 +1,7 @@
 """What the test rules of this folder share: an image, a runner, and how they meet."""
 
 load("//tools/container:defs.bzl", "EMULATED")
-load("//tools/oci:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
+load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 
 # A computed default, so that only tests that run another architecture's commands fetch its emulator.
 def _emulator(driver, platform):

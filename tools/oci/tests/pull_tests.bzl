@@ -1,6 +1,6 @@
 """What oci_pull makes of its arguments. Repositories are declared by a WORKSPACE, so it is asked of a rule."""
 
-load("//tools/oci:pull.bzl", "alias_platforms", "parse_image", "pull_request")
+load("//tools/registry:pull.bzl", "alias_platforms", "parse_image", "pull_request")
 
 _DIGEST = "sha256:" + 64 * "0"
 

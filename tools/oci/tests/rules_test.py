@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tools.oci.layout import (
+from tools.image.layout import (
     Image,
     open_layout,
     read_children,
@@ -20,7 +20,7 @@ from tools.oci.layout import (
     read_layout,
     verify_layers,
 )
-from tools.oci.registry_for_test import running
+from tools.registry.registry_for_test import running
 
 IMAGES = Path(os.environ["IMAGES"])
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"

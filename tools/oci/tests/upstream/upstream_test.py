@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.oci.layout import open_layout, read_children, read_image, read_layout, verify_layers
+from tools.image.layout import open_layout, read_children, read_image, read_layout, verify_layers
 
 PACKAGE = Path(os.environ["PACKAGE"])
 

@@ -1,0 +1,38 @@
+"""Real servers for this repository's tests, from the lock's `tools` groups; never for an image."""
+
+load("//tools/apt:repositories.bzl", "deb_tree")
+
+# A `*` stands for what changes with a version.
+_PROGRAMS = {
+    "postgres": [
+        "usr/lib/postgresql/*/bin/initdb",
+        "usr/lib/postgresql/*/bin/postgres",
+    ],
+    "rabbitmq": [
+        "usr/lib/erlang/erts-*/bin/" + tool
+        for tool in [
+            "beam.smp",
+            "epmd",
+            "erl_child_setup",
+            "erlexec",
+            "inet_gethost",
+        ]
+    ],
+    "readers": [
+        "usr/bin/skopeo",
+        "usr/bin/umoci",
+    ],
+    "redis": ["usr/bin/redis-server"],
+    "registry": ["usr/bin/docker-registry"],
+}
+
+def test_servers():
+    """Declares a repository for each group; its root has a link to each program."""
+    for name, programs in _PROGRAMS.items():
+        deb_tree(
+            name = name,
+            build_file = Label(":service.BUILD"),
+            groups = [name],
+            launchers = {program: program for program in programs},
+            lock = "@pinned_image_debian//:{}.lock.json".format(name),
+        )

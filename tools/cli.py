@@ -1,0 +1,57 @@
+"""What every command-line tool here shares: the one error for people, and how a program ends.
+
+    @tool("deb_layer")
+    def main(argv: list[str] | None = None) -> None: ...
+
+    if __name__ == "__main__":
+        sys.exit(main())
+
+Python 3.9 and the standard library alone: bazelw starts from here too.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Optional
+
+Main = Callable[[Optional[list[str]]], Optional[int]]
+# As a shell reports it: 128 + SIGINT.
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+class ToolError(Exception):
+    """A problem that the user can act on: the message names the thing at fault, the cause and the next step.
+
+    A subclass exists only where some caller tells that problem from others.
+    """
+
+
+def tool(name: str) -> Callable[[Main], Callable[..., int]]:
+    """Turn a main function into one that reports a ToolError or OSError in one line and returns 1.
+
+    `name` begins the line. A main function that returns None has succeeded; an interrupt gives 130.
+    """
+
+    def decorate(main: Main) -> Callable[..., int]:
+        @functools.wraps(main)
+        def reporting(argv: list[str] | None = None) -> int:
+            try:
+                return main(argv) or 0
+            except BrokenPipeError:
+                # The reader of our output has gone; Python would complain once more at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 1
+            except (ToolError, OSError) as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                return 1
+            except KeyboardInterrupt:
+                print(f"{name}: interrupted", file=sys.stderr)
+                return _INTERRUPTED
+
+        return reporting
+
+    return decorate

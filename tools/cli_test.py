@@ -1,0 +1,64 @@
+"""How every tool ends: its exit code, and one line for people."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tools.cli import ToolError, tool
+
+
+def _failing(error: BaseException) -> int:
+    @tool("example")
+    def main(_argv: list[str] | None) -> None:
+        raise error
+
+    return main([])
+
+
+def test_success_is_zero_and_a_code_is_passed_on() -> None:
+    assert tool("example")(lambda _argv: None)() == 0
+    assert tool("example")(lambda _argv: 3)() == 3
+
+
+@pytest.mark.parametrize(
+    "error", [ToolError("lock.json: damaged"), FileNotFoundError(2, "gone", "x")]
+)
+def test_expected_problems_are_one_line(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _failing(error) == 1
+    assert capsys.readouterr().err == f"example: {error}\n"
+
+
+def test_defects_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        _failing(ZeroDivisionError())
+
+
+def test_an_interrupt_ends_as_in_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _failing(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "example: interrupted\n"
+
+
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    program = (
+        "import sys\nfrom tools.cli import tool\n"
+        "@tool('example')\ndef main(_argv=None):\n"
+        "    while True: print('x' * 4096, flush=True)\n"
+        "sys.exit(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1

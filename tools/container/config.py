@@ -1,0 +1,196 @@
+"""What an image's configuration says about starting it: command, environment, user, healthcheck.
+
+Sources: OCI image-spec config.md; the `Healthcheck` object as Docker's image specification has it
+(durations are integer nanoseconds, 0 or absent means the engine's default).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.image.cache import Rootfs
+from tools.image.tree import Tree, TreeError
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NANOSECONDS = 1_000_000_000
+
+
+class SettingsError(Exception):
+    """The image's configuration is malformed or names something the image does not have."""
+
+
+@dataclass(frozen=True)
+class Healthcheck:
+    """Seconds and counts as they apply at run time, engine defaults filled in."""
+
+    test: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    start_period: float = 0.0
+    start_interval: float = 5.0
+    retries: int = 3
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command to execute. `CMD-SHELL` goes through the image's /bin/sh."""
+        if self.test[0] == "CMD-SHELL":
+            return ("/bin/sh", "-c", *self.test[1:])
+        return self.test[1:]
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom the image's processes run as, by number, with every group they belong to."""
+
+    uid: int
+    gid: int
+    groups: frozenset[int] = frozenset()
+    name: str = ""
+    home: str = "/"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The part of the configuration that matters when the image is started."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    workdir: str = "/"
+    user: str = ""
+    stop_signal: str = "SIGTERM"
+    healthcheck: Healthcheck | None = None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command an engine starts when it is given none."""
+        return self.entrypoint + self.cmd
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """Reads an image configuration (the whole JSON object). Raises SettingsError."""
+    section = config.get("config") or {}
+    env: dict[str, str] = {}
+    for item in section.get("Env") or ():
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"the image's Env holds {item!r}, which is not KEY=VALUE")
+        env[key] = value
+    return Settings(
+        env=env,
+        entrypoint=tuple(section.get("Entrypoint") or ()),
+        cmd=tuple(section.get("Cmd") or ()),
+        workdir=section.get("WorkingDir") or "/",
+        user=section.get("User") or "",
+        stop_signal=section.get("StopSignal") or "SIGTERM",
+        healthcheck=_healthcheck(section.get("Healthcheck")),
+    )
+
+
+def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
+    test = tuple((section or {}).get("Test") or ())
+    if not section or not test or test == ("NONE",):
+        return None
+    if test[0] not in ("CMD", "CMD-SHELL") or len(test) < 2:
+        raise SettingsError(
+            f"the image's Healthcheck.Test is {list(test)!r}; wanted ['CMD', program, ...] or "
+            "['CMD-SHELL', line]"
+        )
+    default = Healthcheck(test)
+
+    def seconds(key: str, fallback: float) -> float:
+        value = section.get(key) or 0
+        if not isinstance(value, int) or value < 0:
+            raise SettingsError(f"the image's Healthcheck.{key} is {value!r}, not nanoseconds")
+        return value / NANOSECONDS or fallback
+
+    return Healthcheck(
+        test=test,
+        interval=seconds("Interval", default.interval),
+        timeout=seconds("Timeout", default.timeout),
+        start_period=seconds("StartPeriod", default.start_period),
+        start_interval=seconds("StartInterval", default.start_interval),
+        retries=section.get("Retries") or default.retries,
+    )
+
+
+def read_text(rootfs: Rootfs, path: str) -> str:
+    """A small text file of the image, links followed inside the image; "" when it is missing."""
+    try:
+        real = rootfs.tree.realpath(path)
+    except TreeError:
+        return ""
+    entry = rootfs.tree.lookup(real)
+    if entry is None or entry.kind != "file" or entry.size > 1 << 20:
+        return ""
+    return (rootfs.path / real[1:]).read_text("utf-8", "surrogateescape")
+
+
+def image_user(rootfs: Rootfs, text: str) -> User:
+    """Looks a USER value up in the image's own /etc/passwd and /etc/group."""
+    return resolve_user(text, read_text(rootfs, "/etc/passwd"), read_text(rootfs, "/etc/group"))
+
+
+def resolve_user(text: str, passwd: str, group: str) -> User:
+    """Resolves `user`, `uid`, `user:group` or `uid:gid`, as engines do; "" is root.
+
+    `passwd` and `group` are the files' contents (passwd(5), group(5)). A number needs no entry;
+    a name that has none raises SettingsError. Supplementary groups count only when no group is
+    given, which is Docker's rule.
+    """
+    wanted, _, wanted_group = text.partition(":")
+    wanted = wanted or "0"
+    accounts = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 6]
+    groups = [line.split(":") for line in group.splitlines() if line.count(":") >= 3]
+    account = next((a for a in accounts if wanted in (a[0], a[2])), None)
+    if account is not None and account[2].isdigit() and account[3].isdigit():
+        uid, gid, name, home = int(account[2]), int(account[3]), account[0], account[5] or "/"
+    elif wanted.isdigit():
+        uid, gid, name, home = int(wanted), 0, "", "/"
+    else:
+        raise SettingsError(f"user {wanted!r} is not in the image's /etc/passwd")
+    extra: set[int] = set()
+    if wanted_group:
+        found = next((g for g in groups if wanted_group in (g[0], g[2])), None)
+        if found is not None and found[2].isdigit():
+            gid = int(found[2])
+        elif wanted_group.isdigit():
+            gid = int(wanted_group)
+        else:
+            raise SettingsError(f"group {wanted_group!r} is not in the image's /etc/group")
+    elif name:
+        extra = {int(g[2]) for g in groups if g[2].isdigit() and name in g[3].split(",")}
+    return User(uid, gid, frozenset({gid} | extra), name, home)
+
+
+def process_env(settings: Settings, user: User, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment an engine gives a process: PATH and HOME are always there."""
+    return {"PATH": DEFAULT_PATH, "HOME": user.home} | dict(settings.env) | dict(extra)
+
+
+def may(tree_entry_mode: int, *, owner: tuple[int, int], user: User, bit: int) -> bool:
+    """Whether `user` has a permission by the classic rules (path_resolution(7)).
+
+    `bit` is 4 (read), 2 (write) or 1 (execute, search). `owner` is (uid, gid).
+    """
+    if user.uid == owner[0]:
+        return bool(tree_entry_mode >> 6 & bit)
+    if owner[1] in user.groups or owner[1] == user.gid:
+        return bool(tree_entry_mode >> 3 & bit)
+    return bool(tree_entry_mode & bit)
+
+
+def find_program(tree: Tree, name: str, path: str) -> str | None:
+    """Where a command lies in the image, as execvp would search it; None when it does not."""
+    places = [name] if "/" in name else [f"{part or '.'}/{name}" for part in path.split(":")]
+    for place in places:
+        try:
+            real = tree.realpath(place)
+        except TreeError:
+            continue
+        entry = tree.lookup(real)
+        if entry is not None and entry.kind == "file" and entry.mode & 0o111:
+            return place
+    return None

@@ -1,0 +1,119 @@
+"""What an image's configuration means when it is started."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.container.config import (
+    DEFAULT_PATH,
+    Settings,
+    SettingsError,
+    User,
+    may,
+    process_env,
+    read_settings,
+    resolve_user,
+)
+
+PASSWD = "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nbroken line\n"
+GROUP = "root:x:0:\napp:x:1001:\nvideo:x:44:app,other\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", User(0, 0, frozenset({0}), "root", "/root")),
+        ("app", User(1000, 1001, frozenset({1001, 44}), "app", "/home/app")),
+        ("1000", User(1000, 1001, frozenset({1001, 44}), "app", "/home/app")),
+        ("app:video", User(1000, 44, frozenset({44}), "app", "/home/app")),
+        ("1000:7", User(1000, 7, frozenset({7}), "app", "/home/app")),
+        ("4321", User(4321, 0, frozenset({0}), "", "/")),
+    ],
+)
+def test_users_resolve_as_engines_do(text: str, expected: User) -> None:
+    assert resolve_user(text, PASSWD, GROUP) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("nobody", "user 'nobody' is not in the image's /etc/passwd"),
+        ("app:nogroup", "group 'nogroup' is not in the image's /etc/group"),
+    ],
+)
+def test_names_the_image_does_not_know_are_errors(text: str, cause: str) -> None:
+    with pytest.raises(SettingsError, match=cause):
+        resolve_user(text, PASSWD, GROUP)
+
+
+def test_settings_come_from_the_config_section() -> None:
+    settings = read_settings(
+        {
+            "config": {
+                "Env": ["A=1", "B=x=y"],
+                "Entrypoint": ["/e"],
+                "Cmd": ["c"],
+                "WorkingDir": "/w",
+                "User": "u",
+                "StopSignal": "SIGINT",
+                "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 2_500_000_000},
+            }
+        }
+    )
+    assert settings.env == {"A": "1", "B": "x=y"}
+    assert settings.argv == ("/e", "c")
+    assert (settings.workdir, settings.user, settings.stop_signal) == ("/w", "u", "SIGINT")
+    check = settings.healthcheck
+    assert check is not None
+    assert check.argv == ("/bin/sh", "-c", "true")
+    assert (check.interval, check.timeout, check.retries) == (2.5, 30.0, 3)
+
+
+def test_an_empty_configuration_has_the_engines_defaults() -> None:
+    assert read_settings({}) == Settings()
+
+
+@pytest.mark.parametrize("test", [None, {"Test": []}, {"Test": ["NONE"]}])
+def test_no_healthcheck_is_none(test: object) -> None:
+    assert read_settings({"config": {"Healthcheck": test}}).healthcheck is None
+
+
+@pytest.mark.parametrize(
+    ("section", "cause"),
+    [
+        ({"Env": ["A"]}, "the image's Env holds 'A', which is not KEY=VALUE"),
+        ({"Healthcheck": {"Test": ["python3"]}}, "Healthcheck.Test is \\['python3'\\]"),
+        (
+            {"Healthcheck": {"Test": ["CMD", "x"], "Timeout": "3s"}},
+            "Healthcheck.Timeout is '3s', not nanoseconds",
+        ),
+    ],
+)
+def test_malformed_configurations_are_errors(section: dict[str, object], cause: str) -> None:
+    with pytest.raises(SettingsError, match=cause):
+        read_settings({"config": section})
+
+
+def test_the_environment_always_has_path_and_home() -> None:
+    user = User(1, 1, home="/h")
+    assert process_env(Settings(), user, {}) == {"PATH": DEFAULT_PATH, "HOME": "/h"}
+    own = Settings(env={"PATH": "/p", "A": "image"})
+    assert process_env(own, user, {"A": "given"}) == {"PATH": "/p", "HOME": "/h", "A": "given"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "bit", "allowed"),
+    [
+        (0o200, (1000, 0), 2, True),
+        (0o022, (1000, 1000), 2, False),  # The owner's bits count although others have more.
+        (0o020, (0, 44), 2, True),
+        (0o002, (0, 1000), 2, False),
+        (0o004, (0, 0), 4, True),
+        (0o001, (0, 0), 4, False),
+    ],
+)
+def test_permission_follows_the_first_class_that_applies(
+    mode: int, owner: tuple[int, int], bit: int, allowed: bool
+) -> None:
+    user = User(1000, 1000, frozenset({1000, 44}))
+    assert may(mode, owner=owner, user=user, bit=bit) is allowed

@@ -1,0 +1,109 @@
+"""The two processes between a caller and its container: the keeper, and PID 1.
+
+The keeper is forked by the caller, enters the namespaces and forks PID 1, because a PID namespace
+begins with the next child. Either dies with its parent, and with PID 1 the kernel ends everything
+in the container. Both tell the caller over the control socket when they cannot go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from pathlib import Path
+from typing import NoReturn
+
+from tools.container import init
+from tools.linux import syscalls as linux
+from tools.container.cgroup import Group
+from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
+from tools.container.plan import Plan
+
+STOP_SECONDS = 5.0
+
+
+def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket]:
+    """Forks the keeper; returns its process id and the caller's end of the control socket.
+
+    Everything in the container is a member of `group`.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
+    caller = os.getpid()
+    keeper = os.fork()
+    if keeper == 0:
+        ours.close()
+        _keep(plan, stage, group, theirs, caller)
+    theirs.close()
+    return keeper, ours
+
+
+def end(keeper: int) -> None:
+    """Waits until the namespace is empty, which PID 1 sees to when the control socket closes."""
+    handle = os.pidfd_open(keeper)
+    try:
+        if not select.select([handle], [], [], STOP_SECONDS)[0]:
+            # The keeper's death takes PID 1 with it, and PID 1 everything else.
+            os.kill(keeper, signal.SIGKILL)
+    finally:
+        os.close(handle)
+    os.waitpid(keeper, 0)
+
+
+def _keep(
+    plan: Plan, stage: Path, group: Group | None, control: socket.socket, caller: int
+) -> NoReturn:
+    """The keeper: enters the namespaces, forks PID 1 and waits for it."""
+    try:
+        # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
+        os.setsid()
+        # The same for signals to every process of a name (pkill): this one and PID 1 end when the
+        # caller does, which has processes to stop in good order, and not before.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        init.default_signals()
+        signal.set_wakeup_fd(-1)
+        # Descriptors of the caller must neither be reachable inside nor kept open by us.
+        _close_others(control.fileno())
+        if group is not None:
+            group.join()
+        unshare_all(plan, stage)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != caller:
+            os._exit(1)
+        pid = os.fork()
+        if pid == 0:
+            _first(plan, stage, control, group)
+        control.close()
+        os.waitpid(pid, 0)
+    except (NamespaceError, OSError) as error:
+        init.send(control, {"id": 0, "event": "error", "message": str(error)})
+    finally:
+        os._exit(1)
+
+
+def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
+    """PID 1 of the container."""
+    grouped = group is not None and "memory" in group.limits
+    try:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter_root(plan, stage)
+        configure(plan)
+        init.send(control, {"id": 0, "event": "ready"})
+        memory_bytes = None if grouped else plan.spec.memory_bytes
+        init.serve_requests(control, memory_bytes=memory_bytes, expendable=grouped)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
+        message = str(error) if isinstance(error, NamespaceError | OSError) else repr(error)
+        # When the caller is gone there is nobody to tell.
+        with contextlib.suppress(OSError):
+            init.send(control, {"id": 0, "event": "error", "message": message})
+    finally:
+        os._exit(1)
+
+
+def _close_others(keep: int) -> None:
+    """Closes every descriptor but the standard three and `keep`."""
+    os.closerange(3, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))

@@ -1,0 +1,110 @@
+"""An OCI layout -> one tar stream that container engines load: docker-archive or oci-archive.
+
+docker-archive is `manifest.json` with the blobs it names, and nothing of an OCI layout: podman
+looks for one first and would then drop the healthcheck. Every member has the same owner, mode and
+time, so the same layout and tags give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tools.image import spec
+from tools.image.layout import LayoutError, blob_path, open_layout, read_children, read_image
+from tools.image.spec import Descriptor
+
+# rules_oci's constant; a time in 1970 would look broken in listings.
+_MTIME = 1672560000
+_MODE = 0o755
+_RECORD = 1 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of the archive: bytes at hand, or those of a file."""
+
+    name: str
+    content: bytes | Path
+
+
+def docker_archive(layout: Path, tags: Sequence[str]) -> list[Member]:
+    """The members of a docker-archive of the layout's one image; raises LayoutError."""
+    opened = open_layout(layout)
+    if opened.root.media_type in spec.INDEX_TYPES:
+        raise LayoutError(
+            f"{layout}: is an image index, and a docker-archive holds images; use format = 'oci', "
+            "or load the image of one platform"
+        )
+    image = read_image(opened, opened.root)
+    config = image.manifest["config"]["digest"]
+    names = {layer.digest: f"{_blob(layer.digest)}.tar.gz" for layer in image.layers}
+    manifest = {
+        "Config": _blob(config),
+        "Layers": [names[layer.digest] for layer in image.layers],
+        "RepoTags": list(tags),
+    }
+    paths = {layer.digest: layer.path for layer in image.layers}
+    return [
+        Member("manifest.json", spec.encode_json([manifest])),
+        Member(_blob(config), blob_path(layout, config)),
+        *(Member(name, paths[digest]) for digest, name in names.items()),
+    ]
+
+
+def oci_archive(layout: Path, tags: Sequence[str]) -> list[Member]:
+    """The members of an oci-archive of the layout, image or index; raises LayoutError."""
+    opened = open_layout(layout)
+    blobs: dict[str, Path] = {}
+    pending: list[Descriptor] = [opened.root]
+    while pending:
+        descriptor = pending.pop(0)
+        blobs[descriptor.digest] = opened.blob(descriptor.digest)
+        if descriptor.media_type in spec.INDEX_TYPES:
+            pending += read_children(opened, descriptor)
+            continue
+        image = read_image(opened, descriptor)
+        for digest in [image.manifest["config"]["digest"], *(each.digest for each in image.layers)]:
+            blobs[digest] = opened.blob(digest)
+    entries = [_named(opened.root, tag) for tag in tags] or [opened.root.to_json()]
+    index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX, "manifests": entries}
+    return [
+        Member("oci-layout", spec.encode_json({"imageLayoutVersion": "1.0.0"})),
+        Member("index.json", spec.encode_json(index)),
+        *(Member(_blob(digest), path) for digest, path in blobs.items()),
+    ]
+
+
+def write_archive(members: Iterable[Member], stream: IO[bytes]) -> None:
+    """Write the members as a tar to a stream that need not seek; raises OSError."""
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_RECORD) as tar:
+        for member in members:
+            with ExitStack() as stack:
+                if isinstance(member.content, bytes):
+                    source: IO[bytes] = io.BytesIO(member.content)
+                    size = len(member.content)
+                else:
+                    source = stack.enter_context(member.content.open("rb"))
+                    size = member.content.stat().st_size
+                header = tarfile.TarInfo(member.name)
+                header.size, header.mode, header.mtime = size, _MODE, _MTIME
+                tar.addfile(header, source)
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _named(root: Descriptor, tag: str) -> dict[str, object]:
+    """The root's descriptor with the annotations that containerd and podman take names from."""
+    annotations = {
+        **(root.member("annotations") or {}),
+        "io.containerd.image.name": tag,
+        "org.opencontainers.image.ref.name": tag,
+    }
+    return {**root.to_json(), "annotations": annotations}

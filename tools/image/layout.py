@@ -1,0 +1,246 @@
+"""Read an OCI image layout directory and check what can be checked without reading layers.
+
+    image = read_layout(Path("bazel-bin/backend/image"))
+
+A layout (OCI image-layout.md 1.1) is a directory with `oci-layout`, `index.json` and
+`blobs/sha256/*`. Blobs may be symbolic links, relative ones included: that is how the rules here
+share layers. Every JSON document is verified against the digest and size that point at it, and
+every layer file against its size; `verify_layers` reads the layers' bytes as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.image import spec
+from tools.image.spec import Descriptor, SpecError
+
+_CHUNK = 1 << 20
+
+
+class LayoutError(Exception):
+    """A layout is not what the specification or the reader asks for; names file and cause."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: `size` in bytes as stored; `diff_id` is the digest of the uncompressed tar."""
+
+    digest: str
+    size: int
+    media_type: str
+    diff_id: str
+    path: Path
+
+    @property
+    def compression(self) -> str:
+        """'gzip', 'zstd' or 'none'."""
+        return spec.layer_compression(self.media_type)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of one platform. `manifest` and `config` are the parsed documents, unchanged."""
+
+    digest: str
+    media_type: str
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout directory and the descriptor of the one document its index.json names."""
+
+    path: Path
+    root: Descriptor
+
+    def blob(self, digest: str) -> Path:
+        """Where the blob of `digest` is kept."""
+        return blob_path(self.path, digest)
+
+
+def read_layout(path: Path) -> Image:
+    """Read the layout directory at `path`, which must hold exactly one image.
+
+    Raises LayoutError, naming the file and the cause, for a missing or malformed file, a wrong
+    digest or size, more than one manifest, or an image index where an image is needed.
+    """
+    layout = open_layout(path)
+    if layout.root.media_type in spec.INDEX_TYPES:
+        count = len(read_children(layout, layout.root))
+        raise LayoutError(
+            f"{path}: is an image index ({layout.root.media_type}) of {count} image(s), "
+            "and one image is needed; pass the target of the platform that is meant"
+        )
+    return read_image(layout, layout.root)
+
+
+def open_layout(path: Path) -> Layout:
+    """Check `oci-layout` and `index.json` of the directory at `path`; its root may be an index.
+
+    Raises LayoutError as `read_layout` does, but accepts an image index as the one document.
+    """
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing"
+        raise LayoutError(f"{path}: an OCI layout directory is needed here, found {found}")
+    marker = _read_object(path / "oci-layout")
+    if marker.get("imageLayoutVersion") != "1.0.0":
+        raise LayoutError(
+            f"{path / 'oci-layout'}: imageLayoutVersion must be '1.0.0', "
+            f"found {marker.get('imageLayoutVersion')!r}"
+        )
+    index_file = path / "index.json"
+    manifests = _read_object(index_file).get("manifests")
+    if not isinstance(manifests, list):
+        raise LayoutError(f"{index_file}: member 'manifests' must be a list")
+    if len(manifests) != 1:
+        raise LayoutError(f"{index_file}: exactly one manifest is needed, found {len(manifests)}")
+    root = _descriptor(manifests[0], index_file)
+    if root.media_type not in spec.INDEX_TYPES | spec.MANIFEST_TYPES:
+        raise LayoutError(
+            f"{index_file}: '{root.media_type}' is neither an image manifest nor an image index"
+        )
+    return Layout(path=path, root=root)
+
+
+def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
+    """The descriptors listed by an image index of the layout, in its order."""
+    file = layout.blob(index.digest)
+    document = read_document(layout, index)
+    manifests = document.get("manifests")
+    if not isinstance(manifests, list):
+        raise LayoutError(f"{file}: member 'manifests' must be a list")
+    return tuple(_descriptor(each, file) for each in manifests)
+
+
+def read_image(layout: Layout, descriptor: Descriptor) -> Image:
+    """Read the image whose manifest `descriptor` names; raises LayoutError."""
+    file = layout.blob(descriptor.digest)
+    manifest = read_document(layout, descriptor)
+    declared = manifest.get("mediaType", descriptor.media_type)
+    if declared != descriptor.media_type:
+        raise LayoutError(
+            f"{file}: the manifest calls itself '{declared}', "
+            f"its descriptor says '{descriptor.media_type}'"
+        )
+    entries = manifest.get("layers")
+    if not isinstance(entries, list):
+        raise LayoutError(f"{file}: member 'layers' must be a list")
+    config_descriptor = _descriptor(manifest.get("config"), file)
+    config = read_document(layout, config_descriptor)
+    descriptors = [_descriptor(each, file) for each in entries]
+    diff_ids = _diff_ids(config, layout.blob(config_descriptor.digest), len(descriptors))
+    layers = tuple(
+        _layer(layout, each, diff_id, file)
+        for each, diff_id in zip(descriptors, diff_ids, strict=True)
+    )
+    return Image(
+        digest=descriptor.digest,
+        media_type=descriptor.media_type,
+        manifest=manifest,
+        config=config,
+        layers=layers,
+    )
+
+
+def read_document(layout: Layout, descriptor: Descriptor) -> dict[str, Any]:
+    """Parse the JSON blob of `descriptor`, verified against its digest and size."""
+    file = layout.blob(descriptor.digest)
+    data = _read_bytes(file)
+    if len(data) != descriptor.size:
+        raise LayoutError(f"{file}: has {len(data)} bytes, its descriptor says {descriptor.size}")
+    actual = spec.sha256_digest(data)
+    if actual != descriptor.digest:
+        raise LayoutError(f"{file}: its content has digest {actual}, not the one it is named by")
+    return _parse_object(data, file)
+
+
+def verify_layers(image: Image) -> None:
+    """Read every layer of `image` and compare its digest; raises LayoutError at the first lie."""
+    for layer in image.layers:
+        digest = hashlib.sha256()
+        with layer.path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+        actual = "sha256:" + digest.hexdigest()
+        if actual != layer.digest:
+            raise LayoutError(f"{layer.path}: its content has digest {actual}, not {layer.digest}")
+
+
+def blob_path(layout: Path, digest: str) -> Path:
+    """Where a layout directory keeps the blob of `digest`."""
+    algorithm, _, encoded = digest.partition(":")
+    return layout / "blobs" / algorithm / encoded
+
+
+def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path) -> Layer:
+    try:
+        spec.layer_compression(descriptor.media_type)
+    except SpecError as error:
+        raise LayoutError(f"{manifest}: {error}") from error
+    path = layout.blob(descriptor.digest)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        target = f" (a link to {path.readlink()})" if path.is_symlink() else ""
+        raise LayoutError(
+            f"{path}{target}: layer blob cannot be read: {error.strerror}; "
+            "whoever passes a layout on must pass its runfiles on too"
+        ) from error
+    if size != descriptor.size:
+        raise LayoutError(f"{path}: layer has {size} bytes, the manifest says {descriptor.size}")
+    return Layer(
+        digest=descriptor.digest,
+        size=descriptor.size,
+        media_type=descriptor.media_type,
+        diff_id=diff_id,
+        path=path,
+    )
+
+
+def _diff_ids(config: dict[str, Any], file: Path, count: int) -> list[str]:
+    rootfs = config.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    # Docker writes null for an image without layers.
+    diff_ids = [] if diff_ids is None and count == 0 else diff_ids
+    if not isinstance(diff_ids, list) or not all(isinstance(each, str) for each in diff_ids):
+        raise LayoutError(f"{file}: member 'rootfs.diff_ids' must be a list of digests")
+    if len(diff_ids) != count:
+        raise LayoutError(
+            f"{file}: names {len(diff_ids)} diff_ids, the manifest has {count} layers"
+        )
+    return diff_ids
+
+
+def _descriptor(value: Any, file: Path) -> Descriptor:
+    try:
+        return spec.parse_descriptor(value)
+    except SpecError as error:
+        raise LayoutError(f"{file}: {error}") from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    return _parse_object(_read_bytes(file), file)
+
+
+def _read_bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise LayoutError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _parse_object(data: bytes, file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise LayoutError(f"{file}: is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise LayoutError(f"{file}: must hold a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,223 @@
+"""Where the image under test comes from -> the image, its layers as files.
+
+    with open_source(path, platform="", scratch=directory) as source:
+        source.image.layers
+
+A path is an OCI layout directory, or an archive (plain or gzip): a docker-archive, as `docker
+save` and `oci_load` write it, or an OCI layout in a tar. An archive is read once, front to back;
+of its members only the content is kept, in files whose names this module chooses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from tools.archive.tar_stream import LayerError, TarStream
+from tools.image import spec
+from tools.image.layout import (
+    Image,
+    Layer,
+    Layout,
+    LayoutError,
+    blob_path,
+    open_layout,
+    read_children,
+    read_document,
+    read_image,
+)
+
+MANIFEST = "manifest.json"
+MARKER = "oci-layout"
+MAX_BYTES = 16 << 30  # Of one archive; more is refused as a bomb.
+MAX_LINKS = 8
+CHUNK = 1 << 20
+_LAYOUT_MEMBER = re.compile("oci-layout|index[.]json|blobs/sha256/[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image and what it was read from: `path` is a layout directory or an archive."""
+
+    image: Image
+    path: Path
+    kind: str  # "layout", "docker-archive" or "oci-archive"
+    config: Path  # The file of the image's configuration.
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A member's content: its file, SHA-256 and size in bytes."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+@contextlib.contextmanager
+def open_source(path: Path, *, platform: str, scratch: Path) -> Iterator[Source]:
+    """Opens an image. `platform` (os/architecture[/variant]) chooses from an image index and is
+    compared with a single image; "" takes the one image there is, whatever it is for.
+
+    `scratch` is an empty directory for an archive's members. Raises LayoutError and LayerError.
+    """
+    if path.is_dir() or not path.exists():
+        source = _layout_source(path, "layout", path, platform)
+    else:
+        members = _unpack(path, scratch)
+        if MANIFEST in members:
+            source = _from_docker(path, members)
+        elif MARKER in members:
+            source = _layout_source(path, "oci-archive", scratch, platform)
+        else:
+            raise LayoutError(
+                f"{path}: is neither a docker-archive (no {MANIFEST}) nor an OCI layout (no "
+                f"{MARKER}) in a tar"
+            )
+    found = platform_of(source.image.config)
+    if platform and not _same_platform(platform, found):
+        raise LayoutError(f"{path}: is an image for {found}, and platform {platform} is wanted")
+    yield source
+
+
+def platform_of(config: Mapping[str, Any]) -> str:
+    """os/architecture[/variant] of an image configuration."""
+    parts = [config.get("os", "linux"), config.get("architecture", "")]
+    return "/".join(part for part in (*parts, config.get("variant", "")) if part)
+
+
+def _same_platform(wanted: str, found: str) -> bool:
+    # Who leaves the variant out takes any.
+    return (found + "/").startswith(wanted.rstrip("/") + "/")
+
+
+def _layout_source(path: Path, kind: str, layout: Path, platform: str) -> Source:
+    image = _from_layout(layout, platform)
+    return Source(image, path, kind, blob_path(layout, image.manifest["config"]["digest"]))
+
+
+def _from_layout(path: Path, platform: str) -> Image:
+    layout = open_layout(path)
+    if layout.root.media_type not in spec.INDEX_TYPES:
+        return read_image(layout, layout.root)
+    names = []
+    for child in read_children(layout, layout.root):
+        name = _child_platform(layout, child)
+        if name and platform and _same_platform(platform, name):
+            return read_image(layout, child)
+        names.append(name or "an unknown platform")
+    wanted = f"none of them is for {platform}" if platform else "say which with platform"
+    raise LayoutError(f"{path}: is an image index for {', '.join(names) or 'nothing'}; {wanted}")
+
+
+def _child_platform(layout: Layout, child: spec.Descriptor) -> str:
+    """The platform an index gives an image, or that of its own configuration; "" for neither."""
+    if child.media_type not in spec.MANIFEST_TYPES:
+        return ""
+    platform = child.member("platform")
+    if not isinstance(platform, dict):
+        config = spec.parse_descriptor(read_document(layout, child).get("config"))
+        platform = read_document(layout, config)
+    return platform_of(platform)
+
+
+def _from_docker(path: Path, members: Mapping[str, _Stored]) -> Source:
+    """The one image of a docker-archive (the format of `docker save`)."""
+
+    def member(name: object) -> _Stored:
+        stored = members.get(posixpath.normpath(name)) if isinstance(name, str) else None
+        if stored is None:
+            raise LayoutError(f"{path}: {MANIFEST} names {name!r}, which is not in the archive")
+        return stored
+
+    entries = _json(path, MANIFEST, members[MANIFEST])
+    if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
+        count = len(entries) if isinstance(entries, list) else 0
+        raise LayoutError(f"{path}: {MANIFEST} must list exactly one image, found {count}")
+    stored_config = member(entries[0].get("Config"))
+    config = _json(path, "the configuration", stored_config)
+    layers = [member(name) for name in entries[0].get("Layers") or []]
+    diff_ids = (config.get("rootfs") or {}).get("diff_ids") if isinstance(config, dict) else None
+    if not isinstance(diff_ids, list) or len(diff_ids) != len(layers):
+        raise LayoutError(f"{path}: the configuration must have one diff_id for each layer")
+    image = Image(
+        digest=stored_config.digest,
+        media_type=spec.DOCKER_MANIFEST,
+        manifest={"config": {"digest": stored_config.digest, "size": stored_config.size}},
+        config=config,
+        layers=tuple(
+            # The reader looks at the bytes to see how they are compressed.
+            Layer(stored.digest, stored.size, spec.DOCKER_LAYER, str(diff_id), stored.path)
+            for stored, diff_id in zip(layers, diff_ids, strict=True)
+        ),
+    )
+    return Source(image, path, "docker-archive", stored_config.path)
+
+
+def _json(path: Path, what: str, stored: _Stored) -> Any:
+    try:
+        return json.loads(stored.path.read_bytes())
+    except ValueError as error:
+        raise LayoutError(f"{path}: {what} is not JSON: {error}") from error
+
+
+def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
+    """Stores the content of every member below `scratch`; names that mean nothing are numbered."""
+    members: dict[str, _Stored] = {}
+    links: dict[str, str] = {}
+    left = MAX_BYTES
+    (scratch / "blobs" / "sha256").mkdir(parents=True)
+    (scratch / "members").mkdir()
+    with _open(archive) as stream:
+        tar = TarStream(_chunks(stream, archive), source=str(archive))
+        for number, header in enumerate(tar):
+            name = posixpath.normpath(header.name)
+            if header.kind == "symlink":
+                folder = posixpath.dirname(name)
+                links[name] = posixpath.normpath(posixpath.join(folder, header.linkname))
+            elif header.kind == "hardlink":
+                links[name] = posixpath.normpath(header.linkname)
+            if header.kind != "file":
+                continue
+            left -= header.size
+            if left < 0:
+                raise LayerError(f"{archive}: holds more than {MAX_BYTES} bytes")
+            plain = _LAYOUT_MEMBER.fullmatch(name)
+            target = scratch / name if plain else scratch / "members" / str(number)
+            digest = hashlib.sha256()
+            with target.open("wb") as out:
+                for piece in tar.body():
+                    digest.update(piece)
+                    out.write(piece)
+            members[name] = _Stored(target, f"sha256:{digest.hexdigest()}", header.size)
+    # Older engines store equal layers once and link the others to it.
+    for name in links:
+        target_name = name
+        for _ in range(MAX_LINKS):
+            target_name = links.get(target_name, target_name)
+        if target_name in members:
+            members[name] = members[target_name]
+    return members
+
+
+def _open(archive: Path) -> IO[bytes]:
+    stream = archive.open("rb")
+    magic = stream.read(2)
+    stream.seek(0)
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=stream)) if magic == b"\x1f\x8b" else stream
+
+
+def _chunks(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
+    try:
+        while data := stream.read(CHUNK):
+            yield data
+    except (OSError, EOFError) as error:
+        raise LayerError(f"{archive}: cannot be read: {error}") from error

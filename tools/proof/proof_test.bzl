@@ -1,0 +1,28 @@
+"""`proof_test`: a test that is one program, run on an image and files that say what to expect."""
+
+load("@rules_python//python:defs.bzl", "py_test")
+
+def proof_test(name, tool, image, accepted = [], files = {}, args = [], **kwargs):
+    """Runs a proof.
+
+    Args:
+      name: name of the test.
+      tool: Label of the proof's py_library; its main file has the same name.
+      image: an OCI layout.
+      accepted: YAML lists of accepted findings.
+      files: flag to label, for the files that the proof reads.
+      args: further flags.
+      **kwargs: further attributes of the test.
+    """
+    main = tool.relative(":{}.py".format(tool.name))
+    py_test(
+        name = name,
+        srcs = [main],
+        main = main,
+        args = ["--image", "$(rootpath {})".format(image)] +
+               ["--accepted=$(rootpath {})".format(each) for each in accepted] +
+               ["{}=$(rootpath {})".format(flag, file) for flag, file in files.items()] + args,
+        data = [image] + accepted + files.values(),
+        deps = [tool],
+        **kwargs
+    )

@@ -1,0 +1,86 @@
+"""Runs pytest on the files of one `pytest_test`; its exit code is the test's result.
+
+    pytest_main.py [pytest's own flags] tools/wheels/lock_test.py …
+
+Follows Bazel's test protocol ("Test Encyclopedia"): JUnit XML to XML_OUTPUT_FILE, scratch files
+below TEST_TMPDIR, TESTBRIDGE_TEST_ONLY (`--test_filter`: a pytest -k expression or, with "::", a
+test's id) and sharding. A run that finds no test fails; only a shard may be empty, when other
+shards have the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_NO_TESTS = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+class _Shard:
+    """Keeps every n-th test left after filtering, and knows how many there were."""
+
+    def __init__(self, index: int, total: int) -> None:
+        self._index = index
+        self._total = total
+        self.collected = 0
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        self.collected = len(items)
+        mine = items[self._index :: self._total]
+        config.hook.pytest_deselected(items=[item for item in items if item not in mine])
+        items[:] = mine
+
+
+def _shard() -> _Shard:
+    status_file = os.environ.get("TEST_SHARD_STATUS_FILE")
+    if status_file:
+        Path(status_file).touch()  # tells Bazel that this runner knows about shards
+    return _Shard(
+        int(os.environ.get("TEST_SHARD_INDEX", "0")), int(os.environ.get("TEST_TOTAL_SHARDS", "1"))
+    )
+
+
+def _flags(arguments: list[str]) -> list[str]:
+    flags = [
+        "--import-mode=importlib",
+        "--rootdir=.",
+        "--strict-markers",
+        "-p",
+        "no:cacheprovider",
+        "-ra",
+    ]
+    report = os.environ.get("XML_OUTPUT_FILE")
+    if report:
+        flags.append(f"--junitxml={report}")
+    scratch = os.environ.get("TEST_TMPDIR")
+    if scratch:
+        flags.append(f"--basetemp={scratch}/pytest")
+    only = os.environ.get("TESTBRIDGE_TEST_ONLY", "")
+    if "::" in only:
+        wanted_file = only.partition("::")[0]
+        return [*flags, *(only if name.endswith(wanted_file) else name for name in arguments)]
+    return [*flags, "-k", only, *arguments] if only else [*flags, *arguments]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tests and returns pytest's exit code, 0 when all passed."""
+    arguments = sys.argv[1:] if argv is None else argv
+    # The directory of this file is not an import root: a module here would hide one of the same
+    # name elsewhere.
+    here = str(Path(__file__).resolve().parent)
+    sys.path[:] = [entry for entry in sys.path if entry and str(Path(entry).resolve()) != here]
+    shard = _shard()
+    code = int(pytest.main(_flags(arguments), plugins=[shard]))
+    if code == _NO_TESTS and shard.collected:
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The Authorization header for one repository of one registry.
+
+Basic (RFC 7617), and bearer tokens (RFC 6750) fetched as Docker's token protocol says
+(distribution, docs/spec/auth/token.md and oauth.md). No secret enters a message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import urllib.parse
+from dataclasses import dataclass
+
+from tools.registry.errors import RegistryError, refusal
+from tools.registry.credentials import Credentials
+from tools.registry.transport import Response, Transport, without_query
+
+# RFC 9110, 11.6.1: schemes, each followed by its parameters, all in one list. A parameter is told
+# from a scheme by its `=`; values without quotes may hold what a token may not, as addresses do.
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PART = re.compile(
+    rf"""[\s,]*(?:({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))|({_WORD}))""", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """How a registry asks to be authorised."""
+
+    scheme: str
+    realm: str = ""
+    service: str = ""
+
+
+def parse_challenge(header: str | None) -> Challenge | None:
+    """The challenge of a WWW-Authenticate header that is answered: Bearer before Basic.
+
+    Several headers are given as one, joined with commas. None when neither scheme is offered.
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    position = 0
+    while match := _PART.match(header or "", position):
+        name, quoted, bare, scheme = match.groups()
+        if scheme is not None:
+            found.append((scheme.lower(), {}))
+        elif found:
+            value = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+            found[-1][1].setdefault(name.lower(), value)
+        position = match.end()
+    known = [each for each in found if each[0] in ("basic", "bearer")]
+    if not known:
+        return None
+    scheme, values = min(known, key=lambda each: each[0] != "bearer")
+    return Challenge(scheme, values.get("realm", ""), values.get("service", ""))
+
+
+class Authorization:
+    """Holds the header and renews it. Safe to share between threads.
+
+    `secrets` is given every string that must never be shown, as it becomes known.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        challenge: Challenge,
+        *,
+        credentials: Credentials | None,
+        scopes: tuple[str, ...],
+        plain: bool,
+        secrets: list[str],
+    ) -> None:
+        """`plain` says that the registry itself is spoken to in plain HTTP."""
+        self._transport = transport
+        self._challenge = challenge
+        self._credentials = credentials
+        self._scopes = scopes
+        self._plain = plain
+        self._secrets = secrets
+        self._lock = threading.Lock()
+        self._header: str | None = None
+
+    @property
+    def header(self) -> str | None:
+        """The value to send, or None when there is nothing to send."""
+        return self._header
+
+    def renew(self, spent: str | None) -> None:
+        """Replace the header `spent`; raises RegistryError, TransportError."""
+        with self._lock:
+            # Another thread may have renewed it while this one waited.
+            if self._header != spent:
+                return
+            if self._challenge.scheme == "basic":
+                self._header = self._credentials.basic() if self._credentials else None
+                return
+            token = self._fetch_token()
+            self._secrets.append(token)
+            self._header = f"Bearer {token}"
+
+    def _fetch_token(self) -> str:
+        realm = urllib.parse.urlsplit(self._challenge.realm)
+        shown = without_query(self._challenge.realm)
+        if realm.scheme != "https" and not (realm.scheme == "http" and self._plain):
+            raise RegistryError(
+                f"the registry wants tokens fetched from '{shown}', which is not HTTPS; "
+                "credentials are not sent there"
+            )
+        refresh = self._credentials is not None and bool(self._credentials.identity_token)
+        response = self._post_refresh() if refresh else self._get_token(realm)
+        if response.status != 200:
+            raise refusal(f"token from {shown}", response, credentials=self._credentials)
+        try:
+            answer = json.loads(response.body)
+            token = answer.get("token") or answer.get("access_token")
+        except (ValueError, AttributeError):
+            token = None
+        if not isinstance(token, str) or not token:
+            raise RegistryError(f"{shown}: answered without a token")
+        return token
+
+    def _get_token(self, realm: urllib.parse.SplitResult) -> Response:
+        query = [("service", self._challenge.service)] if self._challenge.service else []
+        query += [("scope", scope) for scope in self._scopes]
+        joint = "&" if realm.query else "?"
+        url = f"{self._challenge.realm}{joint}{urllib.parse.urlencode(query)}"
+        headers = {"Authorization": self._credentials.basic()} if self._credentials else {}
+        return self._transport.request("GET", url, headers=headers)
+
+    def _post_refresh(self) -> Response:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": self._credentials.identity_token if self._credentials else "",
+            "service": self._challenge.service,
+            "client_id": "oci-push",
+            "scope": " ".join(self._scopes),
+        }
+        return self._transport.request(
+            "POST",
+            self._challenge.realm,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            body=urllib.parse.urlencode(form).encode("ascii"),
+        )

@@ -1,0 +1,8 @@
+"""Public rules that change a registry: push an image, attach a file to it."""
+
+load(":attach.bzl", _oci_attach = "oci_attach")
+load(":push.bzl", _oci_push = "oci_push", _oci_push_rule = "oci_push_rule")
+
+oci_attach = _oci_attach
+oci_push = _oci_push
+oci_push_rule = _oci_push_rule

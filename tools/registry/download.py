@@ -1,0 +1,139 @@
+"""A repository in a registry -> manifests and blobs on disk, each verified by its digest.
+
+Format: distribution-spec 1.1, "Pulling manifests" and "Pulling blobs". A download that breaks off
+goes on where it stopped, and a file is at its place only when it is whole and true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.image import spec
+from tools.registry.errors import RegistryError
+from tools.registry.registry import Registry
+from tools.registry.transport import TransportError, retry_after
+
+ACCEPT = ", ".join(sorted(spec.MANIFEST_TYPES | spec.INDEX_TYPES))
+
+
+def fetch_manifest(registry: Registry, reference: str) -> bytes:
+    """The manifest or index that a tag or digest names.
+
+    Raises RegistryError when there is none or it is not the one of that digest, TransportError.
+    """
+    response = registry.follow("GET", f"manifests/{reference}", headers={"Accept": ACCEPT})
+    what = f"{registry.repository}: manifest {reference}"
+    if response.status != 200:
+        raise registry.refused(what, response)
+    found = spec.sha256_digest(response.body)
+    if reference.startswith("sha256:") and found != reference:
+        raise RegistryError(f"{what}: the registry sent another one, {found}")
+    return response.body
+
+
+def fetch_blob(
+    registry: Registry,
+    descriptor: spec.Descriptor,
+    file: Path,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write a blob to `file`; `advance` is told its bytes as they come.
+
+    Raises RegistryError when the registry refuses or sends other bytes than the descriptor says,
+    TransportError when the connection fails for good, OSError.
+    """
+    transport = registry.transport
+    partial = file.with_name(f".{file.name}.part")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with partial.open("wb") as stream:
+            part = _Part(registry, descriptor, stream.write, advance=advance)
+            faults = 0
+            while not part.complete:
+                before = part.have
+                try:
+                    part.request()
+                except TransportError as error:
+                    # A line that breaks again and again is good enough while something arrives.
+                    faults = 1 if part.have > before else faults + 1
+                    if not error.retriable or faults > transport.options.retries:
+                        raise
+                    wait = transport.delay(faults, error.wait)
+                    transport.warn(f"{error}; going on at byte {part.have} in {wait:.1f} s")
+                    transport.pause(wait)
+        part.check()
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Part:
+    """What has arrived of a blob so far."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        descriptor: spec.Descriptor,
+        write: Callable[[bytes], object],
+        *,
+        advance: Callable[[int], None],
+    ) -> None:
+        self.have = 0
+        self._registry = registry
+        self._descriptor = descriptor
+        self._write = write
+        self._advance = advance
+        self._hash = hashlib.sha256()
+        self._what = f"{registry.repository}: blob {descriptor.digest}"
+        self._skip = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.have == self._descriptor.size
+
+    def request(self) -> None:
+        """Ask for the rest once; raises TransportError when not all of it came."""
+        headers = {"Range": f"bytes={self.have}-"} if self.have else {}
+        self._skip = self.have
+        response = self._registry.follow(
+            "GET",
+            f"blobs/{self._descriptor.digest}",
+            headers=headers,
+            receive=self._receive,
+            retry=False,
+        )
+        if response.status >= 500 or response.status in (408, 425, 429):
+            raise TransportError(
+                f"{self._what}: {response.status} {response.reason}",
+                retriable=True,
+                wait=retry_after(response),
+            )
+        if response.status not in (200, 206):
+            raise self._registry.refused(self._what, response)
+        if not self.complete:
+            raise TransportError(f"{self._what}: the answer ended early", retriable=True)
+
+    def check(self) -> None:
+        """Raise RegistryError unless the bytes are those of the descriptor."""
+        found = f"sha256:{self._hash.hexdigest()}"
+        if found != self._descriptor.digest:
+            raise RegistryError(f"{self._what}: the registry sent bytes of digest {found}")
+
+    def _receive(self, status: int, data: bytes) -> None:
+        if status == 200 and self._skip:
+            # The server knows no ranges and began anew; what is there already is passed over.
+            known = min(self._skip, len(data))
+            self._skip -= known
+            data = data[known:]
+        if self.have + len(data) > self._descriptor.size:
+            raise RegistryError(
+                f"{self._what}: the registry sends more than the {self._descriptor.size} bytes "
+                "that the manifest says"
+            )
+        self._write(data)
+        self._hash.update(data)
+        self.have += len(data)
+        self._advance(len(data))

@@ -1,0 +1,376 @@
+"""HTTP as a registry client needs it: streamed uploads, kept connections, retries.
+
+Built on http.client of the standard library: uploads must stream from a file with a known length
+and survive a reset in the middle, and nothing else of a larger library would be used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import http.client
+import random
+import select
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.message import Message
+from pathlib import Path
+
+from tools.registry.http_proxy import Proxy, ProxyError, find_proxy
+from tools.registry.tls import CertificatesError, is_not_tls, tls_context
+
+_BLOCK = 1 << 18
+# A manifest is at most 4 MiB (distribution-spec 1.1); no answer that is read may be longer by much.
+_BODY_LIMIT = 8 << 20
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LONGEST_WAIT = 300.0
+# Takes an answer's body piece by piece, each with the answer's status.
+Receiver = Callable[[int, bytes], None]
+
+
+class TransportError(Exception):
+    """No usable answer came; `retriable` says whether asking again may help.
+
+    `wait` is how many seconds the server asked to wait first, None when it did not say.
+    """
+
+    def __init__(self, message: str, *, retriable: bool, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.retriable = retriable
+        self.wait = wait
+
+
+class NotTLSError(TransportError):
+    """The server does not speak TLS."""
+
+
+class CancelledError(Exception):
+    """The caller asked to stop."""
+
+
+@dataclass(frozen=True)
+class FileSlice:
+    """Part of a file to send: `length` bytes from `offset`."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer, read to its end."""
+
+    status: int
+    reason: str
+    headers: Message
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to connect. Times in seconds; `retries` counts the attempts after the first."""
+
+    insecure: bool = False
+    ca_file: Path | None = None
+    retries: int = 5
+    first_delay: float = 0.5
+    timeout: float = 300.0
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Transport:
+    """Sends requests, each thread over its own kept connections. Safe to share between threads."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.options = options
+        self._cancelled = threading.Event()
+        self._active: set[http.client.HTTPConnection] = set()
+        self.warn = warn
+        self._local = threading.local()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | FileSlice = b"",
+        sent: Callable[[int], None] = lambda _: None,
+        receive: Receiver | None = None,
+        retry: bool = True,
+    ) -> Response:
+        """Send a request until an answer comes that is not a call to try again.
+
+        `sent` is told the bytes of body as they go out, and minus what went out in vain when the
+        attempt fails. `receive` takes the body of an answer 200 or 206 as it comes, with the
+        status; the Response has none then. After the last attempt the answer is returned as it is.
+        With `retry` off one attempt is made. Raises TransportError, and CancelledError when asked
+        to stop.
+        """
+        attempts = 1 + (self.options.retries if retry else 0)
+        for attempt in range(1, attempts + 1):
+            self.check_cancelled()
+            gone = 0
+
+            def count(amount: int) -> None:
+                nonlocal gone
+                gone += amount
+                sent(amount)
+
+            try:
+                response = self._send(
+                    method, url, headers=headers, body=body, sent=count, receive=receive
+                )
+                if response.status not in _RETRIED or attempt == attempts:
+                    return response
+                cause = f"{response.status} {response.reason}"
+                wait = self.delay(attempt, retry_after(response))
+            except TransportError as error:
+                sent(-gone)
+                if not error.retriable or attempt == attempts:
+                    raise
+                cause, wait = str(error), self.delay(attempt, error.wait)
+            else:
+                sent(-gone)
+            self.warn(f"{method} {without_query(url)}: {cause}; trying again in {wait:.1f} s")
+            self.pause(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def delay(self, attempt: int, asked: float | None) -> float:
+        """Seconds to wait after failed attempt number `attempt`.
+
+        What the server `asked` for is obeyed; else the wait doubles, with a random part so that
+        clients that failed together do not return together. Raises TransportError when the server
+        asks for too much.
+        """
+        if asked is not None:
+            if asked > _LONGEST_WAIT:
+                raise TransportError(
+                    f"the registry asks to wait {asked:.0f} s, longer than {_LONGEST_WAIT:.0f} s",
+                    retriable=False,
+                )
+            return asked
+        longest = self.options.first_delay * float(2 ** (attempt - 1))
+        return min(30.0, longest * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the caller asks to stop."""
+        self._cancelled.wait(seconds)
+        self.check_cancelled()
+
+    def cancel(self) -> None:
+        """Stop every request, also those that wait for an answer; a signal handler may call it."""
+        self._cancelled.set()
+        for connection in tuple(self._active):
+            with contextlib.suppress(OSError):
+                if connection.sock is not None:
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def check_cancelled(self) -> None:
+        """Raise CancelledError when the caller asked to stop."""
+        if self._cancelled.is_set():
+            raise CancelledError
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | FileSlice,
+        sent: Callable[[int], None],
+        receive: Receiver | None,
+    ) -> Response:
+        """One attempt over a kept connection, or a new one when the kept one has gone stale."""
+        parts = urllib.parse.urlsplit(url)
+        key = (parts.scheme, parts.netloc)
+        pool = self._pool()
+        kept = pool.pop(key, None)
+        if kept is not None and _has_ended(kept):
+            kept.close()
+            kept = None
+        proxy = self._proxy(parts)
+        connection = kept or self._connect(parts, proxy)
+        length = len(body) if isinstance(body, bytes) else body.length
+        all_headers = {"User-Agent": "oci-push", **headers}
+        if body or method in ("POST", "PUT", "PATCH"):
+            all_headers["Content-Length"] = str(length)
+        blocks = None if not length else self._blocks(body, sent)
+        target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        if proxy is not None and parts.scheme == "http":
+            # A proxy for plain HTTP must be told the whole address; one for HTTPS makes a tunnel.
+            target = f"http://{parts.netloc}{target}"
+            all_headers.update(proxy.headers)
+        self._active.add(connection)
+        try:
+            response = self._exchange(connection, method, target, all_headers, blocks, receive)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            self.check_cancelled()
+            if isinstance(error, ssl.SSLError) and kept is None:
+                raise _tls_error(error, parts) from error
+            way = f" through the proxy {proxy}" if proxy else ""
+            raise TransportError(
+                f"{parts.netloc}: connection failed{way}: {_shown(error)}",
+                retriable=_may_pass(error),
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            self._active.discard(connection)
+        # http.client closes it by itself when the answer was the last.
+        if connection.sock is not None:
+            pool[key] = connection
+        return response
+
+    def _pool(self) -> dict[tuple[str, str], http.client.HTTPConnection]:
+        """This thread's kept connections, by scheme and address."""
+        if not hasattr(self._local, "pool"):
+            self._local.pool = {}
+        pool: dict[tuple[str, str], http.client.HTTPConnection] = self._local.pool
+        return pool
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        blocks: Iterator[bytes] | None,
+        receive: Receiver | None,
+    ) -> Response:
+        try:
+            connection.request(method, target, body=blocks, headers=dict(headers))
+        except (BrokenPipeError, ConnectionResetError):
+            # A server that refuses an upload may answer before it has read it; the answer counts.
+            answer = connection.getresponse()
+        else:
+            answer = connection.getresponse()
+        if receive is not None and answer.status in (200, 206):
+            while block := answer.read(_BLOCK):
+                self.check_cancelled()
+                receive(answer.status, block)
+            return Response(answer.status, answer.reason, answer.headers, b"")
+        body = answer.read(_BODY_LIMIT + 1)
+        if len(body) > _BODY_LIMIT:
+            raise http.client.HTTPException(f"answer is longer than {_BODY_LIMIT} bytes")
+        return Response(answer.status, answer.reason, answer.headers, body)
+
+    def _blocks(self, body: bytes | FileSlice, sent: Callable[[int], None]) -> Iterator[bytes]:
+        if isinstance(body, bytes):
+            yield body
+            return
+        with body.path.open("rb") as stream:
+            stream.seek(body.offset)
+            left = body.length
+            while left:
+                self.check_cancelled()
+                block = stream.read(min(_BLOCK, left))
+                if not block:
+                    raise TransportError(f"{body.path}: file became shorter", retriable=False)
+                left -= len(block)
+                yield block
+                sent(len(block))
+
+    def _connect(
+        self, parts: urllib.parse.SplitResult, proxy: Proxy | None
+    ) -> http.client.HTTPConnection:
+        host, port = parts.hostname or "", parts.port
+        timeout = self.options.timeout
+        if parts.scheme == "http":
+            if proxy is None:
+                return http.client.HTTPConnection(host, port, timeout=timeout)
+            return http.client.HTTPConnection(proxy.host, proxy.port, timeout=timeout)
+        options = self.options
+        try:
+            context = tls_context(
+                parts.netloc,
+                insecure=options.insecure,
+                ca_file=options.ca_file,
+                environ=options.environ,
+            )
+        except CertificatesError as error:
+            raise TransportError(str(error), retriable=False) from error
+        if proxy is None:
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+        connection = http.client.HTTPSConnection(
+            proxy.host, proxy.port, timeout=timeout, context=context
+        )
+        connection.set_tunnel(host, port or 443, headers=proxy.headers)
+        return connection
+
+    def _proxy(self, parts: urllib.parse.SplitResult) -> Proxy | None:
+        try:
+            return find_proxy(parts, self.options.environ)
+        except ProxyError as error:
+            raise TransportError(str(error), retriable=False) from error
+
+
+def retry_after(response: Response) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3)."""
+    value = (response.headers.get("Retry-After") or "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            # What has no zone is meant as UTC, as every date in HTTP.
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def without_query(url: str) -> str:
+    """An address that may be shown: queries carry upload tokens and signatures."""
+    return url.partition("?")[0]
+
+
+def _tls_error(error: ssl.SSLError, parts: urllib.parse.SplitResult) -> TransportError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TransportError(
+            f"{parts.netloc}: its certificate is not trusted: {error.verify_message}; "
+            "name the CA with --ca-file or SSL_CERT_FILE, or use --insecure on purpose",
+            retriable=False,
+        )
+    if is_not_tls(error):
+        return NotTLSError(
+            f"{parts.netloc}: does not speak TLS; use --insecure for plain HTTP", retriable=False
+        )
+    return TransportError(f"{parts.netloc}: TLS failed: {error.reason or error}", retriable=True)
+
+
+def _has_ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other side closed a connection that waited to be used again."""
+    if connection.sock is None:
+        return True
+    # No answer is owed on it, so what there is to read is its end.
+    watch = select.poll()
+    watch.register(connection.sock, select.POLLIN)
+    return bool(watch.poll(0))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed in a moment."""
+    if isinstance(error, socket.gaierror):
+        # An unknown host will not appear; a name server may answer again.
+        return error.errno == socket.EAI_AGAIN
+    # What a proxy refuses it will refuse again (http.client has no class of its own for it).
+    return not str(error).startswith("Tunnel connection failed: 4")
+
+
+def _shown(error: BaseException) -> str:
+    return str(error) or type(error).__name__

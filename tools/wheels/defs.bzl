@@ -1,0 +1,7 @@
+"""Public rules of `tools/wheels`: Python wheels and sources to image layers."""
+
+load(":python_source_layer.bzl", _python_source_layer = "python_source_layer")
+load(":wheel_layer.bzl", _wheel_layer = "wheel_layer")
+
+python_source_layer = _python_source_layer
+wheel_layer = _wheel_layer

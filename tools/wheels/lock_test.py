@@ -1,0 +1,150 @@
+"""The lock command, run for real: pip resolves wheels from an index that the test wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.wheels import lock
+from tools.wheels.lock import Locks, check_same_versions
+from tools.wheels.lockfile import LockedWheel, LockError, parse_lock
+from tools.wheels.target import Target
+from tools.wheels.wheels_for_test import TinyWheel, write_index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_AMD64 = "cp311-cp311-manylinux_2_17_x86_64"
+_ARM64 = "cp311-cp311-manylinux_2_17_aarch64"
+_PAIR = [TinyWheel("native", tag=_AMD64), TinyWheel("native", tag=_ARM64)]
+
+
+class _Workspace:
+    """Inputs, a Debian lock and an index; `run` is the command as a user starts it."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self._monkeypatch = monkeypatch
+        packages = [
+            {"name": name, "arch": arch, "version": version}
+            for name, version in (("python3.11", "3.11.2-6"), ("libc6", "2.36-9"))
+            for arch in ("amd64", "arm64")
+        ]
+        (path / "debian.json").write_text(json.dumps({"packages": packages}), encoding="utf-8")
+        monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(path))
+
+    def write(self, *, runtime: str, dev: str, index: list[TinyWheel]) -> None:
+        (self.path / "requirements.in").write_text(runtime, encoding="utf-8")
+        (self.path / "requirements_dev.in").write_text(dev, encoding="utf-8")
+        self._monkeypatch.setenv("PIP_INDEX_URL", write_index(index, directory=self.path / "index"))
+
+    def write_old_locks(self) -> dict[str, str]:
+        for name in ("requirements", "requirements_dev"):
+            for arch in ("amd64", "arm64"):
+                (self.path / f"{name}.{arch}.txt").write_text("# old\n", encoding="utf-8")
+        return self.locks()
+
+    def run(self, *flags: str) -> int:
+        return lock.main(["--directory=.", "--debian-lock=debian.json", *flags])
+
+    def pins(self, name: str) -> dict[str, str]:
+        text = (self.path / f"{name}.txt").read_text(encoding="utf-8")
+        return {wheel.name: wheel.filename for wheel in parse_lock(text, source=name)}
+
+    def locks(self) -> dict[str, str]:
+        return {path.name: path.read_text(encoding="utf-8") for path in self.path.glob("*.txt")}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Workspace:
+    return _Workspace(tmp_path, monkeypatch)
+
+
+def test_each_architecture_gets_its_own_wheel_and_tools_stay_out_of_the_runtime(
+    workspace: _Workspace,
+) -> None:
+    pure = [TinyWheel("pure", version=version) for version in ("1.0", "2.0")]
+    workspace.write(
+        runtime="native  # with a reason\npure<2\n",
+        dev="-r requirements.in\n\nchecker\npure\n",
+        index=[*_PAIR, *pure, TinyWheel("checker")],
+    )
+    assert workspace.run() == 0
+    runtime = {"native": f"native-1.0-{_ARM64}.whl", "pure": "pure-1.0-py3-none-any.whl"}
+    assert workspace.pins("requirements.amd64")["native"] == f"native-1.0-{_AMD64}.whl"
+    assert workspace.pins("requirements.arm64") == runtime
+    assert workspace.pins("requirements_dev.arm64") == {
+        "checker": "checker-1.0-py3-none-any.whl",
+        **runtime,
+    }
+
+
+def test_the_check_holds_while_releases_appear_and_fails_when_an_input_changes(
+    workspace: _Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.write(runtime="a\n", dev="-r requirements.in\n", index=[TinyWheel("a")])
+    assert workspace.run() == 0
+    newer = [TinyWheel("a"), TinyWheel("a", version="2.0"), TinyWheel("b")]
+    workspace.write(runtime="a\n", dev="-r requirements.in\n", index=newer)
+    assert workspace.run("--check") == 0
+    workspace.write(runtime="a\nb\n", dev="-r requirements.in\n", index=newer)
+    before = workspace.locks()
+    assert workspace.run("--check") == 1
+    assert workspace.locks() == before
+    output = capsys.readouterr()
+    assert "+b==1.0" in output.out
+    assert "run `bazel run //third_party/python:lock`" in output.err
+
+
+def test_a_second_run_writes_the_same_bytes(workspace: _Workspace) -> None:
+    workspace.write(runtime="native\n", dev="-r requirements.in\n", index=_PAIR)
+    assert workspace.run() == 0
+    before = workspace.locks()
+    assert workspace.run() == 0
+    assert workspace.locks() == before
+
+
+def test_a_failure_leaves_the_old_locks(
+    workspace: _Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = workspace.write_old_locks()
+    workspace.write(runtime="native\n", dev="native\n", index=[TinyWheel("native", tag=_AMD64)])
+    assert workspace.run() == 1
+    assert "pip cannot resolve the requirements for arm64" in capsys.readouterr().err
+    assert workspace.locks() == before
+    assert list(workspace.path.glob(".*")) == []
+
+
+def test_checking_without_locks_says_which_command_makes_them(
+    workspace: _Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.write(runtime="a\n", dev="a\n", index=[])
+    assert workspace.run("--check") == 1
+    assert "does not exist; run `bazel run //third_party/python:lock`" in capsys.readouterr().err
+
+
+def test_architectures_that_would_differ_in_a_version_are_an_error() -> None:
+    locks = [
+        Locks(
+            target=Target(arch=arch, python="3.11.2", glibc_minor=36),
+            wheels={
+                "requirements": (
+                    LockedWheel(
+                        name="native",
+                        version=version,
+                        extras=(),
+                        filename="",
+                        sha256="",
+                        via=("requirements.in",),
+                    ),
+                )
+            },
+        )
+        for arch, version in (("amd64", "2.0"), ("arm64", "1.0"))
+    ]
+    with pytest.raises(LockError) as caught:
+        check_same_versions(locks)
+    expected = "native would be 2.0 in requirements.amd64 and 1.0 in requirements.arm64"
+    assert expected in str(caught.value)

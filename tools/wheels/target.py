@@ -1,0 +1,123 @@
+"""The machines that wheels are locked for: which files fit them and what markers say on them.
+
+Tags follow PyPA's "Platform compatibility tags" (PEP 600 for manylinux), markers PyPA's "Dependency
+specifiers". The versions of Python and of the C library are read from the lock of Debian packages
+that the image is made of, so they stand in one place only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+
+from tools.wheels.lockfile import LockError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Debian's name of an architecture, the kernel's, and the oldest glibc minor version any wheel tag
+# for it names.
+_MACHINES = {"amd64": ("x86_64", 5), "arm64": ("aarch64", 17)}
+
+# Names from before PEP 600, by glibc minor version; wheels still carry them.
+_LEGACY_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine: Debian's architecture, Python's full version, glibc's minor version (2.N)."""
+
+    arch: str
+    python: str
+    glibc_minor: int
+
+    @property
+    def machine(self) -> str:
+        """The kernel's name of the architecture."""
+        return _MACHINES[self.arch][0]
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """Platform tags that fit, best first."""
+        machine, oldest = _MACHINES[self.arch]
+        tags: list[str] = []
+        for minor in range(self.glibc_minor, oldest - 1, -1):
+            tags.append(f"manylinux_2_{minor}_{machine}")
+            if minor in _LEGACY_TAGS and (machine == "x86_64" or minor == max(_LEGACY_TAGS)):
+                tags.append(f"{_LEGACY_TAGS[minor]}_{machine}")
+        return tuple(tags)
+
+    @property
+    def tags(self) -> frozenset[Tag]:
+        """Every wheel tag that fits."""
+        version = tuple(int(part) for part in self.python.split(".")[:2])
+        own = cpython_tags(version, platforms=self.platforms)
+        return frozenset(own) | frozenset(compatible_tags(version, platforms=self.platforms))
+
+    @property
+    def pip_flags(self) -> tuple[str, ...]:
+        """Flags that make pip choose wheels for this machine, whichever it runs on."""
+        major, minor = self.python.split(".")[:2]
+        return (
+            "--only-binary=:all:",
+            f"--python-version={self.python}",
+            "--implementation=cp",
+            f"--abi=cp{major}{minor}",
+            "--abi=abi3",
+            "--abi=none",
+            *(f"--platform={platform}" for platform in self.platforms),
+        )
+
+    @property
+    def marker_environment(self) -> dict[str, str]:
+        """What environment markers evaluate to on this machine."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": self.python,
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": self.python,
+            "python_version": ".".join(self.python.split(".")[:2]),
+            "sys_platform": "linux",
+        }
+
+
+def _upstream_version(lock: dict[str, Any], pattern: str, *, arch: str, source: Path) -> str:
+    """Returns the upstream version of the one package of `arch` whose name matches `pattern`."""
+    found = {
+        package["version"].partition(":")[2] or package["version"]
+        for package in lock["packages"]
+        if package["arch"] == arch and re.fullmatch(pattern, package["name"])
+    }
+    if len(found) != 1:
+        message = (
+            f"{source}: wanted one package {pattern!r} for {arch}, found versions {sorted(found)}; "
+            "run `bazel run //third_party/debian:lock`"
+        )
+        raise LockError(message)
+    return re.split(r"[-+~]", found.pop())[0]
+
+
+def target_from_debian_lock(path: Path, *, arch: str) -> Target:
+    """Returns the machine that the Debian lock at `path` describes. Raises LockError, OSError."""
+    try:
+        lock = json.loads(path.read_text(encoding="utf-8"))
+        python = _upstream_version(lock, r"python3\.\d+", arch=arch, source=path)
+        glibc = _upstream_version(lock, "libc6", arch=arch, source=path)
+        return Target(arch=arch, python=python, glibc_minor=int(glibc.split(".")[1]))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        message = f"{path}: not a lock of Debian packages ({type(error).__name__}: {error})"
+        raise LockError(message) from error
+
+
+def architectures() -> tuple[str, ...]:
+    """Returns Debian's names of the architectures that locks are made for."""
+    return tuple(_MACHINES)

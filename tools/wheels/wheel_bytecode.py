@@ -1,0 +1,69 @@
+r"""One wheel → the bytecode of its modules, as a zip file that `wheel_layer` reads.
+
+    wheel_bytecode --wheel idna-….whl --exclude excluded_paths.json --out idna.zip
+
+Compiling is most of the work of a layer of wheels, and each wheel has an action of its own for it:
+a new version of one wheel compiles that wheel alone. Same wheel and path in the image, same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import zipfile
+from pathlib import Path
+
+from tools.wheels.bytecode import BytecodeError, Source, compile_all
+from tools.wheels.exclusions import kept, read_exclusions, without_excluded
+from tools.wheels.wheel_tree import WheelError, modules, read_wheel
+
+
+def wheel_bytecode(
+    wheel: Path, *, globs: tuple[str, ...] = (), jobs: int | None = None
+) -> dict[str, bytes]:
+    """Returns bytecode by its path in the image, where `globs` leave neither it nor its source out.
+
+    Raises WheelError or BytecodeError.
+    """
+    found = modules(without_excluded(read_wheel(wheel), globs=globs))
+    paths = kept(found, globs=globs)
+    sources = [Source(path=f"/{found[path].path}", data=found[path].data) for path in paths]
+    return dict(zip(paths, compile_all(sources, jobs=jobs), strict=True))
+
+
+def write_bytecode(bytecode: dict[str, bytes], out: Path) -> None:
+    """Writes a zip file; nothing in it depends on the clock or the machine."""
+    with zipfile.ZipFile(out, "w") as archive:
+        for path, data in bytecode.items():
+            archive.writestr(zipfile.ZipInfo(path), data)
+
+
+def read_bytecode(path: Path) -> dict[str, bytes]:
+    """Returns what `write_bytecode` wrote."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the bytecode; returns 0, or 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--wheel", type=Path, required=True, help="a .whl file")
+    parser.add_argument(
+        "--exclude", type=Path, help="JSON list of globs that stay out, with reasons"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the zip file")
+    parser.add_argument("--jobs", type=int, help="processes; changes no byte (default: all cores)")
+    args = parser.parse_args(argv)
+    try:
+        globs = read_exclusions(args.exclude) if args.exclude else ()
+        write_bytecode(wheel_bytecode(args.wheel, globs=globs, jobs=args.jobs), args.out)
+    except (WheelError, BytecodeError, OSError) as error:
+        print(f"wheel_bytecode: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
