@@ -24,9 +24,10 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 
 class ToolError(Exception):
-    """A problem that the user can act on: the message names the thing at fault, the cause and the next step.
+    """A problem that the user can act on.
 
-    A subclass exists only where some caller tells that problem from others.
+    The message names the thing at fault, the cause and the next step. A subclass exists only where
+    some caller tells that problem from others.
     """
 
 

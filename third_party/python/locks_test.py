@@ -11,14 +11,14 @@ from installer.utils import parse_metadata_file
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from tools.elf.strip import strip_object
+from tools.elf.strip_for_test import mapped
 from tools.wheels.bytecode import pyc_path
 from tools.wheels.closure import Distribution, applies, find_closure
 from tools.wheels.exclusions import read_exclusions, unused_globs, without_excluded
 from tools.wheels.lock import INPUTS, lock_path
 from tools.wheels.lockfile import LockedWheel, parse_lock
 from tools.wheels.resolve import read_requirements
-from tools.elf.strip import strip_object
-from tools.elf.strip_for_test import mapped
 from tools.wheels.target import architectures, target_from_debian_lock
 from tools.wheels.wheel_tree import WheelTree, merge, read_wheel
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from tools.archive.deb822 import ControlError, paragraphs
 from tools.apt.fetch import first_good
 from tools.apt.relations import Alternatives, Relation, RelationError, parse
 from tools.apt.signature import Verifier
+from tools.archive.deb822 import ControlError, paragraphs
 
 _INRELEASE_LIMIT_BYTES = 16 << 20
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tools.archive.deb822 import ControlError, paragraphs
 from tools.apt.fetch import FetchError
 from tools.apt.gpgv_for_test import TESTDATA, verifier
 from tools.apt.index import (
@@ -19,6 +18,7 @@ from tools.apt.index import (
 )
 from tools.apt.relations import parse
 from tools.apt.signature import SignatureError
+from tools.archive.deb822 import ControlError, paragraphs
 
 _SUITE = Suite(archive="debian", name="bookworm")
 _PATH = "main/binary-amd64/Packages.xz"

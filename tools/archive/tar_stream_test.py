@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.images_for_test import Member, TestLayer, directory, tar_bytes, write_layer
 from tools.archive.tar_stream import BLOCK, LayerError, open_layer
+from tools.image.images_for_test import Member, TestLayer, directory, tar_bytes, write_layer
 
 PLENTY = 1 << 30
 

@@ -17,9 +17,9 @@ import pytest
 from tools.archive.debs_for_test import TarMember, directory, write_deb
 from tools.bazel_root import download
 from tools.bazel_root.build import build_root
-from tools.cli import ToolError
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.mirror_for_test import Mirror, mirror
+from tools.cli import ToolError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tools.apt.mirrors import redacted, request
-from tools.cli import ToolError
 from tools.bazel_root.lockfile import RootPackage
+from tools.cli import ToolError
 
 if TYPE_CHECKING:
     import ssl  # a Python without it still downloads by http

@@ -10,9 +10,9 @@ import pytest
 
 from tools.bazel_root import download
 from tools.bazel_root.download import CancelledError, Store
-from tools.cli import ToolError
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.mirror_for_test import Mirror, mirror
+from tools.cli import ToolError
 
 CONTENT = bytes(range(256)) * 5000
 FILENAME = "pool/main/l/lib++/lib++_1_amd64.deb"

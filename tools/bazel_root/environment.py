@@ -12,9 +12,9 @@ import os
 from collections.abc import Mapping
 
 from tools.apt.mirrors import MirrorError, archive_urls
+from tools.bazel_root.trust import BUNDLE, VARIABLES
 from tools.cli import ToolError
 from tools.wheels.pip_config import pip_environment
-from tools.bazel_root.trust import BUNDLE, VARIABLES
 
 _BUNDLE = f"/etc/ssl/certs/{BUNDLE}"
 # They would have the root's programs load the host's libraries, modules or locales.

@@ -89,9 +89,7 @@ class Unpacker:
         self._directory(os.path.dirname(name), package)
         source = os.path.join(self._root, name)
         if os.path.islink(source) or not os.path.isfile(source):
-            raise ToolError(
-                f"{package}: hard link to {name!r}, which is not a file in the root"
-            )
+            raise ToolError(f"{package}: hard link to {name!r}, which is not a file in the root")
         os.link(source, target, follow_symlinks=False)
 
     def _directory(self, name: str, package: Path) -> None:
@@ -105,9 +103,7 @@ class Unpacker:
             os.chmod(path, 0o755)  # noqa: S103 (whatever the umask)
         except FileExistsError:
             if os.path.islink(path) or not os.path.isdir(path):
-                raise ToolError(
-                    f"{package}: {name!r} is used as a directory and is none"
-                ) from None
+                raise ToolError(f"{package}: {name!r} is used as a directory and is none") from None
         self._known.add(name)
 
 

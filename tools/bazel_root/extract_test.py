@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tools.archive.debs_for_test import TarMember, directory, hardlink, symlink, write_deb
-from tools.cli import ToolError
 from tools.bazel_root.extract import MERGED, Unpacker
+from tools.cli import ToolError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.cli import ToolError
 from tools.bazel_root.host_bazel import find_host_bazel
+from tools.cli import ToolError
 
 
 class Machine:

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.cli import ToolError
 from tools.bazel_root.host_bazel import find_host_bazel
+from tools.cli import ToolError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tools.bazel_root import enter, launcher
-from tools.cli import ToolError
 from tools.bazel_root.world import bazelrc, host_directories
+from tools.cli import ToolError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

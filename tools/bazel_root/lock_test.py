@@ -7,9 +7,9 @@ import pytest
 
 from tools.apt.index import parse_packages
 from tools.apt.lockfile import encode
-from tools.cli import ToolError
 from tools.bazel_root.lock import Intent, main, parse_intent, resolve
 from tools.bazel_root.lockfile import RootPackage, parse_lock
+from tools.cli import ToolError
 
 INTENT = """\
 suite: forky

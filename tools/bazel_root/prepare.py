@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from tools.apt.mirrors import MirrorError, archive_urls
 from tools.bazel_root.build import build_root
-from tools.cli import ToolError
 from tools.bazel_root.lockfile import parse_lock
 from tools.bazel_root.trust import host_bundles
+from tools.cli import ToolError
 
 if TYPE_CHECKING:
     import ssl

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.cache import Cache
 from tools.container.cgroup import _find, _mounts, make_group
+from tools.container.config import User
 from tools.container.containers_for_test import ENV
-from tools.image.images_for_test import program_layer, write_image
 from tools.container.plan import Spec
 from tools.container.run import Container
-from tools.container.config import User
+from tools.image.cache import Cache
+from tools.image.images_for_test import program_layer, write_image
 
 
 @pytest.fixture(scope="module")

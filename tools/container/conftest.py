@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tools.image.cache import Cache, Rootfs
-from tools.container.containers_for_test import EXTRA
-from tools.image.images_for_test import program_layer, python_layer, write_image
-from tools.container.plan import Spec
 from tools.container.config import image_user
+from tools.container.containers_for_test import EXTRA
+from tools.container.plan import Spec
+from tools.image.cache import Cache, Rootfs
+from tools.image.images_for_test import program_layer, python_layer, write_image
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.image.cache import Cache, default_root
+from tools.container.config import image_user, process_env, read_settings
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container, SpawnError
-from tools.image.scratch import scratch_directory
 from tools.container.serve import Address, Served, run_command, serve
-from tools.container.config import image_user, process_env, read_settings
+from tools.image.cache import Cache, default_root
 from tools.image.layout import LayoutError, read_layout
+from tools.image.scratch import scratch_directory
 
 MAX_PORT = 65535
 OUTPUT_MARKER = "DO_NOT_BUILD_HERE"  # Bazel writes this file into every output base.

@@ -26,6 +26,7 @@ from tools.container.container_run import (
     parse_flags,
     read_env,
 )
+from tools.container.serve import Address, Answer
 from tools.image.images_for_test import (
     PYTHON,
     PYTHON_ENV,
@@ -34,7 +35,6 @@ from tools.image.images_for_test import (
     python_layer,
     write_image,
 )
-from tools.container.serve import Address, Answer
 
 SERVER = """
 import http.server, json, os, signal, sys

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.cache import Rootfs
+from tools.container.config import User, image_user
 from tools.container.containers_for_test import (
     ENV,
     IN_ANOTHER_NAMESPACE,
@@ -25,7 +25,7 @@ from tools.container.containers_for_test import (
 )
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container, ContainerError, SpawnError
-from tools.container.config import User, image_user
+from tools.image.cache import Rootfs
 
 
 def test_a_process_has_the_images_user_host_name_and_first_pids(app: Spec) -> None:

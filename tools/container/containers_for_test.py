@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.image.cache import Rootfs
-from tools.image.images_for_test import PYTHON, PYTHON_ENV, Member, directory, link
 from tools.container.plan import Spec
 from tools.container.run import Completed, Container
+from tools.image.cache import Rootfs
+from tools.image.images_for_test import PYTHON, PYTHON_ENV, Member, directory, link
 
 ENV = {"PATH": "/bin"}
 EXTRA = [

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.linux import syscalls as linux
-from tools.image.cache import Cache
+from tools.container.config import User
 from tools.container.emulator import (
     ELF_MACHINES,
     EmulatorError,
@@ -19,10 +18,11 @@ from tools.container.emulator import (
     native,
     registration,
 )
-from tools.image.images_for_test import Member, directory, write_image
 from tools.container.plan import PlanError, Spec
 from tools.container.run import Container, ContainerError
-from tools.container.config import User
+from tools.image.cache import Cache
+from tools.image.images_for_test import Member, directory, write_image
+from tools.linux import syscalls as linux
 
 OTHER = {"amd64": "arm64", "arm64": "amd64"}[native()]
 EMULATOR = Path(os.environ["EMULATOR"]).absolute()

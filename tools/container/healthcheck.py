@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tools.container.run import Completed, Container, SpawnError
 from tools.container.config import Healthcheck
+from tools.container.run import Completed, Container, SpawnError
 
 TAIL = 400  # Characters of a probe's output that are worth repeating in a message.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.cache import Cache, Rootfs
+from tools.container.config import Healthcheck, image_user
 from tools.container.healthcheck import Health, watch
-from tools.image.images_for_test import program_layer, write_image
 from tools.container.plan import Spec
 from tools.container.run import Container
-from tools.container.config import Healthcheck, image_user
+from tools.image.cache import Cache, Rootfs
+from tools.image.images_for_test import program_layer, write_image
 
 ENV = {"PATH": "/bin"}
 

@@ -14,8 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.cache import Cache, Rootfs
+from tools.archive.tar_stream import LayerError
+from tools.container.config import User, image_user
 from tools.container.containers_for_test import ENV, children, sh
+from tools.container.namespace import PID_MAX_MINIMUM
+from tools.container.plan import Spec
+from tools.container.run import START_ERRORS, Container, ContainerError
+from tools.image.cache import Cache, Rootfs
 from tools.image.images_for_test import (
     Member,
     TestLayer,
@@ -25,11 +30,6 @@ from tools.image.images_for_test import (
     tar_bytes,
     write_layer,
 )
-from tools.container.namespace import PID_MAX_MINIMUM
-from tools.container.plan import Spec
-from tools.container.run import START_ERRORS, Container, ContainerError
-from tools.container.config import User, image_user
-from tools.archive.tar_stream import LayerError
 from tools.image.unpack import Limits, unpack
 
 APP = User(1000, 1000)

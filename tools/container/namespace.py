@@ -18,9 +18,9 @@ import resource
 import shutil
 from pathlib import Path
 
-from tools.linux import syscalls as linux
 from tools.container.emulator import register
 from tools.container.plan import Plan
+from tools.linux import syscalls as linux
 
 # Readable parts of /proc that concern the whole machine. A caller that is root keeps its user id
 # (not its capabilities) on the machine, and some of these trust the id alone.

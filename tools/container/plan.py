@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.image.cache import Rootfs
-from tools.linux.capabilities import NUMBERS, CapabilityError, granted
-from tools.container.emulator import EmulatorError, emulator_for
 from tools.container.config import User, may
+from tools.container.emulator import EmulatorError, emulator_for
+from tools.image.cache import Rootfs
 from tools.image.tree import Tree, TreeError
+from tools.linux.capabilities import NUMBERS, CapabilityError, granted
 
 MAX_ACCESS = 2000  # Mounts; the kernel's limit per namespace is 100,000 and each costs time.
 

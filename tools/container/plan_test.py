@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tools.container import plan as plan_module
-from tools.image.cache import Rootfs
-from tools.container.plan import Access, Bind, PlanError, Spec, access_of, make_plan
 from tools.container.config import User
+from tools.container.plan import Access, Bind, PlanError, Spec, access_of, make_plan
+from tools.image.cache import Rootfs
 from tools.image.tree import Entry, Tree
 
 APP = User(1000, 1000, frozenset({1000}))

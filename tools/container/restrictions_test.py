@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.cache import Cache, Rootfs
+from tools.container.config import User, image_user
 from tools.container.containers_for_test import (
     IN_ANOTHER_NAMESPACE,
     output,
@@ -15,10 +15,10 @@ from tools.container.containers_for_test import (
     run_program,
     sh,
 )
-from tools.image.images_for_test import directory, program_layer, write_image
 from tools.container.namespace import explain
 from tools.container.plan import Bind, Spec
-from tools.container.config import User, image_user
+from tools.image.cache import Cache, Rootfs
+from tools.image.images_for_test import directory, program_layer, write_image
 
 
 def test_nothing_but_mounts_is_writable_when_the_root_is_read_only(

@@ -24,11 +24,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tools.container import init, shim as keeper
-from tools.container.cgroup import Group, make_group
-from tools.container.plan import PlanError, Spec, make_plan
-from tools.container.config import SettingsError
 from tools.archive.tar_stream import LayerError
+from tools.container import init
+from tools.container import shim as keeper
+from tools.container.cgroup import Group, make_group
+from tools.container.config import SettingsError
+from tools.container.plan import PlanError, Spec, make_plan
 
 START_SECONDS = 60.0
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from tools.container import init
-from tools.linux import syscalls as linux
 from tools.container.cgroup import Group
 from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
 from tools.container.plan import Plan
+from tools.linux import syscalls as linux
 
 STOP_SECONDS = 5.0
 

@@ -31,8 +31,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.image.scratch import remove_tree
 from tools.archive.tar_stream import LayerBlob, LayerError
+from tools.image.scratch import remove_tree
 from tools.image.tree import Tree
 from tools.image.unpack import DEFAULT_LIMITS, Limits, unpack
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.archive.tar_stream import LayerError
 from tools.image import cache as cache_module
 from tools.image.cache import Cache, default_root, shared_root
 from tools.image.images_for_test import (
@@ -23,7 +24,6 @@ from tools.image.images_for_test import (
     write_layer,
 )
 from tools.image.scratch import remove_tree, scratch_directory
-from tools.archive.tar_stream import LayerError
 
 
 def layer(tmp_path: Path, *members: Member) -> TestLayer:

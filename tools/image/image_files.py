@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.archive.tar_stream import Header, LayerError, TarStream
-from tools.image.tree import Entry, Tree, TreeError
-from tools.image.unpack import collect
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 from tools.image.layout import Image, LayoutError, read_layout
+from tools.image.tree import Entry, Tree, TreeError
+from tools.image.unpack import collect
 
 MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 # The kernel looks no further for the end of a script's first line (BINPRM_BUF_SIZE).

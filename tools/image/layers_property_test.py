@@ -16,8 +16,8 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tools.image.images_for_test import Member, directory, link, tar_bytes, write_layer
 from tools.archive.tar_stream import LayerError, TarStream
+from tools.image.images_for_test import Member, directory, link, tar_bytes, write_layer
 from tools.image.tree import Tree
 from tools.image.unpack import scan, unpack
 

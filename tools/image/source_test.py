@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.archive.tar_stream import LayerError
-from tools.image.unpack import read_files
-from tools.oci import archive
+from tools.image import archive
+from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.image.layout import LayoutError
 from tools.image.source import open_source, platform_of
+from tools.image.unpack import read_files
 
 CONFIG = {"User": "app", "Cmd": ["run"]}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.archive.tar_stream import LayerError
 from tools.image.images_for_test import (
     Member,
     TestLayer,
@@ -18,7 +19,6 @@ from tools.image.images_for_test import (
     tar_bytes,
     write_layer,
 )
-from tools.archive.tar_stream import LayerError
 from tools.image.tree import Entry, Tree, TreeError
 from tools.image.unpack import Limits, read_files, scan, unpack
 

@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools.image.layout import Image, LayoutError, read_layout
 from tools.oci.healthcheck import (
     ConfigError,
     Healthcheck,
@@ -24,7 +25,6 @@ from tools.oci.healthcheck import (
     set_process,
 )
 from tools.oci.image import Assembled, make_manifest, write_image
-from tools.image.layout import Image, LayoutError, read_layout
 
 # Members of Healthcheck that are durations; their flags have "healthcheck-" in front.
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tools.oci import config
 from tools.image import layouts_for_test as make
-from tools.oci.healthcheck import ConfigError, parse_duration
 from tools.image.layout import Image, read_layout, verify_layers
+from tools.oci import config
+from tools.oci.healthcheck import ConfigError, parse_duration
 
 TAR = make.tar_bytes({"a": b"a"})
 OCI = make.OCI_MANIFEST

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.oci import descriptor
 from tools.image import layouts_for_test as make
+from tools.oci import descriptor
 from tools.oci.descriptor import DescriptorError, describe_layer, read_descriptor
 
 # Larger than one read of the tool, and incompressible, so that chunks cross its borders.

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.oci import edits as settings_module
 from tools.image import spec
-from tools.oci.descriptor import DescriptorError, LayerDescriptor, read_descriptor
 from tools.image.layout import Image, LayoutError, read_layout
-from tools.oci.layout_writer import document, write_digest, write_layout
+from tools.oci import edits as settings_module
+from tools.oci.descriptor import DescriptorError, LayerDescriptor, read_descriptor
 from tools.oci.edits import Settings, SettingsError, apply_settings
+from tools.oci.layout_writer import document, write_digest, write_layout
 
 
 class ImageError(Exception):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tools.oci import descriptor, image
 from tools.image import layouts_for_test as make
 from tools.image.layout import Image, read_layout, verify_layers
+from tools.oci import descriptor, image
 
 TAR = make.tar_bytes({"app/main.py": b"print()\n"})
 OTHER_TAR = make.tar_bytes({"etc/motd": b"hi\n"})

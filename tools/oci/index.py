@@ -17,8 +17,8 @@ from typing import Any
 
 from tools.image import spec
 from tools.image.layout import Image, LayoutError, blob_path, read_layout
-from tools.oci.layout_writer import document, write_digest, write_layout
 from tools.oci.edits import SettingsError, parse_pairs
+from tools.oci.layout_writer import document, write_digest, write_layout
 
 _PLATFORM_MEMBERS = ("os", "architecture", "variant", "os.version", "os.features")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tools.oci import index
 from tools.image import layouts_for_test as make
 from tools.image.layout import LayoutError, open_layout, read_children, read_image, verify_layers
+from tools.oci import index
 
 TAR = make.tar_bytes({"a": b"a"})
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.oci import index, load
 from tools.image import layouts_for_test as make
 from tools.image.layout import read_layout
+from tools.oci import index, load
 
 TARS = [make.tar_bytes({"a": b"a"}), make.tar_bytes({"b": b"b"}), make.tar_bytes({"a": b"a"})]
 # Stands for an engine: keeps what it was given and says how it was called.

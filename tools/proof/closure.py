@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools.image.tree import TreeError
 from tools.elf import ld_so_cache
 from tools.elf.elf import Elf
 from tools.elf.ld_so_cache import CacheError
@@ -34,8 +33,9 @@ from tools.elf.linker import (
     undefined_symbols,
     unmet_versions,
 )
-from tools.proof.allowlist import Accepted, read_accepted
 from tools.image.image_files import READ_ERRORS, ImageFiles, ProofError, read_image
+from tools.image.tree import TreeError
+from tools.proof.allowlist import Accepted, read_accepted
 
 # What can be found, and what to call it in the list of what is accepted.
 KINDS = (

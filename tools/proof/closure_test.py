@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.images_for_test import Member, directory, link, write_image
 from tools.elf import ld_so_cache
 from tools.elf.elf_for_test import build, linker
+from tools.image.image_files import ProofError, read_image
+from tools.image.images_for_test import Member, directory, link, write_image
 from tools.proof.allowlist import read_accepted
 from tools.proof.closure import KINDS, Finding, Verdict, judge, main, report
-from tools.image.image_files import ProofError, read_image
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LINKER = "/lib64/ld-linux-x86-64.so.2"

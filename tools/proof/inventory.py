@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.apt.lockfile import Lock, LockError, read_lock
+from tools.image.image_files import READ_ERRORS, ImageFiles, read_image
 from tools.proof import debian_inventory, python_inventory
 from tools.proof.allowlist import Accepted, read_accepted
-from tools.image.image_files import READ_ERRORS, ImageFiles, read_image
 from tools.wheels.lockfile import LockedWheel, parse_lock
 from tools.wheels.lockfile import LockError as WheelLockError
 

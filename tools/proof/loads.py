@@ -16,15 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.image.cache import Cache
+from tools.container.config import image_user, process_env, read_settings
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
-from tools.container.config import image_user, process_env, read_settings
 from tools.elf.ld_so_cache import CacheError
 from tools.elf.linker import LinkerError
+from tools.image.cache import Cache
+from tools.image.image_files import READ_ERRORS, ImageFiles, is_linker_file, read_image
 from tools.proof import linker_trace, module_imports
 from tools.proof.allowlist import Accepted, read_accepted
-from tools.image.image_files import READ_ERRORS, ImageFiles, is_linker_file, read_image
 
 
 def check(

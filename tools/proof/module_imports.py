@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.container.run import Container
-from tools.proof.allowlist import Accepted
 from tools.image.image_files import ImageFiles, ProofError
+from tools.proof.allowlist import Accepted
 
 KINDS = ("modules",)
 SHARED = "/srv/proof"  # Where the container sees the directory through which both talk.

@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.image.cache import Cache, shared_root
+from tools.container.config import image_user, process_env, read_settings
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
-from tools.container.config import image_user, process_env, read_settings
+from tools.image.cache import Cache, shared_root
 from tools.image.layout import LayoutError, read_layout
 
 BROUGHT = "/srv"

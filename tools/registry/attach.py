@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.registry import push, cli as session
-from tools.registry.errors import RegistryError
 from tools.image.layout import open_layout
+from tools.image.spec import Descriptor
+from tools.registry import cli as session
+from tools.registry import push
+from tools.registry.cli import Caller, PushError
+from tools.registry.errors import RegistryError
 from tools.registry.push_plan import choose_root
 from tools.registry.reference import Repository
 from tools.registry.referrers import (
@@ -30,8 +33,6 @@ from tools.registry.referrers import (
     record,
 )
 from tools.registry.registry import Registry
-from tools.registry.cli import Caller, PushError
-from tools.image.spec import Descriptor
 from tools.registry.transport import TransportError
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.registry import attach, push
-from tools.oci import index
 from tools.image import layouts_for_test as make
 from tools.image.layout import open_layout, read_layout
+from tools.oci import index
+from tools.registry import attach, push
 from tools.registry.proxy_for_test import Fault, Seen, proxying
 from tools.registry.referrers import ReferrersError, fallback_tag, with_entry
 from tools.registry.referrers_front_for_test import referrers_front

@@ -12,8 +12,8 @@ import threading
 import urllib.parse
 from dataclasses import dataclass
 
-from tools.registry.errors import RegistryError, refusal
 from tools.registry.credentials import Credentials
+from tools.registry.errors import RegistryError, refusal
 from tools.registry.transport import Response, Transport, without_query
 
 # RFC 9110, 11.6.1: schemes, each followed by its parameters, all in one list. A parameter is told

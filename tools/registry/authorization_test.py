@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.registry.errors import RegistryError
 from tools.registry.authorization import Authorization, Challenge, parse_challenge
 from tools.registry.credentials import Credentials
+from tools.registry.errors import RegistryError
 from tools.registry.transport import Options, Transport
 
 

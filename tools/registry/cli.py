@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tools.registry.errors import RegistryError, scrub
-from tools.registry.credentials import CredentialsError, find_credentials
 from tools.image.layout import LayoutError
+from tools.registry.credentials import CredentialsError, find_credentials
+from tools.registry.errors import RegistryError, scrub
 from tools.registry.progress import Progress
 from tools.registry.reference import InvalidReferenceError, Repository, parse_repository
 from tools.registry.registry import Registry

@@ -21,16 +21,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tools.registry import download
-from tools.registry.errors import RegistryError, scrub
-from tools.registry.credentials import CredentialsError, find_credentials
 from tools.image.layout import LayoutError, blob_path
+from tools.image.spec import Descriptor, sha256_digest
 from tools.oci.layout_writer import write_index
+from tools.registry import download
+from tools.registry.credentials import CredentialsError, find_credentials
+from tools.registry.errors import RegistryError, scrub
 from tools.registry.progress import size_text
 from tools.registry.pull_plan import Plan, PullError, make_plan, media_type_of
 from tools.registry.reference import InvalidReferenceError, parse_repository, parse_tag
 from tools.registry.registry import Registry
-from tools.image.spec import Descriptor, sha256_digest
 from tools.registry.transport import Options, Transport, TransportError
 
 # Layers at a time: enough to hide answers' latency, few enough for a registry's limits.

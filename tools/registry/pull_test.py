@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tools.oci import index
-from tools.registry import pull, push
 from tools.image import layouts_for_test as make
 from tools.image.layout import blob_path, read_layout, verify_layers
+from tools.oci import index
+from tools.registry import pull, push
 from tools.registry.proxy_for_test import Fault, Seen, proxying
 from tools.registry.registry_for_test import (
     PASSWORD,

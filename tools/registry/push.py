@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.registry import cli as session
+from tools.registry.cli import Caller, PushError
 from tools.registry.errors import RegistryError
 from tools.registry.progress import Progress, size_text
 from tools.registry.push_plan import Blob, Manifest, Plan, make_plan
 from tools.registry.reference import Repository, parse_repository, parse_tag
 from tools.registry.registry import Registry
-from tools.registry.cli import Caller, PushError
 from tools.registry.transport import CancelledError, TransportError
 from tools.registry.upload import upload_blob
 

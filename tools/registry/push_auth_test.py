@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tools.image import layouts_for_test as make
-from tools.registry import push
 from tools.image.layout import read_layout
+from tools.registry import push
 from tools.registry.proxy_for_test import Fault, Seen, proxying
 from tools.registry.registry_for_test import (
     PASSWORD,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.image import spec
-from tools.oci.index import platform_of
 from tools.image.layout import Layout, LayoutError, open_layout, read_children, read_image
 from tools.image.spec import Descriptor
+from tools.oci.index import platform_of
 
 
 @dataclass(frozen=True)

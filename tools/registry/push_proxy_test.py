@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tools.image import layouts_for_test as make
+from tools.image.layout import read_layout
 from tools.registry import push
 from tools.registry.forward_proxy_for_test import ForwardProxy, forward_proxy
-from tools.image.layout import read_layout
 from tools.registry.registry_for_test import PROXIED_HOST, Server, running
 
 # A password that has to be quoted in an address.

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.oci import index
-from tools.registry import push
 from tools.image import layouts_for_test as make
 from tools.image.layout import open_layout, read_children, read_layout
+from tools.oci import index
+from tools.registry import push
 from tools.registry.proxy_for_test import Fault, proxying
 from tools.registry.registry_for_test import Server
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tools.image import spec
+from tools.image.spec import Descriptor
 from tools.registry.errors import RegistryError
 from tools.registry.push_plan import Blob, Manifest, Plan
 from tools.registry.registry import Registry
-from tools.image.spec import Descriptor
 
 # The configuration of what has none (image-spec manifest.md, "Guidance for an Empty Descriptor").
 EMPTY = b"{}"

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tools.image import spec
-from tools.registry.errors import RegistryError, printable, refusal
 from tools.registry.authorization import Authorization, parse_challenge
 from tools.registry.credentials import Credentials
+from tools.registry.errors import RegistryError, printable, refusal
 from tools.registry.http_proxy import is_loopback
 from tools.registry.reference import Repository
 from tools.registry.transport import (

@@ -12,9 +12,9 @@ import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
+from tools.image.spec import Descriptor
 from tools.registry.errors import RegistryError
 from tools.registry.registry import Registry
-from tools.image.spec import Descriptor
 from tools.registry.transport import FileSlice, TransportError, retry_after
 
 _OFFSET = re.compile(r"(?:bytes=)?0-([0-9]+)")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
-from tools.archive.deb822 import ControlError, paragraphs
 from tools.archive.deb import control_fields, data_tar
+from tools.archive.deb822 import ControlError, paragraphs
 from tools.sbom import licenses
 from tools.sbom.component import Component
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tools.image.image_files import ImageFiles
 from tools.image.tree import TreeError
 from tools.proof.debian_inventory import Debian
-from tools.image.image_files import ImageFiles
 from tools.proof.python_inventory import Python
 
 _BYTECODE = re.compile(r"(.*)/__pycache__/([^/]+)\.cpython-\d+\.pyc")

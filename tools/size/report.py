@@ -26,8 +26,6 @@ from tools.apt.intent import IntentError, read_intent
 from tools.apt.lockfile import LockError, read_lock
 from tools.elf.ld_so_cache import CacheError
 from tools.elf.linker import LinkerError
-from tools.proof import debian_inventory, python_inventory
-from tools.proof.allowlist import Accepted, read_accepted
 from tools.image.image_files import (
     READ_ERRORS,
     ImageFiles,
@@ -35,10 +33,12 @@ from tools.image.image_files import (
     is_linker_file,
     read_image,
 )
+from tools.proof import debian_inventory, python_inventory
+from tools.proof.allowlist import Accepted, read_accepted
 from tools.size.layer_sizes import measure
 from tools.size.owners import Kind, Owner, Owners
-from tools.size.reasons import Needs, Why, debian_reasons, elf_needs, python_reasons
 from tools.size.page import page
+from tools.size.reasons import Needs, Why, debian_reasons, elf_needs, python_reasons
 from tools.size.text import text
 from tools.wheels.lockfile import LockError as WheelLockError
 from tools.wheels.lockfile import parse_lock

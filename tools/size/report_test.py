@@ -17,15 +17,15 @@ import zstandard
 
 from tools.apt.intent import Group, Intent
 from tools.apt.lockfile import LockedPackage
-from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.elf.elf_for_test import build
 from tools.elf.elf_for_test import linker as linker_bytes
+from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.image.layout import Layer
 from tools.size import check as size_check
 from tools.size.layer_sizes import LayerSizes, measure
 from tools.size.owners import Kind
-from tools.size.reasons import Why, debian_reasons, python_reasons, requested
 from tools.size.page import page
+from tools.size.reasons import Why, debian_reasons, python_reasons, requested
 from tools.size.report import encode, main
 from tools.size.text import megabytes, text
 from tools.wheels.lockfile import LockedWheel

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tools.image.layout import Image
+from tools.image.source import open_source
 from tools.image.tree import Tree
 from tools.image.unpack import scan, unpack
-from tools.image.layout import Image
 from tools.structure_test.checks import check_content, check_existence
 from tools.structure_test.go_text import file_mode
-from tools.structure_test.schema import FileContentTest, FileExistenceTest
-from tools.image.source import open_source
 from tools.structure_test.image_under_test import Subject, open_subject
+from tools.structure_test.schema import FileContentTest, FileExistenceTest
 
 T = TypeVar("T")
 CONTENT_SHARE = 4  # Of so many checks, one looks into a file.

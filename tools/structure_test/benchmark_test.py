@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tools.image.images_for_test import Member, directory, write_image
-from tools.structure_test.benchmark import main, measure
 from tools.image.source import open_source
+from tools.structure_test.benchmark import main, measure
 
 
 def test_the_benchmark_checks_what_is_in_the_image(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.structure_test.go_text import PatternError, expand, file_mode, search
+from tools.structure_test.image_under_test import Subject, SubjectError
 from tools.structure_test.schema import (
     EXECUTABLE_BITS,
     UNCHECKED,
@@ -19,7 +20,6 @@ from tools.structure_test.schema import (
     MetadataTest,
     Variable,
 )
-from tools.structure_test.image_under_test import Subject, SubjectError
 
 DOCUMENTATION = "/usr/share/doc"
 FORBIDDEN_LICENSES = ("AGPL", "WTFPL")

@@ -9,9 +9,9 @@ from tools.container.plan import Bind
 from tools.container.run import Completed, SpawnError
 from tools.structure_test.checks import Outcome, known_env, patterns, printable
 from tools.structure_test.go_text import expand
+from tools.structure_test.image_under_test import Subject, SubjectError
 from tools.structure_test.options import Options, Session
 from tools.structure_test.schema import CommandTest, Config
-from tools.structure_test.image_under_test import Subject, SubjectError
 
 
 def check_command(

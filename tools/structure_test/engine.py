@@ -29,8 +29,8 @@ from tools.container.run import (
 )
 from tools.image import spec
 from tools.image.archive import Member, write_archive
-from tools.structure_test.options import Options
 from tools.image.source import Source
+from tools.structure_test.options import Options
 
 PROGRAMS = ("docker", "podman")
 REPOSITORY = "structure-test.local/image"

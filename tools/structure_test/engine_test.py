@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tools.image.images_for_test import Member, directory, program_layer, write_image
 from tools.container.run import ContainerError
+from tools.image.images_for_test import Member, directory, program_layer, write_image
 from tools.structure_test import podman_for_test
 from tools.structure_test.engine import _flags, find_engine
 from tools.structure_test.options import Options

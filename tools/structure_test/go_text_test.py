@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.image.images_for_test import Member, tar_bytes
 from tools.archive.tar_stream import TarStream
+from tools.image.images_for_test import Member, tar_bytes
 from tools.image.tree import Entry
 from tools.structure_test.go_text import PatternError, expand, file_mode, search
 

@@ -27,8 +27,8 @@ from tools.structure_test.image_schema import (
     Request,
     Start,
 )
-from tools.structure_test.options import Options
 from tools.structure_test.image_under_test import Started, Subject
+from tools.structure_test.options import Options
 
 POLL_SECONDS = 0.05
 REQUEST_SECONDS = 30.0

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.image.cache import Cache, Rootfs
+from tools.container.config import Settings, image_user, process_env, read_settings
 from tools.container.plan import Spec
 from tools.container.run import Completed, Container, ContainerError
-from tools.container.config import Settings, image_user, process_env, read_settings
+from tools.image.cache import Cache, Rootfs
+from tools.image.layout import Image
 from tools.image.tree import Tree, TreeError
 from tools.image.unpack import read_files
-from tools.image.layout import Image
 from tools.structure_test.engine import Engine
 from tools.structure_test.options import Options, Session
 

@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tools.image.cache import shared_root
 from tools.container.run import START_ERRORS
+from tools.image.cache import shared_root
 from tools.image.layout import LayoutError
 from tools.structure_test import report
 from tools.structure_test.go_text import PatternError
-from tools.structure_test.report import Result
 from tools.structure_test.image_under_test import SubjectError
+from tools.structure_test.report import Result
 from tools.structure_test.suite import (
     COMMAND_SECONDS,
     Case,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.image.images_for_test import Member, write_image
 from tools.image.archive import docker_archive, write_archive
+from tools.image.images_for_test import Member, write_image
 from tools.structure_test.report import Result, as_json, as_junit, text
 from tools.structure_test.structure_test import main, parse_flags
 

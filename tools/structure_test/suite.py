@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.container.run import START_ERRORS
+from tools.image.source import Source, open_source
 from tools.structure_test import checks, image_checks
 from tools.structure_test.checks import Outcome
 from tools.structure_test.command_checks import check_command
@@ -17,10 +18,9 @@ from tools.structure_test.engine import Engine, find_engine, save_image
 from tools.structure_test.fields import ConfigError
 from tools.structure_test.go_text import PatternError, search
 from tools.structure_test.image_schema import ImageConfig, read_image_config
+from tools.structure_test.image_under_test import Subject, SubjectError, open_subject
 from tools.structure_test.report import Result
 from tools.structure_test.schema import Config, read_config
-from tools.image.source import Source, open_source
-from tools.structure_test.image_under_test import Subject, SubjectError, open_subject
 
 COMMAND_SECONDS = 300.0
 

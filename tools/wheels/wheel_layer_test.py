@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tools.elf.strip_for_test import object_with_symbols
 from tools.wheels import wheel_bytecode, wheel_layer
 from tools.wheels.exclusions import read_exclusions, unused_globs, without_excluded
-from tools.elf.strip_for_test import object_with_symbols
-from tools.wheels.wheels_for_test import TinyWheel, write_wheel
 from tools.wheels.wheel_tree import PACKAGES, WheelError, merge, read_wheel
+from tools.wheels.wheels_for_test import TinyWheel, write_wheel
 
 _TOOL = TinyWheel(
     "my-tool",

@@ -27,8 +27,8 @@ from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.layer import LayerError, normalise
-from tools.wheels.bytecode import pyc_path
 from tools.elf.strip import StripError, strip_object
+from tools.wheels.bytecode import pyc_path
 
 if TYPE_CHECKING:
     import os

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tools.image.cache import Cache, Rootfs, shared_root
+from tools.container.config import User
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container
-from tools.container.config import User
-from tools.registry import push
+from tools.image.cache import Cache, Rootfs, shared_root
 from tools.image.layout import Image, open_layout, read_children, read_image, read_layout
+from tools.registry import push
 from tools.registry.registry_for_test import Server, running
 
 IMAGES = Path(os.environ["IMAGES"])
