@@ -48,8 +48,8 @@ def _resolve(ctx, pattern):
         ))
     return found[0]
 
-def _move(ctx, source, target):
-    result = ctx.execute(["mv", source, target])
+def _run(ctx, command):
+    result = ctx.execute(command)
     if result.return_code:
         fail("{}: {}".format(ctx.name, result.stderr))
 
@@ -70,7 +70,7 @@ def _deb_tree_impl(ctx):
         launcher = program if "*" in launcher else launcher
         if launcher == program:
             program = launcher + ".elf"
-            _move(ctx, launcher, program)
+            _run(ctx, ["mv", launcher, program])
         ctx.delete(launcher)  # A package may bring a link of that name; writing would go through it.
         ctx.file(launcher, _LAUNCHER.format(
             exports = "".join(["export {}={}\n".format(key, value) for key, value in ctx.attr.environment.items()]),
@@ -81,7 +81,7 @@ def _deb_tree_impl(ctx):
             triplet = triplet,
         ), executable = True)
         if "/" in launcher:
-            ctx.symlink(launcher, launcher.rpartition("/")[2])
+            _run(ctx, ["ln", "-s", launcher, launcher.rpartition("/")[2]])  # relative, unlike ctx.symlink's
     ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))
 
 deb_tree = repository_rule(
