@@ -5,6 +5,7 @@ needs nothing of the machine, no LD_LIBRARY_PATH, and works in any root. Tools a
 layers are never made from an unpacked tree.
 """
 
+load(":compile_tree.bzl", "COMPILE_ATTR", "compile_tree")
 load(":deb_archive.bzl", "extract_deb")
 load(":mirrors.bzl", "MIRRORS_ATTR", "download_debs", "host_arch", "locked_packages")
 
@@ -22,8 +23,8 @@ lib=$root/lib/{triplet}
 {exports}exec "$lib/{loader}" --library-path "$lib:$root/usr/lib/{triplet}{extra}" --argv0 "$self" "$root/{program}" "$@"
 """
 
-def _resolve(ctx, pattern):
-    """Returns the one path that a pattern with `*` stands for, such as usr/lib/postgresql/*/bin/initdb."""
+def _resolve(ctx, attribute, pattern):
+    """Return the one path that a pattern with `*` stands for, such as usr/lib/postgresql/*/bin/initdb."""
     found = [""]
     for part in pattern.split("/"):
         prefix, star, suffix = part.partition("*")
@@ -41,8 +42,9 @@ def _resolve(ctx, pattern):
         found = matches
     found = [path[1:] for path in found if ctx.path("." + path).exists]
     if len(found) != 1:
-        fail("@{}: 'launchers' names {}, which must be one file of the packages; found {}".format(
+        fail("@{}: '{}' names {}, which must be one path in the packages; found {}".format(
             ctx.name,
+            attribute,
             pattern,
             ", ".join(found) or "none",
         ))
@@ -66,7 +68,7 @@ def _deb_tree_impl(ctx):
     ctx.delete("usr/share/doc")
     triplet, loader = _LOADERS[arch]
     for launcher, program in ctx.attr.launchers.items():
-        program = _resolve(ctx, program)
+        program = _resolve(ctx, "launchers", program)
         launcher = program if "*" in launcher else launcher
         if launcher == program:
             program = launcher + ".elf"
@@ -82,13 +84,18 @@ def _deb_tree_impl(ctx):
         ), executable = True)
         if "/" in launcher:
             _run(ctx, ["ln", "-s", launcher, launcher.rpartition("/")[2]])  # relative, unlike ctx.symlink's
+    if ctx.attr.compiled_directories:
+        compile_tree(ctx, ctx.path("python3"), [_resolve(ctx, "compiled_directories", path) for path in ctx.attr.compiled_directories])
     ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))
 
 deb_tree = repository_rule(
     implementation = _deb_tree_impl,
     doc = "Unpacks a group of a lock for the build machine and writes launchers for its programs.",
-    attrs = MIRRORS_ATTR | {
+    attrs = COMPILE_ATTR | MIRRORS_ATTR | {
         "build_file": attr.label(mandatory = True, allow_single_file = True, doc = "The repository's BUILD file."),
+        "compiled_directories": attr.string_list(
+            doc = "Directories of Python modules whose bytecode the launcher `python3` writes; `*` as in `launchers`.",
+        ),
         "environment": attr.string_dict(doc = "Variables that the launchers set; $root is the repository's root."),
         "groups": attr.string_list(mandatory = True, doc = "The lock's groups to unpack."),
         "launchers": attr.string_dict(

@@ -82,7 +82,10 @@ def service_repositories(debian_lock, python_locks, debian = "debian", pypi = "p
     deb_tree(
         name = "pinned_image_cpython",
         build_file = Label("//third_party/debian:cpython.BUILD"),
+        compiled_directories = ["usr/lib/python3.*"],
         environment = {
+            # Nothing that a repository rule or an action starts writes bytecode beside its inputs.
+            "PYTHONDONTWRITEBYTECODE": "${PYTHONDONTWRITEBYTECODE-1}",
             "PYTHONNOUSERSITE": "1",
             "PYTHONTZPATH": "$root/usr/share/zoneinfo",
         },

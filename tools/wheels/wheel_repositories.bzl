@@ -2,7 +2,7 @@
 
 load("@rules_python//python/pip_install:pip_repository.bzl", "whl_library")
 load("//tools/apt:mirrors.bzl", "CPUS")
-load(":wheel_batch.bzl", "wheel_batch")
+load(":wheel_batch.bzl", "missing_wheels", "wheel_batch")
 load(":wheel_file.bzl", "wheel_file")
 
 def _repository(hub, package):
@@ -55,9 +55,13 @@ def declare_wheel_hub(hub, wheels):
       hub: the name of the `pip_parse` repository.
       wheels: what `parse_wheel_lock` returned.
     """
+    missing_wheels(
+        name = hub + "_missing",
+        wheels = ["{pin} {sha256} {filename}".format(**wheel) for wheel in wheels],
+    )
     wheel_batch(
         name = hub + "_batch",
-        wheels = ["{pin} {sha256} {filename}".format(**wheel) for wheel in wheels],
+        missing = "@{}_missing//:missing.json".format(hub),
     )
     for wheel in wheels:
         wheel_file(
