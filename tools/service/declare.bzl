@@ -6,7 +6,7 @@ load("//tools/apt:deb_packages.bzl", "declare_deb_files")
 load("//tools/wheels:names.bzl", "canonical")
 load("//tools/wheels:parse_wheel_lock.bzl", "parse_wheel_lock")
 load("//tools/wheels:pip_tools.bzl", "pip_tools")
-load("//tools/wheels:wheel_repositories.bzl", "declare_library_hub", "declare_wheel_hub", "wheel_hub_alias")
+load("//tools/wheels:wheel_repositories.bzl", "declare_library_hub", "declare_wheel_hub", "wheel_files", "wheel_hub_alias")
 load(":tool_repositories.bzl", "PYTHON_HUB")
 
 def _pip_hub(name, lock):
@@ -51,5 +51,7 @@ def declare_repositories(arch, debian, python, tools):
             if architecture == arch:
                 batched.update({wheel["sha256"]: name for wheel in wheels})
         wheel_hub_alias(hub, packages)
-    declare_library_hub(PYTHON_HUB, parse_wheel_lock(tools["text"], tools["label"]), batched)
+    wheels = parse_wheel_lock(tools["text"], tools["label"])
+    declare_library_hub(PYTHON_HUB, wheels, batched)
+    wheel_files(PYTHON_HUB, wheels)
     _pip_hub(PYTHON_HUB, tools["label"])

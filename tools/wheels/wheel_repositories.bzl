@@ -118,3 +118,30 @@ def wheel_hub_alias(hub, packages):
       packages: architecture to package names.
     """
     _wheel_hub_alias(name = hub, hub = hub, packages = packages)
+
+def _wheel_files_impl(ctx):
+    ctx.file("BUILD.bazel", """\
+filegroup(
+    name = "all",
+    srcs = {},
+    visibility = ["//visibility:public"],
+)
+""".format(ctx.attr.labels))
+
+_wheel_files = repository_rule(
+    implementation = _wheel_files_impl,
+    doc = "All wheels of a lock, as `:all`.",
+    attrs = {"labels": attr.string_list(mandatory = True, doc = "Labels of the files.")},
+)
+
+def wheel_files(hub, wheels):
+    """Declares `<hub>_files`, whose `:all` is every wheel of the hub as a file.
+
+    Args:
+      hub: name of the hub.
+      wheels: what `parse_wheel_lock` returned.
+    """
+    _wheel_files(
+        name = hub + "_files",
+        labels = ["@{}_wheel//:whl".format(_repository(hub, wheel["name"])) for wheel in wheels],
+    )
