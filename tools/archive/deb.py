@@ -13,18 +13,17 @@ A zstd member needs the third-party `zstandard` module; Debian itself uses xz.
 from __future__ import annotations
 
 import argparse
-import bz2
 import contextlib
 import io
-import lzma
 import os
 import sys
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Union, cast
+
+from tools.archive.decompress import DecompressionError, Decompressor
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_SIZE = 60
@@ -33,7 +32,7 @@ AR_HEADER_END = b"`\n"
 # Debian 12's largest member unpacks to well under 1 GiB; past this it is a bomb, not a package.
 MAX_UNPACKED = 4 << 30
 
-_DECODERS = {".xz": lzma.LZMADecompressor, ".bz2": bz2.BZ2Decompressor}
+_METHODS = {"": "none", ".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -222,51 +221,13 @@ def _inner_content(path: StrPath, stem: str) -> bytes:
 
 
 def _unpack(packed: bytes, suffix: str, *, of: StrPath) -> bytes:
-    """Decompresses a whole member at once: one call, so threads run it truly in parallel."""
-    if suffix == "":
-        return packed
-    if suffix == ".zst":
-        return _unpack_zst(packed, of=of)
-    if suffix not in (".gz", *_DECODERS):
+    """Decompress a whole member at once: one call, so threads run it truly in parallel."""
+    if suffix not in _METHODS:
         raise DebError(f"{of}: compression {suffix!r} is not known")
-    chunks: list[bytes] = []
-    total = 0
     try:
-        while packed:
-            chunk, packed, complete = _unpack_stream(packed, suffix, limit=MAX_UNPACKED - total)
-            total += len(chunk)
-            if total >= MAX_UNPACKED:
-                raise DebError(f"{of}: unpacks to more than {MAX_UNPACKED} bytes")
-            if not complete:
-                raise DebError(f"{of}: *.tar{suffix} is truncated")
-            chunks.append(chunk)
-    except (lzma.LZMAError, zlib.error, OSError) as error:
-        raise DebError(f"{of}: *.tar{suffix} is damaged: {error}") from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _unpack_stream(packed: bytes, suffix: str, *, limit: int) -> tuple[bytes, bytes, bool]:
-    """Unpacks one compressed stream: its content, the bytes after it, and whether it ended."""
-    if suffix == ".gz":
-        inflate = zlib.decompressobj(wbits=31)  # 16 + 15: gzip framing, full window
-        content = inflate.decompress(packed, limit)
-        return content, inflate.unused_data, inflate.eof
-    decoder = _DECODERS[suffix]()
-    content = decoder.decompress(packed, max_length=limit)
-    return content, decoder.unused_data, decoder.eof
-
-
-def _unpack_zst(packed: bytes, *, of: StrPath) -> bytes:
-    try:
-        import zstandard
-    except ImportError:
-        cause = "this Python has no 'zstandard' module; install it or use an xz build"
-        raise DebError(f"{of}: compressed with zstd, and {cause}") from None
-    try:
-        reader: BinaryIO = zstandard.ZstdDecompressor().stream_reader(packed)
-        content = reader.read(MAX_UNPACKED)
-    except zstandard.ZstdError as error:
-        raise DebError(f"{of}: *.tar.zst is damaged: {error}") from error
+        content = Decompressor([packed], _METHODS[suffix]).read(MAX_UNPACKED)
+    except DecompressionError as error:
+        raise DebError(f"{of}: *.tar{suffix}: {error}") from error
     if len(content) >= MAX_UNPACKED:
         raise DebError(f"{of}: unpacks to more than {MAX_UNPACKED} bytes")
     return content
