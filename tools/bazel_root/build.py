@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from tools.bazel_root.certificates import certificates, pem_bundle
 from tools.bazel_root.download import CancelledError, Store
-from tools.bazel_root.extract import MERGED, Unpacker
+from tools.bazel_root.extract import MERGED, root_extractor
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.progress import Progress
 
@@ -116,12 +116,12 @@ def _fill(
         cancelled=cancelled,
         context=context,
     )
-    unpacker = Unpacker(root)
+    extractor = root_extractor(root)
 
     def install(package: RootPackage) -> None:
         if cancelled.is_set():
             raise CancelledError
-        unpacker.unpack(store.fetch(package))
+        extractor.extract(store.fetch(package))
         progress.unpacked()
 
     print(f"bazelw: preparing Bazel in {scratch.parent} (once)", file=sys.stderr)

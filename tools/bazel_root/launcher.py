@@ -18,7 +18,12 @@ from tools.cli import ToolError
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"
 # A root made by other code is another root.
-_RECIPE = ("build.py", "certificates.py", "extract.py")
+_RECIPE = (
+    "archive/deb_extract.py",
+    "bazel_root/build.py",
+    "bazel_root/certificates.py",
+    "bazel_root/extract.py",
+)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -106,7 +111,7 @@ def architecture(platform: str, machine: str) -> str:
 
 def root_key(arch: str) -> str:
     """Returns the name of the root that this lock and this recipe make."""
-    directory = Path(__file__).parent
+    directory = REPOSITORY / "tools"
     digest = hashlib.sha256(arch.encode())
     try:
         digest.update(hashlib.sha256(LOCK.read_bytes()).digest())
