@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Union, cast
 
+from tools.cli import ToolError
+
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_SIZE = 60
 AR_HEADER_END = b"`\n"
@@ -38,7 +40,7 @@ _DECODERS = {".xz": lzma.LZMADecompressor, ".bz2": bz2.BZ2Decompressor}
 StrPath = Union[str, "os.PathLike[str]"]
 
 
-class DebError(Exception):
+class DebError(ToolError):
     """A .deb that is malformed or unsafe; the message names the file and the cause."""
 
 

@@ -6,8 +6,10 @@ two, because it keeps only what was asked for.
 
 from collections.abc import Iterator, Mapping
 
+from tools.cli import ToolError
 
-class ControlError(Exception):
+
+class ControlError(ToolError):
     """Control data that is not deb822; the message quotes the line."""
 
 

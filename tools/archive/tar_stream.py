@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from tools.cli import ToolError
+
 BLOCK = 512
 CHUNK = 1 << 20
 MAX_EXTENSION = 1 << 20  # Bytes of one pax or long-name header; real ones are below 64 KiB.
@@ -41,7 +43,7 @@ KINDS = {
 }
 
 
-class LayerError(Exception):
+class LayerError(ToolError):
     """A layer is damaged, is not what its descriptor says, or is hostile."""
 
 
