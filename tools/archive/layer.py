@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.archive.compress import CompressionError, Compressor, method_of
+from tools.cli import ToolError
 
 Kind = Literal["file", "dir", "symlink", "hardlink"]
 
@@ -35,7 +36,7 @@ _TAR_TYPES: dict[Kind, bytes] = {
 _END_OF_ARCHIVE = bytes(2 * tarfile.BLOCKSIZE)
 
 
-class LayerError(Exception):
+class LayerError(ToolError):
     """An entry that cannot be in a layer; the message names the path and the cause."""
 
 

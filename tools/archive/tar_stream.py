@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
+from tools.cli import ToolError
 
 BLOCK = 512
 MAX_EXTENSION = 1 << 20  # Bytes of one pax or long-name header; real ones are below 64 KiB.
@@ -42,7 +43,7 @@ KINDS = {
 }
 
 
-class LayerError(Exception):
+class LayerError(ToolError):
     """A layer is damaged, is not what its descriptor says, or is hostile."""
 
 

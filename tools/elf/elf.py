@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tools.cli import ToolError
+
 MAGIC = b"\x7fELF"
 MACHINES = {0x3E: "EM_X86_64", 0xB7: "EM_AARCH64", 3: "EM_386", 40: "EM_ARM"}
 
@@ -40,7 +42,7 @@ _VISIBLE = frozenset((1, _WEAK, 10))  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
 _HIDDEN, _INDEX = 0x8000, 0x7FFF
 
 
-class ElfError(Exception):
+class ElfError(ToolError):
     """A file that begins as ELF and contradicts itself."""
 
 

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tools.cli import ToolError
+
 PATH = "/etc/ld.so.cache"
 MAGIC = b"glibc-ld.so.cache1.1"
 HEADER = struct.Struct("<20sIIB3xI12x")  # magic, entries, string bytes, flags, extensions' offset
@@ -25,7 +27,7 @@ _EXTENSION_MAGIC, _HWCAPS_TAG = 0xEAA42174, 1
 _HWCAP_EXTENSION = 1 << 62
 
 
-class CacheError(Exception):
+class CacheError(ToolError):
     """A cache that ld.so would not use, or could not search."""
 
 

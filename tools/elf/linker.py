@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from tools.cli import ToolError
 from tools.elf import ld_so_cache
 from tools.elf.elf import Elf
 from tools.elf.ld_so_cache import CacheEntry
@@ -34,7 +35,7 @@ _HWCAPS = re.compile(rb"\0(x86-64-v\d(?::x86-64-v\d)*)\0")
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
-class LinkerError(Exception):
+class LinkerError(ToolError):
     """A file system without a dynamic linker that this module knows how to replay."""
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.archive.tar_stream import Header, LayerError, TarStream
+from tools.cli import ToolError
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 from tools.image.layout import Image, LayoutError, read_layout
 from tools.image.tree import Entry, Tree, TreeError
@@ -25,7 +26,7 @@ MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 _SCRIPT_LINE = 256
 
 
-class ProofError(Exception):
+class ProofError(ToolError):
     """An image or a list that cannot be judged; the message names the file and the cause."""
 
 
