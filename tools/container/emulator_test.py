@@ -107,18 +107,15 @@ def test_what_the_machine_has_registered_is_used_when_no_emulator_is_given(spec:
     script = f"""
 import os, sys
 from pathlib import Path
-from tools.container import linux
+from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as
 from tools.image.cache import Rootfs
 from tools.container.emulator import register
 from tools.container.plan import Spec
 from tools.container.run import Container
 from tools.container.config import User
 from tools.image.tree import Tree
-uid, gid = os.geteuid(), os.getegid()
-linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
-Path("/proc/self/setgroups").write_text("deny")
-Path("/proc/self/uid_map").write_text(f"0 {{uid}} 1")
-Path("/proc/self/gid_map").write_text(f"0 {{gid}} 1")
+unshare_as(0, 0, linux.CLONE_NEWNS)
 register({OTHER!r}, Path({str(EMULATOR)!r}), Path("/proc/sys/fs/binfmt_misc"))
 folder = Path({str(spec.rootfs.path.parent)!r})
 rootfs = Rootfs(folder / "rootfs", Tree.from_json((folder / "tree.json").read_text()))
