@@ -304,9 +304,10 @@ def _engine_of(method: str) -> tuple[tuple[type[Exception], ...], Callable[[], _
     """Return what a method's engine raises for damaged data, and what makes one."""
     if method == "zstd":
         return (cast("type[Exception]", _zstandard().ZstdError),), _Zstd
-    return {
+    engines: dict[str, tuple[tuple[type[Exception], ...], Callable[[], _Engine]]] = {
         "gzip": ((zlib.error,), _Gzip),
         "xz": ((lzma.LZMAError,), lambda: _Streamed(lzma.LZMADecompressor())),
         "bzip2": ((OSError,), lambda: _Streamed(bz2.BZ2Decompressor())),
         "none": ((), _Plain),
-    }[method]
+    }
+    return engines[method]

@@ -21,8 +21,11 @@ from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sn
 CONTENT = random.Random(3).randbytes(300_000) + bytes(700_000) + b"the end"
 
 
-def _zstd(data: bytes, **options: bool) -> bytes:
-    return zstandard.ZstdCompressor(level=3, **options).compress(data)
+def _zstd(data: bytes, *, checksum: bool = False, sized: bool = True) -> bytes:
+    compressor = zstandard.ZstdCompressor(
+        level=3, write_checksum=checksum, write_content_size=sized
+    )
+    return compressor.compress(data)
 
 
 COMPRESS = {
@@ -167,9 +170,9 @@ def test_zstd_frames_of_every_kind_are_read(size: int) -> None:
         skippable,
         _zstd(b"sized"),
         empty_skippable,
-        _zstd(b", checked", write_checksum=True),
+        _zstd(b", checked", checksum=True),
         streamed.compress(b", streamed") + streamed.flush(),
-        _zstd(b", unsized", write_content_size=False),
+        _zstd(b", unsized", sized=False),
         _zstd(b""),
         skippable,
     )
@@ -180,7 +183,7 @@ def test_zstd_frames_of_every_kind_are_read(size: int) -> None:
 
 
 def test_a_wrong_checksum_is_refused() -> None:
-    packed = bytearray(_zstd(CONTENT, write_checksum=True))
+    packed = bytearray(_zstd(CONTENT, checksum=True))
     packed[-1] ^= 1
     with pytest.raises(DecompressionError, match=r"zstd data is corrupt: .*checksum"):
         _read([bytes(packed)], "zstd")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tools.archive.deb import read_file
 from tools.cli import ToolError, tool
-from tools.container.emulator import QEMU_NAMES
+from tools.linux.architectures import ARCHITECTURES
 
 
 def extract(deb: Path, architecture: str, out: Path) -> None:
     """Write the emulator to `out`, executable. Raise ToolError when the package has none."""
-    wanted = f"usr/bin/qemu-{QEMU_NAMES[architecture]}-static"
+    wanted = f"usr/bin/qemu-{ARCHITECTURES[architecture].machine}-static"
     content = read_file(deb, wanted)
     if content is None:
         raise ToolError(f"{deb}: has no file {wanted}; expected Debian's qemu-user-static")
@@ -28,7 +28,7 @@ def extract(deb: Path, architecture: str, out: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--architecture", choices=sorted(QEMU_NAMES), required=True)
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), required=True)
     parser.add_argument("--deb", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
