@@ -20,7 +20,7 @@ from tests.support import clips, rows, servers
 from tests.support.audit import FINAL, VIDEOS
 from tests.support.swarm import Swarm, memory, tell
 
-from app import schema
+from app.services import schema
 from app.db import Database
 from app.settings import load_settings
 

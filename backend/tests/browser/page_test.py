@@ -234,7 +234,7 @@ def test_where_a_key_is_demanded_the_page_asks_for_it(
     variables = {"REQUIRE_API_KEY": "true"}
     with servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process):
         key = subprocess.run(
-            [sys.executable, "-m", "app.keys", "create", "page"],
+            [sys.executable, "-m", "app.cli.keys", "create", "page"],
             env=servers.service_environment(data), cwd=servers.BACKEND,
             check=True, capture_output=True, text=True,
         ).stdout.split()[-1]  # fmt: skip

@@ -268,7 +268,7 @@ def test_garbage_does_not_end_the_worker(seed: int, clip: Path, tmp_path: Path) 
     try:
         found = look(damaged)
     except VideoError as error:
-        assert str(error)  # noqa: PT017 -- either end is fine; a crash is not
+        assert str(error)  # noqa: PT017 - either end is fine; a crash is not
     else:
         assert found.frames_decoded > 0
     assert children() == []

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tests.support import clips
 from tests.support.servers import eventually
 
-from app.application import create_app
+from app.api.application import create_app
 from app.settings import Settings, load_settings
 
 VIDEOS = "/api/v1/videos"

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from tests.support import clips, programs, servers
 
-from app import schema
+from app.services import schema
 from app.db import Database
 from app.settings import load_settings
 

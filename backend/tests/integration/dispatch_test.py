@@ -10,9 +10,9 @@ from kombu.exceptions import OperationalError
 from tests.support import rows
 from tests.support.servers import Redis
 
-from app.celery_app import make_celery, messages
+from app.worker.broker import make_celery, messages
 from app.db import Database
-from app.dispatch import AGAIN_AFTER, UNDER_WAY, CeleryDispatcher
+from app.worker.dispatch import AGAIN_AFTER, UNDER_WAY, CeleryDispatcher
 from app.models.base import utc_now
 from app.services import analyses, leases
 from app.video import Parameters

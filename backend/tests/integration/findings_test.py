@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tests.support import clips, programs
 from tests.support.servers import eventually
 
-from app.application import create_app
+from app.api.application import create_app
 from app.settings import Settings, load_settings
 
 VIDEOS, ANALYSES, EVENTS = "/api/v1/videos", "/api/v1/analyses", "/api/v1/events"

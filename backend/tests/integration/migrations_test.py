@@ -18,7 +18,7 @@ from sqlalchemy import MetaData, Table, bindparam, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from tests.support.servers import BACKEND
 
-from app import schema
+from app.services import schema
 from app.db import make_engine
 from app.models import Analysis, AnalysisStatus, Base
 from app.settings import load_settings
@@ -165,7 +165,7 @@ def test_several_replicas_that_start_at_once_migrate_once(url: str) -> None:
 
 def _upgrade_in_process(url: str) -> None:
     # Alembic keeps its context in module globals, so replicas are processes here as in life.
-    program = "import sys; from app import schema; schema.upgrade(sys.argv[1])"
+    program = "import sys; from app.services import schema; schema.upgrade(sys.argv[1])"
     subprocess.run(
         [sys.executable, "-c", program, url], cwd=BACKEND, check=True, capture_output=True
     )

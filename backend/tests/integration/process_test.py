@@ -210,7 +210,7 @@ def test_a_video_that_kills_its_worker_is_parked_and_the_next_one_is_done(
                 lambda: (
                     found
                     if (found := analysis(url, video))["status"] == "running"
-                    and found["attempts"] == attempt  # noqa: B023 -- asked within the loop
+                    and found["attempts"] == attempt  # noqa: B023 - asked within the loop
                     else None
                 )
             )

@@ -17,7 +17,7 @@ class AuditError(AssertionError):
     """Something is amiss."""
 
 
-def _demand(true: bool, what: object) -> None:  # noqa: FBT001 -- reads as a sentence
+def _demand(true: bool, what: object) -> None:  # noqa: FBT001 - reads as a sentence
     if not true:
         raise AuditError(what)
 

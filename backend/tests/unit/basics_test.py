@@ -30,7 +30,7 @@ def test_times_come_back_aware_and_in_utc() -> None:
     paris = timezone(timedelta(hours=1))
     stored = column.process_bind_param(datetime(2026, 1, 1, 12, tzinfo=paris), sqlite.dialect())
     assert stored == datetime(2026, 1, 1, 11, tzinfo=UTC)
-    naive = datetime(2026, 1, 1, 11)  # noqa: DTZ001  (what SQLite hands back)
+    naive = datetime(2026, 1, 1, 11)  # noqa: DTZ001 - what SQLite hands back
     assert column.process_result_value(naive, sqlite.dialect()) == stored
     with pytest.raises(ValueError, match="has no time zone"):
         column.process_bind_param(naive, sqlite.dialect())
@@ -61,7 +61,7 @@ ALLOWED = {
     "app/video": {"app.video"},
     "app/models": {"app.models"},
     "app/services": {
-        "app.services", "app.models", "app.video", "app.db", "app.errors", "app.schema",
+        "app.services", "app.models", "app.video", "app.db", "app.errors", "app.services.schema",
     },
     "app/api": {
         "app.api", "app.services", "app.models", "app.errors", "app.logs", "app.db",
@@ -124,7 +124,7 @@ def test_a_wrong_setting_ends_the_start_with_a_sentence(module: str, tmp_path: P
 
 def test_a_confined_process_runs_out_of_its_own_memory_only() -> None:
     program = (
-        "from app.confine import confine; confine(memory=300 << 20); "
+        "from app.worker.confine import confine; confine(memory=300 << 20); "
         "kept = bytearray(50 << 20)\n"
         "try: bytearray(400 << 20)\n"
         "except MemoryError: print('refused', len(kept) >> 20)"

@@ -3,14 +3,14 @@
 import pytest
 from tests.support.servers import BACKEND
 
-from app import settings_table
+from app.cli import settings_table
 from app.settings import Settings
 
 
 def test_the_table_of_settings_is_up_to_date() -> None:
     text = (BACKEND / "README.md").read_text(encoding="utf-8")
     assert settings_table.replaced(text) == text, (
-        "run `python3 -m app.settings_table --write README.md` in backend/"
+        "run `python3 -m app.cli.settings_table --write README.md` in backend/"
     )
 
 

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from tests.support.servers import BACKEND, service_environment
 
-from app import schema
+from app.services import schema
 from app.db import make_engine
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.video.complaints import Complaints
+from app.video.stderr import Complaints
 from app.video.errors import (
     MemoryLimitError,
     NoVideoStreamError,

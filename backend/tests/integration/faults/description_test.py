@@ -68,7 +68,7 @@ def test_every_operation_answers_as_described(service: tuple[str, Process]) -> N
             response = case.call(timeout=30)
             answered[case.operation.label] += 1
             try:
-                case.validate_response(response, excluded_checks=left_out)  # noqa: B023 -- run at once
+                case.validate_response(response, excluded_checks=left_out)  # noqa: B023 - run at once
             except FailureGroup as group:
                 failures.extend(f"{case.as_curl_command()}: {one}" for one in group.exceptions)
 

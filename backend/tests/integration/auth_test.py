@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from tests.support.servers import BACKEND, service_environment
 
-from app.application import create_app
+from app.api.application import create_app
 from app.settings import load_settings
 
 VIDEOS = "/api/v1/videos"
@@ -32,7 +32,7 @@ def client(tmp_path: Path, migrated_url: str) -> Iterator[TestClient]:
 
 def keys(tmp_path: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app.keys", *arguments],
+        [sys.executable, "-m", "app.cli.keys", *arguments],
         cwd=BACKEND,
         env=service_environment(tmp_path, DATABASE_URL=url),
         capture_output=True,
