@@ -46,7 +46,7 @@ class Connection(HttpToolsProtocol):
         if in_head and not self._in_body:
             self._head += len(data)
             if self._head > HEAD_LIMIT:
-                self._refuse(b"431 Request Header Fields Too Large")
+                self._reject(b"431 Request Header Fields Too Large")
 
     def on_headers_complete(self) -> None:
         """Stop the timer: the request begins."""
@@ -76,11 +76,11 @@ class Connection(HttpToolsProtocol):
     def _on_timeout(self) -> None:
         # A client that has sent nothing gets no response.
         if self._head:
-            self._refuse(b"408 Request Timeout")
+            self._reject(b"408 Request Timeout")
         else:
             self.transport.close()
 
-    def _refuse(self, status: bytes) -> None:
+    def _reject(self, status: bytes) -> None:
         if not self.transport.is_closing():
             end = b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(b"HTTP/1.1 " + status + end)

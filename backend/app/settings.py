@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     )
     cache_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
         default=ByteSize(2 * 1024**3),
-        description="Maximum size of the cache of thumbnails and clips (least recently used).",
+        description="Size limit of the thumbnail and clip cache; evicts least recently used files.",
     )
     lease: Annotated[timedelta, Field(ge=timedelta(seconds=1))] = Field(
         default=timedelta(seconds=30),

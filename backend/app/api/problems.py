@@ -27,7 +27,7 @@ class Problem(BaseModel):
     type: str = Field(examples=["urn:problem:video-not-found"])
     title: str = Field(examples=["Video not found"])
     status: int = Field(examples=[404])
-    detail: str | None = Field(default=None, examples=["There is no video 0199…."])
+    detail: str | None = Field(default=None, examples=["Video 0199… does not exist."])
     request_id: str | None = Field(default=None, description="Also in the service's logs.")
     errors: list[dict[str, str]] | None = Field(
         default=None, description="For 422: where in the request the error is, and what is wrong."
@@ -42,7 +42,7 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     ),
     401: ("unauthorized", "API key required", "Send `Authorization: Bearer …` or `X-API-Key: …`."),
     403: ("forbidden-import", "Import not allowed", "example.org is not in IMPORT_HOSTS."),
-    404: ("video-not-found", "Video not found", "There is no video 0199a3f4-5b2e-7c1d-8e4f-…."),
+    404: ("video-not-found", "Video not found", "Video 0199a3f4-5b2e-7c1d-8e4f-… does not exist."),
     408: ("upload-timeout", "Upload timed out", "No data received for 30 s."),
     409: ("conflict", "Not possible in this state", "Analysis 0199a3f4-… is already done."),
     413: (

@@ -59,7 +59,7 @@ class Storage:
                 self._reserve.unlink(missing_ok=True)
 
     def release_reserve(self) -> None:
-        """Release the reserved space, for whoever claims it first."""
+        """Release the reserved space; other writers may take it first."""
         self._reserve.unlink(missing_ok=True)
 
     def path(self, video_id: uuid.UUID) -> Path:
@@ -92,7 +92,7 @@ class Storage:
 
     def delete(self, video_id: uuid.UUID) -> None:
         """Delete content, derived files and mark; missing ones are ignored."""
-        # First the content: whoever creates a thumbnail checks for it afterwards.
+        # Content first, because thumbnail requests check for it after creating their file.
         self.path(video_id).unlink(missing_ok=True)
         self.discard_derived(video_id)
         self.unmark(video_id)

@@ -145,8 +145,8 @@ class FrameSource:
             *RESTRICTIONS, "-max_pixels", str(self._limits.pixels), "-noautorotate",
             "-threads", str(threads), "-i", f"file:{self._path}", "-filter_threads", "1",
             "-max_error_rate", str(_MAX_ERROR_RATE), "-map", f"0:{self._stream}",
-            "-vf", self._filters, "-fps_mode", "passthrough", "-enc_time_base", "-1", "-c:v", "rawvideo",
-            "-threads", "1", "-f", "tee",
+            "-vf", self._filters, "-fps_mode", "passthrough", "-enc_time_base", "-1",
+            "-c:v", "rawvideo", "-threads", "1", "-f", "tee",
             f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{times_in}",
         ]  # fmt: skip
 

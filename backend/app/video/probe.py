@@ -138,9 +138,11 @@ def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
         and not stream.get("disposition", {}).get("attached_pic")
     ]
     if not videos:
-        kinds = sorted({str(stream.get("codec_type", "unknown")) for stream in streams})
-        found = " and ".join(kinds) if kinds else "no streams"
-        raise NoVideoStreamError(f"the file has no video stream, only {found}")
+        if not streams:
+            raise NoVideoStreamError("the file has no streams")
+        kinds = {str(stream.get("codec_type", "unknown")) for stream in streams}
+        names = sorted("cover art" if kind == "video" else kind for kind in kinds)
+        raise NoVideoStreamError(f"the file has no video stream, only {' and '.join(names)}")
     facts = _to_probe(videos[0], document["format"], container=container, streams=streams)
     _check_size(facts, limits=limits)
     return facts

@@ -152,7 +152,11 @@ def write_package(root: Path, **modules: str) -> None:
 )
 def test_an_import_cycle_is_reported_by_name(imports_of_c: str, tmp_path: Path) -> None:
     write_package(
-        tmp_path, a="from pack import b", b="from pack.c import x", c=imports_of_c, d="import pack.a"
+        tmp_path,
+        a="from pack import b",
+        b="from pack.c import x",
+        c=imports_of_c,
+        d="import pack.a",
     )
     with pytest.raises(
         AssertionError, match=r"import cycle: pack\.a → pack\.b → pack\.c → pack\.a"
