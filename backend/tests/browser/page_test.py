@@ -64,8 +64,8 @@ def test_clicking_an_event_plays_it_with_bounding_boxes(browser: Browser, stored
     browser.script("player.pause()")
     box = browser.find("#overlay rect.moving")
     assert 0.5 < float(str(box.get_attribute("y"))) < 1, "the car is in the lower half"
-    pictures = "return [...document.images].every((each) => each.naturalWidth > 0)"
-    browser.until(lambda: browser.script(pictures), "thumbnails of the events")
+    loaded = "return [...document.images].every((each) => each.naturalWidth > 0)"
+    browser.until(lambda: browser.script(loaded), "thumbnails of the events")
     browser.screenshot("desktop-light")
     browser.theme("dark")
     browser.screenshot("desktop-dark")

@@ -97,8 +97,8 @@ def probe(path: Path) -> dict[str, object]:
     entries = "format=format_name:stream=codec_name,width,height,avg_frame_rate,nb_read_frames"
     command = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0"]
     command += ["-show_entries", entries, "-of", "json", str(path)]
-    answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return {**answer["format"], **answer["streams"][0]}
+    document = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return {**document["format"], **document["streams"][0]}
 
 
 def read_by_opencv(path: Path) -> Frames:
@@ -234,7 +234,7 @@ def test_audio_is_encoded_and_decoded(
 
 
 def test_ffmpeg_writes_jpeg_and_png_and_opencv_reads_them(original: Frames, tmp_path: Path) -> None:
-    jpeg, png = tmp_path / "picture.jpg", tmp_path / "picture.png"
+    jpeg, png = tmp_path / "frame.jpg", tmp_path / "picture.png"
     source = ["-f", "lavfi", "-i", f"{_SOURCE},format=yuv420p", "-frames:v", "1"]
     ffmpeg(*source, "-q:v", "2", jpeg)
     ffmpeg(*source, png)
@@ -250,7 +250,7 @@ def test_opencv_writes_jpeg_and_png_and_ffmpeg_reads_them(original: Frames, tmp_
     for name in ("jpg", "png"):
         done, data = cv2.imencode(f".{name}", original[0])
         assert done
-        path = tmp_path / f"picture.{name}"
+        path = tmp_path / f"frame.{name}"
         path.write_bytes(data.tobytes())
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
         assert decoded is not None

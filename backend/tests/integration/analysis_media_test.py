@@ -41,8 +41,8 @@ def facts(path: Path) -> dict[str, Any]:
          "-of", "json", path],
         capture_output=True, check=True,
     )  # fmt: skip
-    answer: dict[str, Any] = json.loads(finished.stdout)
-    return answer
+    document: dict[str, Any] = json.loads(finished.stdout)
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +114,12 @@ def test_clip_is_in_a_format_that_browsers_play(clip_dir: Path, tmp_path: Path) 
     source = clips.with_audio(clip_dir / "loud.mkv", video_seconds=6, audio_seconds=6)
     target = tmp_path / "clip.mp4"
     cut_clip(source, tools=clips.tools(), start=Fraction(2), end=Fraction(9, 2), target=target)
-    answer = facts(target)
-    streams = {stream["codec_type"]: stream for stream in answer["streams"]}
+    document = facts(target)
+    streams = {stream["codec_type"]: stream for stream in document["streams"]}
     assert streams["video"]["codec_name"] == "h264"
     assert streams["video"]["pix_fmt"] == "yuv420p"
     assert streams["audio"]["codec_name"] == "aac"
-    assert float(answer["format"]["duration"]) == pytest.approx(2.5, abs=0.15)
+    assert float(document["format"]["duration"]) == pytest.approx(2.5, abs=0.15)
     content = target.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]

@@ -180,14 +180,14 @@ def test_thumbnails_are_jpegs_of_the_requested_width(
 
 
 def test_thumbnail_shows_the_requested_time(client: TestClient, video: dict[str, Any]) -> None:
-    def picture(time: float) -> bytes:
+    def thumbnail(time: float) -> bytes:
         reply = client.get(f"{VIDEOS}/{video['id']}/thumbnail", params={"time": time})
         assert reply.status_code == 200, reply.text
         return reply.content
 
-    assert picture(1) == picture(1.04)
-    assert picture(1) != picture(4.5)
-    picture(1000)  # after the end: the last frame
+    assert thumbnail(1) == thumbnail(1.04)
+    assert thumbnail(1) != thumbnail(4.5)
+    thumbnail(1000)  # after the end: the last frame
 
 
 def test_clip_covers_the_event_and_supports_range_requests(

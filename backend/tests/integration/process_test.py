@@ -34,8 +34,8 @@ def upload(url: str, path: Path) -> dict[str, Any]:
 
 def analysis(url: str, video: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = httpx2.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()
-    answer: dict[str, Any] = found["analysis"]
-    return answer
+    current: dict[str, Any] = found["analysis"]
+    return current
 
 
 def finished(url: str, video: dict[str, Any]) -> dict[str, Any]:

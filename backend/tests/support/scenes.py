@@ -129,33 +129,33 @@ def render(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
         begin, end, way = scene.pan
         turned = way * min(1.0, max(0.0, (time - begin) / (end - begin))) if way else 0.0
         moved = np.array([[1, 0, shift[0] - _MARGIN - turned], [0, 1, shift[1] - _MARGIN]])
-        picture: Image = np.array(
+        frame: Image = np.array(
             cv2.warpAffine(ground, moved, (width, height), borderMode=cv2.BORDER_REFLECT),
             np.float32,
         )
         for _ in range(scene.flecks):
             x, y = random.integers(0, width), random.integers(0, height)
-            picture[y : y + 4, x : x + 2] += 60
+            frame[y : y + 4, x : x + 2] += 60
         for mover, patch in zip(scene.movers, patches, strict=True):
-            _put(picture, mover, patch, time)
-        picture = picture * np.float32(scene.light(time)) + noises[random.integers(12)]
-        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+            _put(frame, mover, patch, time)
+        frame = frame * np.float32(scene.light(time)) + noises[random.integers(12)]
+        yield np.clip(np.rint(frame), 0, 255).astype(np.uint8)
 
 
-def _put(picture: Image, mover: Mover, patch: Image, time: float) -> None:
+def _put(frame: Image, mover: Mover, patch: Image, time: float) -> None:
     place = mover.place(time)
     if place is None:
         return
-    height, width = picture.shape
+    height, width = frame.shape
     x, y = place[0] - mover.size[0] / 2, place[1] - mover.size[1] / 2
     matrix = np.array([[1, 0, x], [0, 1, y]])
     cover = cv2.warpAffine(np.ones_like(patch), matrix, (width, height))
     if mover.shadow < 1:
         beside = np.array([[1, 0, x + mover.size[0] * 0.8], [0, 1, y + mover.size[1] * 0.3]])
         shade = cv2.warpAffine(np.ones_like(patch), beside, (width, height))
-        picture *= 1 - (1 - mover.shadow) * cv2.GaussianBlur(shade, (0, 0), 2)
+        frame *= 1 - (1 - mover.shadow) * cv2.GaussianBlur(shade, (0, 0), 2)
     placed = cv2.warpAffine(patch, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    picture[:] = picture * (1 - cover) + placed * cover
+    frame[:] = frame * (1 - cover) + placed * cover
 
 
 def encode(scene: Scene, target: Path) -> Path:
@@ -246,7 +246,7 @@ SCENES = (
     Scene("noise 12", _TWO, noise=12),
     Scene("faint", (_across(3, 6, shade=95, texture=4), _across(9, 12, shade=143, texture=4)),
           contrast=4),
-    Scene("darker, as a shadow is", (_across(3, 6, shade=85), _across(9, 12, shade=80)),
+    Scene("darker, like a shadow", (_across(3, 6, shade=85), _across(9, 12, shade=80)),
           contrast=8),
     Scene("brighter", (_across(3, 6, shade=200), _across(9, 12, shade=220))),
     Scene("night", (_across(3, 6, shade=70), _across(9, 12, shade=60)), level=22, contrast=6,
@@ -269,21 +269,21 @@ SCENES = (
     Scene("variable rate", _TWO, select="lt(mod(t,3),1)+not(mod(n,5))"),
     Scene("low rate", _TWO, rate=2),
     Scene("high rate", _TWO, rate=60),
-    Scene("stops and goes on", (
+    Scene("stops and continues", (
         Mover(2, 4, ((-10, 120), (140, 120)), stays=(0, 5)),
         Mover(9, 11, ((140, 120), (330, 120))),
     )),
-    Scene("there from the start", (Mover(5, 7, ((150, 120), (330, 120)), stays=(5, 0)),)),
+    Scene("present from the start", (Mover(5, 7, ((150, 120), (330, 120)), stays=(5, 0)),)),
     Scene("moves from the start", (_across(0, 3), _across(8, 10))),
     Scene("moves to the end", (_across(3, 5), _across(11, 14))),
     Scene("cut", cut_at=7),
-    Scene("camera trembles", jitter=0.7),
+    Scene("camera shakes", jitter=0.7),
     Scene("strongly compressed", _TWO, quality=36, noise=4),
-    Scene("turned away", (_across(3, 6, y=10, size=(30, 10)), _across(9, 12, y=230))),
+    Scene("near the edges", (_across(3, 6, y=10, size=(30, 10)), _across(9, 12, y=230))),
     Scene("noise 20", _TWO, noise=20),
     Scene("noise 12 and small", (_across(3, 7, size=(16, 16)), _across(9, 12, size=(16, 14))),
           noise=12),
-    Scene("a lamp that is turned up", light=_slow_lamp),
+    Scene("a lamp is turned up", light=_slow_lamp),
     Scene("a lamp on a flat wall", light=_slow_lamp, contrast=0),
     Scene("a blinking lamp", light=_blinking_lamp),
     Scene("a lamp blinks on a flat wall", light=_blinking_lamp, contrast=0),
@@ -294,9 +294,9 @@ SCENES = (
           truth=((3, 7),)),
     Scene("badly compressed", _TWO, quality=42, noise=6),
     Scene("badly compressed, still", quality=42, noise=6),
-    Scene("camera shakes", jitter=2.0),
+    Scene("camera shakes strongly", jitter=2.0),
     Scene("camera shakes and motion", _TWO, jitter=1.5),
-    Scene("camera turns", pan=(4, 7, 50.0), truth=((4, 7),)),
+    Scene("camera pans", pan=(4, 7, 50.0), truth=((4, 7),)),
     Scene("left behind", (
         _across(3, 6), Mover(4.5, 4.6, ((160, 150), (160, 150)), size=(18, 18), stays=(0, 20)),
     ), truth=((3, 6),)),

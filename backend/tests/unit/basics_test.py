@@ -114,12 +114,12 @@ def test_confined_process_hits_its_own_memory_limit() -> None:
         "from app.worker.confine import confine; confine(memory=300 << 20); "
         "kept = bytearray(50 << 20)\n"
         "try: bytearray(400 << 20)\n"
-        "except MemoryError: print('refused', len(kept) >> 20)"
+        "except MemoryError: print('rejected', len(kept) >> 20)"
     )
     finished = subprocess.run(
         [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
     )
-    assert finished.stdout.strip() == "refused 50"
+    assert finished.stdout.strip() == "rejected 50"
 
 
 def test_worker_without_a_broker_names_the_setting(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def exchange(url: str, request: bytes) -> bytes:
     """Send raw bytes and return the whole response."""
     with connect(url) as connection:
         connection.sendall(request)
-        answer = b""
+        response = b""
         while chunk := connection.recv(65536):
-            answer += chunk
-        return answer
+            response += chunk
+        return response
 
 
 def upload_head(length: int) -> bytes:
@@ -62,8 +62,8 @@ def incoming(data: Path) -> list[Path]:
     return list((data / "incoming").iterdir())
 
 
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1])
+def status(response: bytes) -> int:
+    return int(response.split(b" ", 2)[1])
 
 
 def trickle(url: str, slow: list[socket.socket], *, byte: bytes, timeout: float) -> list[bytes]:
@@ -135,10 +135,10 @@ def test_silent_connection_is_closed_and_keep_alive_connection_is_kept(
 
     def serves(connection: socket.socket) -> None:
         connection.sendall(request)
-        answer = b""
-        while not answer.endswith(b"}"):
-            answer += connection.recv(65536)
-        assert status(answer) == 200
+        response = b""
+        while not response.endswith(b"}"):
+            response += connection.recv(65536)
+        assert status(response) == 200
 
     with connect(url) as silent, connect(url) as kept:
         silent.settimeout(0.2)
@@ -227,10 +227,10 @@ def test_malicious_paths_and_queries_are_harmless(
     service: tuple[str, Path, Process], path: bytes, allowed: set[int]
 ) -> None:
     url, _, _ = service
-    answer = exchange(url, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert status(answer) in allowed, answer
-    assert b"root:" not in answer
-    assert b"DROP" not in answer.partition(b"\r\n\r\n")[0]
+    response = exchange(url, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert status(response) in allowed, response
+    assert b"root:" not in response
+    assert b"DROP" not in response.partition(b"\r\n\r\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -250,9 +250,9 @@ def test_malicious_file_names_are_harmless(
         b"Connection: close\r\nContent-Length: %d"
         % (len(head.partition(b"\r\n\r\n")[2]) + len(body)),
     )
-    answer = exchange(url, head + body)
-    assert status(answer) in (201, 400), answer
-    if status(answer) == 201:
+    response = exchange(url, head + body)
+    assert status(response) in (201, 400), response
+    if status(response) == 201:
         rows = list(audit.iterate(url, VIDEOS, "videos"))
         assert all("/" not in row["filename"] and "\0" not in row["filename"] for row in rows)
         download = httpx2.get(f"{url}{VIDEOS}/{rows[0]['id']}/content", timeout=10)
@@ -266,9 +266,9 @@ def test_injected_headers_are_not_echoed(service: tuple[str, Path, Process]) -> 
     url, _, process = service
     for value in (b"a\r\n evil: 1", b"a\x0bevil: 1", b'a"; evil', b"x" * 4000):
         request = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
-        answer = exchange(url, request + b"X-Request-Id: " + value + b"\r\n\r\n")
-        assert b"evil" not in answer
-        assert status(answer) in (200, 400)
+        response = exchange(url, request + b"X-Request-Id: " + value + b"\r\n\r\n")
+        assert b"evil" not in response
+        assert status(response) in (200, 400)
     assert process.popen.poll() is None
 
 
@@ -316,13 +316,13 @@ def bomb(target: Path, *, side: int) -> Path:
     packer, row = zlib.compressobj(9), b"\0" * (side // 8 + 1)
     rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    picture = target.with_suffix(".png")
-    picture.write_bytes(
+    image = target.with_suffix(".png")
+    image.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     )
     ffmpeg = programs.find("ffmpeg", variable="FFMPEG")
     subprocess.run(
-        [ffmpeg, "-v", "error", "-y", "-i", str(picture), "-c", "copy", str(target)], check=True
+        [ffmpeg, "-v", "error", "-y", "-i", str(image), "-c", "copy", str(target)], check=True
     )
     return target
 
