@@ -22,7 +22,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Problem(BaseModel):
-    """RFC 9457 §3.1."""
+    """An error (RFC 9457 §3.1)."""
 
     type: str = Field(examples=["urn:problem:video-not-found"])
     title: str = Field(examples=["Video not found"])
@@ -72,7 +72,7 @@ def _documented(status: int) -> dict[str, Any]:
     if status == 422:
         example["errors"] = [{"where": "query.limit", "what": "Input should be less than 101"}]
     return {
-        "description": title,
+        "description": HTTPStatus(status).phrase,
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},

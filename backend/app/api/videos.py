@@ -211,7 +211,12 @@ async def video_thumbnail(
     video_id: uuid.UUID,
     time: Annotated[
         float | None,
-        Query(ge=0, le=1_000_000, allow_inf_nan=False, description="In seconds; rounded to 0.1 s."),
+        Query(
+            ge=0,
+            le=1_000_000,
+            allow_inf_nan=False,
+            description="In seconds, rounded down to 0.1 s.",
+        ),
     ] = None,
     width: Width = Width.MEDIUM,
 ) -> MediaResponse:
