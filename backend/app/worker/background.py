@@ -1,18 +1,19 @@
-"""A thread that does one step whenever it is woken, and every few seconds anyway."""
+"""A thread that runs a step at a fixed interval, and immediately when woken."""
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 
 from app.logs import event
 
-STOP_TIMEOUT_S = 8.0  # container engines kill after ten
+STOP_TIMEOUT_S = 8.0  # container engines send SIGKILL after 10 s
 
 
 class BackgroundThread(ABC):
-    """Runs `step` until stopped. A step that raises is logged and tried again at the next beat."""
+    """Run `step` until stopped. A step that raises is logged and retried at the next interval."""
 
     def __init__(self, *, name: str, interval: float) -> None:
-        """Prepare; `start` starts. `interval` is in seconds."""
+        """Prepare the thread without starting it; `interval` is in seconds."""
         self.name = name
         self._interval = interval
         self._wake = threading.Event()
@@ -21,37 +22,37 @@ class BackgroundThread(ABC):
 
     @abstractmethod
     def step(self) -> None:
-        """Do all the work there is; return early when `stopping`."""
+        """Do all pending work; return early once `stopping()` is true."""
 
     @abstractmethod
-    def closed(self) -> None:
-        """Let go of what `step` holds; called once, in the thread, at the end."""
+    def close(self) -> None:
+        """Release what `step` holds; called once, in the thread, after the last step."""
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Make the next step happen now."""
+        """Run the next step now."""
         self._wake.set()
 
-    def ask_to_stop(self) -> None:
-        """Ask the thread to end; returns at once, also from a signal handler."""
+    def request_stop(self) -> None:
+        """Ask the thread to stop without waiting; safe in a signal handler."""
         self._stop.set()
         self._wake.set()
 
     def stop(self) -> None:
-        """Ask the thread to end and wait for it, but not for ever."""
-        self.ask_to_stop()
+        """Ask the thread to stop and wait for it, up to STOP_TIMEOUT_S."""
+        self.request_stop()
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
 
     def stopping(self) -> bool:
-        """Tell whether `stop` was called."""
+        """Return whether a stop has been requested."""
         return self._stop.is_set()
 
     def alive(self) -> bool:
-        """Tell whether the thread runs."""
+        """Return whether the thread is running."""
         return self._thread.is_alive()
 
     def _loop(self) -> None:
@@ -60,8 +61,8 @@ class BackgroundThread(ABC):
                 self._wake.clear()
                 try:
                     self.step()
-                except Exception:  # noqa: BLE001  (the thread must outlive any one step)
-                    event("background.step_failed", level=40, exc_info=True)
+                except Exception:  # noqa: BLE001 - the thread must survive a failing step
+                    event("background.step_failed", level=logging.ERROR, exc_info=True)
                 self._wake.wait(self._interval)
         finally:
-            self.closed()
+            self.close()

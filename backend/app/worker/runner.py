@@ -1,11 +1,12 @@
-"""Carries out one analysis, whoever asks for it: the embedded worker or a Celery task.
+"""Run one analysis, for the embedded worker and for the Celery task alike.
 
 Safe to call any number of times with the same id: the claim in the database decides. While the
-video is read, a small thread renews the lease and writes down the progress; when the claim is lost
-(cancelled, deleted, taken over), the work stops and its findings are dropped.
+video is read, a thread renews the lease and records progress. When the claim is lost (cancelled,
+deleted, taken over), the work stops and its results are discarded.
 """
 
 import enum
+import logging
 import threading
 import time
 import uuid
@@ -27,24 +28,24 @@ from app.services.storage import Storage
 from app.settings import Settings
 from app.video import Analysis, Limits, MemoryLimitError, Tools, VideoError, analyse
 
-# How often progress is written, and therefore how soon a cancelled analysis stops.
-BEAT_S = 1.0
-# Findings are worth waiting for a database that is being restarted.
-PATIENCE = timedelta(minutes=5)
+# Interval between progress updates; also how quickly a cancelled analysis stops.
+HEARTBEAT_S = 1.0
+# How long to retry storing results while the database is down, for example restarting.
+STORE_TIMEOUT = timedelta(minutes=5)
 RETRY_S = 1.0
 
 
 class Outcome(enum.StrEnum):
-    """How a call ended."""
+    """How a run ended."""
 
     DONE = "done"
     FAILED = "failed"
-    NOT_OURS = "not_ours"
-    """Finished already, held by another worker, or deleted: nothing was done."""
+    NOT_CLAIMED = "not_claimed"
+    """Already finished, claimed by another worker, or deleted; nothing was done."""
     LOST = "lost"
-    """The claim was lost on the way; the result was dropped."""
+    """The claim was lost during the run; the result was discarded."""
     HANDED_BACK = "handed_back"
-    """The worker is stopping; another will start again."""
+    """The worker is stopping; another one will start over."""
 
 
 class _StoppingError(Exception):
@@ -56,26 +57,27 @@ class _ClaimLostError(Exception):
 
 
 @dataclass
-class _Course:
-    """What the analysing thread and the one that renews the lease tell each other."""
+class _RunState:
+    """State shared by the analysing thread and the thread that renews the lease."""
 
     progress: float = 0.0
     lost: threading.Event = field(default_factory=threading.Event)
 
 
 class AnalysisRunner:
-    """Everything an analysis needs, built once per process."""
+    """Run analyses; built once per process."""
 
     def __init__(self, *, settings: Settings, database: Database, storage: Storage) -> None:
-        """Keep the parts; nothing is opened."""
+        """Store the dependencies; open nothing."""
         self._settings = settings
         self._database = database
         self._storage = storage
 
     def run(self, analysis_id: uuid.UUID, *, stopping: Callable[[], bool]) -> Outcome:
-        """Claim, look at the video, store the result; hand back if `stopping()` becomes true.
+        """Claim the analysis, analyse the video, store the result.
 
-        Raises SQLAlchemyError when the database fails; the lease then runs out by itself.
+        Hand the analysis back if `stopping()` becomes true. Raise SQLAlchemyError if the database
+        fails; the lease then expires.
         """
         with self._database.writing() as session:
             claim = leases.claim(
@@ -86,56 +88,61 @@ class AnalysisRunner:
                 max_attempts=self._settings.analysis_attempts,
             )
         if claim is None:
-            event("analysis.not_ours", analysis_id=analysis_id)
-            return Outcome.NOT_OURS
+            event("analysis.not_claimed", analysis_id=analysis_id)
+            return Outcome.NOT_CLAIMED
         event("analysis.started", analysis_id=analysis_id, attempt=claim.attempt)
-        began = time.monotonic()
-        outcome = self._carry_out(claim, stopping=stopping)
+        started_at = time.monotonic()
+        outcome = self._run_claimed(claim, stopping=stopping)
         event(
             "analysis.ended",
             analysis_id=analysis_id,
             outcome=outcome.value,
-            seconds=round(time.monotonic() - began, 2),
+            seconds=round(time.monotonic() - started_at, 2),
         )
         return outcome
 
-    def _carry_out(self, claim: Claim, *, stopping: Callable[[], bool]) -> Outcome:
+    def _run_claimed(self, claim: Claim, *, stopping: Callable[[], bool]) -> Outcome:
         try:
-            with self._lease_kept(claim) as course:
-                found = self._look(claim, stopping=stopping, course=course)
-                return self._keep(
+            with self._renewing_lease(claim) as state:
+                result = self._analyse(claim, stopping=stopping, state=state)
+                return self._store(
                     lambda session: leases.complete(
-                        session, claim=claim, now=utc_now(), findings=results.findings(found)
+                        session, claim=claim, now=utc_now(), findings=results.to_findings(result)
                     ),
                     Outcome.DONE,
                 )
         except _ClaimLostError:
             return Outcome.LOST
         except _StoppingError:
-            return self._keep(
+            return self._store(
                 lambda session: leases.release(session, claim=claim), Outcome.HANDED_BACK
             )
         except (MemoryError, MemoryLimitError):
-            allowed = f"{self._settings.analysis_memory >> 20} MiB allowed (ANALYSIS_MEMORY)"
-            return self._fail(claim, reason=f"the analysis needs more memory than the {allowed}")
+            limit = f"{self._settings.analysis_memory >> 20} MiB (ANALYSIS_MEMORY)"
+            return self._fail(claim, reason=f"the analysis exceeded the memory limit of {limit}")
         except VideoError as error:
             return self._fail(claim, reason=str(error))
         except DBAPIError:
             raise
-        except Exception as error:  # noqa: BLE001 -- one video must not end the worker
-            # Unforeseen, such as cv2.error. The person waiting gets an answer, the log the cause.
-            event("analysis.crashed", level=40, exc_info=True, analysis_id=claim.analysis_id)
+        except Exception as error:  # noqa: BLE001 - one video must not stop the worker
+            # Unexpected, for example cv2.error. The user gets a short reason, the log the cause.
+            event(
+                "analysis.crashed",
+                level=logging.ERROR,
+                exc_info=True,
+                analysis_id=claim.analysis_id,
+            )
             return self._fail(claim, reason=f"internal error: {type(error).__name__}")
 
-    def _look(self, claim: Claim, *, stopping: Callable[[], bool], course: _Course) -> Analysis:
+    def _analyse(self, claim: Claim, *, stopping: Callable[[], bool], state: _RunState) -> Analysis:
         def checkpoint() -> None:
-            if course.lost.is_set():
+            if state.lost.is_set():
                 raise _ClaimLostError
             if stopping():
                 raise _StoppingError
 
         def progress(share: float) -> None:
-            course.progress = share
+            state.progress = share
 
         settings = self._settings
         return analyse(
@@ -152,14 +159,14 @@ class AnalysisRunner:
         )
 
     def _fail(self, claim: Claim, *, reason: str) -> Outcome:
-        return self._keep(
+        return self._store(
             lambda session: leases.fail(session, claim=claim, now=utc_now(), reason=reason),
             Outcome.FAILED,
         )
 
-    def _keep(self, write: Callable[[Session], bool], outcome: Outcome) -> Outcome:
-        """Write how it ended, waiting for a database that is away; LOST if the claim was."""
-        deadline = time.monotonic() + PATIENCE.total_seconds()
+    def _store(self, write: Callable[[Session], bool], outcome: Outcome) -> Outcome:
+        """Store the outcome, retrying while the database is down; return LOST without a claim."""
+        deadline = time.monotonic() + STORE_TIMEOUT.total_seconds()
         while True:
             try:
                 with self._database.writing() as session:
@@ -167,29 +174,29 @@ class AnalysisRunner:
             except (OperationalError, InterfaceError):
                 if time.monotonic() > deadline:
                     raise
-                event("analysis.write_failed", level=30, exc_info=True)
+                event("analysis.write_failed", level=logging.WARNING, exc_info=True)
                 time.sleep(RETRY_S)
 
     @contextmanager
-    def _lease_kept(self, claim: Claim) -> Iterator[_Course]:
-        """Renew the lease and write progress in the background, as long as the block runs."""
-        course, ended = _Course(), threading.Event()
+    def _renewing_lease(self, claim: Claim) -> Iterator[_RunState]:
+        """Renew the lease and record progress in the background while the block runs."""
+        state, done = _RunState(), threading.Event()
         thread = threading.Thread(
-            target=self._renew, args=(claim, course, ended), name="lease", daemon=True
+            target=self._renew, args=(claim, state, done), name="lease", daemon=True
         )
         thread.start()
         try:
-            yield course
+            yield state
         finally:
-            ended.set()
+            done.set()
             thread.join()
 
-    def _renew(self, claim: Claim, course: _Course, ended: threading.Event) -> None:
+    def _renew(self, claim: Claim, state: _RunState, done: threading.Event) -> None:
         lease = self._settings.lease
-        beat = min(BEAT_S, lease.total_seconds() / 3)
+        interval = min(HEARTBEAT_S, lease.total_seconds() / 3)
         written, reachable = 0.0, True
-        while not ended.wait(beat):
-            progress = course.progress
+        while not done.wait(interval):
+            progress = state.progress
             try:
                 with self._database.writing() as session:
                     kept = leases.renew(
@@ -200,13 +207,17 @@ class AnalysisRunner:
                         progress=progress if progress != written else None,
                     )
             except DBAPIError:
-                # The database may come back before the lease runs out; if not, the final UPDATE
-                # finds another owner and the result is dropped.
+                # The database may recover before the lease expires. If not, the final UPDATE finds
+                # another owner and the result is discarded.
                 if reachable:
-                    event("analysis.renewal_failed", level=30, analysis_id=claim.analysis_id)
+                    event(
+                        "analysis.renewal_failed",
+                        level=logging.WARNING,
+                        analysis_id=claim.analysis_id,
+                    )
                 reachable = False
                 continue
             written, reachable = progress, True
             if not kept:
-                course.lost.set()
+                state.lost.set()
                 return

@@ -1,4 +1,4 @@
-"""The life of an analysis row: who may claim it, when it is lost, when it is given up."""
+"""The life cycle of an analysis row: claiming, losing the lease, giving up."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -36,19 +36,19 @@ def read(database: Database, analysis_id: uuid.UUID) -> Analysis:
         return analyses.get(session, analysis_id=analysis_id)
 
 
-def test_a_queued_analysis_can_be_claimed_once(database: Database, analysis_id: uuid.UUID) -> None:
+def test_queued_analysis_can_be_claimed_once(database: Database, analysis_id: uuid.UUID) -> None:
     assert claim(database, analysis_id) is not None
     assert claim(database, analysis_id) is None
     assert read(database, analysis_id).status is AnalysisStatus.RUNNING
 
 
-def test_an_unknown_analysis_cannot_be_claimed_or_read(database: Database) -> None:
+def test_unknown_analysis_cannot_be_claimed_or_read(database: Database) -> None:
     assert claim(database, uuid.uuid4()) is None
-    with pytest.raises(AnalysisNotFoundError, match="There is no analysis"):
+    with pytest.raises(AnalysisNotFoundError, match="does not exist"):
         read(database, uuid.uuid4())
 
 
-def test_a_silent_worker_loses_its_claim_and_its_result_is_dropped(
+def test_silent_worker_loses_its_claim_and_its_result_is_discarded(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
     first = claim(database, analysis_id)
@@ -71,7 +71,7 @@ def test_a_silent_worker_loses_its_claim_and_its_result_is_dropped(
     assert [event.position for event in page.items] == [0, 1]
 
 
-def test_a_renewed_lease_keeps_others_away(database: Database, analysis_id: uuid.UUID) -> None:
+def test_renewed_lease_prevents_other_claims(database: Database, analysis_id: uuid.UUID) -> None:
     mine = claim(database, analysis_id)
     assert mine is not None
     with database.writing() as session:
@@ -79,7 +79,7 @@ def test_a_renewed_lease_keeps_others_away(database: Database, analysis_id: uuid
     assert claim(database, analysis_id, now=LATER) is None
 
 
-def test_a_finished_analysis_is_never_claimed_again(
+def test_finished_analysis_is_never_claimed_again(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
     mine = claim(database, analysis_id)
@@ -92,7 +92,7 @@ def test_a_finished_analysis_is_never_claimed_again(
     assert (row.status, row.reason, row.finished_at) == (AnalysisStatus.FAILED, "broken", NOW)
 
 
-def test_a_video_that_kills_its_workers_is_given_up(
+def test_analysis_fails_after_its_worker_has_died_too_often(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
     now = NOW
@@ -102,7 +102,7 @@ def test_a_video_that_kills_its_workers_is_given_up(
     assert claim(database, analysis_id, now=now) is None
     row = read(database, analysis_id)
     assert row.status is AnalysisStatus.FAILED
-    assert row.reason == "given up: the worker died during each of 3 attempts"
+    assert row.reason == "gave up: the worker died in each of 3 attempts"
 
 
 def test_handing_back_does_not_count_as_an_attempt(
@@ -116,34 +116,34 @@ def test_handing_back_does_not_count_as_an_attempt(
     assert (row.status, row.attempts) == (AnalysisStatus.QUEUED, 0)
 
 
-def test_expiring_leases_frees_what_a_dead_process_left(
+def test_expiring_leases_makes_abandoned_analyses_claimable(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
     claim(database, analysis_id)
     with database.writing() as session:
-        assert leases.next_free(session, now=NOW) is None
+        assert leases.next_claimable(session, now=NOW) is None
         assert leases.expire_leases(session, now=NOW) == 1
-        assert leases.next_free(session, now=NOW) == analysis_id
+        assert leases.next_claimable(session, now=NOW) == analysis_id
 
 
-def test_the_broker_is_told_once_and_again_only_after_long_silence(
+def test_analysis_is_dispatched_once_and_again_only_after_a_long_time(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
-    def untold(now: datetime) -> list[uuid.UUID]:
+    def undispatched(now: datetime) -> list[uuid.UUID]:
         with database.reading() as session:
             found = leases.undispatched(
                 session, now=now, again_after=timedelta(minutes=15), limit=10
             )
             return list(found)
 
-    assert untold(NOW) == [analysis_id]
+    assert undispatched(NOW) == [analysis_id]
     with database.writing() as session:
         leases.mark_dispatched(session, analysis_ids=[analysis_id], now=NOW)
-    assert untold(NOW + timedelta(minutes=14)) == []
-    assert untold(NOW + timedelta(minutes=16)) == [analysis_id]
+    assert undispatched(NOW + timedelta(minutes=14)) == []
+    assert undispatched(NOW + timedelta(minutes=16)) == [analysis_id]
 
 
-def test_the_broker_is_told_again_when_a_worker_died(
+def test_analysis_is_dispatched_again_when_its_worker_died(
     database: Database, analysis_id: uuid.UUID
 ) -> None:
     with database.writing() as session:
@@ -157,7 +157,7 @@ def test_the_broker_is_told_again_when_a_worker_died(
     with database.writing() as session:
         leases.mark_dispatched(session, analysis_ids=[analysis_id], now=LATER)
         assert not leases.undispatched(session, now=LATER, **arguments)  # type: ignore[arg-type]
-        # And once more when that message was lost too.
+        # And again if that message is lost too.
         much_later = LATER + timedelta(hours=2)
         found = leases.undispatched(session, now=much_later, **arguments)  # type: ignore[arg-type]
         assert list(found) == [analysis_id]

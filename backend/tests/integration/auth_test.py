@@ -1,4 +1,4 @@
-"""API keys end to end, on both databases: made by the command, required, exchanged, revoked."""
+"""API keys end to end on both databases: creation, authentication, sessions, revocation."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from tests.support.servers import BACKEND, service_environment
 
-from app.application import create_app
+from app.api.application import create_app
 from app.settings import load_settings
 
 VIDEOS = "/api/v1/videos"
@@ -32,7 +32,7 @@ def client(tmp_path: Path, migrated_url: str) -> Iterator[TestClient]:
 
 def keys(tmp_path: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app.keys", *arguments],
+        [sys.executable, "-m", "app.cli.keys", *arguments],
         cwd=BACKEND,
         env=service_environment(tmp_path, DATABASE_URL=url),
         capture_output=True,
@@ -45,7 +45,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def test_a_key_opens_the_api_until_it_is_revoked(
+def test_key_grants_access_until_it_is_revoked(
     client: TestClient, tmp_path: Path, migrated_url: str
 ) -> None:
     key = keys(tmp_path, migrated_url, "create", "front door").stdout.strip()
@@ -63,7 +63,7 @@ def test_a_key_opens_the_api_until_it_is_revoked(
         assert reply.json()["type"] == "urn:problem:unauthorized"
 
 
-def test_without_a_valid_key_nothing_of_the_api_is_open_and_the_rest_is(client: TestClient) -> None:
+def test_api_requires_a_valid_key_and_everything_else_does_not(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     some = "01a21053-8a52-7156-bc2b-3e5cf2fcbf2c"
     for path, operations in document["paths"].items():
@@ -80,7 +80,7 @@ def test_without_a_valid_key_nothing_of_the_api_is_open_and_the_rest_is(client: 
     assert client.get("/").status_code == 200
 
 
-def test_a_session_is_for_reading_only_and_out_of_reach_of_scripts(
+def test_session_cookie_is_read_only_and_hidden_from_scripts(
     client: TestClient, tmp_path: Path, migrated_url: str
 ) -> None:
     key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
@@ -104,13 +104,13 @@ def test_a_session_is_for_reading_only_and_out_of_reach_of_scripts(
     assert client.get(VIDEOS).status_code == 401
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, migrated_url: str) -> None:
+def test_keys_command_reports_errors(tmp_path: Path, migrated_url: str) -> None:
     for arguments, words in (
-        (("revoke", "nothere1"), "there is no key with the prefix 'nothere1'"),
+        (("revoke", "nothere1"), "no key has the prefix 'nothere1'"),
         (("create", ""), "1 to 100 printable characters"),
     ):
         finished = keys(tmp_path, migrated_url, *arguments)
         assert finished.returncode == 1
         assert words in finished.stderr
     finished = keys(tmp_path, f"sqlite:///{tmp_path}/empty.db", "list")
-    assert (finished.returncode, "is it migrated?" in finished.stderr) == (1, True)
+    assert (finished.returncode, "has it been migrated?" in finished.stderr) == (1, True)

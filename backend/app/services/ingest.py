@@ -1,7 +1,7 @@
-"""Takes a complete upload in: is it new, is it a video, keep it.
+"""Ingest a complete upload: detect duplicates, probe it, store it.
 
-The order makes a crash harmless at every point: the file gets its name before the row is committed,
-so a row always has its file; a file whose row never came is still marked, and swept later.
+The order makes a crash harmless at every point. The file is in place before its row is committed,
+so a row always has its file; a file whose row was never committed is still marked, and swept later.
 """
 
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
@@ -16,21 +16,21 @@ from app.video import Parameters, Tools, probe
 from app.video.errors import ToolError, VideoError
 
 
-def take_in(
+def ingest(
     database: Database, *, storage: Storage, upload: videos.Upload, tools: Tools, analyse: bool
 ) -> tuple[VideoState, bool]:
-    """Return the video and whether it is new; if it is and `analyse`, an analysis is queued.
+    """Store an upload; return the video and whether it is new.
 
-    Opens its own transactions, because ffprobe must not run inside one. Raises NotAVideoError or
-    UnavailableError.
+    If the video is new and `analyse` is true, queue an analysis. Use transactions of its own,
+    because ffprobe must not run inside one. Raise NotAVideoError or UnavailableError.
     """
-    known = _known(database, sha256=upload.sha256)
-    if known is not None:
-        return known, False
+    duplicate = _find_duplicate(database, sha256=upload.sha256)
+    if duplicate is not None:
+        return duplicate, False
     try:
         facts = probe(upload.path, tools=tools)
     except ToolError as error:
-        raise UnavailableError("Videos cannot be examined at the moment; try again.") from error
+        raise UnavailableError("Videos cannot be probed right now; try again.") from error
     except VideoError as error:
         raise NotAVideoError(f"{videos.display_name(upload.filename)!r}: {error}.") from error
     video = None
@@ -44,22 +44,22 @@ def take_in(
                 session.add(analysis)
                 session.flush()
             storage.keep(upload.path, video_id=video.id)
-    except IntegrityError:  # registered by another request since we looked
-        known = _known(database, sha256=upload.sha256)
-        if known is None:
+    except IntegrityError:  # registered by another request in the meantime
+        duplicate = _find_duplicate(database, sha256=upload.sha256)
+        if duplicate is None:
             raise
-        return known, False
+        return duplicate, False
     except (OperationalError, InterfaceError):
-        # Nobody can tell whether the commit was done. The mark stays, and a later sweep asks.
+        # The commit may or may not have happened. Keep the mark; a later sweep asks the database.
         raise
     except BaseException:
         if video is not None:
             storage.delete(video.id)
         raise
-    storage.settle(video.id)
+    storage.unmark(video.id)
     return VideoState(video, analysis), True
 
 
-def _known(database: Database, *, sha256: str) -> VideoState | None:
+def _find_duplicate(database: Database, *, sha256: str) -> VideoState | None:
     with database.reading() as session:
         return videos.find_duplicate(session, sha256=sha256)

@@ -1,22 +1,22 @@
-"""Bounds what a process that analyses may take from those beside it (Linux only)."""
+"""Resource limits for a process that runs analyses (Linux only)."""
 
 import contextlib
 import os
 import resource
 from pathlib import Path
 
-# Added to the badness by which the kernel chooses whom to kill when memory runs out.
+# Added to the score by which the kernel's OOM killer picks its victim.
 OOM_SCORE = 500
 NICENESS = 5
 
 
 def confine(*, memory: int) -> None:
-    """Limit this process to `memory` bytes of its own data, and let others go first.
+    """Limit this process to `memory` bytes of data and lower its priority.
 
-    Beyond the limit an allocation fails, which ends one analysis with a reason instead of the
-    machine's patience.
+    Beyond the limit allocations fail, so one analysis fails with a reason instead of exhausting the
+    machine.
     """
-    # OpenBLAS sets memory aside for each core it sees, which on a large machine is all of it.
+    # OpenBLAS preallocates buffers per core, which on a large machine exceeds any sensible limit.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bound = memory if hard == resource.RLIM_INFINITY else min(memory, hard)

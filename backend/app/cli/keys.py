@@ -1,4 +1,4 @@
-"""The command for API keys: `python3 -m app.keys create NAME`, `list`, `revoke PREFIX`."""
+"""Manage API keys: `python3 -m app.cli.keys create NAME`, `list`, `revoke PREFIX`."""
 
 import argparse
 import sys
@@ -12,31 +12,31 @@ from app.settings import SettingsError, load_settings
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the arguments say; 0 is done, 1 is not, with the reason on standard error."""
+    """Run the command; return 0, or 1 with the reason on standard error."""
     options = _parser().parse_args(arguments)
     try:
         database = Database(load_settings().sqlalchemy_url())
-        print(_COMMANDS[options.command](database, options))  # noqa: T201 -- a command's answer
+        print(_COMMANDS[options.command](database, options))  # noqa: T201 - command output
     except (SettingsError, keys.KeyNotFoundError, ValueError) as error:
-        print(f"keys: {error}", file=sys.stderr)  # noqa: T201 -- a command's answer
+        print(f"keys: {error}", file=sys.stderr)  # noqa: T201 - command output
         return 1
     except SQLAlchemyError as error:
-        reason = f"the database cannot be used ({type(error).__name__}); is it migrated?"
-        print(f"keys: {reason}", file=sys.stderr)  # noqa: T201 -- a command's answer
+        reason = f"the database is not usable ({type(error).__name__}); has it been migrated?"
+        print(f"keys: {reason}", file=sys.stderr)  # noqa: T201 - command output
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python3 -m app.keys", description="Makes, lists and revokes API keys."
+        prog="python3 -m app.cli.keys", description="Create, list and revoke API keys."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create", help="make a key and print it, this once")
-    create.add_argument("name", help="who or what it is for")
-    commands.add_parser("list", help="print prefix, state and name of every key")
-    revoke = commands.add_parser("revoke", help="end a key and its sessions")
-    revoke.add_argument("prefix", help="the eight characters after vk_")
+    create = commands.add_parser("create", help="create a key and print it; it is not shown again")
+    create.add_argument("name", help="who or what the key is for")
+    commands.add_parser("list", help="list prefix, state, date and name of every key")
+    revoke = commands.add_parser("revoke", help="revoke a key and its sessions")
+    revoke.add_argument("prefix", help="the eight characters after `vk_`")
     return parser
 
 
@@ -56,7 +56,7 @@ def _list(database: Database, _options: argparse.Namespace) -> str:
                     row.name,
                 )
             )
-            for row in keys.listing(session)
+            for row in keys.list_keys(session)
         ]
     return "\n".join(["prefix\tstate\tcreated\tname", *lines])
 

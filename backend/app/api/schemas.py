@@ -1,4 +1,4 @@
-"""What requests and replies about videos and analyses look like."""
+"""Schemas of requests and responses."""
 
 import uuid
 from datetime import UTC, datetime
@@ -84,11 +84,11 @@ EVENT_EXAMPLE: dict[str, Any] = {
 def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
-    except OverflowError:  # the last day of the year 9999, west of Greenwich
-        raise ValueError("in UTC this is outside the years 1 to 9999") from None
+    except OverflowError:  # the last hours of year 9999 in a zone west of UTC
+        raise ValueError("outside the years 1 to 9999 in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 def _example(value: dict[str, Any], *, forbid: bool = False) -> ConfigDict:
@@ -97,8 +97,8 @@ def _example(value: dict[str, Any], *, forbid: bool = False) -> ConfigDict:
     )
 
 
-class RegionShape(BaseModel):
-    """A rectangle as shares (0 to 1) of the upright picture."""
+class RegionSchema(BaseModel):
+    """A rectangle in fractions (0 to 1) of the upright frame."""
 
     model_config = _example(_REGION, forbid=True)
 
@@ -108,36 +108,36 @@ class RegionShape(BaseModel):
     height: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
     @model_validator(mode="after")
-    def _inside(self) -> "RegionShape":
+    def _inside(self) -> "RegionSchema":
         Region(self.x, self.y, self.width, self.height)
         return self
 
 
-class ParametersShape(BaseModel):
-    """What counts as an event. Every field has a default."""
+class ParametersSchema(BaseModel):
+    """Detection parameters. Every field has a default."""
 
     model_config = _example(_PARAMETERS, forbid=True)
 
     sensitivity: Annotated[float, _SHARE] = Field(
         default=0.5,
-        description="0: only what is large and stands out; 1: as little as can be told from noise.",
+        description="0: only large, distinct motion; 1: anything distinguishable from noise.",
     )
     minimum_duration: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
-        default=0.5, description="Seconds; motion that ends sooner is no event."
+        default=0.5, description="In seconds; shorter motion is not an event."
     )
     frame_rate: Annotated[float, Field(ge=0.1, le=30, allow_inf_nan=False)] = Field(
-        default=5.0, description="Pictures looked at per second of video."
+        default=5.0, description="Frames analysed per second of video."
     )
-    region: RegionShape | None = Field(
-        default=None, description="Where to look; null means everywhere."
+    region: RegionSchema | None = Field(
+        default=None, description="The part of the frame to analyse; null means all of it."
     )
 
     def to_parameters(self) -> Parameters:
-        """Return what the library takes."""
+        """Convert to the parameters of the video library."""
         region = self.region
         return Parameters(
             sensitivity=self.sensitivity,
-            # Decimal text, not the float's binary value: 0.1 means one tenth.
+            # From decimal text, not the float's binary value: 0.1 means one tenth.
             minimum_duration=Fraction(repr(self.minimum_duration)),
             frame_rate=Fraction(repr(self.frame_rate)),
             region=None
@@ -146,8 +146,8 @@ class ParametersShape(BaseModel):
         )
 
     @classmethod
-    def of(cls, parameters: Parameters) -> "ParametersShape":
-        """Shape what the library takes."""
+    def from_parameters(cls, parameters: Parameters) -> "ParametersSchema":
+        """Convert from the parameters of the video library."""
         region = parameters.region
         return cls(
             sensitivity=parameters.sensitivity,
@@ -155,54 +155,54 @@ class ParametersShape(BaseModel):
             frame_rate=float(parameters.frame_rate),
             region=None
             if region is None
-            else RegionShape(x=region.x, y=region.y, width=region.width, height=region.height),
+            else RegionSchema(x=region.x, y=region.y, width=region.width, height=region.height),
         )
 
 
 class ResultOut(BaseModel):
-    """What the picture is, as found by decoding all of it."""
+    """Facts about the video, found by decoding all of it."""
 
     model_config = _example(_RESULT)
 
     container: str
     codec: str
-    width: int = Field(description="Pixels as coded, before rotation.")
+    width: int = Field(description="In pixels as encoded, before rotation.")
     height: int
-    rotation: int = Field(description="Degrees clockwise a player turns the picture.")
-    duration: float | None = Field(description="Seconds, to the end of the last picture.")
+    rotation: int = Field(description="Clockwise rotation in degrees that players apply.")
+    duration: float | None = Field(description="In seconds, to the end of the last frame.")
     frame_rate: str | None = Field(
-        description="Frames per second, exact.", examples=["25", "30000/1001"]
+        description="Average frames per second as an exact fraction.", examples=["25", "30000/1001"]
     )
     has_audio: bool
     frames_decoded: int
     frames_analysed: int = Field(
-        # As the first version called it, in rows it has left.
+        # The first version of the service stored this as `frames_sampled`.
         validation_alias=AliasChoices("frames_analysed", "frames_sampled"),
     )
 
 
 class AnalysisOut(BaseModel):
-    """Where an analysis stands, and its result once it is done."""
+    """The state of an analysis, and its result once it is done."""
 
     model_config = _example(ANALYSIS_EXAMPLE)
 
     id: uuid.UUID
     video_id: uuid.UUID
     status: AnalysisStatus
-    progress: float = Field(description="Share of the work done, 0 to 1.", ge=0, le=1)
-    revision: int = Field(description="Grows with every change.")
-    reason: str | None = Field(description="Why it failed.")
+    progress: float = Field(description="Fraction of the work done, 0 to 1.", ge=0, le=1)
+    revision: int = Field(description="Increases with every change.")
+    reason: str | None = Field(description="Why the analysis failed.")
     attempts: int
-    parameters: ParametersShape
+    parameters: ParametersSchema
     requested_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    event_count: int | None = Field(description="Null until it is done.")
+    event_count: int | None = Field(description="Null until the analysis is done.")
     result: ResultOut | None
 
     @classmethod
-    def of(cls, analysis: Analysis) -> "AnalysisOut":
-        """Shape a row."""
+    def from_row(cls, analysis: Analysis) -> "AnalysisOut":
+        """Convert a row."""
         return cls(
             id=analysis.id,
             video_id=analysis.video_id,
@@ -211,7 +211,9 @@ class AnalysisOut(BaseModel):
             revision=analysis.revision,
             reason=analysis.reason,
             attempts=analysis.attempts,
-            parameters=ParametersShape.of(stored_parameters.from_json(analysis.parameters)),
+            parameters=ParametersSchema.from_parameters(
+                stored_parameters.from_json(analysis.parameters)
+            ),
             requested_at=analysis.requested_at,
             started_at=analysis.started_at,
             finished_at=analysis.finished_at,
@@ -226,33 +228,35 @@ class AnalysisPageOut(BaseModel):
     model_config = _example({"analyses": [ANALYSIS_EXAMPLE], "next_cursor": None})
 
     analyses: list[AnalysisOut]
-    next_cursor: str | None = Field(description="Pass as `cursor` to go on; null at the end.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
 
 
 class VideoOut(BaseModel):
-    """A stored video with its latest analysis."""
+    """A stored video and its latest analysis."""
 
     model_config = _example(VIDEO_EXAMPLE)
 
     id: uuid.UUID
-    filename: str = Field(description="As the client called it; for people.")
-    size: int = Field(description="Bytes.")
+    filename: str = Field(description="As given by the client; for display only.")
+    size: int = Field(description="In bytes.")
     sha256: str
-    source: str = Field(description="How it came: `upload`, `path` or `url`.")
-    container: str = Field(description="The format as ffprobe names it.")
+    source: str = Field(description="Where it came from: `upload`, `path` or `url`.")
+    container: str = Field(description="Container format as named by ffprobe.")
     codec: str | None
-    width: int | None = Field(description="Pixels as coded, before rotation.")
+    width: int | None = Field(description="In pixels as encoded, before rotation.")
     height: int | None
-    rotation: int | None = Field(description="Degrees clockwise a player turns the picture.")
-    duration: float | None = Field(description="Seconds, as the file says; null if it does not.")
-    frame_rate: str | None = Field(description="Frames per second, exact.")
+    rotation: int | None = Field(description="Clockwise rotation in degrees that players apply.")
+    duration: float | None = Field(
+        description="In seconds, from the file's metadata; null if absent."
+    )
+    frame_rate: str | None = Field(description="Average frames per second as an exact fraction.")
     has_audio: bool | None
     created_at: datetime
-    analysis: AnalysisOut | None = Field(description="The latest one.")
+    analysis: AnalysisOut | None = Field(description="The latest analysis.")
 
     @classmethod
-    def of(cls, state: VideoState) -> "VideoOut":
-        """Shape a row and its latest analysis."""
+    def from_state(cls, state: VideoState) -> "VideoOut":
+        """Convert a row and its latest analysis."""
         video, analysis = state.video, state.analysis
         return cls(
             id=video.id,
@@ -269,7 +273,7 @@ class VideoOut(BaseModel):
             frame_rate=video.frame_rate,
             has_audio=video.has_audio,
             created_at=video.created_at,
-            analysis=None if analysis is None else AnalysisOut.of(analysis),
+            analysis=None if analysis is None else AnalysisOut.from_row(analysis),
         )
 
 
@@ -279,13 +283,13 @@ class VideoPageOut(BaseModel):
     model_config = _example({"videos": [VIDEO_EXAMPLE], "next_cursor": None})
 
     videos: list[VideoOut]
-    next_cursor: str | None = Field(description="Pass as `cursor` to go on; null at the end.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
 
 
 class BoxOut(BaseModel):
-    """Where something moved at one moment, as shares (0 to 1) of the whole upright picture."""
+    """A bounding box of motion at one moment, in fractions (0 to 1) of the upright frame."""
 
-    time: float = Field(description="Seconds.")
+    time: float = Field(description="In seconds.")
     x: float
     y: float
     width: float
@@ -293,22 +297,22 @@ class BoxOut(BaseModel):
 
 
 class EventOut(BaseModel):
-    """A stretch of motion. Times are seconds from the start of the video."""
+    """A period of motion. Times are in seconds from the start of the video."""
 
     model_config = _example(EVENT_EXAMPLE)
 
     id: uuid.UUID
     analysis_id: uuid.UUID
-    position: int = Field(description="Counts from 0, in order of time.")
+    position: int = Field(description="Chronological, starting at 0.")
     start: float
     end: float
-    peak_time: float = Field(description="When most moved; the moment of the thumbnail.")
-    peak_score: float = Field(description="Share of the picture that moved then, 0 to 1.")
+    peak_time: float = Field(description="Time of the most motion; the thumbnail shows this frame.")
+    peak_score: float = Field(description="Share of the frame that moved at that time, 0 to 1.")
     boxes: list[BoxOut]
 
     @classmethod
-    def of(cls, event: MotionEvent) -> "EventOut":
-        """Shape a row."""
+    def from_row(cls, event: MotionEvent) -> "EventOut":
+        """Convert a row."""
         return cls(
             id=event.id,
             analysis_id=event.analysis_id,
@@ -322,12 +326,12 @@ class EventOut(BaseModel):
 
 
 class EventPageOut(BaseModel):
-    """One page of events, in order of time."""
+    """One page of events, in chronological order."""
 
     model_config = _example({"events": [EVENT_EXAMPLE], "next_cursor": None})
 
     events: list[EventOut]
-    next_cursor: str | None = Field(description="Pass as `cursor` to go on; null at the end.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
 
 
 class TimelineOut(BaseModel):
@@ -335,12 +339,14 @@ class TimelineOut(BaseModel):
 
     model_config = _example({"bucket": 0.5, "scores": [0.0, 0.02, 0.18, 0.07, 0.0]})
 
-    bucket: float = Field(description="Seconds that each score stands for.")
-    scores: list[float] = Field(description="The largest share that moved in each bucket, 0 to 1.")
+    bucket: float = Field(description="Duration of each bucket in seconds.")
+    scores: list[float] = Field(
+        description="Largest share of the frame that moved in each bucket, 0 to 1."
+    )
 
 
 class ImportIn(BaseModel):
-    """Where to take a video from: exactly one of the two."""
+    """The source of an import: exactly one of `path` and `url`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -354,14 +360,14 @@ class ImportIn(BaseModel):
     )
 
     path: str | None = Field(
-        default=None, max_length=4096, description="A file under IMPORT_DIR, relative to it."
+        default=None, max_length=4096, description="A file path relative to IMPORT_DIR."
     )
     url: str | None = Field(default=None, max_length=2048, description="https:// or http://.")
 
     @model_validator(mode="after")
-    def _one(self) -> "ImportIn":
+    def _require_one(self) -> "ImportIn":
         if (self.path is None) == (self.url is None):
-            raise ValueError("give either a path or a url")
+            raise ValueError("exactly one of path and url is required")
         return self
 
 
