@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt.elf_needs import TRIPLETS, Tree, alternatives, image_tree, missing, reach, read_tree
+from tools.apt.elf_needs import Tree, alternatives, image_tree, missing, reach, read_tree
 from tools.apt.lockfile import read_lock
 from tools.apt.paths import Exclusions
+from tools.linux.architectures import ARCHITECTURES
 from tools.wheels.bytecode import pyc_path
 
 _LOCK = read_lock(Path(__file__).parent / "bookworm.lock.json")
-_ARCHS = sorted(TRIPLETS)
+_ARCHS = sorted(ARCHITECTURES)
 _GLOBS = tuple(rule.glob for rule in _LOCK.excluded_paths)
 # What is started of each group, or loaded by name.
 _PROGRAMS = {
@@ -90,7 +91,7 @@ def test_the_programs_of_the_image_are_there(image: Tree, path: str) -> None:
 
 
 def test_data_that_is_opened_by_name_is_there(image: Tree) -> None:
-    triplet = TRIPLETS[image.arch]
+    triplet = ARCHITECTURES[image.arch].triplet
     for path in (
         f"usr/lib/{triplet}/gconv/gconv-modules",
         f"usr/lib/{triplet}/gconv/ISO8859-1.so",

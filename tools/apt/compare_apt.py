@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.apt.intent import Intent, IntentError, read_intent
-from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockError, read_lock, replace_file
+from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockError, read_lock
 from tools.apt.mirrors import MirrorError, archive_urls
+from tools.archive.atomic import replace_files
 
 _TARGET = "//third_party/debian:compare_with_apt"
 _COMMAND = f"bazel run {_TARGET}"
@@ -246,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
         lock = read_lock(root / options.lock)
         archives = sorted({suite.archive for suite in intent.suites})
         record = ask_apt(intent, mirrors=_mirrors(archives), keyring=options.keyring)
-        replace_file(root / options.record, encode(record))
+        replace_files({root / options.record: encode(record).encode()})
     except (CompareError, IntentError, LockError, MirrorError, OSError) as error:
         print(f"compare_apt: {error}", file=sys.stderr)
         return 1

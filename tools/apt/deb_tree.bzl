@@ -50,8 +50,8 @@ def _resolve(ctx, attribute, pattern):
         ))
     return found[0]
 
-def _move(ctx, source, target):
-    result = ctx.execute(["mv", source, target])
+def _run(ctx, command):
+    result = ctx.execute(command)
     if result.return_code:
         fail("{}: {}".format(ctx.name, result.stderr))
 
@@ -72,7 +72,7 @@ def _deb_tree_impl(ctx):
         launcher = program if "*" in launcher else launcher
         if launcher == program:
             program = launcher + ".elf"
-            _move(ctx, launcher, program)
+            _run(ctx, ["mv", launcher, program])
         ctx.delete(launcher)  # A package may bring a link of that name; writing would go through it.
         ctx.file(launcher, _LAUNCHER.format(
             exports = "".join(["export {}={}\n".format(key, value) for key, value in ctx.attr.environment.items()]),
@@ -83,7 +83,7 @@ def _deb_tree_impl(ctx):
             triplet = triplet,
         ), executable = True)
         if "/" in launcher:
-            ctx.symlink(launcher, launcher.rpartition("/")[2])
+            _run(ctx, ["ln", "-s", launcher, launcher.rpartition("/")[2]])  # relative, unlike ctx.symlink's
     if ctx.attr.compiled_directories:
         compile_tree(ctx, ctx.path("python3"), [_resolve(ctx, "compiled_directories", path) for path in ctx.attr.compiled_directories])
     ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))

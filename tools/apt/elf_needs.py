@@ -25,10 +25,7 @@ from tools.apt.paths import Exclusions, follow, merged
 from tools.archive.deb import DebError, data_tar, relative_path
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 from tools.elf.linker import NOWHERE, Linker, LinkerError, Unmet, find_linker, load, unmet_versions
-
-# What Debian calls each architecture, in paths and in ELF headers.
-TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
-MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
+from tools.linux.architectures import ARCHITECTURES
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Tree:
         """Yield every ELF object of this architecture, by path."""
         for path, file in sorted(self.files.items()):
             # Some packages carry small objects for other machines, as data.
-            if file.elf is not None and file.elf.machine == MACHINES[self.arch]:
+            if file.elf is not None and file.elf.machine == ARCHITECTURES[self.arch].elf_machine:
                 yield path, file.elf
 
     # What the replay of the linker asks (tools.elf.linker.Files); its paths begin with a slash.
@@ -91,7 +88,7 @@ class Tree:
 
     def linker(self) -> Linker:
         """The linker of the set; raises LinkerError when there is none."""
-        return find_linker(self, machine=MACHINES[self.arch])
+        return find_linker(self, machine=ARCHITECTURES[self.arch].elf_machine)
 
 
 def read_tree(debs: Iterable[Path], *, arch: str) -> Tree:
@@ -158,7 +155,7 @@ def alternatives(tree: Tree) -> dict[str, str]:
     libblas3 and liblapack3 keep their libraries in directories of their own and only a
     maintainer script links them to where ld.so looks.
     """
-    base = f"usr/lib/{TRIPLETS[tree.arch]}"
+    base = f"usr/lib/{ARCHITECTURES[tree.arch].triplet}"
     return {
         f"{base}/{soname}": f"{directory}/{soname}"
         for directory, soname in (("blas", "libblas.so.3"), ("lapack", "liblapack.so.3"))
@@ -228,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         description="Prove that every ELF object of some Debian packages finds all it needs there."
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock with the excluded paths")
-    parser.add_argument("--arch", choices=sorted(TRIPLETS), required=True)
+    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), required=True)
     parser.add_argument(
         "--programs",
         nargs="+",

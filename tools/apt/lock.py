@@ -34,12 +34,12 @@ from tools.apt.lockfile import (
     LockError,
     decode,
     encode,
-    replace_file,
 )
 from tools.apt.mirrors import MirrorError, archive_urls
 from tools.apt.resolver import Closure, ResolveError, Universe, resolve, universe
 from tools.apt.signature import SignatureError, Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.archive.atomic import replace_files
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -287,7 +287,7 @@ def _run(options: argparse.Namespace) -> int:
             print("stale; renew it with: bazel run //third_party/debian:lock", file=sys.stderr)
         return 1 if lines else 0
     if lines:
-        replace_file(path, encode(new))
+        replace_files({path: encode(new).encode()})
     return 0
 
 

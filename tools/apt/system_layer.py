@@ -30,9 +30,9 @@ from tools.apt.maintainer_scripts import (
 from tools.apt.paths import Exclusions
 from tools.archive.deb import DebError
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
+from tools.linux.architectures import ARCHITECTURES
 from tools.wheels.bytecode import BytecodeError, Source, compile_all, pyc_path
 
-TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _RUNS_AT_INSTALLATION = ("preinst", "postinst")
 _LD_CONFIGURATION = ("etc/ld.so.conf", "etc/ld.so.conf.d/*.conf")
 _COPIED = frozenset(
@@ -58,7 +58,7 @@ class Image:
     @property
     def triplet(self) -> str:
         """The architecture as paths of libraries spell it."""
-        return TRIPLETS[self.architecture]
+        return ARCHITECTURES[self.architecture].triplet
 
 
 def wanted_content(path: str) -> Content:
@@ -252,7 +252,7 @@ def main(argv: list[str] | None = None) -> int:
         fromfile_prefix_chars="@",
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
-    parser.add_argument("--arch", choices=sorted(TRIPLETS), required=True)
+    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), required=True)
     parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
     parser.add_argument("--user", action="append", default=[], metavar="NAME:UID:GID:/HOME")
     add_layer_flags(parser)

@@ -24,10 +24,12 @@ from typing import BinaryIO, Self
 
 import deflate
 
+from tools.cli import ToolError
+
 _MIB = 1 << 20
 
 
-class CompressionError(Exception):
+class CompressionError(ToolError):
     """A method or level that there is not; quotes it."""
 
 

@@ -28,6 +28,7 @@ from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockedPackage, encode
 from tools.apt.mirrors import MirrorError, archive_urls
 from tools.apt.signature import SignatureError, Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.archive.atomic import replace_files
 from tools.cli import ToolError
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -139,16 +140,6 @@ def _locked(package: Package, arch: str, depends: Sequence[str]) -> LockedPackag
     )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces `path` in one step, so that an interrupted run leaves the old lock."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, delete=False, encoding="utf-8"
-    ) as stream:
-        stream.write(text)
-    os.chmod(stream.name, 0o644)  # mkstemp's 0600 is not what a file of the repository should have
-    os.replace(stream.name, path)
-
-
 def _run(options: argparse.Namespace) -> int:
     # `bazel run` starts tools in their runfiles; people's paths are relative to the workspace.
     base = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
@@ -173,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
         for arch in intent.architectures
     }
     lock = resolve(intent, indexes=indexes, date=release.date)
-    write_atomically(base / options.lock, encode(lock))
+    replace_files({base / options.lock: encode(lock).encode()})
     print(f"lock: {options.lock}: {len(lock.packages)} packages of {intent.suite}, {lock.snapshot}")
     return 0
 

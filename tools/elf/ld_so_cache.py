@@ -12,12 +12,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tools.cli import ToolError
+
 PATH = "/etc/ld.so.cache"
 MAGIC = b"glibc-ld.so.cache1.1"
 HEADER = struct.Struct("<20sIIB3xI12x")  # magic, entries, string bytes, flags, extensions' offset
 ENTRY = struct.Struct("<iIIIQ")  # flags, name, path, (unused) OS version, hwcap
 ELF_LIBC6 = 0x0003
-MACHINE_FLAGS = {"EM_X86_64": 0x0300, "EM_AARCH64": 0x0A00}
 
 _OLD_MAGIC = b"ld.so-1.7.0\0"
 _OLD_ENTRY_SIZE = 12
@@ -25,7 +26,7 @@ _EXTENSION_MAGIC, _HWCAPS_TAG = 0xEAA42174, 1
 _HWCAP_EXTENSION = 1 << 62
 
 
-class CacheError(Exception):
+class CacheError(ToolError):
     """A cache that ld.so would not use, or could not search."""
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
+from tools.cli import ToolError
+
 _IDENT = b"\x7fELF\x02\x01\x01"  # 64 bits, little-endian, current version
 # e_ident, type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum, shentsize,
 # shnum, shstrndx
@@ -26,7 +28,7 @@ _NAMES = b".shstrtab"
 _RELOCATIONS = (4, 9)
 
 
-class StripError(Exception):
+class StripError(ToolError):
     """An object that begins as ELF and contradicts itself."""
 
 

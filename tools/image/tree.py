@@ -15,13 +15,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, replace
 
+from tools.cli import ToolError
+
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 MAX_DEPTH = 255  # Components of one path; PATH_MAX would allow 2048, nothing real comes near.
 MAX_LINKS = 40  # Linux's own limit of symbolic links in one resolution.
 
 
-class TreeError(Exception):
+class TreeError(ToolError):
     """A path cannot be used: it is hostile, or it does not exist."""
 
 

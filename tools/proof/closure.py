@@ -22,7 +22,6 @@ from tools.elf import ld_so_cache
 from tools.elf.elf import Elf
 from tools.elf.ld_so_cache import CacheError
 from tools.elf.linker import (
-    PLATFORMS,
     Linker,
     LinkerError,
     Loaded,
@@ -35,6 +34,7 @@ from tools.elf.linker import (
 )
 from tools.image.image_files import READ_ERRORS, ImageFiles, ProofError, read_image
 from tools.image.tree import TreeError
+from tools.linux.architectures import BY_ELF_MACHINE
 from tools.proof.allowlist import Accepted, read_accepted
 
 # What can be found, and what to call it in the list of what is accepted.
@@ -200,7 +200,7 @@ def _processors(native: Mapping[str, Elf], image: ImageFiles) -> list[_Processor
         reverse=True,
     )
     texts = [text for elf in native.values() for text in (*search_path_texts(elf), *elf.needed)]
-    platforms = PLATFORMS[image.machine]
+    platforms = BY_ELF_MACHINE[image.machine].platforms
     if not any("PLATFORM" in text for text in texts):
         platforms = platforms[:1]
     # A processor of one level takes that level's libraries before those of the levels below.

@@ -18,7 +18,7 @@ _ATTRS = {
     "reference": attr.string(mandatory = True, doc = "A digest or a tag."),
     "_pull": attr.label(default = Label("//tools/registry:pull.py"), allow_single_file = True),
     "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
-    "_workspace": attr.label(default = Label("//:WORKSPACE")),
+    "_workspace": attr.label(default = Label("//:BUILD.bazel")),
 }
 
 _PLATFORM_ATTR = {

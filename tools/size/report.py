@@ -16,7 +16,6 @@ import os
 import sys
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 from tools.apt.intent import IntentError, read_intent
 from tools.apt.lockfile import LockError, read_lock
+from tools.archive.decompress import DecompressionError
 from tools.elf.ld_so_cache import CacheError
 from tools.elf.linker import LinkerError
 from tools.image.image_files import (
@@ -251,13 +251,12 @@ def main(argv: list[str] | None = None) -> int:
     except (
         *READ_ERRORS,
         CacheError,
-        EOFError,
+        DecompressionError,
         IntentError,
         LinkerError,
         LockError,
         WheelLockError,
         tarfile.TarError,
-        zlib.error,
     ) as error:
         print(f"size_report: {options.image}: {error}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ import zstandard
 
 from tools.apt.intent import Group, Intent
 from tools.apt.lockfile import LockedPackage
+from tools.cli import ToolError
 from tools.elf.elf_for_test import build
 from tools.elf.elf_for_test import linker as linker_bytes
 from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
@@ -102,7 +103,7 @@ def test_a_layer_of_several_gzip_members_and_an_empty_one_are_counted(tmp_path: 
 
 def test_a_layer_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     blob = packed(tar_bytes(MEMBERS), "gzip")
-    with pytest.raises((EOFError, tarfile.TarError)):
+    with pytest.raises(ToolError, match="gzip data ends before its end mark"):
         measure(layer(tmp_path, blob[:2000], "gzip"))
 
 

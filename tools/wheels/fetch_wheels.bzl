@@ -9,7 +9,7 @@ FETCH_ATTRS = {
     "_pip_config": attr.label(default = Label("//tools/wheels:pip_config.py")),
     "_pip_settings": attr.label(default = Label("//tools/wheels:pip_settings.py")),
     "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
-    "_workspace": attr.label(default = Label("//:WORKSPACE")),
+    "_workspace": attr.label(default = Label("//:BUILD.bazel")),
 }
 
 def is_cached(ctx, filename, sha256):

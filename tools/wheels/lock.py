@@ -14,12 +14,12 @@ import argparse
 import difflib
 import os
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.archive.atomic import replace_files
 from tools.cli import ToolError
 from tools.wheels.lockfile import LockedWheel, LockError, parse_lock, render_lock
 from tools.wheels.resolve import read_requirements, resolve
@@ -101,24 +101,6 @@ def render_all(locks: Sequence[Locks], *, directory: Path) -> dict[Path, str]:
     return texts
 
 
-def write_atomically(texts: Mapping[Path, str]) -> None:
-    """Writes all files, each in one step, and none before every one is on disk."""
-    staged: list[tuple[str, Path]] = []
-    try:
-        for path, text in texts.items():
-            with tempfile.NamedTemporaryFile(
-                mode="w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-            ) as stream:
-                staged.append((stream.name, path))
-                stream.write(text)
-            Path(stream.name).chmod(0o644)
-        for temporary, path in staged:
-            Path(temporary).replace(path)
-    finally:
-        for temporary, _ in staged:
-            Path(temporary).unlink(missing_ok=True)
-
-
 def kept_versions(directory: Path, *, arch: str) -> list[str]:
     """Returns constraints for the versions already locked; without a lock, raises LockError."""
     kept: set[str] = set()
@@ -188,7 +170,7 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
             )
             return 1
         return 0
-    write_atomically(texts)
+    replace_files({path: text.encode() for path, text in texts.items()})
     for path, text in texts.items():
         print(f"{path.name}: {len(parse_lock(text, source=str(path)))} wheels")
     return 0

@@ -8,6 +8,7 @@ setuptools and wheel that Debian packages as wheels, and the `installer` of our 
 
 load("@rules_python//python/pip_install:repositories.bzl", "all_requirements")
 load("//tools/apt:compile_tree.bzl", "COMPILE_ATTR", "compile_tree")
+load(":names.bzl", "canonical")
 
 # Wheel -> the directories in it that rules_python's wheel installer imports.
 _BUNDLED = {
@@ -85,7 +86,7 @@ def pip_tools():
             unpacked_wheel(
                 name = repository,
                 compiled_directories = ["installer"],
-                wheel = "@pinned_image_pypi_installer_wheel//:BUILD.bazel",
+                wheel = "@@{}//:BUILD.bazel".format(canonical("pinned_image_pypi_installer_wheel")),
             )
         else:
             unused_library(name = repository)

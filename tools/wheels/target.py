@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
+from tools.linux.architectures import ARCHITECTURES
 from tools.wheels.lockfile import LockError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Debian's name of an architecture, the kernel's, and the oldest glibc minor version any wheel tag
-# for it names.
-_MACHINES = {"amd64": ("x86_64", 5), "arm64": ("aarch64", 17)}
 
 # Names from before PEP 600, by glibc minor version; wheels still carry them.
 _LEGACY_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -38,12 +35,12 @@ class Target:
     @property
     def machine(self) -> str:
         """The kernel's name of the architecture."""
-        return _MACHINES[self.arch][0]
+        return ARCHITECTURES[self.arch].machine
 
     @property
     def platforms(self) -> tuple[str, ...]:
         """Platform tags that fit, best first."""
-        machine, oldest = _MACHINES[self.arch]
+        machine, oldest = self.machine, ARCHITECTURES[self.arch].oldest_glibc
         tags: list[str] = []
         for minor in range(self.glibc_minor, oldest - 1, -1):
             tags.append(f"manylinux_2_{minor}_{machine}")
@@ -120,4 +117,4 @@ def target_from_debian_lock(path: Path, *, arch: str) -> Target:
 
 def architectures() -> tuple[str, ...]:
     """Returns Debian's names of the architectures that locks are made for."""
-    return tuple(_MACHINES)
+    return tuple(ARCHITECTURES)
