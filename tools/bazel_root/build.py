@@ -78,7 +78,7 @@ def finish(root: Path, *, arch: str) -> None:
     (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
     # Debian's server looks for it beside its jars, and crashes on zstd archives when it is missing.
     (usr / "share" / "bazel" / "libzstd-jni.so").symlink_to(f"../../lib/{triplet}/libzstd-jni.so")
-    # What Debian's server lacks and `bazel version` reports; launcher's bazelrc puts it on the path.
+    # What `bazel version` reports, and Debian's server lacks; world.py puts it on the path.
     label = (usr / "share" / "bazel" / "build-label.txt").read_text(encoding="utf-8").strip()
     (usr / "share" / "bazel" / "build-data").mkdir()
     data = usr / "share" / "bazel" / "build-data" / "build-data.properties"

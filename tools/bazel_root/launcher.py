@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tools.bazel_root.host_bazel import find_host_bazel
-from tools.cli import ToolError
+from tools.cli import ToolError, tool
 from tools.linux.architectures import BY_MACHINE
 
+# Where our own files are, which a user may have anywhere; never the workspace that is built.
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"
+# What marks the top of a workspace.
+_BOUNDARIES = ("MODULE.bazel", "REPO.bazel", "WORKSPACE.bazel", "WORKSPACE")
 # A root made by other code is another root.
 _RECIPE = (
     "archive/deb_extract.py",
@@ -27,25 +30,20 @@ _RECIPE = (
 )
 
 
-def main(argv: list[str]) -> int:
-    """Becomes Bazel; returns an exit code when that is not possible or there is nothing to run."""
+@tool("bazelw")
+def main(argv: list[str] | None = None) -> int:
+    """Become Bazel; return an exit code when that fails or there is nothing to run."""
     try:
-        return _start(argv)
-    except ToolError as error:
-        print(f"bazelw: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"bazelw: {error}", file=sys.stderr)
-        return 1
+        return _start(argv or [])
     except KeyboardInterrupt:
-        print("bazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr)
+        print("bazelw: interrupted; the next start resumes where this one stopped", file=sys.stderr)
         return 130
 
 
 def _start(argv: list[str]) -> int:
     environ = dict(os.environ)
     cache = cache_directory(environ)
-    host = find_host_bazel(environ, cache=cache, workspace=REPOSITORY)
+    host = find_host_bazel(environ, cache=cache, workspace=workspace_directory(Path.cwd()))
     if host is not None:
         try:
             os.execv(host, [host, *argv])
@@ -86,6 +84,17 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     if not script_wanted(argv):
         become_bazel(argv)
     return run_outside(argv, scratch=cache, become_bazel=become_bazel)
+
+
+def workspace_directory(directory: Path) -> Path:
+    """Return the workspace that `directory` is in, as Bazel finds it; else `directory` itself.
+
+    It need not be the repository of this file: a workspace may use the bazelw of a release archive.
+    """
+    for parent in (directory, *directory.parents):
+        if any((parent / name).is_file() for name in _BOUNDARIES):
+            return parent
+    return directory
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
