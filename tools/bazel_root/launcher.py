@@ -1,7 +1,6 @@
-"""Starts Bazel: a suitable one of the user's own, else the one in the private root.
+"""Start Bazel: a suitable one of the user's own, else the one in the private root.
 
-This module runs at every start, so it imports little and leaves the building of the root to modules
-that are loaded only then.
+This module runs at every start: it imports little, and what builds the root is imported only then.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     root = cache / "roots" / key
     if not root.is_dir():
         _build(root, cache=cache, arch=arch, environ=environ)
-    os.utime(root)  # build.py removes roots that nobody has started for a long time
+    os.utime(root)  # build.py removes roots that have not been used for a long time
     # Bazel's log of a server has the environment in it, and with that the passwords in its URLs.
     (cache / "bazel").mkdir(mode=0o700, exist_ok=True)
     # Bazel refuses to make a directory writable in its sandbox that does not exist.
@@ -98,7 +97,7 @@ def workspace_directory(directory: Path) -> Path:
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
-    """Returns the directory for everything that bazelw keeps."""
+    """Return the directory for everything that bazelw keeps."""
     base = environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path is to be ignored.
     if not os.path.isabs(base):
@@ -109,7 +108,7 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
 
 
 def architecture(platform: str, machine: str) -> str:
-    """Returns Debian's name of this machine's architecture, or raises ToolError."""
+    """Return Debian's name of this machine's architecture, or raise ToolError."""
     if platform != "linux" or machine not in BY_MACHINE:
         raise ToolError(
             f"Bazel's private root runs on Linux on {' or '.join(BY_MACHINE)}, and this is "
@@ -119,7 +118,7 @@ def architecture(platform: str, machine: str) -> str:
 
 
 def root_key(arch: str) -> str:
-    """Returns the name of the root that this lock and this recipe make."""
+    """Return the name of the root that this lock and this recipe make."""
     directory = REPOSITORY / "tools"
     digest = hashlib.sha256(arch.encode())
     try:
@@ -128,7 +127,7 @@ def root_key(arch: str) -> str:
             digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
     except OSError as error:
         raise ToolError(
-            f"{error.filename}: {error.strerror}; the checkout is incomplete"
+            f"{error.filename}: {error.strerror}; the checkout or release archive is incomplete"
         ) from error
     return digest.hexdigest()[:32]
 
