@@ -202,7 +202,7 @@ oci_image_alias = repository_rule(
     implementation = _oci_image_alias_impl,
     doc = "Chooses the image of the platform that is built for.",
     attrs = _ATTRS | {
-        "by_cpu": attr.string_dict(doc = "Label of a constraint -> name of a repository."),
+        "by_cpu": attr.string_dict(doc = "Label of a constraint → name of a repository."),
         "platforms": attr.string_list(doc = "The platforms there are, for messages."),
         "reproducible": attr.bool(default = True, doc = "Whether a tag is worth a warning."),
         "single": attr.string(doc = "Name of the one repository, when there are no platforms."),
