@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
+from tools.archive.links import LoopError, follow
 from tools.archive.tar_stream import LayerError, TarStream
 from tools.image import spec
 from tools.image.layout import (
@@ -39,7 +40,6 @@ from tools.image.layout import (
 MANIFEST = "manifest.json"
 MARKER = "oci-layout"
 MAX_BYTES = 16 << 30  # Of one archive; more is refused as a bomb.
-MAX_LINKS = 8
 _LAYOUT_MEMBER = re.compile("oci-layout|index[.]json|blobs/sha256/[0-9a-f]{64}")
 
 
@@ -181,10 +181,9 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
         for number, header in enumerate(tar):
             name = posixpath.normpath(header.name)
             if header.kind == "symlink":
-                folder = posixpath.dirname(name)
-                links[name] = posixpath.normpath(posixpath.join(folder, header.linkname))
+                links[name] = header.linkname
             elif header.kind == "hardlink":
-                links[name] = posixpath.normpath(header.linkname)
+                links[name] = f"/{header.linkname}"
             if header.kind != "file":
                 continue
             left -= header.size
@@ -200,11 +199,10 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
             members[name] = _Stored(target, f"sha256:{digest.hexdigest()}", header.size)
     # Older engines store equal layers once and link the others to it.
     for name in links:
-        target_name = name
-        for _ in range(MAX_LINKS):
-            target_name = links.get(target_name, target_name)
-        if target_name in members:
-            members[name] = members[target_name]
+        with contextlib.suppress(LoopError):
+            target = "/".join(follow(name, lambda parts: links.get("/".join(parts))))
+            if target in members:
+                members[name] = members[target]
     return members
 
 
