@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError
 from tools.image import spec
 from tools.image.spec import Descriptor, SpecError
 
 _CHUNK = 1 << 20
 
 
-class LayoutError(Exception):
+class LayoutError(ToolError):
     """A layout is not what the specification or the reader asks for; names file and cause."""
 
 

@@ -14,7 +14,7 @@ from tools.image.source import Source, open_source
 from tools.structure_test import checks, image_checks
 from tools.structure_test.checks import Outcome
 from tools.structure_test.command_checks import check_command
-from tools.structure_test.engine import Engine, find_engine, save_image
+from tools.structure_test.engine import Engine, choose_engine, save_image
 from tools.structure_test.fields import ConfigError
 from tools.structure_test.go_text import PatternError, search
 from tools.structure_test.image_schema import ImageConfig, read_image_config
@@ -235,7 +235,7 @@ def _opened(image: str | Path, suite: Suite, chosen: Sequence[Case], how: How) -
         path, scratch = Path(image), Path(temporary, "image")
         scratch.mkdir()
         if how.driver == "docker" and (runs or not path.exists()):
-            program = find_engine(how.environ, how.engine)
+            program = choose_engine(how.environ, how.engine)
         if program and not path.exists():
             path = Path(temporary, "saved.tar")
             save_image(program, str(image), path, environ=how.environ)
