@@ -28,7 +28,7 @@ class Accepted:
     used: set[tuple[str, str]] = field(default_factory=set)
 
     def reason(self, kind: str, path: str) -> str | None:
-        """Returns why a finding of this kind at `path` is accepted, or None if it is not."""
+        """Return why a finding of this kind at `path` is accepted, or None if it is not."""
         for glob, reason in self.reasons.get(kind, {}).items():
             if Exclusions((glob.lstrip("/"),)).match(path.lstrip("/")):
                 self.used.add((kind, glob))
@@ -36,7 +36,7 @@ class Accepted:
         return None
 
     def idle(self) -> list[str]:
-        """Returns a sentence for each entry that accepted nothing."""
+        """Return a sentence for each entry that accepted nothing."""
         return [
             f"{self.source}: {kind}: {glob}: nothing of that kind is found there; drop the entry"
             for kind, entries in self.reasons.items()
@@ -46,7 +46,7 @@ class Accepted:
 
 
 def read_accepted(paths: Sequence[Path], *, kinds: Collection[str]) -> Accepted:
-    """Reads and merges lists. Raises ProofError, naming file and entry, for anything malformed."""
+    """Read and merge lists. Raise ProofError, naming file and entry, for anything malformed."""
     merged: dict[str, dict[str, str]] = {}
     for path in paths:
         try:

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tools.cli import tool
 from tools.elf import ld_so_cache
 from tools.elf.elf import Elf
-from tools.elf.ld_so_cache import CacheError
 from tools.elf.linker import (
     PLATFORMS,
     Linker,
@@ -33,7 +33,7 @@ from tools.elf.linker import (
     undefined_symbols,
     unmet_versions,
 )
-from tools.image.image_files import READ_ERRORS, ImageFiles, ProofError, read_image
+from tools.image.image_files import ImageFiles, ProofError, read_image
 from tools.image.tree import TreeError
 from tools.proof.allowlist import Accepted, read_accepted
 
@@ -74,9 +74,9 @@ class Verdict:
 
 
 def judge(image: ImageFiles, accepted: Accepted | None = None) -> Verdict:
-    """Returns every finding, sorted, split by what `accepted` says.
+    """Return every finding, sorted, split by what `accepted` says.
 
-    Raises ProofError for an image without objects, LinkerError for one without a known linker and
+    Raise ProofError for an image without objects, LinkerError for one without a known linker and
     CacheError for a damaged ld.so.cache.
     """
     objects = {path: file.elf for path, file in image.files.items() if file.elf is not None}
@@ -102,7 +102,7 @@ def judge(image: ImageFiles, accepted: Accepted | None = None) -> Verdict:
 
 
 def _merged(found: Iterable[Finding]) -> list[Finding]:
-    """Sorts; what is found on several processors is told once, with the most of its loaders."""
+    """Sort; what is found on several processors is told once, with the most of its loaders."""
     best: dict[tuple[str, str, str, tuple[str, ...]], Finding] = {}
     for finding in found:
         key = (finding.path, finding.kind, finding.text, finding.searched)
@@ -353,7 +353,7 @@ def _links(links: Sequence[str], image: ImageFiles) -> Iterator[Finding]:
 
 
 def dangling(path: str, image: ImageFiles) -> str | None:
-    """Returns why the symbolic link at `path` leads nowhere, or None if it leads somewhere."""
+    """Return why the symbolic link at `path` leads nowhere, or None if it leads somewhere."""
     entry = image.tree.lookup(path)
     target = entry.linkname if entry is not None else ""
     if target.startswith(("/proc/", "/dev/", "/sys/")):
@@ -371,7 +371,7 @@ def dangling(path: str, image: ImageFiles) -> str | None:
 
 
 def report(verdict: Verdict, *, name: str) -> str:
-    """Returns what people read: findings, what was accepted, and how much was looked at."""
+    """Return what people read: findings, what was accepted, and how much was looked at."""
     lines: list[str] = []
     for finding in verdict.findings:
         lines.append(f"{finding.path} {finding.text}")
@@ -386,8 +386,9 @@ def report(verdict: Verdict, *, name: str) -> str:
     return "\n".join(lines)
 
 
+@tool("closure")
 def main(argv: list[str] | None = None) -> int:
-    """Judges the image of the command line: 0 if it is closed, 1 if not or if it is unreadable."""
+    """Judge the image of the command line: 0 if it is closed, 1 if not or if it is unreadable."""
     parser = argparse.ArgumentParser(
         description="Prove that every object, script and link of an image finds what it needs."
     )
@@ -396,13 +397,9 @@ def main(argv: list[str] | None = None) -> int:
         "--accepted", type=Path, action="append", default=[], help="YAML list, with reasons"
     )
     options = parser.parse_args(argv)
-    try:
-        accepted = read_accepted(options.accepted, kinds=KINDS)
-        image = read_image(options.image)
-        verdict = judge(image, accepted)
-    except (*READ_ERRORS, CacheError, LinkerError) as error:
-        print(f"closure: {options.image}: {error}", file=sys.stderr)
-        return 1
+    accepted = read_accepted(options.accepted, kinds=KINDS)
+    image = read_image(options.image)
+    verdict = judge(image, accepted)
     idle = accepted.idle()
     print(report(verdict, name=f"{options.image.name} ({image.architecture})"))
     for line in idle:

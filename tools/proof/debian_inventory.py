@@ -47,7 +47,7 @@ def is_metadata(path: str) -> bool:
 
 
 def read(image: ImageFiles) -> Debian:
-    """Reads all entries. Raises ProofError for one that its reader does not take."""
+    """Read all entries. Raise ProofError for one that its reader does not take."""
     own = sorted(path for path in image.files if is_metadata(path))
     packages: dict[str, Package] = {}
     files: dict[str, str] = {}
@@ -94,7 +94,7 @@ def _package(path: str, image: ImageFiles) -> Package:
 def deviations(
     image: ImageFiles, found: Debian, wanted: Mapping[str, LockedPackage]
 ) -> Iterator[str]:
-    """Yields a sentence for each difference between image, lock and bytes."""
+    """Yield a sentence for each difference between image, lock and bytes."""
     for name in sorted(wanted.keys() - found.packages.keys()):
         yield f"{DIRECTORY}/{name}: not there, though the lock has {name} {wanted[name].version}"
     for name in sorted(found.packages.keys() - wanted.keys()):

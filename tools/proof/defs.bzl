@@ -7,7 +7,7 @@ no_traces_test = _no_traces_test
 reproducibility_test = _reproducibility_test
 
 def elf_closure_test(name, image, accepted = [], **kwargs):
-    """Proves, without running anything, that every object, script and link finds what it needs.
+    """Prove, without running anything, that every object, script and link finds what it needs.
 
     Args:
       name: name of the test.
@@ -18,7 +18,7 @@ def elf_closure_test(name, image, accepted = [], **kwargs):
     proof_test(name, tool = Label(":closure"), image = image, accepted = accepted, **kwargs)
 
 def image_loads_test(name, image, accepted = [], emulator = None, **kwargs):
-    """Proves in the running image that its linker agrees with the closure, and every module imports.
+    """Prove in the running image that its linker agrees with the closure, and every module imports.
 
     Args:
       name: name of the test.

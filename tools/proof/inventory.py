@@ -20,12 +20,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.apt.lockfile import Lock, LockError, read_lock
-from tools.image.image_files import READ_ERRORS, ImageFiles, read_image
+from tools.apt.lockfile import Lock, read_lock
+from tools.cli import tool
+from tools.image.image_files import ImageFiles, read_image
 from tools.proof import debian_inventory, python_inventory
 from tools.proof.allowlist import Accepted, read_accepted
 from tools.wheels.lockfile import LockedWheel, parse_lock
-from tools.wheels.lockfile import LockError as WheelLockError
 
 KINDS = ("files",)
 _OS_RELEASE = "/etc/os-release"
@@ -49,9 +49,9 @@ def judge(
     accepted: Accepted,
     scratch: Path,
 ) -> list[str]:
-    """Returns a sentence for each deviation; `scratch` is an empty directory.
+    """Return a sentence for each deviation; `scratch` is an empty directory.
 
-    Raises ProofError for metadata that its reader does not take.
+    Raise ProofError for metadata that its reader does not take.
     """
     names = {name for group in groups for name in lock.groups[group][image.architecture]}
     packages = {
@@ -94,8 +94,9 @@ def _os_release(image: ImageFiles, debian: debian_inventory.Debian) -> Iterator[
         yield f"{_OS_RELEASE}: VERSION_ID is {values.get('VERSION_ID')!r}, wanted {release!r}"
 
 
+@tool("inventory")
 def main(argv: list[str] | None = None) -> int:
-    """Compares the image of the command line with its locks: 0 if they agree."""
+    """Compare the image of the command line with its locks: 0 if they agree."""
     parser = argparse.ArgumentParser(
         description="Prove that an image's package metadata is exactly what its locks say."
     )
@@ -106,23 +107,19 @@ def main(argv: list[str] | None = None) -> int:
     add("--python-lock", type=Path, required=True, help="lock of wheels for the architecture")
     add("--accepted", type=Path, action="append", default=[], help="YAML list, with reasons")
     options = parser.parse_args(argv)
-    try:
-        accepted = read_accepted(options.accepted, kinds=KINDS)
-        lock = read_lock(options.debian_lock)
-        text = options.python_lock.read_text(encoding="utf-8")
-        image = read_image(options.image, keep=is_metadata, elf=False, digests=True)
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
-            problems = judge(
-                image,
-                lock=lock,
-                groups=tuple(options.group or lock.image_groups),
-                wheels=parse_lock(text, source=str(options.python_lock)),
-                accepted=accepted,
-                scratch=Path(scratch),
-            )
-    except (*READ_ERRORS, LockError, WheelLockError) as error:
-        print(f"inventory: {options.image}: {error}", file=sys.stderr)
-        return 1
+    accepted = read_accepted(options.accepted, kinds=KINDS)
+    lock = read_lock(options.debian_lock)
+    text = options.python_lock.read_text(encoding="utf-8")
+    image = read_image(options.image, keep=is_metadata, elf=False, digests=True)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
+        problems = judge(
+            image,
+            lock=lock,
+            groups=tuple(options.group or lock.image_groups),
+            wheels=parse_lock(text, source=str(options.python_lock)),
+            accepted=accepted,
+            scratch=Path(scratch),
+        )
     problems += accepted.idle()
     for problem in problems:
         print(problem)

@@ -78,7 +78,7 @@ def package(name: str, version: str) -> dict[str, object]:
 
 
 def run(folder: Path, files: dict[str, bytes], *, extra: tuple[Member, ...] = ()) -> int:
-    """Runs the program on an image of `files`; `link`s give each package its copyright file."""
+    """Run the program on an image of `files`; `link`s give each package its copyright file."""
     members = [
         directory("usr"),
         link("etc/os-release", "../usr/lib/os-release"),

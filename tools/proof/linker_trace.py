@@ -1,4 +1,4 @@
-"""Asks an image's own dynamic linker what it loads for each object, and compares the replay.
+"""Ask an image's own dynamic linker what it loads for each object, and compare the replay.
 
 The linker is started in a container with LD_TRACE_LOADED_OBJECTS, so that it lists and runs
 nothing. It proves the closure test's rules right, for exactly the objects of the image.
@@ -30,9 +30,9 @@ class Difference:
 
 
 def compare(image: ImageFiles, container: Container) -> tuple[int, list[Difference]]:
-    """Returns how many objects were compared, and the differences.
+    """Return how many objects were compared, and the differences.
 
-    Raises ProofError when the linker says something that is not understood, and LinkerError.
+    Raise ProofError when the linker says something that is not understood, and LinkerError.
     """
     count, differences = 0, []
     linkers: dict[str | None, Linker] = {}

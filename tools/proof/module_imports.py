@@ -1,4 +1,4 @@
-"""Imports every Python module of an image, in the image: of each wheel by its RECORD, and of the
+"""Import every Python module of an image, in the image: of each wheel by its RECORD, and of the
 standard library.
 
 A module may want a distribution that nobody installed; that is told apart from every other failure.
@@ -76,7 +76,7 @@ def module_name(path: str) -> str | None:
 def modules(image: ImageFiles) -> tuple[str, ...]:
     """Every module's name, sorted; the image's RECORDs must have been kept.
 
-    Raises ProofError when there is none at all.
+    Raise ProofError when there is none at all.
     """
     names: set[str | None] = set()
     for path, file in image.files.items():
@@ -96,9 +96,9 @@ def modules(image: ImageFiles) -> tuple[str, ...]:
 def import_all(
     names: Iterable[str], *, container: Container, shared: Path, env: Mapping[str, str]
 ) -> Imports:
-    """Imports all names in one process of the container; `shared` is bound at SHARED.
+    """Import all names in one process of the container; `shared` is bound at SHARED.
 
-    Raises ProofError when Python does not come to the end.
+    Raise ProofError when Python does not come to the end.
     """
     wanted = tuple(names)
     (shared / "modules.json").write_text(json.dumps(wanted))

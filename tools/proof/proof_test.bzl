@@ -3,7 +3,7 @@
 load("@rules_python//python:defs.bzl", "py_test")
 
 def proof_test(name, tool, image, accepted = [], files = {}, args = [], **kwargs):
-    """Runs a proof.
+    """Run a proof.
 
     Args:
       name: name of the test.

@@ -57,9 +57,9 @@ def is_metadata(path: str) -> bool:
 
 
 def read(image: ImageFiles, scratch: Path) -> Python:
-    """Reads all distributions, wherever in the image; `scratch` is an empty directory.
+    """Read all distributions, wherever in the image; `scratch` is an empty directory.
 
-    Raises ProofError for metadata that lacks what its reader needs.
+    Raise ProofError for metadata that lacks what its reader needs.
     """
     roots: dict[str, Path] = {}
     for path in sorted(image.files):
@@ -108,7 +108,7 @@ def _hex(hashed: importlib.metadata.FileHash | None) -> str | None:
 
 
 def deviations(image: ImageFiles, found: Python, wanted: Sequence[LockedWheel]) -> Iterator[str]:
-    """Yields a sentence for each difference between image, lock and bytes."""
+    """Yield a sentence for each difference between image, lock and bytes."""
     by_name: dict[str, Distribution] = {}
     for each in found.distributions:
         if each.name in by_name:

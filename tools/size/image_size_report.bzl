@@ -2,7 +2,7 @@
 
 load("//tools/image:layout_rules.bzl", "layout_inputs", "layout_of")
 
-_DOC = """Tells per layer and per package how large it is and why it is there.
+_DOC = """Tell per layer and per package how large it is and why it is there.
 
 Makes `<name>.txt`, `<name>.json` and `<name>.html`, a treemap that needs nothing else; `bazel run` prints the
 text. Takes any OCI layout whose Debian packages and wheels can be seen (status.d, dist-info).

@@ -125,9 +125,9 @@ class _Forward(io.RawIOBase):
 
 
 def measure(layer: Layer) -> LayerSizes:
-    """Measures one layer.
+    """Measure one layer.
 
-    Raises OSError, tarfile.TarError, zlib.error or EOFError for a damaged one.
+    Raise OSError, tarfile.TarError, zlib.error or EOFError for a damaged one.
     """
     with layer.path.open("rb") as blob:
         if layer.compression == "zstd":

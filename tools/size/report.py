@@ -1,4 +1,4 @@
-r"""Tells where an image's bytes are and why: as text, as JSON and as a page with a treemap.
+r"""Tell where an image's bytes are and why: as text, as JSON and as a page with a treemap.
 
     python3 -m tools.size.report --image bazel-bin/backend/image --layer base … \
         --debian-lock … --debian-intent … --python-lock … --python-intent … \
@@ -14,20 +14,16 @@ import argparse
 import json
 import os
 import sys
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.apt.intent import IntentError, read_intent
-from tools.apt.lockfile import LockError, read_lock
-from tools.elf.ld_so_cache import CacheError
-from tools.elf.linker import LinkerError
+from tools.apt.intent import read_intent
+from tools.apt.lockfile import read_lock
+from tools.cli import tool
 from tools.image.image_files import (
-    READ_ERRORS,
     ImageFiles,
     ProofError,
     is_linker_file,
@@ -40,7 +36,6 @@ from tools.size.owners import Kind, Owner, Owners
 from tools.size.page import page
 from tools.size.reasons import Needs, Why, debian_reasons, elf_needs, python_reasons
 from tools.size.text import text
-from tools.wheels.lockfile import LockError as WheelLockError
 from tools.wheels.lockfile import parse_lock
 
 SCHEMA = "image_size_report/1"
@@ -57,7 +52,7 @@ class Sum:
     files: int = 0
 
     def add(self, raw: int, stored: int, files: int = 0) -> None:
-        """Counts more."""
+        """Count more."""
         self.raw += raw
         self.stored += stored
         self.files += files
@@ -87,7 +82,7 @@ class Reasons:
 def report(
     image: ImageFiles, *, names: Sequence[str], owners: Owners, reasons: Reasons
 ) -> dict[str, Any]:
-    """Returns the report as JSON has it. Raises ProofError when `names` does not fit the layers."""
+    """Return the report as JSON has it. Raise ProofError when `names` does not fit the layers."""
     layers = image.image.layers
     names = names or [f"layer {number}" for number in range(1, len(layers) + 1)]
     if len(names) != len(layers):
@@ -165,7 +160,7 @@ def _owner_row(owner: Owner, share: Share, reasons: Reasons) -> dict[str, Any]:
 
 
 def build(options: argparse.Namespace) -> dict[str, Any]:
-    """Reads everything and returns the report; raises what `main` reports."""
+    """Read everything and return the report; raise what `main` reports."""
     accepted = read_accepted(options.accepted, kinds=("files",))
     lock, intent = read_lock(options.debian_lock), read_intent(options.debian_intent)
     wheels = parse_lock(
@@ -202,7 +197,7 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """Reads what the image is compared with. Raises ProofError for anything malformed."""
+    """Read what the image is compared with. Raise ProofError for anything malformed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {"name": str(content["name"]), **{k: int(content[k]) for k in _BASELINE}}
@@ -218,8 +213,9 @@ def _is_read(path: str) -> bool:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the files that are asked for; 1 when the image or a list cannot be read."""
+@tool("size_report")
+def main(argv: list[str] | None = None) -> None:
+    """Write the files that are asked for; 1 when the image or a list cannot be read."""
     parser = argparse.ArgumentParser(
         description="Tell where an image's bytes are and why, as text, JSON and a page.",
         fromfile_prefix_chars="@",
@@ -238,30 +234,15 @@ def main(argv: list[str] | None = None) -> int:
     add("--json", type=Path, help="JSON to write")
     add("--page", type=Path, help="HTML to write")
     options = parser.parse_args(argv)
-    try:
-        result = {"name": options.name, **build(options)}
-        if options.text is not None:
-            options.text.write_text(text(result), encoding="utf-8")
-        if options.json is not None:
-            options.json.write_text(encode(result), encoding="utf-8")
-        if options.page is not None:
-            options.page.write_text(page(result), encoding="utf-8")
-        if options.text is None and options.json is None and options.page is None:
-            print(text(result), end="")
-    except (
-        *READ_ERRORS,
-        CacheError,
-        EOFError,
-        IntentError,
-        LinkerError,
-        LockError,
-        WheelLockError,
-        tarfile.TarError,
-        zlib.error,
-    ) as error:
-        print(f"size_report: {options.image}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    result = {"name": options.name, **build(options)}
+    if options.text is not None:
+        options.text.write_text(text(result), encoding="utf-8")
+    if options.json is not None:
+        options.json.write_text(encode(result), encoding="utf-8")
+    if options.page is not None:
+        options.page.write_text(page(result), encoding="utf-8")
+    if options.text is None and options.json is None and options.page is None:
+        print(text(result), end="")
 
 
 def encode(result: Mapping[str, Any]) -> str:
