@@ -38,7 +38,7 @@ def image_size_report_test(
         name,
         tool = Label(":check"),
         image = image,
-        accepted = [],
+        allowlist = [],
         files = {
             "--debian-intent": debian_intent,
             "--debian-lock": debian_lock,

@@ -22,15 +22,14 @@ from typing import Any
 
 from tools.apt.intent import read_intent
 from tools.apt.lockfile import read_lock
-from tools.cli import tool
+from tools.cli import ToolError, tool
 from tools.image.image_files import (
     ImageFiles,
-    ProofError,
     is_linker_file,
     read_image,
 )
 from tools.proof import debian_inventory, python_inventory
-from tools.proof.allowlist import Accepted, read_accepted
+from tools.proof.allowlist import Allowlist, read_allowlist
 from tools.size.layer_sizes import measure
 from tools.size.owners import Kind, Owner, Owners
 from tools.size.page import page
@@ -76,17 +75,17 @@ class Reasons:
 
     why: Mapping[Owner, Why]
     needs: Mapping[Owner, Needs]
-    built: Accepted
+    built: Allowlist
 
 
 def report(
     image: ImageFiles, *, names: Sequence[str], owners: Owners, reasons: Reasons
 ) -> dict[str, Any]:
-    """Return the report as JSON has it. Raise ProofError when `names` does not fit the layers."""
+    """Return the report as JSON has it. Raise ToolError when `names` does not fit the layers."""
     layers = image.image.layers
     names = names or [f"layer {number}" for number in range(1, len(layers) + 1)]
     if len(names) != len(layers):
-        raise ProofError(f"the image has {len(layers)} layers, {len(names)} names are given")
+        raise ToolError(f"the image has {len(layers)} layers, {len(names)} names are given")
     shares: dict[Owner, Share] = {owner: Share() for owner in owners.known}
     total, layer_rows, entries = Sum(), [], []
     built_here: dict[str, str] = {}
@@ -161,7 +160,7 @@ def _owner_row(owner: Owner, share: Share, reasons: Reasons) -> dict[str, Any]:
 
 def build(options: argparse.Namespace) -> dict[str, Any]:
     """Read everything and return the report; raise what `main` reports."""
-    accepted = read_accepted(options.accepted, kinds=("files",))
+    allowlist = read_allowlist(options.allowlist, kinds=("files",))
     lock, intent = read_lock(options.debian_lock), read_intent(options.debian_intent)
     wheels = parse_lock(
         options.python_lock.read_text(encoding="utf-8"), source=str(options.python_lock)
@@ -188,7 +187,7 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
             if owner.name in why[owner.kind]
         },
         needs=elf_needs(image, owners),
-        built=accepted,
+        built=allowlist,
     )
     result = report(image, names=options.layer, owners=owners, reasons=reasons)
     if options.baseline is not None:
@@ -197,12 +196,12 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """Read what the image is compared with. Raise ProofError for anything malformed."""
+    """Read what the image is compared with. Raise ToolError for anything malformed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {"name": str(content["name"]), **{k: int(content[k]) for k in _BASELINE}}
     except (ValueError, KeyError, TypeError) as error:
-        raise ProofError(f"{path}: wanted a name and {', '.join(_BASELINE)}: {error!r}") from error
+        raise ToolError(f"{path}: wanted a name and {', '.join(_BASELINE)}: {error!r}") from error
 
 
 def _is_read(path: str) -> bool:
@@ -228,7 +227,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--debian-intent", type=Path, required=True, help="YAML it was made from, with reasons")
     add("--python-lock", type=Path, required=True, help="lock of wheels for the architecture")
     add("--python-intent", type=Path, required=True, help="requirements.in it was made from")
-    add("--accepted", type=Path, action="append", default=[], help="reasons of files built here")
+    add("--allowlist", type=Path, action="append", default=[], help="reasons of files built here")
     add("--baseline", type=Path, help="JSON: what to compare the sizes with")
     add("--text", type=Path, help="text to write; without any output it is printed")
     add("--json", type=Path, help="JSON to write")
