@@ -20,7 +20,7 @@ _RULESETS = {
 }
 
 def rulesets():
-    """Declares a repository for each ruleset."""
+    """Declare a repository for each ruleset."""
     for name, (package, directory) in _RULESETS.items():
         deb_archive(
             name = name,

@@ -1,20 +1,23 @@
 """`deb_packages`: a lock as repositories, one for each package, fetched when a target needs it.
 
 The hub it makes has `@hub//:<group>` for each group of the lock, of the platform that is built for, and
-`@hub//:<group>_<arch>` for one architecture; `@hub//packages:<name>_<arch>` for each package; and `packages.bzl` with the macro that declares the package repositories. Its
-`<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere
+`@hub//:<group>_<arch>` for one architecture; `@hub//packages:<name>_<arch>` for each package; and `packages.bzl` with
+the macro that declares the package repositories. Its `<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere
 in the lock leaves it, and so what was unpacked from it, as it is.
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
 """
 
-load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "without_credentials")
+load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "lock_command", "without_credentials")
+
+# A new workspace has to load before its first lock can be made: an empty file pins nothing.
+_EMPTY = '{"groups": {}, "packages": [], "snapshot": ""}'
 
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     urls, auth = without_credentials(deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot))
     deb = ctx.attr.filename.rpartition("/")[2]
     if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
-        fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock)
+        fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
 
 deb_file = repository_rule(
@@ -22,6 +25,7 @@ deb_file = repository_rule(
     doc = "One .deb, as `:deb`. Declared by a hub's packages.bzl.",
     attrs = MIRRORS_ATTR | {
         "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
+        "command": attr.string(mandatory = True, doc = "What makes the lock anew, for errors."),
         "filename": attr.string(mandatory = True, doc = "Path in the archive."),
         "lock": attr.string(mandatory = True, doc = "The lock it comes from, for errors."),
         "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
@@ -49,6 +53,7 @@ def _group_build(hub, lock):
 def _group_lock(lock, group):
     by_arch = lock["groups"][group]
     return json.encode_indent({
+        "command": lock_command(lock),
         "groups": {group: by_arch},
         "packages": [
             package
@@ -73,14 +78,17 @@ def _packages_bzl(hub, lock, label):
         'load("@pinned_image//tools/apt:deb_packages.bzl", "deb_file")',
         "",
         "def {}_packages():".format(hub),
-        '    """Declares a repository for each package of {}."""'.format(label),
+        '    """Declare a repository for each package of {}."""'.format(label),
     ]
+    if not lock["packages"]:
+        lines.append("    pass")
     for package in lock["packages"]:
-        lines.append("    deb_file(name = {}, archive = {}, filename = {}, lock = {}, sha256 = {}, snapshot = {})".format(*[
+        lines.append("    deb_file(name = {}, archive = {}, command = {}, filename = {}, lock = {}, sha256 = {}, snapshot = {})".format(*[
             repr(value)
             for value in [
                 _repo(hub, package["name"], package["arch"]),
                 package["archive"],
+                lock_command(lock),
                 package["filename"],
                 str(label),
                 package["sha256"],
@@ -90,7 +98,7 @@ def _packages_bzl(hub, lock, label):
     return "\n".join(lines) + "\n"
 
 def _deb_packages_impl(ctx):
-    lock = json.decode(ctx.read(ctx.attr.lock))
+    lock = json.decode(ctx.read(ctx.attr.lock).strip() or _EMPTY)
     ctx.file("BUILD.bazel", _group_build(ctx.name, lock))
     for group in lock["groups"]:
         ctx.file(group + ".lock.json", _group_lock(lock, group))

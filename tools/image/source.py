@@ -192,9 +192,9 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
     # Older engines store equal layers once and link the others to it.
     for name in links:
         with contextlib.suppress(LoopError):
-            target = "/".join(follow(name, lambda parts: links.get("/".join(parts))))
-            if target in members:
-                members[name] = members[target]
+            leads_to = "/".join(follow(name, lambda parts: links.get("/".join(parts))))
+            if leads_to in members:
+                members[name] = members[leads_to]
     return members
 
 

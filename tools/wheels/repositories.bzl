@@ -4,7 +4,7 @@ load("@rules_python//python:pip.bzl", "pip_parse")
 load(":pip_tools.bzl", "pip_tools")
 
 def python_hubs(locks, hubs):
-    """Declares what rules_python makes of the locks; needs `@pinned_image_cpython`.
+    """Declare what rules_python makes of the locks; needs `@pinned_image_cpython`.
 
     Args:
       locks: name of the `wheel_locks` repository.

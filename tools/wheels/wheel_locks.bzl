@@ -16,8 +16,10 @@ def wheel_repositories():
 
 _CALL = "    {macro}({arguments})"
 
+_LOCK_AGAIN = "lock again with the command in the first lines of the lock"
+
 def parse_wheel_lock(text, source):
-    """Reads a lock in the format that tools/wheels/lockfile.py writes.
+    """Read a lock in the format that tools/wheels/lockfile.py writes.
 
     Args:
       text: the lock's text.
@@ -37,7 +39,7 @@ def parse_wheel_lock(text, source):
             line = raw.removesuffix(" \\")
         elif raw.startswith("    --hash=sha256:"):
             if not filename or not line or "==" not in line:
-                fail("{}: {} has no `# wheel:` comment and pin above it; run //third_party/python:lock".format(source, raw.strip()))
+                fail("{}: {} has no `# wheel:` comment and pin above it; {}".format(source, raw.strip(), _LOCK_AGAIN))
             full_name, _, version = line.partition("==")
             name = full_name.partition("[")[0]
             wheels.append({
@@ -50,7 +52,7 @@ def parse_wheel_lock(text, source):
             filename = None
             line = None
         elif raw and not raw.startswith("#"):
-            fail("{}: unexpected line {}; run `bazel run //third_party/python:lock`".format(source, repr(raw)))
+            fail("{}: unexpected line {}; {}".format(source, repr(raw), _LOCK_AGAIN))
     return wheels
 
 def _lock_for(ctx, locks, arch):
@@ -60,7 +62,7 @@ def _lock_for(ctx, locks, arch):
     fail("@{}: no lock for {} among {}".format(ctx.name, arch, locks.values()))
 
 def _read_lock(ctx, hub, lock):
-    """Leaves the lock in the repository, for `pip_parse`, and returns its wheels."""
+    """Leave the lock in the repository, for `pip_parse`, and returns its wheels."""
     text = ctx.read(lock)
     ctx.file(hub + ".txt", text)
     return parse_wheel_lock(text, str(lock))
