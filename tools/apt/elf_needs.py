@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from tools.apt.lockfile import LockError, read_lock
+from tools.apt.lockfile import read_lock
 from tools.apt.paths import Exclusions, follow, merged
-from tools.archive.deb import DebError, data_tar, relative_path
+from tools.archive.deb import data_tar, relative_path
+from tools.cli import tool
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 from tools.elf.linker import NOWHERE, Linker, LinkerError, Unmet, find_linker, load, unmet_versions
 from tools.linux.architectures import ARCHITECTURES
@@ -80,21 +81,21 @@ class Tree:
         return self.files[path.lstrip("/")].elf
 
     def read(self, path: str) -> bytes:
-        """The content of a linker; raises LinkerError for anything else."""
+        """The content of a linker; raise LinkerError for anything else."""
         content = self.files[path.lstrip("/")].content
         if content is None:
             raise LinkerError(f"{path}: is no dynamic linker")
         return content
 
     def linker(self) -> Linker:
-        """The linker of the set; raises LinkerError when there is none."""
+        """The linker of the set; raise LinkerError when there is none."""
         return find_linker(self, machine=ARCHITECTURES[self.arch].elf_machine)
 
 
 def read_tree(debs: Iterable[Path], *, arch: str) -> Tree:
     """Return all files of `debs`, usr-merged.
 
-    Raises DebError for a bad package, ElfError (naming package and path) for a bad object.
+    Raise DebError for a bad package, ElfError (naming package and path) for a bad object.
     """
     tree = Tree(arch=arch)
     # Unpacking is nearly all the work, and lzma lets other threads run meanwhile.
@@ -167,7 +168,7 @@ def missing(tree: Tree, *, within: Collection[str] | None = None) -> list[str]:
     """Return a sentence for every need that the set does not meet; empty when it is closed.
 
     `within` limits the check to these objects, for sets whose optional parts are not complete.
-    Raises LinkerError when there are objects to be loaded and no linker among the files.
+    Raise LinkerError when there are objects to be loaded and no linker among the files.
     """
     found = []
     objects = [(path, elf) for path, elf in tree.objects() if within is None or path in within]
@@ -206,7 +207,7 @@ def _cause(unmet: Unmet) -> str:
 def reach(tree: Tree, roots: Sequence[str]) -> Mapping[str, str]:
     """Return every object that `roots` load, directly or not, by path, with who asks for it first.
 
-    Raises ElfError when a root is not an object of the tree, LinkerError without a linker.
+    Raise ElfError when a root is not an object of the tree, LinkerError without a linker.
     """
     asked: dict[str, str] = {}
     linker = tree.linker()
@@ -219,6 +220,7 @@ def reach(tree: Tree, roots: Sequence[str]) -> Mapping[str, str]:
     return asked
 
 
+@tool("elf_needs")
 def main(argv: list[str] | None = None) -> int:
     """Check the packages named on the command line; 0 is closed, 1 not."""
     parser = argparse.ArgumentParser(
@@ -234,15 +236,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--debs", type=Path, nargs="+", required=True, help=".deb files")
     options = parser.parse_args(argv)
-    try:
-        lock = read_lock(options.lock)
-        exclusions = Exclusions(tuple(rule.glob for rule in lock.excluded_paths))
-        tree = image_tree(read_tree(options.debs, arch=options.arch), exclusions=exclusions)
-        within = reach(tree, options.programs) if options.programs else None
-        problems = missing(tree, within=within)
-    except (DebError, ElfError, LinkerError, LockError, OSError) as error:
-        print(f"elf_needs: {error}", file=sys.stderr)
-        return 1
+    lock = read_lock(options.lock)
+    exclusions = Exclusions(tuple(rule.glob for rule in lock.excluded_paths))
+    tree = image_tree(read_tree(options.debs, arch=options.arch), exclusions=exclusions)
+    within = reach(tree, options.programs) if options.programs else None
+    problems = missing(tree, within=within)
     for problem in problems:
         print(f"elf_needs: {problem}", file=sys.stderr)
     objects = sum(1 for _ in tree.objects()) if within is None else len(within)

@@ -77,9 +77,9 @@ class _Forward(io.RawIOBase):
 
 
 def measure(layer: Layer) -> LayerSizes:
-    """Measures one layer.
+    """Measure one layer.
 
-    Raises OSError, tarfile.TarError or DecompressionError for a damaged one.
+    Raise OSError, tarfile.TarError or DecompressionError for a damaged one.
     """
     with layer.path.open("rb") as blob:
         chunks = iter(lambda: blob.read(_CHUNK), b"")

@@ -233,7 +233,7 @@ def inputs(folder: Path) -> list[str]:
         f"six==1 \\\n    --hash=sha256:{'0' * 64}\n"
     )
     (folder / "requirements.in").write_text("six  # counts to six\n")
-    (folder / "accepted.yaml").write_text("files:\n  /app/**: the application\n")
+    (folder / "allowlist.yaml").write_text("files:\n  /app/**: the application\n")
     baseline = {"name": "another", "raw": 10**7, "compressed": 10**6, "files": 9, "packages": 3}
     (folder / "baseline.json").write_text(json.dumps(baseline))
     return flags(folder)
@@ -250,7 +250,7 @@ def flags(folder: Path) -> list[str]:
 
 
 def reported(folder: Path) -> dict[str, Any]:
-    more = [f"--accepted={folder}/accepted.yaml", f"--baseline={folder}/baseline.json"]
+    more = [f"--allowlist={folder}/allowlist.yaml", f"--baseline={folder}/baseline.json"]
     layers = ["--layer=base", "--layer=application"]
     assert main([*inputs(folder), *more, *layers, f"--json={folder}/size.json"]) == 0
     result: dict[str, Any] = json.loads((folder / "size.json").read_text())
