@@ -131,6 +131,18 @@ class Script(Model):
 _FILE = TypeAdapter(dict[str, Script])
 
 
+def links_of(action: Action, *, triplet: str) -> dict[str, str]:
+    """Return the symbolic links of an action, path → target; `triplet` is a multiarch name."""
+    if isinstance(action, Symlink):
+        return {action.path: action.target}
+    if isinstance(action, Alternative):
+        link, name, path = (
+            text.replace("{triplet}", triplet) for text in (action.link, action.name, action.path)
+        )
+        return {link: f"/etc/alternatives/{name}", f"etc/alternatives/{name}": f"/{path}"}
+    return {}
+
+
 @dataclass(frozen=True)
 class Scripts:
     """The entries of some files, by package, and the file each comes from."""
