@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cli import ToolError
+from tools.cli import ToolError, tool
 from tools.proof import compare
 
 # Each of these has changed the bytes of somebody's image.
@@ -174,6 +174,7 @@ def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
     return differences
 
 
+@tool("rebuild")
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 if the second build equals the first, 1 if not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -184,9 +185,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = Path(tempfile.mkdtemp(prefix="second b\u0131ld ", dir=args.work_dir))
     try:
         differences = rebuild(read_steps(args.steps), runfiles=Path.cwd(), root=root)
-    except ToolError as error:
-        print(f"rebuild: {error}", file=sys.stderr)
-        return 1
     finally:
         shutil.rmtree(root)
     for difference in differences:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol
 
+from tools.cli import ToolError
 from tools.image.layout import Layer
 
 _CHUNK = 16 << 10
@@ -125,10 +126,14 @@ class _Forward(io.RawIOBase):
 
 
 def measure(layer: Layer) -> LayerSizes:
-    """Measure one layer.
+    """Measure one layer. Raise ToolError naming a damaged one, OSError."""
+    try:
+        return _measure(layer)
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise ToolError(f"layer {layer.digest}: {error}") from error
 
-    Raise OSError, tarfile.TarError, zlib.error or EOFError for a damaged one.
-    """
+
+def _measure(layer: Layer) -> LayerSizes:
     with layer.path.open("rb") as blob:
         if layer.compression == "zstd":
             return _proportional(blob, layer.size)
