@@ -133,7 +133,7 @@ def test_another_root_uses_the_downloads_of_the_first(bench: Bench) -> None:
 
 def test_a_failed_build_leaves_no_root_and_the_next_one_succeeds(bench: Bench) -> None:
     bench.server.change = lambda path, content: b"X" + content[1:] if "tools" in path else content
-    with pytest.raises(ToolError, match=r"tools 1\.0: no mirror gave the file"):
+    with pytest.raises(ToolError, match=r"tools 1\.0: no mirror has the file that the lock pins"):
         bench.build()
     assert not bench.target.exists()
     bench.server.change = lambda path, content: content
