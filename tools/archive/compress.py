@@ -29,10 +29,6 @@ from tools.cli import ToolError
 _MIB = 1 << 20
 
 
-class CompressionError(ToolError):
-    """A method or level that there is not; quotes it."""
-
-
 @dataclass(frozen=True)
 class Method:
     """A way to compress: block size in bytes, levels from fastest to smallest, file extension."""
@@ -69,12 +65,12 @@ METHODS = {
 
 
 def method_of(name: str) -> str:
-    """The method that a file's extension stands for; raises CompressionError."""
+    """The method that a file's extension stands for; raises ToolError."""
     for method, properties in METHODS.items():
         if name.endswith(properties.extension):
             return method
     known = ", ".join(properties.extension for properties in METHODS.values())
-    raise CompressionError(f"{name}: the extension must be one of {known}")
+    raise ToolError(f"{name}: the extension must be one of {known}")
 
 
 def available_cores() -> int:
@@ -86,7 +82,7 @@ class Compressor:
     """A writable that hashes and compresses what it is given and sends it to `sink`.
 
     After `close`, `raw_sha256` and `packed_sha256` are the hex digests of what went in and what
-    came out, and `packed_size` is the length in bytes of the latter. Raises CompressionError for
+    came out, and `packed_size` is the length in bytes of the latter. Raises ToolError for
     an unknown method, or a level it does not have.
     """
 
@@ -99,12 +95,12 @@ class Compressor:
         jobs: int | None = None,
     ) -> None:
         if method not in METHODS:
-            raise CompressionError(f"no compression '{method}'; there are {', '.join(METHODS)}")
+            raise ToolError(f"no compression '{method}'; there are {', '.join(METHODS)}")
         self._method = METHODS[method]
         self._level = self._method.default_level if level is None else level
         if self._level not in self._method.levels:
             levels = self._method.levels
-            raise CompressionError(
+            raise ToolError(
                 f"{method} has no level {level}, only {levels.start} to {levels.stop - 1}"
             )
         self._sink = sink

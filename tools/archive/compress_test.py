@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.archive import compress
-from tools.archive.compress import METHODS, CompressionError, Compressor, method_of
+from tools.archive.compress import METHODS, Compressor, method_of
+from tools.cli import ToolError
 
 BLOCK = METHODS["gzip"].block_size
 
@@ -152,14 +153,14 @@ def test_a_higher_level_is_smaller() -> None:
     ],
 )
 def test_what_there_is_not_is_refused(method: str, level: int | None, message: str) -> None:
-    with pytest.raises(CompressionError, match=message):
+    with pytest.raises(ToolError, match=message):
         Compressor(io.BytesIO(), method=method, level=level)
 
 
 def test_a_name_says_the_method() -> None:
     names = {"a.tar.gz": "gzip", "a.tar.zst": "zstd", "a.gz.tar": "none"}
     assert {name: method_of(name) for name in names} == names
-    with pytest.raises(CompressionError, match=r"a\.zip: the extension must be one of \.tar\.gz"):
+    with pytest.raises(ToolError, match=r"a\.zip: the extension must be one of \.tar\.gz"):
         method_of("a.zip")
 
 

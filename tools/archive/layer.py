@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.archive.atomic import replacing
-from tools.archive.compress import CompressionError, Compressor, method_of
+from tools.archive.compress import Compressor, method_of
 from tools.cli import ToolError
 
 Kind = Literal["file", "dir", "symlink", "hardlink"]
@@ -135,11 +135,8 @@ class LayerWriter:
         number of threads (default: all cores); it does not change a byte.
         """
         entries = self.entries()
-        try:
-            method = method_of(out.name)
-            return self._write(entries, out, descriptor, method=method, jobs=jobs, level=level)
-        except CompressionError as error:
-            raise LayerError(str(error)) from error
+        method = method_of(out.name)
+        return self._write(entries, out, descriptor, method=method, jobs=jobs, level=level)
 
     def _write(
         self,

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.container import container_run
 from tools.container.container_run import (
-    UsageError,
     caller_path,
     data_directory,
     free_address,
@@ -194,7 +194,7 @@ def test_a_signal_to_every_one_of_its_processes_stops_it_cleanly(machine: Machin
         with machine.start("--port", "0") as process:
             report(process)
             everyone = [process.pid, *below(process.pid)]
-            assert len(everyone) == 4  # serve, the keeper, PID 1, the image's command
+            assert len(everyone) == 4  # serve, the shim, PID 1, the image's command
             for pid in everyone:
                 os.kill(pid, number)
             _, err = process.communicate(timeout=20)
@@ -311,7 +311,7 @@ def test_malformed_environment_is_refused_without_repeating_it(
 ) -> None:
     if text is not None:
         (tmp_path / "env").write_text(text)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ToolError) as caught:
         read_env([tmp_path / "env"], pairs)
     assert cause in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -319,7 +319,7 @@ def test_malformed_environment_is_refused_without_repeating_it(
 
 def test_data_among_build_outputs_is_refused(tmp_path: Path) -> None:
     (tmp_path / container_run.OUTPUT_MARKER).touch()
-    with pytest.raises(UsageError, match="lies in Bazel's output tree"):
+    with pytest.raises(ToolError, match="lies in Bazel's output tree"):
         data_directory(tmp_path / "execroot" / "data", "s", {})
     assert not (tmp_path / "execroot").exists()
 
@@ -327,7 +327,7 @@ def test_data_among_build_outputs_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("outside")
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="file/x: cannot be created: Not a directory"):
+    with pytest.raises(ToolError, match="file/x: cannot be created: Not a directory"):
         data_directory(tmp_path / "file" / "x", "s", {})
 
 
@@ -348,7 +348,7 @@ def test_data_lies_below_the_state_home_unless_chosen(tmp_path: Path) -> None:
     ],
 )
 def test_addresses_that_cannot_be_had_are_refused(host: str, port: int, cause: str) -> None:
-    with pytest.raises(UsageError, match=cause):
+    with pytest.raises(ToolError, match=cause):
         free_address(host, port)
 
 

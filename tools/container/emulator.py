@@ -13,15 +13,12 @@ import os
 import platform
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.linux import syscalls as linux
 from tools.linux.architectures import ARCHITECTURES, BY_MACHINE
 
 OWN_REGISTRATIONS = (6, 7)
 _BINFMT = "binfmt_misc"
-
-
-class EmulatorError(Exception):
-    """Programs of the image's architecture cannot run here; says what would help."""
 
 
 def native() -> str:
@@ -35,13 +32,13 @@ def emulator_for(
 ) -> Path | None:
     """The emulator that has to be registered for an image, None when none has to be.
 
-    Raises EmulatorError when the image's programs cannot run.
+    Raises ToolError when the image's programs cannot run.
     """
     if architecture in ("", native()):
         return None
     problem = f"the image is for {architecture} and this machine is {native()}: its commands"
     if architecture not in ARCHITECTURES:
-        raise EmulatorError(f'{problem} cannot run; static checks can (driver = "tar")')
+        raise ToolError(f'{problem} cannot run; static checks can (driver = "tar")')
     if emulator is not None and linux.kernel_version() >= OWN_REGISTRATIONS:
         return emulator
     if _registered(architecture, proc / "sys/fs" / _BINFMT):
@@ -53,7 +50,7 @@ def emulator_for(
         if linux.kernel_version() < OWN_REGISTRATIONS
         else f'{name} is given (a structure test has it with platform = "linux/{architecture}")'
     )
-    raise EmulatorError(
+    raise ToolError(
         f"{problem} need an emulator. They run when {lacking}; this kernel is {release}, and "
         "before 6.7 the emulator's registration is the administrator's. Without, only static "
         'checks can be made (driver = "tar")'

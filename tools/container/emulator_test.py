@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.container.config import User
 from tools.container.emulator import (
-    EmulatorError,
     emulator_for,
     native,
     registration,
 )
-from tools.container.plan import PlanError, Spec
+from tools.container.plan import Spec
 from tools.container.run import Container, ContainerError
 from tools.image.cache import Cache
 from tools.image.images_for_test import Member, directory, write_image
@@ -131,7 +131,7 @@ with Container(Spec(rootfs=rootfs, user=User(1000, 1000), architecture={OTHER!r}
 
 
 def test_without_an_emulator_the_error_says_what_would_help(spec: Spec) -> None:
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(ToolError) as caught:
         Container(Spec(rootfs=spec.rootfs, user=spec.user, architecture=OTHER))
     assert str(caught.value).startswith(
         f"the image is for {OTHER} and this machine is {native()}: its commands need an emulator. "
@@ -146,7 +146,7 @@ def test_an_older_kernel_is_named_and_needs_the_administrators_registration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(linux, "kernel_version", lambda: (6, 6))
-    with pytest.raises(EmulatorError, match=r"before 6\.7 the emulator's registration"):
+    with pytest.raises(ToolError, match=r"before 6\.7 the emulator's registration"):
         emulator_for(OTHER, EMULATOR, proc=tmp_path)
     folder = tmp_path / "sys/fs/binfmt_misc"
     folder.mkdir(parents=True)
@@ -161,12 +161,12 @@ def test_an_older_kernel_is_named_and_needs_the_administrators_registration(
         if usable:
             assert emulator_for(OTHER, EMULATOR, proc=tmp_path) is None
         else:
-            with pytest.raises(EmulatorError, match="registered with the machine"):
+            with pytest.raises(ToolError, match="registered with the machine"):
                 emulator_for(OTHER, EMULATOR, proc=tmp_path)
 
 
 def test_architectures_nobody_can_run_are_refused_and_the_machines_own_needs_nothing() -> None:
-    with pytest.raises(EmulatorError, match="the image is for s390x and this machine is"):
+    with pytest.raises(ToolError, match="the image is for s390x and this machine is"):
         emulator_for("s390x", EMULATOR)
     assert emulator_for(native(), EMULATOR) is None
     assert emulator_for("", None) is None

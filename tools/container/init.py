@@ -49,7 +49,7 @@ def serve_requests(
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    # PID 1 gets only signals it has a handler for, and the keeper has blocked those of the caller.
+    # PID 1 gets only signals it has a handler for, and the shim has blocked those of the caller.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     running: dict[int, int] = {}

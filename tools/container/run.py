@@ -3,7 +3,7 @@
     with Container(Spec(rootfs=rootfs, user=user)) as container:
         result = container.run(["python3", "-V"], env=env, timeout=60)
 
-The caller forks a keeper (keeper.py), which enters the namespaces and forks PID 1 (init.py); PID
+The caller forks a shim (shim.py), which enters the namespaces and forks PID 1 (init.py); PID
 1 starts what it is asked to. Leaving the context kills every process of the container, also those
 that detached, and so does the death of the caller. Nothing the container writes reaches the rootfs.
 """
@@ -24,12 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tools.archive.tar_stream import LayerError
-from tools.container import init
-from tools.container import shim as keeper
+from tools.cli import ToolError
+from tools.container import init, shim
 from tools.container.cgroup import Group, make_group
-from tools.container.config import SettingsError
-from tools.container.plan import PlanError, Spec, make_plan
+from tools.container.plan import Spec, make_plan
 
 START_SECONDS = 60.0
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
@@ -37,12 +35,12 @@ EXIT_NOT_FOUND = 127
 EXIT_NOT_EXECUTABLE = 126
 
 
-class ContainerError(Exception):
+class ContainerError(ToolError):
     """The container could not be started, or it ended unexpectedly."""
 
 
 # What starting an image can raise; for callers that report instead of failing.
-START_ERRORS = (ContainerError, LayerError, PlanError, SettingsError)
+START_ERRORS = (ToolError,)
 
 
 class SpawnError(ContainerError):
@@ -73,7 +71,7 @@ class Container:
         self._next = 0
         self._exits: dict[int, int] = {}
         self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
-        self._keeper = -1
+        self._shim = -1
         self._stage: tempfile.TemporaryDirectory[str] | None = None
         self._control: socket.socket | None = None
         self._group: Group | None = None
@@ -83,7 +81,7 @@ class Container:
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
         spec = self._plan.spec
         self._group = make_group(memory_bytes=spec.memory_bytes, max_processes=spec.max_processes)
-        self._keeper, self._control = keeper.start(self._plan, Path(self._stage.name), self._group)
+        self._shim, self._control = shim.start(self._plan, Path(self._stage.name), self._group)
         try:
             self._expect_ready()
         except BaseException:
@@ -113,9 +111,9 @@ class Container:
         if self._control is not None:
             self._control.close()
             self._control = None
-        if self._keeper > 0:
-            keeper.end(self._keeper)
-            self._keeper = -1
+        if self._shim > 0:
+            shim.end(self._shim)
+            self._shim = -1
         if self._group is not None:
             self._group.remove()
             self._group = None

@@ -1,6 +1,6 @@
-"""The two processes between a caller and its container: the keeper, and PID 1.
+"""The two processes between a caller and its container: the shim, and PID 1.
 
-The keeper is forked by the caller, enters the namespaces and forks PID 1, because a PID namespace
+The shim is forked by the caller, enters the namespaces and forks PID 1, because a PID namespace
 begins with the next child. Either dies with its parent, and with PID 1 the kernel ends everything
 in the container. Both tell the caller over the control socket when they cannot go on.
 """
@@ -26,7 +26,7 @@ STOP_SECONDS = 5.0
 
 
 def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket]:
-    """Forks the keeper; returns its process id and the caller's end of the control socket.
+    """Forks the shim; returns its process id and the caller's end of the control socket.
 
     Everything in the container is a member of `group`.
     """
@@ -34,30 +34,30 @@ def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.soc
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
     caller = os.getpid()
-    keeper = os.fork()
-    if keeper == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
-        _keep(plan, stage, group, theirs, caller)
+        _run_shim(plan, stage, group, theirs, caller)
     theirs.close()
-    return keeper, ours
+    return pid, ours
 
 
-def end(keeper: int) -> None:
+def end(pid: int) -> None:
     """Waits until the namespace is empty, which PID 1 sees to when the control socket closes."""
-    handle = os.pidfd_open(keeper)
+    handle = os.pidfd_open(pid)
     try:
         if not select.select([handle], [], [], STOP_SECONDS)[0]:
-            # The keeper's death takes PID 1 with it, and PID 1 everything else.
-            os.kill(keeper, signal.SIGKILL)
+            # The shim's death takes PID 1 with it, and PID 1 everything else.
+            os.kill(pid, signal.SIGKILL)
     finally:
         os.close(handle)
-    os.waitpid(keeper, 0)
+    os.waitpid(pid, 0)
 
 
-def _keep(
+def _run_shim(
     plan: Plan, stage: Path, group: Group | None, control: socket.socket, caller: int
 ) -> NoReturn:
-    """The keeper: enters the namespaces, forks PID 1 and waits for it."""
+    """The shim: enters the namespaces, forks PID 1 and waits for it."""
     try:
         # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
         os.setsid()
@@ -76,7 +76,7 @@ def _keep(
             os._exit(1)
         pid = os.fork()
         if pid == 0:
-            _first(plan, stage, control, group)
+            _run_init(plan, stage, control, group)
         control.close()
         os.waitpid(pid, 0)
     except (ToolError, OSError) as error:
@@ -85,7 +85,7 @@ def _keep(
         os._exit(1)
 
 
-def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
+def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
     """PID 1 of the container."""
     grouped = group is not None and "memory" in group.limits
     try:

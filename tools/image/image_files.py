@@ -14,24 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.archive.tar_stream import Header, LayerError, TarStream
+from tools.archive.tar_stream import Header, TarStream
 from tools.cli import ToolError
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
-from tools.image.layout import Image, LayoutError, read_layout
+from tools.image.layout import Image, read_layout
 from tools.image.tree import Entry, Tree, TreeError
 from tools.image.unpack import collect
 from tools.linux.architectures import ARCHITECTURES
 
 # The kernel looks no further for the end of a script's first line (BINPRM_BUF_SIZE).
 _SCRIPT_LINE = 256
-
-
-class ProofError(ToolError):
-    """An image or a list that cannot be judged; the message names the file and the cause."""
-
-
-# What reading an image can raise, for programs that report instead of failing.
-READ_ERRORS = (ElfError, LayerError, LayoutError, ProofError, OSError)
 
 
 @dataclass(frozen=True)
@@ -61,11 +53,11 @@ class ImageFiles:
 
     @property
     def machine(self) -> str:
-        """The machine of ELF objects of that architecture; raises ProofError for an unknown one."""
+        """The machine of ELF objects of that architecture; raises ToolError for an unknown one."""
         try:
             return ARCHITECTURES[self.architecture].elf_machine
         except KeyError:
-            raise ProofError(
+            raise ToolError(
                 f"the image is for architecture {self.architecture!r}; known are "
                 f"{', '.join(sorted(ARCHITECTURES))}"
             ) from None
@@ -90,10 +82,10 @@ class ImageFiles:
         return self.files[path].elf
 
     def read(self, path: str) -> bytes:
-        """The content at a real path, of what was kept; raises ProofError for anything else."""
+        """The content at a real path, of what was kept; raises ToolError for anything else."""
         content = self.files[path].content
         if content is None:
-            raise ProofError(f"{path}: its content was not kept")
+            raise ToolError(f"{path}: its content was not kept")
         return content
 
     def mode(self, path: str) -> int:
@@ -121,7 +113,7 @@ def read_image(
 ) -> ImageFiles:
     """Reads the image in the layout directory at `path`.
 
-    `keep` says whose content is kept. Raises one of READ_ERRORS, naming the object at fault.
+    `keep` says whose content is kept. Raise ToolError or OSError, naming the object at fault.
     """
     image = read_layout(path)
 

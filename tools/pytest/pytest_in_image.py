@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.container.config import image_user, process_env, read_settings
+from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
 from tools.image.cache import Cache, shared_root
@@ -80,7 +80,7 @@ def tree_root(directory: Path) -> Path:
 def run_session(session: Session, scratch: Path) -> int:
     """Returns pytest's exit code. Raises one of START_ERRORS or LayoutError."""
     image = read_layout(session.image)
-    settings = read_settings(image.config)
+    settings = read_run_config(image.config)
     packages, results, outputs = scratch / "packages", scratch / "results", scratch / "outputs"
     for directory in (packages, results, outputs, scratch / "writes"):
         directory.mkdir()
