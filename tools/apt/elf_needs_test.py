@@ -89,7 +89,7 @@ def test_a_library_named_by_its_path_is_looked_for_there_only_and_has_to_be_an_o
     assert missing(tree) == unmet
     tree.add("opt/libz.so", File(package="pkg", size=1))
     assert missing(tree) == [
-        "pkg: /usr/bin/app needs /opt/libz.so, which is no ELF object at /opt/libz.so"
+        "pkg: /usr/bin/app needs /opt/libz.so, which is not an ELF object at /opt/libz.so"
     ]
     tree.add("opt/libz.so", _object())
     assert missing(tree) == []
@@ -192,7 +192,7 @@ def test_a_root_that_is_not_there_is_named() -> None:
 def test_a_set_without_a_linker_is_told_so() -> None:
     tree = _tree({"usr/bin/app": _object("libz.so.1")})
     del tree.files[_LINKER]
-    with pytest.raises(LinkerError, match=r"the dynamic linker .* is not there"):
+    with pytest.raises(LinkerError, match=r"the dynamic linker .* does not exist"):
         missing(tree)
 
 

@@ -1,4 +1,4 @@
-r"""Puts plain files, directories and symlinks into one image layer.
+r"""Put plain files, directories and symlinks into one image layer.
 
     python3 -m tools.archive.file_layer --mtime 1700000000 --out etc.tar.gz --descriptor etc.json \
         --file motd.txt=/etc/motd --dir /srv/data --symlink /srv/current=data \
@@ -32,7 +32,7 @@ class FileLayer:
 
 
 def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
-    """Returns the layer, ready to be written.
+    """Return the layer, ready to be written.
 
     Raise ToolError for a path that two entries claim, for a mode or owner of a path that is not
     in the layer, and for a setuid or setgid mode.
@@ -40,17 +40,17 @@ def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
     paths = [*content.files, *content.dirs, *content.symlinks]
     for kind, settings in (("a mode", content.modes), ("an owner", content.owners)):
         for path in sorted(settings.keys() - set(paths)):
-            raise ToolError(f"{path}: given {kind}, but the layer has no such path")
+            raise ToolError(f"{path}: {kind} is given, but the layer has no such path")
     for path, mode in content.modes.items():
         allowed = 0o1777 if path in content.dirs else 0o777
         if path in content.symlinks or mode & ~allowed:
-            raise ToolError(f"{path}: mode {mode:04o} is not one it can have")
+            raise ToolError(f"{path}: mode {mode:04o} is not allowed here")
     layer = LayerWriter(mtime=mtime)
     for path, source in content.files.items():
         uid, gid = content.owners.get(path, _ROOT)
         mode = content.modes.get(path, 0o644)
         if source.exists() and not source.is_file():
-            raise ToolError(f"{path}: {source} is no regular file; devices and pipes stay outside")
+            raise ToolError(f"{path}: {source} is not a regular file")
         layer.add_file(_in_image(path), source.read_bytes(), mode=mode, uid=uid, gid=gid)
     for path in content.dirs:
         uid, gid = content.owners.get(path, _ROOT)
@@ -63,7 +63,7 @@ def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
 
 def _in_image(path: str) -> str:
     if not path.startswith("/"):
-        raise ToolError(f"{path}: say where it is in the image with a leading '/'")
+        raise ToolError(f"{path}: paths in the image are absolute; begin it with '/'")
     return normalise(path.lstrip("/"))
 
 
@@ -87,7 +87,7 @@ def _owner(text: str) -> tuple[str, tuple[int, int]]:
 
 
 def _unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Returns pairs as a dictionary; raise ToolError when a path is there twice."""
+    """Return pairs as a dictionary; raise ToolError when a path is there twice."""
     result: dict[str, str] = {}
     for path, value in pairs:
         if path in result:

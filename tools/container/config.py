@@ -67,7 +67,7 @@ class RunConfig:
 
 
 def read_run_config(config: Mapping[str, Any]) -> RunConfig:
-    """Reads an image configuration (the whole JSON object). Raises ToolError."""
+    """Read an image configuration (the whole JSON object). Raise ToolError."""
     section = config.get("config") or {}
     env: dict[str, str] = {}
     for item in section.get("Env") or ():
@@ -92,7 +92,7 @@ def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
         return None
     if test[0] not in ("CMD", "CMD-SHELL") or len(test) < 2:
         raise ToolError(
-            f"the image's Healthcheck.Test is {list(test)!r}; wanted ['CMD', program, ...] or "
+            f"the image's Healthcheck.Test is {list(test)!r}; expected ['CMD', program, ...] or "
             "['CMD-SHELL', line]"
         )
     default = Healthcheck(test)
@@ -114,7 +114,7 @@ def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
 
 
 def read_text(rootfs: Rootfs, path: str) -> str:
-    """A small text file of the image, links followed inside the image; "" when it is missing."""
+    """Return a small text file of the image, or ""; links are followed inside the image."""
     try:
         real = rootfs.tree.realpath(path)
     except TreeError:
@@ -126,12 +126,12 @@ def read_text(rootfs: Rootfs, path: str) -> str:
 
 
 def image_user(rootfs: Rootfs, text: str) -> User:
-    """Looks a USER value up in the image's own /etc/passwd and /etc/group."""
+    """Look a USER value up in the image's own /etc/passwd and /etc/group."""
     return resolve_user(text, read_text(rootfs, "/etc/passwd"), read_text(rootfs, "/etc/group"))
 
 
 def resolve_user(text: str, passwd: str, group: str) -> User:
-    """Resolves `user`, `uid`, `user:group` or `uid:gid`, as engines do; "" is root.
+    """Resolve `user`, `uid`, `user:group` or `uid:gid`, as engines do; "" is root.
 
     `passwd` and `group` are the files' contents (passwd(5), group(5)). A number needs no entry;
     a name that has none raises ToolError. Supplementary groups count only when no group is
@@ -163,12 +163,12 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
 
 
 def process_env(settings: RunConfig, user: User, extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment an engine gives a process: PATH and HOME are always there."""
+    """Return the environment an engine gives a process: PATH and HOME are always there."""
     return {"PATH": DEFAULT_PATH, "HOME": user.home} | dict(settings.env) | dict(extra)
 
 
 def may(tree_entry_mode: int, *, owner: tuple[int, int], user: User, bit: int) -> bool:
-    """Whether `user` has a permission by the classic rules (path_resolution(7)).
+    """Return whether `user` has a permission by the classic rules (path_resolution(7)).
 
     `bit` is 4 (read), 2 (write) or 1 (execute, search). `owner` is (uid, gid).
     """

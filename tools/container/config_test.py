@@ -46,7 +46,7 @@ def test_names_the_image_does_not_know_are_errors(text: str, cause: str) -> None
         resolve_user(text, PASSWD, GROUP)
 
 
-def test_settings_come_from_the_config_section() -> None:
+def test_run_config_comes_from_the_config_section() -> None:
     settings = read_run_config(
         {
             "config": {

@@ -1,4 +1,4 @@
-"""Starts an image in the foreground, from its own bytes: the program behind `container_run`.
+"""Start an image in the foreground, from its own bytes: the program behind `container_run`.
 
     bazel run //backend:serve -- --port 8080 --data-dir ~/data --env LOG_LEVEL=debug
     bazel run //backend:serve -- --env LOG_LEVEL=debug alembic upgrade head
@@ -50,13 +50,13 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """Reads the rule's JSON; the image's path in it is relative to the runfiles directory."""
+    """Read the rule's JSON; the image's path in it is relative to the runfiles directory."""
     value: dict[str, Any] = json.loads(path.read_text())
     return Config(**{**value, "serve_args": tuple(value["serve_args"])})
 
 
 def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parses the flags; the first argument that is none starts the command, as in docker run."""
+    """Parse the flags; the first argument that is none starts the command, as in docker run."""
     parser = argparse.ArgumentParser(
         prog="serve",
         description="Start the image without a container engine.",
@@ -95,7 +95,7 @@ def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
-    """The environment of --env-file and --env, the latter winning. Raises ToolError.
+    """Return the environment of --env-file and --env, the latter winning. Raise ToolError.
 
     Values are never part of an error message: they may be secrets.
     """
@@ -121,7 +121,7 @@ def _add(env: dict[str, str], pair: str, where: str) -> None:
 
 
 def data_directory(chosen: Path | None, state: str, environ: Mapping[str, str]) -> Path:
-    """Finds and creates the data directory. Raises ToolError when it cannot be used.
+    """Find and creates the data directory. Raise ToolError when it cannot be used.
 
     Build outputs are deleted without warning, so a directory among them is refused.
     """
@@ -141,20 +141,20 @@ def data_directory(chosen: Path | None, state: str, environ: Mapping[str, str]) 
     except OSError as error:
         raise ToolError(f"--data-dir {path}: cannot be created: {error.strerror}") from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ToolError(f"--data-dir {path}: is not writable for you; choose another")
+        raise ToolError(f"--data-dir {path}: is not writable; choose another")
     return path
 
 
 def caller_path(path: Path, environ: Mapping[str, str]) -> Path:
-    """An absolute path; a relative one is relative to where `bazel run` was typed."""
+    """Return an absolute path; a relative one is relative to where `bazel run` was typed."""
     base = environ.get("BUILD_WORKING_DIRECTORY") or os.getcwd()
     return Path(os.path.expanduser(os.path.join(base, path))).resolve()
 
 
 def free_address(host: str, port: int) -> Address:
-    """Checks, before anything is started, that the port can be had. Raises ToolError."""
+    """Check, before anything is started, that the port can be had. Raise ToolError."""
     if not 0 <= port <= MAX_PORT:
-        raise ToolError(f"--port {port}: wanted 0 to {MAX_PORT}")
+        raise ToolError(f"--port {port}: expected 0 to {MAX_PORT}")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
@@ -173,7 +173,7 @@ def free_address(host: str, port: int) -> Address:
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Does what the flags say; returns the exit code. Raises ToolError and START_ERRORS."""
+    """Do what the flags say; return the exit code. Raise ToolError and START_ERRORS."""
     flags, command = parse_flags(argv)
     config = read_config(flags.runfiles / flags.target)
     image = read_layout(flags.runfiles / config.image)

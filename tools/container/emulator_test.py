@@ -94,7 +94,7 @@ def test_programs_of_both_architectures_run_whoever_the_user_is(spec: Spec) -> N
                     assert (result.stdout, result.exit_code) == (b"other\n", 0)
 
 
-def test_the_machine_and_other_containers_have_no_part_in_it(spec: Spec) -> None:
+def test_registration_is_invisible_outside_the_container(spec: Spec) -> None:
     with Container(spec) as container:
         assert container.run(["/other"], env={}, timeout=60).exit_code == 0
         with Container(Spec(rootfs=spec.rootfs, user=spec.user)) as without:
@@ -165,7 +165,7 @@ def test_an_older_kernel_is_named_and_needs_the_administrators_registration(
                 emulator_for(OTHER, EMULATOR, proc=tmp_path)
 
 
-def test_architectures_nobody_can_run_are_refused_and_the_machines_own_needs_nothing() -> None:
+def test_unknown_architectures_are_refused_and_the_native_one_needs_no_emulator() -> None:
     with pytest.raises(ToolError, match="the image is for s390x and this machine is"):
         emulator_for("s390x", EMULATOR)
     assert emulator_for(native(), EMULATOR) is None
@@ -187,7 +187,7 @@ def test_a_registration_matches_executables_of_its_architecture_only() -> None:
     assert matches(bytes(independent))
 
 
-def test_an_emulator_that_is_not_there_is_named(spec: Spec, tmp_path: Path) -> None:
+def test_missing_emulator_is_named(spec: Spec, tmp_path: Path) -> None:
     missing = Spec(
         rootfs=spec.rootfs, user=spec.user, architecture=OTHER, emulator=tmp_path / "none"
     )

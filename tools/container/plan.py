@@ -101,7 +101,7 @@ class Plan:
 
 
 def make_plan(spec: Spec) -> Plan:
-    """Resolves a spec. Raises ToolError for impossible paths and images."""
+    """Resolve a spec. Raise ToolError for impossible paths and images."""
     tree = spec.rootfs.tree
     try:
         directories = {
@@ -109,8 +109,8 @@ def make_plan(spec: Spec) -> Plan:
             "dev": tree.realpath("/dev"),
             "workdir": tree.realpath(spec.workdir),
         }
-        if tree.lookup("/tmp") is None and not spec.read_only:  # noqa: S108 (the image's, not the host's)
-            directories["tmp"] = "/tmp"  # noqa: S108
+        if tree.lookup("/tmp") is None and not spec.read_only:  # noqa: S108 - the image's own
+            directories["tmp"] = "/tmp"  # noqa: S108 - the image's own
         binds = tuple(_bind(tree, bind) for bind in spec.binds)
         tmpfs = tuple(_target(tree, path) for path in spec.tmpfs)
         texts = tuple((tree.realpath(path), text) for path, text in _texts(spec))
@@ -152,7 +152,7 @@ def make_plan(spec: Spec) -> Plan:
 
 
 def access_of(tree: Tree, user: User) -> Iterator[Access]:
-    """Where the rights of `user`, who is not root, change; outermost first."""
+    """Yield where the rights of `user`, who is not root, change; outermost first."""
     hidden: str | None = None
     states: list[tuple[str, bool]] = []  # directories above the current path: prefix, writable
     for path, entry in tree.entries():
@@ -199,7 +199,7 @@ def _bind(tree: Tree, bind: Bind) -> tuple[str, str, bool, bool]:
 
 
 def _texts(spec: Spec) -> Iterator[tuple[str, str]]:
-    """The files every engine writes for a container."""
+    """Yield path and content of the files that every engine writes for a container."""
     yield "/etc/hostname", f"{spec.hostname}\n"
     yield "/etc/hosts", f"127.0.0.1\tlocalhost {spec.hostname}\n::1\tlocalhost\n"
     if spec.network == "host":

@@ -101,7 +101,7 @@ def test_root_and_the_capability_to_override_may_do_everything_that_is_not_read_
         ({"capabilities": ("SYS_TIME",)}, "capability 'SYS_TIME': cannot be given: it concerns"),
         ({"capabilities": ("cap_chown",)}, "'cap_chown': cannot be given: the container has one"),
         ({"capabilities": ("ALL",)}, "'ALL': cannot be given: it includes those that"),
-        ({"capabilities": ("NET",)}, "capability 'NET': Linux has none of this name"),
+        ({"capabilities": ("NET",)}, "capability 'NET': Linux has no such capability"),
         (
             {"capabilities": ("NET_RAW",), "network": "host"},
             "'NET_RAW': cannot be given: the network is the host's",

@@ -26,7 +26,7 @@ STOP_SECONDS = 5.0
 
 
 def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket]:
-    """Forks the shim; returns its process id and the caller's end of the control socket.
+    """Fork the shim; return its process id and the caller's end of the control socket.
 
     Everything in the container is a member of `group`.
     """
@@ -43,7 +43,7 @@ def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.soc
 
 
 def end(pid: int) -> None:
-    """Waits until the namespace is empty, which PID 1 sees to when the control socket closes."""
+    """Wait until the namespace is empty, which PID 1 sees to when the control socket closes."""
     handle = os.pidfd_open(pid)
     try:
         if not select.select([handle], [], [], STOP_SECONDS)[0]:
@@ -57,7 +57,7 @@ def end(pid: int) -> None:
 def _run_shim(
     plan: Plan, stage: Path, group: Group | None, control: socket.socket, caller: int
 ) -> NoReturn:
-    """The shim: enters the namespaces, forks PID 1 and waits for it."""
+    """Be the shim: enter the namespaces, fork PID 1 and wait for it."""
     try:
         # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
         os.setsid()
@@ -86,7 +86,7 @@ def _run_shim(
 
 
 def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
-    """PID 1 of the container."""
+    """Be PID 1 of the container."""
     grouped = group is not None and "memory" in group.limits
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -95,7 +95,7 @@ def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | No
         init.send(control, {"id": 0, "event": "ready"})
         memory_bytes = None if grouped else plan.spec.memory_bytes
         init.serve_requests(control, memory_bytes=memory_bytes, expendable=grouped)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to know
         message = str(error) if isinstance(error, ToolError | OSError) else repr(error)
         # When the caller is gone there is nobody to tell.
         with contextlib.suppress(OSError):
@@ -105,6 +105,6 @@ def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | No
 
 
 def _close_others(keep: int) -> None:
-    """Closes every descriptor but the standard three and `keep`."""
+    """Close every descriptor but the standard three and `keep`."""
     os.closerange(3, keep)
     os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))

@@ -43,18 +43,18 @@ _ENGINE = 'leave it out, or use an engine (driver = "docker" in a structure test
 
 
 def normalize(name: str) -> str:
-    """The name without CAP_ and in capitals, as engines accept it. Raises ToolError."""
+    """Return the name without CAP_ and in capitals, as engines accept it. Raise ToolError."""
     short = name.strip().upper().removeprefix("CAP_")
     if short not in NUMBERS and short != "ALL":
-        raise ToolError(f"capability {name!r}: Linux has none of this name")
+        raise ToolError(f"capability {name!r}: Linux has no such capability")
     return short
 
 
 def granted(names: Iterable[str], *, privileged: bool, network: str) -> frozenset[int]:
-    """The numbers of the capabilities that processes get.
+    """Return the numbers of the capabilities that processes get.
 
     `privileged` is every capability that can be given, as rootless engines understand it: no
-    device and no setting of the machine comes with it. Raises ToolError for a capability
+    device and no setting of the machine comes with it. Raise ToolError for a capability
     that the kernel would not honour in the container.
     """
     host_network = network == "host"
