@@ -88,7 +88,7 @@ _PATHS = st.lists(_NAMES, min_size=1, max_size=5).map("/".join)
 
 @given(links=st.dictionaries(st.sampled_from(["a/b", "a/c", "b/a", "c"]), _PATHS), path=_PATHS)
 @settings(max_examples=150, deadline=None)
-def test_whatever_the_links_the_kernel_agrees(
+def test_random_links_resolve_as_in_the_kernel(
     links: dict[str, str], path: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp("root")

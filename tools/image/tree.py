@@ -56,15 +56,15 @@ class _Node:
 
 
 def split(name: str) -> tuple[str, ...]:
-    """Splits an archive member's name into components; the root itself gives an empty tuple.
+    """Split an archive member's name into components; the root is the empty tuple.
 
-    Raises TreeError for absolute names and for names with a `..`: no tool that writes image
+    Raise TreeError for absolute names and for names with a `..`: no tool that writes image
     layers produces them, and they are how an archive climbs out of its directory.
     """
     if name.startswith("/"):
         raise TreeError(f"the name {name!r} is absolute")
     if "\0" in name:
-        raise TreeError(f"the name {name!r} holds a zero byte")
+        raise TreeError(f"the name {name!r} contains a NUL byte")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise TreeError(f"the name {name!r} climbs out with '..'")
@@ -82,7 +82,7 @@ class Tree:
     # Reading.
 
     def lookup(self, path: str) -> Entry | None:
-        """The entry at `path` as lstat would see it: links in its parents are followed."""
+        """Return the entry at `path` as lstat would see it: links in its parents are followed."""
         try:
             node = self._walk(path, follow_last=False)
         except TreeError:
@@ -90,21 +90,21 @@ class Tree:
         return node[1].entry if node[1] else None
 
     def realpath(self, path: str) -> str:
-        """`path` without any symbolic link, as the kernel would resolve it inside the image.
+        """Return `path` without any symbolic link, as the kernel would resolve it inside the image.
 
-        The last components need not exist. Raises TreeError for loops and for parents that are
+        The last components need not exist. Raise TreeError for loops and for parents that are
         not directories.
         """
         return self._walk(path, follow_last=True)[0]
 
     def entries(self, top: str = "/") -> Iterator[tuple[str, Entry]]:
-        """Every path at and below `top`, parents first, siblings in byte order."""
+        """Yield every path at and below `top`, parents first, siblings in byte order."""
         real, node = self._walk(top, follow_last=False)
         if node is not None:
             yield from self._entries(real, node)
 
     def children(self, path: str) -> list[str]:
-        """The sorted names in the directory `path`; empty when it is none."""
+        """Return the sorted names in the directory `path`; empty when it is none."""
         node = self._walk(path, follow_last=True)[1]
         return sorted(node.children) if node else []
 
@@ -131,16 +131,16 @@ class Tree:
     # Applying a layer.
 
     def destination(self, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """Where a member named `parts` goes: links in its parents are resolved in the image.
+        """Return where a member named `parts` goes: links in its parents are resolved in the image.
 
-        Raises TreeError when a parent is a link that climbs above the root (an engine may clamp
+        Raise TreeError when a parent is a link that climbs above the root (an engine may clamp
         it; nobody writes it by accident) or is no directory.
         """
         name = "/".join(parts)
 
         def link_of(above: Sequence[str]) -> str | None:
             if len(above) > MAX_DEPTH:
-                raise TreeError(f"{name[:80]!r}... leads too deep through links")
+                raise TreeError(f"{name[:80]!r}... is too deep once its links are followed")
             entry = self.get(above)
             if entry is None or entry.kind == "dir":
                 return None
@@ -157,12 +157,12 @@ class Tree:
         return (*directory, *parts[-1:])
 
     def get(self, parts: Sequence[str]) -> Entry | None:
-        """The entry at exactly these components; no link is followed."""
+        """Return the entry at exactly these components; no link is followed."""
         node = self._node(parts)
         return node.entry if node else None
 
     def put(self, parts: tuple[str, ...], entry: Entry) -> list[tuple[str, ...]]:
-        """Places an entry; returns the parents it had to imply, outermost first.
+        """Place an entry; return the parents it had to imply, outermost first.
 
         A directory over a directory keeps its children; everything else is replaced.
         """
@@ -185,14 +185,14 @@ class Tree:
         return implied
 
     def remove_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
-        """Removes what layers before `layer` put at and under a path; returns the topmost paths."""
+        """Remove what layers before `layer` put at and under a path; return the topmost paths."""
         parent = self._node(parts[:-1])
         if not parts or parent is None or parts[-1] not in parent.children:
             return []
         return self._prune(parent, parts, layer=layer)
 
     def clear_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
-        """Removes what layers before `layer` put inside a directory, for opaque markers."""
+        """Remove what layers before `layer` put inside a directory, for opaque markers."""
         node = self._node(parts)
         if node is None:
             return []
@@ -228,13 +228,13 @@ class Tree:
     # Keeping it beside the unpacked files.
 
     def to_json(self) -> str:
-        """The tree as JSON, one list per path; `from_json` reads it back."""
+        """Return the tree as JSON, one list per path; `from_json` reads it back."""
         rows = [[path, *astuple(entry)] for path, entry in self.entries()]
         return json.dumps(rows, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Tree:
-        """Reads what `to_json` wrote. Raises ValueError when it is something else."""
+        """Read what `to_json` wrote. Raise ValueError when it is something else."""
         tree = cls()
         for path, *values in json.loads(text):
             entry = Entry(*values)
