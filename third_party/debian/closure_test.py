@@ -16,8 +16,8 @@ import pytest
 from tools.apt.lockfile import read_lock
 from tools.apt.maintainer_scripts import links_of, read_scripts
 from tools.apt.paths import Exclusions
-from tools.apt.system_layer import TRIPLETS
 from tools.image.image_files import ImageFiles
+from tools.linux.architectures import ARCHITECTURES
 from tools.proof.allowlist import Allowlist
 from tools.proof.closure import judge, report
 from tools.proof.package_files import PackageFiles, merge, read_packages
@@ -26,7 +26,7 @@ from tools.wheels.bytecode import pyc_path
 _HERE = Path(__file__).parent
 _LOCK = read_lock(_HERE / "bookworm.lock.json")
 _SCRIPTS = read_scripts([_HERE / "maintainer_scripts.yaml"])
-_ARCHS = sorted(TRIPLETS)
+_ARCHS = sorted(ARCHITECTURES)
 _GLOBS = tuple(rule.glob for rule in _LOCK.excluded_paths)
 # What is started of each group, or loaded by name; `*` stands for what changes with a version.
 _PROGRAMS = {
@@ -76,7 +76,7 @@ def _links(arch: str) -> dict[str, str]:
     links: dict[str, str] = {}
     for package in _packages(arch):
         for action in _SCRIPTS.actions(package.name):
-            links |= links_of(action, triplet=TRIPLETS[arch])
+            links |= links_of(action, triplet=ARCHITECTURES[arch].triplet)
     return links
 
 
@@ -120,7 +120,7 @@ def test_the_programs_of_the_image_are_there(arch: str, path: str) -> None:
 
 @pytest.mark.parametrize("arch", _ARCHS)
 def test_data_that_is_opened_by_name_is_there(arch: str) -> None:
-    triplet = TRIPLETS[arch]
+    triplet = ARCHITECTURES[arch].triplet
     paths = [path for path, _ in _image(arch).entries()]
     for glob in (
         f"/usr/lib/{triplet}/gconv/gconv-modules",

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.apt.intent import Intent, read_intent
-from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, read_lock, replace_file, snapshot_time
+from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, read_lock, snapshot_time
 from tools.apt.mirrors import archive_urls
+from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -243,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
     lock = read_lock(root / options.lock)
     archives = sorted({suite.archive for suite in intent.suites})
     record = ask_apt(intent, mirrors=_mirrors(archives), keyring=options.keyring)
-    replace_file(root / options.record, encode(record))
+    replace_files({root / options.record: encode(record).encode()})
     found = differences(record, lock=lock, intent=intent)
     for line in found:
         print(f"compare_apt: {line}", file=sys.stderr)

@@ -114,9 +114,9 @@ def read_package(source: Path, *, exclusions: Exclusions, wants: Wants = everyth
                 raise deb.DebError(f"{source}: {member.path!r} is there twice, and differs")
     kept = _kept(members, exclusions)
     return Package(
-        name=fields["Package"],
-        version=fields["Version"],
-        architecture=fields["Architecture"],
+        name=fields["package"],
+        version=fields["version"],
+        architecture=fields["architecture"],
         source=source,
         control=control,
         members=_with_live_hardlinks(members, kept, of=source),

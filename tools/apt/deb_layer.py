@@ -18,6 +18,7 @@ from tools.apt.deb_contents import Member, Package, read_packages
 from tools.apt.layer_policy import read_policy
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
 from tools.cli import ToolError, tool
+from tools.linux.architectures import ARCHITECTURES
 
 
 def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
@@ -56,7 +57,7 @@ def _root_links(package: Package) -> dict[str, str]:
     try:
         return file_system.root_links(package.architecture)
     except KeyError:
-        known = ", ".join(sorted(file_system.USR_MERGE_LINKS))
+        known = ", ".join(sorted(ARCHITECTURES))
         raise ToolError(
             f"{package.source}: architecture {package.architecture!r} is not known ({known} are); "
             "say in tools/apt/file_system.py which links its root has"

@@ -6,13 +6,9 @@ with base-files too: in the layer that holds it, which is the lowest, so that no
 write to a path whose link is missing.
 """
 
-CARRIER = "base-files"
+from tools.linux.architectures import ARCHITECTURES
 
-# lib64 holds the loader that amd64's ABI names; arm64's is in lib.
-USR_MERGE_LINKS = {
-    "amd64": ("bin", "lib", "lib64", "sbin"),
-    "arm64": ("bin", "lib", "sbin"),
-}
+CARRIER = "base-files"
 
 # What base-files' postinst replaces directories of the package by, in `migrate_directory`.
 VAR_LINKS = {
@@ -26,5 +22,5 @@ def root_links(architecture: str) -> dict[str, str]:
 
     Raise KeyError for an architecture nobody has looked at.
     """
-    usr_merge = {name: f"usr/{name}" for name in USR_MERGE_LINKS[architecture]}
+    usr_merge = {name: f"usr/{name}" for name in ARCHITECTURES[architecture].merged}
     return usr_merge | VAR_LINKS

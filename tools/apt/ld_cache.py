@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from tools.apt.deb_contents import Member
 from tools.apt.paths import follow, merged
 from tools.cli import ToolError
-from tools.elf.ld_so_cache import ELF_LIBC6, ENTRY, HEADER, MACHINE_FLAGS, MAGIC, compare_names
+from tools.elf.ld_so_cache import ELF_LIBC6, ENTRY, HEADER, MAGIC, compare_names
+from tools.linux.architectures import ARCHITECTURES
 
 _LITTLE_ENDIAN = 2
-MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 
 # Built into Debian's ldconfig, after what ld.so.conf names.
 _DEFAULT_DIRECTORIES = ("/lib", "/usr/lib")
@@ -93,7 +93,9 @@ def find_libraries(
         if real in seen:
             continue
         seen.add(real)
-        names = _directory_sonames(by_directory.get(real, []), members, MACHINES[architecture])
+        names = _directory_sonames(
+            by_directory.get(real, []), members, ARCHITECTURES[architecture].elf_machine
+        )
         found += [Library(soname, f"{directory}/{soname}") for soname in names]
     # The loader searches by bisection, from high to low. Equal names stay in the order found.
     return sorted(found, key=functools.cmp_to_key(_compare_libraries))
@@ -159,7 +161,7 @@ def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -
 def cache_bytes(libraries: Iterable[Library], *, architecture: str) -> bytes:
     """Return the content of ld.so.cache for libraries in the order of `find_libraries`."""
     entries = list(libraries)
-    flags = ELF_LIBC6 | MACHINE_FLAGS[MACHINES[architecture]]
+    flags = ELF_LIBC6 | ARCHITECTURES[architecture].cache_flags
     strings = bytearray()
     offsets: dict[str, int] = {}
     base = HEADER.size + len(entries) * ENTRY.size

@@ -26,13 +26,13 @@ from tools.apt.lockfile import (
     LockedPackage,
     decode,
     encode,
-    replace_file,
     snapshot_time,
 )
 from tools.apt.mirrors import archive_urls
 from tools.apt.resolver import Closure, Universe, resolve, universe
 from tools.apt.signature import Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -313,7 +313,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{options.lock} is stale; renew it with: {again}", file=sys.stderr)
         return 1 if lines else 0
     if lines:
-        replace_file(path, encode(new))
+        replace_files({path: encode(new).encode()})
     return 0
 
 

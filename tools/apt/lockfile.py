@@ -6,8 +6,6 @@ archive (snapshot.debian.org) for. `command` is what makes the lock anew; errors
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -144,21 +142,3 @@ def read_lock(path: Path) -> Lock:
         raise ToolError(
             f"{path}: {error}; restore it, or make it anew with the lock target beside it"
         ) from error
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Replace `path` in one step, so that an interruption leaves the old file whole."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            # The 0600 of temporary files is not what a file of the repository should have.
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise

@@ -1,14 +1,13 @@
 """Unpack layers into a directory and run their programs with it as the root, unprivileged."""
 
-import ctypes
 import os
 import subprocess
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # sched.h
-_MS_BIND, _MS_REC = 0x1000, 0x4000  # sys/mount.h
+from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as
 
 
 def unpack(layers: Iterable[Path], root: Path) -> None:
@@ -23,19 +22,11 @@ def run_in(root: Path, *command: str) -> str:
 
     Returns its standard output; an exit code other than 0 fails the test with the error output.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    uid, gid = os.getuid(), os.getgid()
 
     def enter() -> None:
         # Root of a new user namespace may change its root, which an ordinary user may not.
-        if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS):
-            raise OSError(ctypes.get_errno(), "unshare")
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-        dev = os.fsencode(root / "dev")
-        if libc.mount(b"/dev", dev, None, ctypes.c_ulong(_MS_BIND | _MS_REC), None):
-            raise OSError(ctypes.get_errno(), "mount /dev")
+        unshare_as(0, 0, linux.CLONE_NEWNS)
+        linux.mount("/dev", str(root / "dev"), None, linux.MS_BIND | linux.MS_REC)
         os.chroot(root)
         os.chdir("/")
 

@@ -5,13 +5,11 @@ The previous lock pins both the program and the keys by SHA256, so the chain of 
 reviewed commit to the next index.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, cast
 
 from tools.apt.signature import Verifier
-from tools.archive.deb import DebError, data_tar, relative_path
+from tools.archive.deb_extract import DebExtractor
 from tools.cli import ToolError
 
 _GPGV = "usr/bin/gpgv"
@@ -24,10 +22,11 @@ def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
     gpgv is started through its own C library's loader, so that the host's plays no part. Raises
     ToolError when gpgv, its loader or the keyring is not in the packages.
     """
+    extractor = DebExtractor(directory)
     for deb in debs:
         try:
-            _unpack(deb, directory=directory)
-        except (DebError, OSError) as error:
+            extractor.extract(deb)
+        except (ToolError, OSError) as error:
             raise ToolError(f"{deb}: {error}") from error
     # libc6 for amd64 also has a link /lib64/ld-linux…; the file itself is beside libc.so.6.
     loaders = sorted(directory.glob("lib/*-linux-gnu/ld-linux-*.so.*"))
@@ -46,19 +45,3 @@ def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
         command=(str(loaders[0]), "--library-path", ":".join(libraries), str(gpgv)),
         keyring=directory / _KEYRING,
     )
-
-
-def _unpack(deb: Path, *, directory: Path) -> None:
-    with data_tar(deb) as tar:
-        for member in tar:
-            path = directory / relative_path(member.name, of=deb)
-            if member.isreg():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # Of a regular member, extractfile always returns a stream.
-                with cast("IO[bytes]", tar.extractfile(member)) as content, path.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-                path.chmod(0o755 if member.mode & 0o111 else 0o644)
-            elif member.issym() and "/" not in member.linkname:
-                # libfoo.so.1 → libfoo.so.1.2; links that lead elsewhere are not needed here.
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.symlink_to(member.linkname)

@@ -33,9 +33,9 @@ from tools.apt.maintainer_scripts import (
 from tools.apt.paths import Exclusions
 from tools.archive.layer import LayerWriter, add_layer_flags
 from tools.cli import ToolError, tool
+from tools.linux.architectures import ARCHITECTURES
 from tools.wheels.bytecode import Source, compile_all, pyc_path
 
-TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _RUNS_AT_INSTALLATION = ("preinst", "postinst")
 _LD_CONFIGURATION = ("etc/ld.so.conf", "etc/ld.so.conf.d/*.conf")
 
@@ -55,7 +55,7 @@ class Image:
     @property
     def triplet(self) -> str:
         """The architecture as paths of libraries spell it."""
-        return TRIPLETS[self.architecture]
+        return ARCHITECTURES[self.architecture].triplet
 
 
 def wanted_content(path: str, *, copied: Collection[str]) -> Content:
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
         fromfile_prefix_chars="@",
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
-    parser.add_argument("--arch", choices=sorted(TRIPLETS), required=True)
+    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), required=True)
     parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
     parser.add_argument(
         "--maintainer-scripts",

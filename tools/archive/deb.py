@@ -1,10 +1,10 @@
-"""Reads Debian binary packages: a .deb file in, its control files and its data tar out.
+"""Read Debian binary packages: a .deb file in, its control files and its data tar out.
 
     python3 -m tools.archive.deb --deb libz.deb          # its control fields and file list
 
 The format is deb(5): an ar archive of `debian-binary`, `control.tar[.gz|.xz|.zst]` and
 `data.tar[.gz|.bz2|.xz|.zst]`, in that order. Nothing is skipped silently: an archive that dpkg
-would refuse, or that tarfile would cut short without a word, is a `DebError` that names the file.
+refuses, or whose end tarfile drops without an error, is a `DebError` that names the file.
 
 Standard library only and Python 3.9, because it also runs before the pinned interpreter is there.
 A zstd member needs the third-party `zstandard` module; Debian itself uses xz.
@@ -13,20 +13,19 @@ A zstd member needs the third-party `zstandard` module; Debian itself uses xz.
 from __future__ import annotations
 
 import argparse
-import bz2
 import contextlib
 import io
-import lzma
 import os
 import sys
 import tarfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Union, cast
 
-from tools.cli import ToolError
+from tools.archive.deb822 import ControlError, paragraphs
+from tools.archive.decompress import DecompressionError, Decompressor
+from tools.cli import ToolError, tool
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_SIZE = 60
@@ -35,7 +34,7 @@ AR_HEADER_END = b"`\n"
 # Debian 12's largest member unpacks to well under 1 GiB; past this it is a bomb, not a package.
 MAX_UNPACKED = 4 << 30
 
-_DECODERS = {".xz": lzma.LZMADecompressor, ".bz2": bz2.BZ2Decompressor}
+_METHODS = {"": "none", ".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -54,9 +53,9 @@ class ArMember:
 
 
 def ar_members(path: StrPath) -> tuple[ArMember, ...]:
-    """Lists the members of the outer archive, checked against the size of the file.
+    """Return the members of the outer archive, checked against the size of the file.
 
-    Raises DebError when the file is not an ar archive or is cut short.
+    Raise DebError when the file is not an ar archive or is cut short.
     """
     found: list[ArMember] = []
     with Path(path).open("rb") as stream:
@@ -89,9 +88,9 @@ def ar_members(path: StrPath) -> tuple[ArMember, ...]:
 
 
 def control_files(path: StrPath) -> dict[str, bytes]:
-    """Returns the files of control.tar by name: `control`, `md5sums`, `conffiles`, `postinst`...
+    """Return the files of control.tar by name: `control`, `md5sums`, `conffiles`, `postinst`...
 
-    Raises DebError when the package or its control archive is malformed.
+    Raise DebError when the package or its control archive is malformed.
     """
     files: dict[str, bytes] = {}
     with _inner_tar(path, "control.tar") as tar:
@@ -110,44 +109,32 @@ def control_files(path: StrPath) -> dict[str, bytes]:
     return files
 
 
-def control_fields(path: StrPath) -> dict[str, str]:
-    """Returns the fields of the `control` file, with multi-line values as deb822(5) spells them.
+def control_fields(path: StrPath) -> Mapping[str, str]:
+    """Return the fields of the `control` file by their names in lower case.
 
-    Raises DebError when the file is malformed or lacks Package, Version or Architecture.
+    Raise DebError when the file is malformed or lacks Package, Version or Architecture.
     """
     return parse_control(control_files(path)["control"], of=path)
 
 
-def parse_control(content: bytes, *, of: StrPath) -> dict[str, str]:
-    """Parses one deb822(5) stanza; `of` is the file to name in a DebError."""
+def parse_control(content: bytes, *, of: StrPath) -> Mapping[str, str]:
+    """Return the fields of a control file's one paragraph; `of` names the file in a DebError."""
     try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DebError(f"{of}: control is not UTF-8: {error}") from error
-    fields: dict[str, str] = {}
-    last = ""
-    for line in lines:
-        if not line.strip():
-            continue
-        if line[0] in " \t":
-            if not last:
-                raise DebError(f"{of}: control starts with a continuation line: {line!r}")
-            fields[last] += "\n" + line
-            continue
-        last, colon, value = line.partition(":")
-        if not colon or not last or " " in last:
-            raise DebError(f"{of}: control: {line!r} is not a 'Name: value' line")
-        if any(last.lower() == known.lower() for known in fields):
-            raise DebError(f"{of}: control: field {last!r} is there twice")
-        fields[last] = value.strip()
+        found = list(paragraphs(content.decode("utf-8")))
+    except (UnicodeDecodeError, ControlError) as error:
+        cause = f"is not UTF-8: {error}" if isinstance(error, UnicodeDecodeError) else error
+        raise DebError(f"{of}: control: {cause}") from error
+    if len(found) > 1:
+        raise DebError(f"{of}: control has {len(found)} paragraphs, expected one")
+    fields = found[0] if found else {}
     for required in ("Package", "Version", "Architecture"):
-        if not fields.get(required):
+        if not fields.get(required.lower()):
             raise DebError(f"{of}: control has no field {required!r}")
     return fields
 
 
 def data_tar(path: StrPath) -> contextlib.AbstractContextManager[tarfile.TarFile]:
-    """Opens the data archive, unpacked in memory and seekable, as a context manager.
+    """Open the data archive, unpacked in memory and seekable, as a context manager.
 
     Names come as the archive has them ("./usr/bin/x"): pass them through `relative_path`. A damaged
     archive raises DebError here or while the block iterates.
@@ -155,10 +142,20 @@ def data_tar(path: StrPath) -> contextlib.AbstractContextManager[tarfile.TarFile
     return _inner_tar(path, "data.tar")
 
 
-def relative_path(name: str, *, of: StrPath) -> str:
-    """Normalises a member name: "./usr//bin/" is "usr/bin", and "./" is "".
+def read_file(path: StrPath, name: str) -> bytes | None:
+    """Return the content of the regular file `name`, "usr/bin/x"; None when there is none."""
+    with data_tar(path) as tar:
+        for member in tar:
+            if member.isreg() and relative_path(member.name, of=path) == name:
+                # Of a regular member, extractfile always returns a stream.
+                return cast("IO[bytes]", tar.extractfile(member)).read()
+    return None
 
-    Raises DebError for an absolute name, one that climbs with "..", or one with a NUL or newline.
+
+def relative_path(name: str, *, of: StrPath) -> str:
+    """Normalise a member name: "./usr//bin/" is "usr/bin", and "./" is "".
+
+    Raise DebError for an absolute name, one that climbs with "..", or one with a NUL or newline.
     """
     if name.startswith("/"):
         raise DebError(f"{of}: member {name!r} has an absolute path")
@@ -203,7 +200,7 @@ def _inner_tar(path: StrPath, stem: str) -> Iterator[tarfile.TarFile]:
 
 
 def _inner_content(path: StrPath, stem: str) -> bytes:
-    """Returns the unpacked bytes of control.tar.* or data.tar.*."""
+    """Return the unpacked bytes of control.tar.* or data.tar.*."""
     members = ar_members(path)
     # deb(5): members whose names start with "_" may stand before control.tar and mean nothing.
     order = [member for member in members if not member.name.startswith("_")]
@@ -224,71 +221,28 @@ def _inner_content(path: StrPath, stem: str) -> bytes:
 
 
 def _unpack(packed: bytes, suffix: str, *, of: StrPath) -> bytes:
-    """Decompresses a whole member at once: one call, so threads run it truly in parallel."""
-    if suffix == "":
-        return packed
-    if suffix == ".zst":
-        return _unpack_zst(packed, of=of)
-    if suffix not in (".gz", *_DECODERS):
+    """Decompress a whole member at once: one call, so threads run it truly in parallel."""
+    if suffix not in _METHODS:
         raise DebError(f"{of}: compression {suffix!r} is not known")
-    chunks: list[bytes] = []
-    total = 0
     try:
-        while packed:
-            chunk, packed, complete = _unpack_stream(packed, suffix, limit=MAX_UNPACKED - total)
-            total += len(chunk)
-            if total >= MAX_UNPACKED:
-                raise DebError(f"{of}: unpacks to more than {MAX_UNPACKED} bytes")
-            if not complete:
-                raise DebError(f"{of}: *.tar{suffix} is truncated")
-            chunks.append(chunk)
-    except (lzma.LZMAError, zlib.error, OSError) as error:
-        raise DebError(f"{of}: *.tar{suffix} is damaged: {error}") from error
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _unpack_stream(packed: bytes, suffix: str, *, limit: int) -> tuple[bytes, bytes, bool]:
-    """Unpacks one compressed stream: its content, the bytes after it, and whether it ended."""
-    if suffix == ".gz":
-        inflate = zlib.decompressobj(wbits=31)  # 16 + 15: gzip framing, full window
-        content = inflate.decompress(packed, limit)
-        return content, inflate.unused_data, inflate.eof
-    decoder = _DECODERS[suffix]()
-    content = decoder.decompress(packed, max_length=limit)
-    return content, decoder.unused_data, decoder.eof
-
-
-def _unpack_zst(packed: bytes, *, of: StrPath) -> bytes:
-    try:
-        import zstandard
-    except ImportError:
-        cause = "this Python has no 'zstandard' module; install it or use an xz build"
-        raise DebError(f"{of}: compressed with zstd, and {cause}") from None
-    try:
-        reader: BinaryIO = zstandard.ZstdDecompressor().stream_reader(packed)
-        content = reader.read(MAX_UNPACKED)
-    except zstandard.ZstdError as error:
-        raise DebError(f"{of}: *.tar.zst is damaged: {error}") from error
+        content = Decompressor([packed], _METHODS[suffix]).read(MAX_UNPACKED)
+    except DecompressionError as error:
+        raise DebError(f"{of}: *.tar{suffix}: {error}") from error
     if len(content) >= MAX_UNPACKED:
         raise DebError(f"{of}: unpacks to more than {MAX_UNPACKED} bytes")
     return content
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints the control fields and the file list of a package."""
+@tool("deb")
+def main(argv: list[str] | None = None) -> None:
+    """Print the control fields and the file list of a package."""
     parser = argparse.ArgumentParser(description="Show what is in a .deb: fields and files.")
     parser.add_argument("--deb", required=True, help="the package to read")
     options = parser.parse_args(argv)
-    try:
-        for name, value in control_fields(options.deb).items():
-            print(f"{name}: {value}")
-        with data_tar(options.deb) as tar:
-            for member in tar:
-                print(f"{member.mode:04o} {member.size:>12} {member.name}")
-    except (DebError, OSError) as error:
-        print(f"deb: {error}", file=sys.stderr)
-        return 1
-    return 0
+    print(control_files(options.deb)["control"].decode("utf-8", "replace"), end="")
+    with data_tar(options.deb) as tar:
+        for member in tar:
+            print(f"{member.mode:04o} {member.size:>12} {member.name}")
 
 
 if __name__ == "__main__":

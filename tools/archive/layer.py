@@ -12,14 +12,13 @@ cannot hold (long or non-ASCII names), so most tools ever written can read the r
 
 import argparse
 import json
-import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from tools.archive.atomic import replacing
 from tools.archive.compress import CompressionError, Compressor, method_of
 from tools.cli import ToolError
 
@@ -152,29 +151,22 @@ class LayerWriter:
         jobs: int | None,
         level: int | None,
     ) -> Descriptor:
-        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-        partial = Path(name)
-        try:
-            with (
-                os.fdopen(handle, "wb") as sink,
-                Compressor(sink, method=method, jobs=jobs, level=level) as packed,
-            ):
-                for entry in entries:
-                    for piece in _tar_pieces(entry, self._mtime):
-                        packed.write(piece)
-                packed.write(_END_OF_ARCHIVE)
-            partial.chmod(0o644)  # mkstemp's 0600 would keep other users of a cache out
-            partial.replace(out)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with (
+            replacing(out) as sink,
+            Compressor(sink, method=method, jobs=jobs, level=level) as packed,
+        ):
+            for entry in entries:
+                for piece in _tar_pieces(entry, self._mtime):
+                    packed.write(piece)
+            packed.write(_END_OF_ARCHIVE)
         result = Descriptor(
             compression=method,
             diff_id=f"sha256:{packed.raw_sha256}",
             digest=f"sha256:{packed.packed_sha256}",
             size=packed.packed_size,
         )
-        descriptor.write_text(result.to_json(), encoding="utf-8")
+        with replacing(descriptor) as stream:
+            stream.write(result.to_json().encode())
         return result
 
     def _add(self, entry: Entry) -> None:

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import queue
 import threading
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import Protocol
 
+from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
 from tools.cli import ToolError
 
 BLOCK = 512
-CHUNK = 1 << 20
 MAX_EXTENSION = 1 << 20  # Bytes of one pax or long-name header; real ones are below 64 KiB.
 QUEUE_DEPTH = 96  # Decompressed chunks waiting to be parsed: at most 96 MiB a layer.
 
@@ -325,7 +325,7 @@ def _verified_chunks(layer: LayerBlob, *, max_bytes: int) -> Iterator[bytes]:
                 compressed.update(data)
                 yield data
 
-    for chunk in _decompress(raw(), source=f"layer {layer.digest}"):
+    for chunk in _content(raw(), source=f"layer {layer.digest}"):
         total += len(chunk)
         if total > max_bytes:
             raise LayerError(f"layer {layer.digest}: unpacks to more than {max_bytes} bytes")
@@ -343,74 +343,12 @@ def _verified_chunks(layer: LayerBlob, *, max_bytes: int) -> Iterator[bytes]:
         )
 
 
-def _decompress(chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
+def _content(chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
     first = next(chunks, b"")
-    if first[:2] == b"\x1f\x8b":
-        return _gunzip(first, chunks, source=source)
-    if first[:4] == b"\x28\xb5\x2f\xfd":
-        return _unzstd(first, chunks, source=source)
-    return _chain(first, chunks)
-
-
-def _chain(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from chunks
-
-
-def _gunzip(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
-    engine: Any = zlib.decompressobj(wbits=31)
-    for data in _chain(first, chunks):
-        left = data
-        while left:
-            try:
-                out = engine.decompress(left, CHUNK)
-            except zlib.error as error:
-                raise LayerError(f"{source}: broken gzip data ({error})") from error
-            if out:
-                yield out
-            left = engine.unconsumed_tail
-            if engine.eof:
-                left = engine.unused_data
-                # Zero padding after the last member is legal and means nothing.
-                if not left.strip(b"\0"):
-                    break
-                engine = zlib.decompressobj(wbits=31)
-    if not engine.eof:
-        # zlib keeps output back when a call was cut short by the size limit.
-        while out := engine.decompress(engine.unconsumed_tail, CHUNK):
-            yield out
-        if not engine.eof:
-            raise LayerError(f"{source}: the gzip data ends too early; build the layer again")
-
-
-def _unzstd(first: bytes, chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
     try:
-        import zstandard  # Optional: only zstd layers need it.
-    except ImportError:
-        raise LayerError(
-            f"{source}: is compressed with zstd, which needs the Python module zstandard"
-        ) from None
-    source_file = cast("IO[bytes]", _Pieces(first, chunks))  # It wants no more than `read`.
-    reader = zstandard.ZstdDecompressor().stream_reader(source_file, read_across_frames=True)
-    try:
-        while out := reader.read(CHUNK):
-            yield out
-    except zstandard.ZstdError as error:
-        raise LayerError(f"{source}: broken zstd data ({error})") from error
-
-
-class _Pieces:
-    """Gives an iterator of chunks the `read` method that zstandard wants."""
-
-    def __init__(self, first: bytes, chunks: Iterator[bytes]) -> None:
-        self._left = first
-        self._chunks = chunks
-
-    def read(self, count: int) -> bytes:
-        if not self._left:
-            self._left = next(self._chunks, b"")
-        piece, self._left = self._left[:count], self._left[count:]
-        return piece
+        yield from Decompressor(itertools.chain([first], chunks), sniff(first), zero_padding=True)
+    except DecompressionError as error:
+        raise LayerError(f"{source}: {error}; build the layer again") from error
 
 
 def _text(data: bytes) -> str:

@@ -170,8 +170,11 @@ def _record(key: str, value: str) -> bytes:
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (lambda blob: blob[: len(blob) // 2], "the gzip data ends too early"),
-        (lambda blob: blob[:40] + b"\xff" * 40 + blob[80:], "broken gzip data"),
+        (
+            lambda blob: blob[: len(blob) // 2],
+            "gzip data ends before its end mark; the file is cut short; build the",
+        ),
+        (lambda blob: blob[:40] + b"\xff" * 40 + blob[80:], "gzip data is corrupt: "),
     ],
 )
 def test_damaged_compression_is_refused(tmp_path: Path, change: object, cause: str) -> None:

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING
 
 from tools.bazel_root.certificates import certificates, pem_bundle
 from tools.bazel_root.download import CancelledError, Store
-from tools.bazel_root.extract import MERGED, Unpacker
+from tools.bazel_root.extract import MERGED, root_extractor
 from tools.bazel_root.lockfile import RootPackage
 from tools.bazel_root.progress import Progress
+from tools.linux.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     import ssl
 
-_TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 _KEEP = 60 * 24 * 3600  # seconds that an unused root or package is kept
 _WORKERS = 6  # downloads wait for the network, and unpacking releases the interpreter's lock
 
@@ -72,7 +72,7 @@ def build_root(
 
 def finish(root: Path, *, arch: str) -> None:
     """Does what the packages' maintainer scripts would have done and Bazel needs."""
-    usr, triplet = root / "usr", _TRIPLETS[arch]
+    usr, triplet = root / "usr", ARCHITECTURES[arch].triplet
     (usr / "bin" / "awk").symlink_to("mawk")
     (usr / "bin" / "which").symlink_to("which.debianutils")
     (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
@@ -116,12 +116,12 @@ def _fill(
         cancelled=cancelled,
         context=context,
     )
-    unpacker = Unpacker(root)
+    extractor = root_extractor(root)
 
     def install(package: RootPackage) -> None:
         if cancelled.is_set():
             raise CancelledError
-        unpacker.unpack(store.fetch(package))
+        extractor.extract(store.fetch(package))
         progress.unpacked()
 
     print(f"bazelw: preparing Bazel in {scratch.parent} (once)", file=sys.stderr)

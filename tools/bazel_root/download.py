@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tools.apt.mirrors import redacted, request
+from tools.archive.atomic import replacing
 from tools.bazel_root.lockfile import RootPackage
 from tools.cli import ToolError
 
@@ -98,20 +99,18 @@ class Store:
             raise _TryError(f"{error.code} {error.reason}", may_pass=error.code >= 500) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise _TryError(str(getattr(error, "reason", error)), may_pass=True) from error
-        part = self._scratch / f"{package.sha256}.{threading.get_ident()}"
-        with response, open(part, "wb") as stream:
+        with response, replacing(target, directory=self._scratch) as stream:
             received, digest = self._copy(response, stream, limit=package.size)
-        if received == package.size and digest == package.sha256:
-            os.replace(part, target)
-            return
-        self._on_bytes(-received)
-        part.unlink()
-        if received != package.size:
-            more = "more than " if received > package.size else ""
-            problem = f"size is {more}{received} bytes, expected {package.size}"
-        else:
-            problem = f"sha256 is {digest}, expected {package.sha256}"
-        raise _TryError(problem, may_pass=True)  # a proxy's error page, or a broken connection
+            if received != package.size:
+                more = "more than " if received > package.size else ""
+                problem = f"size is {more}{received} bytes, expected {package.size}"
+            elif digest != package.sha256:
+                problem = f"sha256 is {digest}, expected {package.sha256}"
+            else:
+                return
+            self._on_bytes(-received)
+            # A proxy's error page, or a broken connection.
+            raise _TryError(problem, may_pass=True)
 
     def _copy(self, source: BinaryIO, target: BinaryIO, *, limit: int) -> tuple[int, str]:
         """Copies until the end, or just past `limit` bytes; returns the count and the sha256."""

@@ -57,6 +57,8 @@ def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Pat
     import hashlib
     import time
 
+    from tools.archive.atomic import replace_files
+
     found = os.stat(path)
     identity = [os.path.realpath(path), found.st_mtime_ns, found.st_size, found.st_ino]
     identity += [environ.get("USE_BAZEL_VERSION", ""), _read(workspace / ".bazelversion")]
@@ -71,9 +73,7 @@ def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Pat
     major = probe(path, workspace=workspace)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        scratch = note.with_name(f"{name}.{os.getpid()}")
-        scratch.write_text("" if major is None else str(major), encoding="ascii")
-        os.replace(scratch, note)
+        replace_files({note: b"" if major is None else b"%d" % major})
     except OSError:
         pass  # inside a sandbox the cache is read-only; then the question is asked again
     return major

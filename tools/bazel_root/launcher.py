@@ -14,12 +14,17 @@ from pathlib import Path
 
 from tools.bazel_root.host_bazel import find_host_bazel
 from tools.cli import ToolError
+from tools.linux.architectures import BY_MACHINE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"
 # A root made by other code is another root.
-_RECIPE = ("build.py", "certificates.py", "extract.py")
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_RECIPE = (
+    "archive/deb_extract.py",
+    "bazel_root/build.py",
+    "bazel_root/certificates.py",
+    "bazel_root/extract.py",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -96,17 +101,17 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
 
 def architecture(platform: str, machine: str) -> str:
     """Returns Debian's name of this machine's architecture, or raises ToolError."""
-    if platform != "linux" or machine not in _ARCHITECTURES:
+    if platform != "linux" or machine not in BY_MACHINE:
         raise ToolError(
-            f"Bazel's private root runs on Linux on {' or '.join(_ARCHITECTURES)}, and this is "
+            f"Bazel's private root runs on Linux on {' or '.join(BY_MACHINE)}, and this is "
             f"{platform} on {machine}; install Bazel 7 or bazelisk and put it on PATH"
         )
-    return _ARCHITECTURES[machine]
+    return BY_MACHINE[machine].name
 
 
 def root_key(arch: str) -> str:
     """Returns the name of the root that this lock and this recipe make."""
-    directory = Path(__file__).parent
+    directory = REPOSITORY / "tools"
     digest = hashlib.sha256(arch.encode())
     try:
         digest.update(hashlib.sha256(LOCK.read_bytes()).digest())

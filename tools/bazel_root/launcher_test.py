@@ -168,8 +168,9 @@ def test_a_path_that_is_seen_is_accepted(path: str) -> None:
 
 
 def test_a_host_without_namespaces_is_told_what_helps() -> None:
-    message = enter.no_namespaces("unshare: Operation not permitted")
-    assert "unshare: Operation not permitted" in message
+    message = enter.no_namespaces(PermissionError(1, "unshare: Operation not permitted"))
+    assert "private root (unshare: Operation not permitted)" in message
+    assert "an administrator can run" in message or "it is a seccomp filter" in message
     assert "BAZELW_BAZEL" in message
     assert ("run bazelw as root" in message) == (os.getuid() != 0)
 

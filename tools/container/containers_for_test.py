@@ -28,7 +28,8 @@ EXTRA = [
 IMPORTS = """
 import os, sys
 from pathlib import Path
-from tools.container import linux
+from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as
 from tools.image.cache import Rootfs
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container, ContainerError
@@ -38,11 +39,7 @@ folder = Path(sys.argv[1])
 rootfs = Rootfs(folder / "rootfs", Tree.from_json((folder / "tree.json").read_text()))
 """
 IN_ANOTHER_NAMESPACE = """
-uid, gid = os.geteuid(), os.getegid()
-linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
-Path("/proc/self/setgroups").write_text("deny")
-Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+unshare_as(os.geteuid(), os.getegid(), linux.CLONE_NEWNS)
 """
 
 

@@ -14,11 +14,8 @@ import platform
 from pathlib import Path
 
 from tools.linux import syscalls as linux
+from tools.linux.architectures import ARCHITECTURES, BY_MACHINE
 
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-# e_machine of elf(5), for what an image's configuration calls the architecture.
-ELF_MACHINES = {"amd64": 62, "arm64": 183}
-QEMU_NAMES = {"amd64": "x86_64", "arm64": "aarch64"}
 OWN_REGISTRATIONS = (6, 7)
 _BINFMT = "binfmt_misc"
 
@@ -29,7 +26,8 @@ class EmulatorError(Exception):
 
 def native() -> str:
     """This machine's architecture, as images name it."""
-    return MACHINES.get(platform.machine(), platform.machine())
+    machine = platform.machine()
+    return BY_MACHINE[machine].name if machine in BY_MACHINE else machine
 
 
 def emulator_for(
@@ -42,13 +40,13 @@ def emulator_for(
     if architecture in ("", native()):
         return None
     problem = f"the image is for {architecture} and this machine is {native()}: its commands"
-    if architecture not in ELF_MACHINES:
+    if architecture not in ARCHITECTURES:
         raise EmulatorError(f'{problem} cannot run; static checks can (driver = "tar")')
     if emulator is not None and linux.kernel_version() >= OWN_REGISTRATIONS:
         return emulator
     if _registered(architecture, proc / "sys/fs" / _BINFMT):
         return None
-    name = f"qemu-{QEMU_NAMES[architecture]}"
+    name = f"qemu-{ARCHITECTURES[architecture].machine}"
     release = os.uname().release
     lacking = (
         f"{name} is registered with the machine (Debian: apt-get install qemu-user-static)"
@@ -80,7 +78,7 @@ def register(architecture: str, emulator: Path, stage: Path) -> None:
 
 def _elf_header(architecture: str) -> bytes:
     """Bytes 0 to 19 of a 64-bit little-endian executable (elf(5))."""
-    machine = ELF_MACHINES[architecture].to_bytes(2, "little")
+    machine = ARCHITECTURES[architecture].elf_number.to_bytes(2, "little")
     return b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + machine
 
 

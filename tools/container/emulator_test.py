@@ -12,7 +12,6 @@ import pytest
 
 from tools.container.config import User
 from tools.container.emulator import (
-    ELF_MACHINES,
     EmulatorError,
     emulator_for,
     native,
@@ -23,6 +22,7 @@ from tools.container.run import Container, ContainerError
 from tools.image.cache import Cache
 from tools.image.images_for_test import Member, directory, write_image
 from tools.linux import syscalls as linux
+from tools.linux.architectures import ARCHITECTURES
 
 OTHER = {"amd64": "arm64", "arm64": "amd64"}[native()]
 EMULATOR = Path(os.environ["EMULATOR"]).absolute()
@@ -57,9 +57,10 @@ def program(architecture: str) -> bytes:
     """A static executable that prints "other" (elf(5)): one header, one segment."""
     code = CODE[architecture] + b"other\n"
     address, start = 0x400000, 64 + 56
+    machine = ARCHITECTURES[architecture].elf_number
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
-        b"\x7fELF\x02\x01\x01", 2, ELF_MACHINES[architecture], 1, address + start, 64, 0, 0,
+        b"\x7fELF\x02\x01\x01", 2, machine, 1, address + start, 64, 0, 0,
         64, 56, 1, 0, 0, 0,
     )  # fmt: skip
     size = start + len(code)
@@ -107,18 +108,15 @@ def test_what_the_machine_has_registered_is_used_when_no_emulator_is_given(spec:
     script = f"""
 import os, sys
 from pathlib import Path
-from tools.container import linux
+from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as
 from tools.image.cache import Rootfs
 from tools.container.emulator import register
 from tools.container.plan import Spec
 from tools.container.run import Container
 from tools.container.config import User
 from tools.image.tree import Tree
-uid, gid = os.geteuid(), os.getegid()
-linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
-Path("/proc/self/setgroups").write_text("deny")
-Path("/proc/self/uid_map").write_text(f"0 {{uid}} 1")
-Path("/proc/self/gid_map").write_text(f"0 {{gid}} 1")
+unshare_as(0, 0, linux.CLONE_NEWNS)
 register({OTHER!r}, Path({str(EMULATOR)!r}), Path("/proc/sys/fs/binfmt_misc"))
 folder = Path({str(spec.rootfs.path.parent)!r})
 rootfs = Rootfs(folder / "rootfs", Tree.from_json((folder / "tree.json").read_text()))

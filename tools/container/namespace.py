@@ -18,9 +18,12 @@ import resource
 import shutil
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.container.emulator import register
 from tools.container.plan import Plan
 from tools.linux import syscalls as linux
+from tools.linux.loopback import loopback_up
+from tools.linux.namespaces import unshare_as, why_forbidden
 
 # Readable parts of /proc that concern the whole machine. A caller that is root keeps its user id
 # (not its capabilities) on the machine, and some of these trust the id alone.
@@ -29,16 +32,6 @@ PROC_MASKED = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "scsi", 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 SHM_BYTES = 64 << 20
 PID_MAX_MINIMUM = 301  # RESERVED_PIDS + 1 of the kernel's pid.c
-# Settings that forbid user namespaces: below /proc/sys, the value that does, the one that allows.
-FORBIDDING = (
-    ("kernel/unprivileged_userns_clone", "0", "1"),
-    ("user/max_user_namespaces", "0", "10000"),
-    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
-)
-
-
-class NamespaceError(Exception):
-    """The kernel refuses something a container needs; says what and what to do."""
 
 
 def unshare_all(plan: Plan, stage: Path) -> None:
@@ -48,12 +41,12 @@ def unshare_all(plan: Plan, stage: Path) -> None:
     """
     if plan.emulator is not None:
         # Registering is for user 0 of a user namespace, and counts in all those inside it.
-        _unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS, uid=0, gid=0)
+        _unshare(linux.CLONE_NEWNS, uid=0, gid=0)
         try:
             register(plan.spec.architecture, plan.emulator, stage)
         except OSError as error:
             hint = "; load the kernel's module first: modprobe binfmt_misc"
-            raise NamespaceError(
+            raise ToolError(
                 f"cannot register the emulator {plan.emulator}: {error}"
                 + (hint if error.errno == errno.ENODEV else "")
             ) from error
@@ -61,49 +54,24 @@ def unshare_all(plan: Plan, stage: Path) -> None:
 
 
 def _unshare_container(plan: Plan, further: int = 0) -> None:
-    flags = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+    flags = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
     if plan.spec.network == "none":
         flags |= linux.CLONE_NEWNET
     _unshare(flags | further, uid=plan.spec.user.uid, gid=plan.spec.user.gid)
 
 
 def _unshare(flags: int, *, uid: int, gid: int) -> None:
-    outside = os.geteuid(), os.getegid()
     try:
-        linux.unshare(flags)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {outside[0]} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {outside[1]} 1")
+        unshare_as(uid, gid, flags)
     except OSError as error:
-        raise NamespaceError(explain(error)) from error
+        raise ToolError(_explanation(error)) from error
 
 
-def explain(error: OSError, *, proc: Path = Path("/proc/sys")) -> str:
-    """Why user namespaces do not work here, judged by the settings that can forbid them."""
-
-    def setting(name: str) -> str:
-        with contextlib.suppress(OSError):
-            return (proc / name).read_text().strip()
-        return ""
-
-    for name, forbidding, allowing in FORBIDDING:
-        if setting(name) == forbidding:
-            dotted = name.replace("/", ".")
-            cause = (
-                f"{dotted} is {forbidding}; an administrator can run `sysctl {dotted}={allowing}`"
-            )
-            break
-    else:
-        cause = "the limit user.max_user_namespaces or the nesting depth of 32 is reached"
-        if error.errno != errno.ENOSPC:
-            cause = (
-                "no setting in /proc/sys forbids it, so it is a seccomp filter (a container "
-                "engine's default profile: run the engine with --security-opt "
-                "seccomp=unconfined) or a chroot (use pivot_root or run outside it)"
-            )
+def _explanation(error: OSError) -> str:
     return (
-        f"cannot create a user namespace ({error.strerror}): {cause}. Or load the image into "
-        'Docker or Podman and run it there; a structure test does so with driver = "docker".'
+        f"cannot create a user namespace ({error.strerror}): {why_forbidden(error)}. Or load the "
+        "image into Docker or Podman and run it there; a structure test does so with "
+        'driver = "docker".'
     )
 
 
@@ -118,7 +86,7 @@ def enter_root(plan: Plan, stage: Path) -> None:
         linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
     except OSError as error:
         # AppArmor lets anybody make the namespace and then forbids everything in it.
-        raise NamespaceError(explain(error)) from error
+        raise ToolError(_explanation(error)) from error
     os.chdir(stage)
     for name in ("lower", "root", "covers", "copies"):
         os.mkdir(name)
@@ -140,7 +108,7 @@ def enter_root(plan: Plan, stage: Path) -> None:
         try:
             target = root + _point(root, path, is_dir=is_dir)
         except OSError as error:
-            raise NamespaceError(f"cannot mount {source} at {path}: {error.strerror}") from error
+            raise ToolError(f"cannot mount {source} at {path}: {error.strerror}") from error
         # Recursive, because the parts of a mount tree may not be taken apart in a user namespace.
         linux.bind(source, target, read_only=read_only, recursive=True)
     with contextlib.suppress(OSError):
@@ -159,7 +127,7 @@ def configure(plan: Plan) -> None:
         _unshare_container(plan)
     linux.set_hostname(plan.spec.hostname)
     if plan.spec.network == "none":
-        linux.loopback_up()
+        loopback_up()
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     limit = plan.spec.max_processes
     if hard != resource.RLIM_INFINITY:
@@ -232,7 +200,7 @@ def _mount_tmpfs(root: str, path: str, *, size: int) -> None:
         target = root + _point(root, path)
         linux.mount("tmpfs", target, "tmpfs", flags, f"mode=1777,size={size}")
     except OSError as error:
-        raise NamespaceError(f"cannot mount memory at {path}: {error.strerror}") from error
+        raise ToolError(f"cannot mount memory at {path}: {error.strerror}") from error
 
 
 def _mount_proc(target: str, max_processes: int) -> None:
@@ -240,7 +208,7 @@ def _mount_proc(target: str, max_processes: int) -> None:
     try:
         linux.mount("proc", target, "proc", flags)
     except OSError as error:
-        raise NamespaceError(
+        raise ToolError(
             f"cannot mount /proc ({error.strerror}): a container engine around this process covers "
             "parts of its own /proc; start that engine's container with "
             "--security-opt systempaths=unconfined (Docker) or unmask=ALL (Podman)"

@@ -33,5 +33,5 @@ def test_a_package_without_it_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert not out.exists()
     assert capsys.readouterr().err == (
         f"qemu_user: {tmp_path}/qemu_1.0_amd64.deb: has no file usr/bin/qemu-aarch64-static; "
-        "wanted is Debian's qemu-user-static\n"
+        "expected Debian's qemu-user-static\n"
     )

@@ -15,7 +15,6 @@ from tools.container.containers_for_test import (
     run_program,
     sh,
 )
-from tools.container.namespace import explain
 from tools.container.plan import Bind, Spec
 from tools.image.cache import Cache, Rootfs
 from tools.image.images_for_test import directory, program_layer, write_image
@@ -170,11 +169,7 @@ def test_a_namespace_that_may_not_hold_others_is_explained(rootfs: Rootfs) -> No
     # The limit is each user namespace's own; it can be set in a /proc of a PID namespace of one's
     # own only, because a sandbox around this test shows it read-only.
     program = f"""
-uid, gid = os.geteuid(), os.getegid()
-linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID)
-Path("/proc/self/setgroups").write_text("deny")
-Path("/proc/self/uid_map").write_text(f"{{uid}} {{uid}} 1")
-Path("/proc/self/gid_map").write_text(f"{{gid}} {{gid}} 1")
+unshare_as(os.geteuid(), os.getegid(), linux.CLONE_NEWNS | linux.CLONE_NEWPID)
 child = os.fork()
 if child:
     os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -205,27 +200,3 @@ def test_a_filter_that_forbids_namespaces_is_explained(
     assert found.startswith(f"cannot create a user namespace ({cause}: Operation not permitted): ")
     assert "it is a seccomp filter" in found
     assert 'driver = "docker"' in found
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "words"),
-    [
-        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
-        ("user/max_user_namespaces", "0", "user.max_user_namespaces=10000"),
-        (
-            "kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-            "kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        ("other", "0", "seccomp=unconfined"),
-    ],
-)
-def test_a_kernel_that_forbids_user_namespaces_is_explained(
-    tmp_path: Path, setting: str, value: str, words: str
-) -> None:
-    (tmp_path / setting).parent.mkdir(exist_ok=True)
-    (tmp_path / setting).write_text(f"{value}\n")
-    message = explain(PermissionError(1, "Operation not permitted"), proc=tmp_path)
-    assert message.startswith("cannot create a user namespace (Operation not permitted)")
-    assert words in message
-    assert "Docker or Podman" in message

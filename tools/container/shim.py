@@ -15,9 +15,10 @@ import socket
 from pathlib import Path
 from typing import NoReturn
 
+from tools.cli import ToolError
 from tools.container import init
 from tools.container.cgroup import Group
-from tools.container.namespace import NamespaceError, configure, enter_root, unshare_all
+from tools.container.namespace import configure, enter_root, unshare_all
 from tools.container.plan import Plan
 from tools.linux import syscalls as linux
 
@@ -78,7 +79,7 @@ def _keep(
             _first(plan, stage, control, group)
         control.close()
         os.waitpid(pid, 0)
-    except (NamespaceError, OSError) as error:
+    except (ToolError, OSError) as error:
         init.send(control, {"id": 0, "event": "error", "message": str(error)})
     finally:
         os._exit(1)
@@ -95,7 +96,7 @@ def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None)
         memory_bytes = None if grouped else plan.spec.memory_bytes
         init.serve_requests(control, memory_bytes=memory_bytes, expendable=grouped)
     except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
-        message = str(error) if isinstance(error, NamespaceError | OSError) else repr(error)
+        message = str(error) if isinstance(error, ToolError | OSError) else repr(error)
         # When the caller is gone there is nobody to tell.
         with contextlib.suppress(OSError):
             init.send(control, {"id": 0, "event": "error", "message": message})

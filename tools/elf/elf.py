@@ -14,9 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tools.cli import ToolError
+from tools.linux.architectures import ARCHITECTURES
 
 MAGIC = b"\x7fELF"
-MACHINES = {0x3E: "EM_X86_64", 0xB7: "EM_AARCH64", 3: "EM_386", 40: "EM_ARM"}
+# The last two are of machines that images are not built for; some packages carry their objects.
+MACHINES = {each.elf_number: each.elf_machine for each in ARCHITECTURES.values()} | {
+    3: "EM_386",
+    40: "EM_ARM",
+}
 
 _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")  # type, machine, ..., phoff, shoff, ..., phnum, ...
 _SEGMENT = struct.Struct("<IIQQQQ")  # type, flags, offset, vaddr, paddr, filesz

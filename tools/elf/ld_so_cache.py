@@ -19,7 +19,6 @@ MAGIC = b"glibc-ld.so.cache1.1"
 HEADER = struct.Struct("<20sIIB3xI12x")  # magic, entries, string bytes, flags, extensions' offset
 ENTRY = struct.Struct("<iIIIQ")  # flags, name, path, (unused) OS version, hwcap
 ELF_LIBC6 = 0x0003
-MACHINE_FLAGS = {"EM_X86_64": 0x0300, "EM_AARCH64": 0x0A00}
 
 _OLD_MAGIC = b"ld.so-1.7.0\0"
 _OLD_ENTRY_SIZE = 12

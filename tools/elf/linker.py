@@ -23,11 +23,8 @@ from tools.cli import ToolError
 from tools.elf import ld_so_cache
 from tools.elf.elf import Elf
 from tools.elf.ld_so_cache import CacheEntry
+from tools.linux.architectures import BY_ELF_MACHINE, Architecture
 
-# The name under which each architecture's programs ask for their linker.
-LINKERS = {"EM_X86_64": "/lib64/ld-linux-x86-64.so.2", "EM_AARCH64": "/lib/ld-linux-aarch64.so.1"}
-# What $PLATFORM may become; glibc 2.36 and older name some Intel processors.
-PLATFORMS = {"EM_X86_64": ("x86_64", "haswell", "xeon_phi"), "EM_AARCH64": ("aarch64",)}
 NOWHERE = "is in none of them"  # The cause of a need for which no file was found.
 _SYSTEM_DIRECTORIES = re.compile(rb"(?:/[\w./-]*lib[\w./-]*/\0)+")
 _LIB = re.compile(rb"\0(lib[\w/-]*)\0")
@@ -118,9 +115,10 @@ def find_linker(files: Files, *, machine: str, interpreter: str | None = None) -
 
     Raises LinkerError when it is not there or is not glibc's.
     """
-    path = interpreter or LINKERS.get(machine)
-    if path is None:
+    architecture = BY_ELF_MACHINE.get(machine)
+    if architecture is None:
         raise LinkerError(f"no dynamic linker is known for machine {machine}")
+    path = interpreter or architecture.loader
     real = files.realpath(path)
     elf = files.elf(real) if real is not None else None
     if real is None or elf is None:
@@ -145,14 +143,14 @@ def find_linker(files: Files, *, machine: str, interpreter: str | None = None) -
         soname=elf.soname or posixpath.basename(path),
         directories=directories,
         lib=lib[1].decode() if lib else directories[0].lstrip("/"),
-        platform=PLATFORMS[machine][0],
+        platform=architecture.platforms[0],
         known_hwcaps=tuple(hwcaps[1].decode().split(":")) if hwcaps else (),
-        cache=_usable(ld_so_cache.read_cache(files.read(cache)), machine) if cache else (),
+        cache=_usable(ld_so_cache.read_cache(files.read(cache)), architecture) if cache else (),
     )
 
 
-def _usable(entries: Iterable[CacheEntry], machine: str) -> tuple[CacheEntry, ...]:
-    wanted = (1, ld_so_cache.ELF_LIBC6 | ld_so_cache.MACHINE_FLAGS[machine])
+def _usable(entries: Iterable[CacheEntry], architecture: Architecture) -> tuple[CacheEntry, ...]:
+    wanted = (1, ld_so_cache.ELF_LIBC6 | architecture.cache_flags)
     return tuple(entry for entry in entries if entry.flags in wanted)
 
 

@@ -28,6 +28,7 @@ from tools.elf.linker import (
     undefined_symbols,
     unmet_versions,
 )
+from tools.linux.architectures import ARCHITECTURES
 
 MACHINE = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}[platform.machine()]
 OTHER = {"EM_X86_64": "EM_AARCH64", "EM_AARCH64": "EM_X86_64"}[MACHINE]
@@ -306,7 +307,7 @@ def test_symbols_are_looked_for_by_name_and_version(
 
 
 def test_the_cache_is_asked_before_the_default_directories(tiny: dict[str, bytes]) -> None:
-    flags = ld_so_cache.ELF_LIBC6 | ld_so_cache.MACHINE_FLAGS["EM_X86_64"]
+    flags = ld_so_cache.ELF_LIBC6 | ARCHITECTURES["amd64"].cache_flags
     cache = cache_bytes([("libz.so", "/opt/libz.so", flags), ("liba.so", "/opt/a32.so", 0x803)])
     files = {
         **tiny,

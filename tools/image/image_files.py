@@ -20,8 +20,8 @@ from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
 from tools.image.layout import Image, LayoutError, read_layout
 from tools.image.tree import Entry, Tree, TreeError
 from tools.image.unpack import collect
+from tools.linux.architectures import ARCHITECTURES
 
-MACHINES = {"amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 # The kernel looks no further for the end of a script's first line (BINPRM_BUF_SIZE).
 _SCRIPT_LINE = 256
 
@@ -63,11 +63,11 @@ class ImageFiles:
     def machine(self) -> str:
         """The machine of ELF objects of that architecture; raises ProofError for an unknown one."""
         try:
-            return MACHINES[self.architecture]
+            return ARCHITECTURES[self.architecture].elf_machine
         except KeyError:
             raise ProofError(
                 f"the image is for architecture {self.architecture!r}; known are "
-                f"{', '.join(sorted(MACHINES))}"
+                f"{', '.join(sorted(ARCHITECTURES))}"
             ) from None
 
     @property

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.linux.architectures import BY_MACHINE
+
 PROGRAMS = (
     "sh", "cat", "ls", "id", "env", "sleep", "touch", "mkdir", "rm", "pwd", "true", "false",
     "echo", "stat", "head", "uname", "mv", "chmod", "readlink", "printf", "ln",
@@ -132,7 +134,7 @@ def write_image(
         (blobs / digest).write_bytes(data)
         return {"digest": f"sha256:{digest}", "size": len(data)}
 
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "unknown")
+    machine = BY_MACHINE[platform.machine()].name
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

@@ -11,16 +11,17 @@ of its members only the content is kept, in files whose names this module choose
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
+import itertools
 import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
+from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
 from tools.archive.tar_stream import LayerError, TarStream
 from tools.image import spec
 from tools.image.layout import (
@@ -39,7 +40,6 @@ MANIFEST = "manifest.json"
 MARKER = "oci-layout"
 MAX_BYTES = 16 << 30  # Of one archive; more is refused as a bomb.
 MAX_LINKS = 8
-CHUNK = 1 << 20
 _LAYOUT_MEMBER = re.compile("oci-layout|index[.]json|blobs/sha256/[0-9a-f]{64}")
 
 
@@ -176,8 +176,8 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
     left = MAX_BYTES
     (scratch / "blobs" / "sha256").mkdir(parents=True)
     (scratch / "members").mkdir()
-    with _open(archive) as stream:
-        tar = TarStream(_chunks(stream, archive), source=str(archive))
+    with archive.open("rb") as stream:
+        tar = TarStream(_content(stream, archive), source=str(archive))
         for number, header in enumerate(tar):
             name = posixpath.normpath(header.name)
             if header.kind == "symlink":
@@ -208,16 +208,10 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
     return members
 
 
-def _open(archive: Path) -> IO[bytes]:
-    stream = archive.open("rb")
-    magic = stream.read(2)
-    stream.seek(0)
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=stream)) if magic == b"\x1f\x8b" else stream
-
-
-def _chunks(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
+def _content(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
     try:
-        while data := stream.read(CHUNK):
-            yield data
-    except (OSError, EOFError) as error:
+        first = stream.read(CHUNK)
+        chunks = itertools.chain([first], iter(lambda: stream.read(CHUNK), b""))
+        yield from Decompressor(chunks, sniff(first), zero_padding=True)
+    except (OSError, DecompressionError) as error:
         raise LayerError(f"{archive}: cannot be read: {error}") from error

@@ -22,7 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tools.archive.tar_stream import CHUNK, Header, LayerBlob, LayerError, TarStream, open_layer
+from tools.archive.decompress import CHUNK
+from tools.archive.tar_stream import Header, LayerBlob, LayerError, TarStream, open_layer
 from tools.image.tree import OPAQUE, WHITEOUT, Entry, Tree, TreeError, split
 
 T = TypeVar("T")

@@ -1,20 +1,19 @@
-"""The few Linux system calls Python's standard library lacks, through ctypes.
+"""The Linux system calls that Python's standard library lacks, through ctypes.
 
-Every function raises OSError with the errno and the name of what failed. Sources: the manual
-pages named beside each; constants from the kernel's uapi headers.
+Every function raises OSError with the errno and the name of what failed. Sources: the manual page
+named beside each; constants from the kernel's uapi headers. Python 3.9 and the standard library
+alone, and only what is quick to import: bazelw does so at every start.
 """
 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import errno
-import fcntl
 import os
-import platform
-import socket
 import struct
 from itertools import takewhile
+
+from tools.linux.architectures import BY_MACHINE
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -48,7 +47,6 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 # The C library is already loaded into Python, so this needs no file and no search.
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(platform.machine(), -1)
 _MOUNT_SETATTR = 442  # On every architecture.
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -60,14 +58,14 @@ def _check(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Moves the process into new namespaces (unshare(2))."""
+    """Move the process into new namespaces (unshare(2))."""
     _check(_LIBC.unshare(flags), "unshare")
 
 
 def mount(
     source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str = ""
 ) -> None:
-    """Mounts a file system (mount(2))."""
+    """Mount a file system (mount(2))."""
 
     def encode(text: str | None) -> bytes | None:
         return None if text is None else os.fsencode(text)
@@ -80,7 +78,7 @@ def mount(
 
 
 def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) -> None:
-    """Makes `source` appear at `target`, without set-id files and devices (mount(2))."""
+    """Make `source` appear at `target`, without set-id files and devices (mount(2))."""
     mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
     restrict(target, read_only=read_only)
     if read_only and recursive:
@@ -88,21 +86,26 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) 
 
 
 def restrict(target: str, *, read_only: bool, devices: bool = False) -> None:
-    """Remounts `target` nosuid and nodev, and read-only when asked.
+    """Remount `target` nosuid and nodev, and read-only when asked."""
+    flags = MS_NOSUID | (0 if devices else MS_NODEV) | (MS_RDONLY if read_only else 0)
+    add_flags(target, flags)
+
+
+def add_flags(target: str, flags: int) -> None:
+    """Remount `target` with more flags.
 
     A less privileged mount namespace may only add flags, so those already there are repeated.
     """
     # ST_NOSUID, ST_NODEV and ST_NOEXEC have the values of MS_*; the atime flags do not.
     have = os.statvfs(target).f_flag
-    flags = have & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
+    flags |= have & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY)
     for st_flag, ms_flag in ((0x400, 0x400), (0x800, 0x800), (0x1000, 0x200000)):
         flags |= ms_flag if have & st_flag else 0
-    flags |= MS_REMOUNT | MS_BIND | MS_NOSUID | (0 if devices else MS_NODEV)
-    mount(None, target, None, flags | (MS_RDONLY if read_only else 0))
+    mount(None, target, None, MS_REMOUNT | MS_BIND | flags)
 
 
 def _read_only_below(target: str) -> None:
-    """Makes the mounts below `target` read-only as well (mount_setattr(2)).
+    """Make the mounts below `target` read-only as well (mount_setattr(2)).
 
     Kernels before 5.12 cannot, and protect the topmost mount only.
     """
@@ -116,39 +119,41 @@ def _read_only_below(target: str) -> None:
 
 
 def detach(target: str) -> None:
-    """Removes a mount at once, busy or not (umount2(2), MNT_DETACH)."""
+    """Remove a mount immediately, busy or not (umount2(2), MNT_DETACH)."""
     _check(_LIBC.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
 
 
 def pivot_root_here() -> None:
-    """Makes the working directory the root and drops the old one (pivot_root(2), NOTES)."""
-    if _PIVOT_ROOT < 0:
-        raise OSError(38, f"pivot_root is not known for the machine {platform.machine()}")
-    _check(_LIBC.syscall(_PIVOT_ROOT, b".", b"."), "pivot_root")
+    """Make the working directory the root and drops the old one (pivot_root(2), NOTES)."""
+    machine = os.uname().machine
+    if machine not in BY_MACHINE:
+        raise OSError(errno.ENOSYS, f"the number of pivot_root is not known on {machine}")
+    _check(_LIBC.syscall(BY_MACHINE[machine].pivot_root, b".", b"."), "pivot_root")
     detach(".")
     os.chdir("/")
 
 
 def prctl(option: int, value: int = 0, more: int = 0) -> None:
-    """Changes one attribute of the process (prctl(2))."""
+    """Change one attribute of the process (prctl(2))."""
     unused = ctypes.c_ulong(0)
     result = _LIBC.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(more), unused, unused)
     _check(result, "prctl")
 
 
 def kernel_version() -> tuple[int, int]:
-    """Major and minor number of the running kernel."""
+    """Return the major and minor number of the running kernel."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(takewhile(str.isdigit, minor)))
 
 
 def set_hostname(name: str) -> None:
-    """Names the host in the process's UTS namespace (sethostname(2))."""
-    socket.sethostname(name)
+    """Name the host in the process's UTS namespace (sethostname(2))."""
+    encoded = os.fsencode(name)
+    _check(_LIBC.sethostname(encoded, len(encoded)), f"set the host name {name!r}")
 
 
 def keep_capabilities(kept: frozenset[int] = frozenset()) -> None:
-    """Gives up every other capability, for this process and whatever it starts (capabilities(7)).
+    """Give up every other capability, for this process and whatever it starts (capabilities(7)).
 
     Those kept are ambient too, or a user other than root would lose them with the next exec.
     """
@@ -167,10 +172,3 @@ def keep_capabilities(kept: frozenset[int] = frozenset()) -> None:
     _check(_LIBC.capset(header, struct.pack("=6I", low, low, low, high, high, high)), "capset")
     for number in sorted(kept):
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
-
-
-def loopback_up() -> None:
-    """Brings up `lo` in the process's network namespace (netdevice(7), SIOCSIFFLAGS)."""
-    siocsifflags, iff_up = 0x8914, 0x1
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
-        fcntl.ioctl(handle, siocsifflags, struct.pack("16sh14x", b"lo", iff_up))

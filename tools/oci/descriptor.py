@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import json
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tools.archive.decompress import DecompressionError, Decompressor, sniff
 from tools.archive.tar_stream import LayerError, TarStream
 from tools.image.spec import encode_json
 
 _CHUNK = 1 << 20
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _TAR_BLOCK = 512
 
 
@@ -74,10 +71,15 @@ def describe_layer(path: Path) -> LayerDescriptor:
     with path.open("rb") as stream:
         head = stream.read(_CHUNK)
         compression = sniff(head)
-        content = hashed(_decompressed(chunks(stream, head), compression=compression, path=path))
-        fault = _fault(content, path)
-        for _ in content:
-            pass
+        try:
+            content = hashed(
+                iter(Decompressor(chunks(stream, head), compression, zero_padding=True))
+            )
+            fault = _fault(content, path)
+            for _ in content:
+                pass
+        except DecompressionError as error:
+            raise DescriptorError(f"{path}: {error}") from error
     if plain_size == 0 or plain_size % _TAR_BLOCK:
         raise DescriptorError(
             f"{path}: is not a tar: its {plain_size} uncompressed bytes are not whole blocks "
@@ -111,13 +113,6 @@ def _fault(content: Iterator[bytes], path: Path) -> DescriptorError | None:
     return None
 
 
-def sniff(head: bytes) -> str:
-    """The compression that the first bytes of a file announce: 'gzip', 'zstd' or 'none'."""
-    if head.startswith(_GZIP_MAGIC):
-        return "gzip"
-    return "zstd" if head.startswith(_ZSTD_MAGIC) else "none"
-
-
 def read_descriptor(path: Path) -> LayerDescriptor:
     """Read a descriptor file written by this tool or by tools/archive; raises DescriptorError."""
     try:
@@ -131,62 +126,6 @@ def read_descriptor(path: Path) -> LayerDescriptor:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DescriptorError(f"{path}: is not a layer descriptor: {error!r}") from error
     return found
-
-
-def _decompressed(chunks: Iterator[bytes], *, compression: str, path: Path) -> Iterator[bytes]:
-    if compression == "gzip":
-        return _gunzipped(chunks, path)
-    if compression == "zstd":
-        return _unzstded(chunks, path)
-    return chunks
-
-
-def _gunzipped(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    """Every member of a gzip file: parallel compressors write more than one (RFC 1952, 2.2)."""
-    member = zlib.decompressobj(wbits=31)
-    started = False
-    for chunk in chunks:
-        data = chunk
-        while data:
-            if member.eof:
-                # Zero padding after the last member is legal tape practice; gzip(1) accepts it.
-                data = data.lstrip(b"\0")
-                if not data:
-                    break
-                member = zlib.decompressobj(wbits=31)
-            started = True
-            try:
-                yield member.decompress(data)
-            except zlib.error as error:
-                raise DescriptorError(f"{path}: gzip data is corrupt: {error}") from error
-            data = member.unused_data
-    if started and not member.eof:
-        raise DescriptorError(f"{path}: gzip data ends before its end mark; the file is cut short")
-
-
-def _unzstded(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    try:
-        zstandard = importlib.import_module("zstandard")
-    except ImportError as error:
-        raise DescriptorError(
-            f"{path}: is compressed with zstd, and the Python package 'zstandard' is missing; "
-            "add it to the dependencies of //tools/oci:descriptor, or compress the layer with gzip"
-        ) from error
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    ended = True
-    for chunk in chunks:
-        data = chunk
-        while data:
-            if ended:
-                frame = zstandard.ZstdDecompressor().decompressobj()
-            try:
-                yield frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise DescriptorError(f"{path}: zstd data is corrupt: {error}") from error
-            ended = frame.eof
-            data = frame.unused_data if ended else b""
-    if not ended:
-        raise DescriptorError(f"{path}: zstd data ends before its end mark; the file is cut short")
 
 
 def main(argv: list[str] | None = None) -> int:

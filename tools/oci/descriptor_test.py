@@ -124,5 +124,7 @@ def test_a_zstd_layer_without_its_package_says_what_to_do(
 ) -> None:
     # None makes Python's import machinery say that there is no such module.
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(DescriptorError, match="the Python package 'zstandard' is missing; add it"):
+    with pytest.raises(
+        DescriptorError, match="the Python module 'zstandard' is missing; install it"
+    ):
         describe_layer(_write(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(100)))

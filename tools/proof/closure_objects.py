@@ -9,7 +9,6 @@ from tools.cli import ToolError
 from tools.elf import ld_so_cache
 from tools.elf.elf import Elf
 from tools.elf.linker import (
-    PLATFORMS,
     Linker,
     Loaded,
     Loading,
@@ -20,6 +19,7 @@ from tools.elf.linker import (
     unmet_versions,
 )
 from tools.image.image_files import ImageFiles
+from tools.linux.architectures import BY_ELF_MACHINE
 from tools.proof.findings import Finding
 
 _SHOWN_SYMBOLS = 6
@@ -114,7 +114,7 @@ def _processors(native: Mapping[str, Elf], image: ImageFiles) -> list[_Processor
         reverse=True,
     )
     texts = [text for elf in native.values() for text in (*search_path_texts(elf), *elf.needed)]
-    platforms = PLATFORMS[image.machine]
+    platforms = BY_ELF_MACHINE[image.machine].platforms
     if not any("PLATFORM" in text for text in texts):
         platforms = platforms[:1]
     # A processor of one level takes that level's libraries before those of the levels below.

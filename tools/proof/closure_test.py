@@ -11,6 +11,7 @@ from tools.elf import ld_so_cache
 from tools.elf.elf_for_test import build, linker
 from tools.image.image_files import read_image
 from tools.image.images_for_test import Member, directory, link, write_image
+from tools.linux.architectures import ARCHITECTURES
 from tools.proof.allowlist import read_allowlist
 from tools.proof.closure import KINDS, Verdict, judge, main, report
 from tools.proof.findings import Finding
@@ -190,7 +191,7 @@ def test_a_dangling_link_is_told(tmp_path: Path, target: str, cause: str) -> Non
 
 
 def test_a_cache_that_misleads_is_told(tmp_path: Path) -> None:
-    flags = ld_so_cache.ELF_LIBC6 | ld_so_cache.MACHINE_FLAGS["EM_X86_64"]
+    flags = ld_so_cache.ELF_LIBC6 | ARCHITECTURES["amd64"].cache_flags
     names = ("liba.so", "libb.so")
     strings = b"".join(f"{name}\0/lib/{name}\0".encode() for name in names)
     start = ld_so_cache.HEADER.size + 2 * ld_so_cache.ENTRY.size

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.apt.deb_contents import Member, read_package
-from tools.apt.file_system import USR_MERGE_LINKS
 from tools.apt.paths import Exclusions
 from tools.cli import ToolError
 from tools.image.image_files import File, ImageFiles, describe, is_linker_file
 from tools.image.layout import Image
 from tools.image.tree import Entry, Tree, split
+from tools.linux.architectures import ARCHITECTURES
 
 _NOTHING = Exclusions(())
 
@@ -48,9 +48,9 @@ def merge(
     packages: Iterable[PackageFiles], *, architecture: str, links: Mapping[str, str] | None = None
 ) -> ImageFiles:
     """Return the files of packages in one root, with the root's own links and some more `links`."""
-    if architecture not in USR_MERGE_LINKS:
+    if architecture not in ARCHITECTURES:
         raise ToolError(
-            f"architecture {architecture!r} is not known ({', '.join(USR_MERGE_LINKS)} are)"
+            f"architecture {architecture!r} is not known ({', '.join(ARCHITECTURES)} are)"
         )
     tree = Tree()
     files: dict[str, File] = {}
@@ -58,7 +58,7 @@ def merge(
         for path, entry in package.entries.items():
             tree.put(split(path), entry)
         files |= {f"/{path}": file for path, file in package.files.items()}
-    root = {name: f"usr/{name}" for name in USR_MERGE_LINKS[architecture]}
+    root = {name: f"usr/{name}" for name in ARCHITECTURES[architecture].merged}
     root = {path: target for path, target in root.items() if tree.lookup(f"/{target}")}
     for path, target in {**root, **(links or {})}.items():
         tree.put(split(path), Entry(kind="symlink", mode=0o777, linkname=target))

@@ -10,7 +10,6 @@ of processors differ.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import shutil
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli import ToolError, tool
+from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as
 from tools.proof import compare
 
 # Each of these has changed the bytes of somebody's image.
@@ -37,9 +38,8 @@ ODD_ENVIRONMENT: Mapping[str, str] = {
 }
 ODD_UMASK = 0o077
 ODD_ID = 54321
-ODD_HOST = b"elsewhere"
+ODD_HOST = "elsewhere"
 STEP_TIMEOUT_SECONDS = 900
-_CLONE_NEWUTS, _CLONE_NEWUSER = 0x04000000, 0x10000000
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,8 @@ def place_inputs(build: Steps, *, runfiles: Path, root: Path) -> None:
 
 def _odd_process() -> None:
     """Make the child another user on another host (user_namespaces(7), uts_namespaces(7))."""
-    real = os.getuid(), os.getgid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWUTS):
-        raise OSError(ctypes.get_errno(), "cannot unshare user and host name")
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"{ODD_ID} {real[0]} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"{ODD_ID} {real[1]} 1", encoding="ascii")
-    if libc.sethostname(ODD_HOST, len(ODD_HOST)):
-        raise OSError(ctypes.get_errno(), "cannot set the host name")
+    unshare_as(ODD_ID, ODD_ID, linux.CLONE_NEWUTS)
+    linux.set_hostname(ODD_HOST)
     os.umask(ODD_UMASK)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 

@@ -1,10 +1,10 @@
 """Runs pytest inside an image: its interpreter, its packages, its libraries, its user.
 
-    pytest_in_image.py --image DIR --tests DIR --target /app/tests --package DIR… --tree NAME=DIR…
+    pytest_in_image.py --image DIR --tests DIR --target /app/tests --python-path FILE --tree NAME=DIR…
         [--env KEY=VALUE…] -- pytest's own arguments, relative to the target's parent
 
 What the image lacks is brought along and is found after everything the image has: pytest itself
-(`--package`, directories of modules) and servers for the tests (`--tree`, seen at /srv/NAME). The
+(`--python-path`, a file with a directory of modules on each line) and servers for the tests (`--tree`, seen at /srv/NAME). The
 container has only a loopback network. JUnit XML goes to $XML_OUTPUT_FILE, what tests write into
 $TEST_UNDECLARED_OUTPUTS_DIR is kept there.
 """
@@ -141,6 +141,12 @@ def run_session(session: Session, scratch: Path) -> int:
     return code
 
 
+def python_path(listing: Path) -> tuple[Path, ...]:
+    """Return the directories that a file lists; tests start in a directory of the runfiles."""
+    lines = listing.read_text(encoding="utf-8").splitlines()
+    return tuple(Path("..") / line for line in lines)
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
@@ -159,7 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", type=Path, required=True, help="OCI layout directory")
     parser.add_argument("--tests", type=Path, required=True, help="directory with the tests")
     parser.add_argument("--target", required=True, help="where the image sees that directory")
-    parser.add_argument("--package", type=Path, action="append", default=[])
+    parser.add_argument(
+        "--python-path", type=Path, required=True, help="list of directories below the runfiles"
+    )
     parser.add_argument("--tree", type=_tree, action="append", default=[])
     parser.add_argument("--env", type=_pair, action="append", default=[])
     parser.add_argument("arguments", nargs="*", help="for pytest")
@@ -169,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         image=args.image,
         tests=args.tests,
         target=args.target,
-        packages=tuple(args.package),
+        packages=python_path(args.python_path),
         trees=tuple(args.tree),
         environment=tuple(args.env),
         arguments=(*args.arguments, *(["-k", only] if only else [])),

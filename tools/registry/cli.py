@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tools.archive.atomic import replace_files
 from tools.image.layout import LayoutError
 from tools.registry.credentials import CredentialsError, find_credentials
 from tools.registry.errors import RegistryError, scrub
@@ -159,7 +160,7 @@ def run(
         with contextlib.closing(caller.progress):
             reference = act(flags, caller)
         if flags.image_refs and not flags.dry_run:
-            _write_atomically(here / flags.image_refs, f"{reference}\n")
+            replace_files({here / flags.image_refs: f"{reference}\n".encode()})
     except CancelledError:
         print("ERROR: interrupted; no tag was moved", file=sys.stderr)
         return _INTERRUPTED
@@ -190,10 +191,3 @@ def _cancel_on_signals(transport: Transport) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, cancel)
-
-
-def _write_atomically(file: Path, text: str) -> None:
-    """Write a file that is never seen half-written."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

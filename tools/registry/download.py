@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from tools.archive.atomic import replacing
 from tools.image import spec
 from tools.registry.errors import RegistryError
 from tools.registry.registry import Registry
@@ -46,28 +47,23 @@ def fetch_blob(
     TransportError when the connection fails for good, OSError.
     """
     transport = registry.transport
-    partial = file.with_name(f".{file.name}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("wb") as stream:
-            part = _Part(registry, descriptor, stream.write, advance=advance)
-            faults = 0
-            while not part.complete:
-                before = part.have
-                try:
-                    part.request()
-                except TransportError as error:
-                    # A line that breaks again and again is good enough while something arrives.
-                    faults = 1 if part.have > before else faults + 1
-                    if not error.retriable or faults > transport.options.retries:
-                        raise
-                    wait = transport.delay(faults, error.wait)
-                    transport.warn(f"{error}; going on at byte {part.have} in {wait:.1f} s")
-                    transport.pause(wait)
+    with replacing(file) as stream:
+        part = _Part(registry, descriptor, stream.write, advance=advance)
+        faults = 0
+        while not part.complete:
+            before = part.have
+            try:
+                part.request()
+            except TransportError as error:
+                # A line that breaks again and again is good enough while something arrives.
+                faults = 1 if part.have > before else faults + 1
+                if not error.retriable or faults > transport.options.retries:
+                    raise
+                wait = transport.delay(faults, error.wait)
+                transport.warn(f"{error}; going on at byte {part.have} in {wait:.1f} s")
+                transport.pause(wait)
         part.check()
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class _Part:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
-from tools.archive.deb import control_fields, data_tar
+from tools.archive.deb import control_fields, read_file
 from tools.archive.deb822 import ControlError, paragraphs
 from tools.sbom import licenses
 from tools.sbom.component import Component
@@ -21,7 +21,7 @@ def describe_deb(path: Path, *, distro: str) -> Component:
 
     `distro` is the distribution's name and version as package URLs have it, "debian-12".
     """
-    fields = {name.lower(): value for name, value in control_fields(path).items()}
+    fields = control_fields(path)
     name, version, arch = fields["package"], fields["version"], fields["architecture"]
     source = _SOURCE.fullmatch(fields.get("source") or name)
     source_name = source[1] if source else name
@@ -68,10 +68,5 @@ def license_names(text: str) -> tuple[str, ...]:
 
 def _copyright(path: Path, name: str) -> str:
     """The text of a package's copyright file; empty when another package has it."""
-    wanted = f"usr/share/doc/{name}/copyright"
-    with data_tar(path) as tar:
-        for member in tar:
-            if member.name.removeprefix("./") == wanted and member.isreg():
-                stream = tar.extractfile(member)
-                return stream.read().decode("utf-8", "replace") if stream else ""
-    return ""
+    content = read_file(path, f"usr/share/doc/{name}/copyright")
+    return (content or b"").decode("utf-8", "replace")

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import io
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Protocol
 
+from tools.archive.decompress import Decompressor
 from tools.cli import ToolError
 from tools.image.layout import Layer
 
 _CHUNK = 16 << 10
-_GZIP = 31  # zlib's wbits for a full window with gzip's header
 
 
 @dataclass(frozen=True)
@@ -52,56 +50,10 @@ class LayerSizes:
         )
 
 
-class _Source(Protocol):
-    """Uncompressed bytes in order, and how many stored ones were needed for them so far."""
-
-    consumed: int
-
-    def read(self, count: int) -> bytes: ...
-
-
-class _Gzip:
-    def __init__(self, blob: IO[bytes]) -> None:
-        self.consumed = 0
-        self._blob = blob
-        self._inflate = zlib.decompressobj(_GZIP)
-        self._waiting = b""
-
-    def read(self, count: int) -> bytes:
-        parts = []
-        while count:
-            if self._inflate.eof:
-                self._waiting = self._inflate.unused_data or self._blob.read(_CHUNK)
-                if not self._waiting:
-                    break
-                self._inflate = zlib.decompressobj(_GZIP)
-            self._waiting = self._waiting or self._blob.read(_CHUNK)
-            data = self._inflate.decompress(self._waiting, count)
-            left = self._inflate.unconsumed_tail or self._inflate.unused_data
-            if not data and not self._waiting and not self._inflate.eof:
-                raise EOFError("the gzip stream ends too early")
-            self.consumed += len(self._waiting) - len(left)
-            self._waiting = b"" if self._inflate.eof else left
-            parts.append(data)
-            count -= len(data)
-        return b"".join(parts)
-
-
-class _Plain:
-    def __init__(self, blob: IO[bytes]) -> None:
-        self.consumed = 0
-        self._blob = blob
-
-    def read(self, count: int) -> bytes:
-        data = self._blob.read(count)
-        self.consumed += len(data)
-        return data
-
-
 class _Forward(io.RawIOBase):
     """What tarfile reads: a stream that can be skipped forward; notes each header's place."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: Decompressor) -> None:
         super().__init__()
         self._source = source
         self._at = 0
@@ -129,19 +81,19 @@ def measure(layer: Layer) -> LayerSizes:
     """Measure one layer. Raise ToolError naming a damaged one, OSError."""
     try:
         return _measure(layer)
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, ToolError) as error:
         raise ToolError(f"layer {layer.digest}: {error}") from error
 
 
 def _measure(layer: Layer) -> LayerSizes:
     with layer.path.open("rb") as blob:
-        if layer.compression == "zstd":
-            return _proportional(blob, layer.size)
-        source = _Gzip(blob) if layer.compression == "gzip" else _Plain(blob)
-        stream = _Forward(source)
+        chunks = iter(lambda: blob.read(_CHUNK), b"")
+        stream = _Forward(Decompressor(chunks, layer.compression, zero_padding=True))
         infos = list(_infos(stream))
         while stream.read(1 << 20):
             pass
+        if layer.compression == "zstd":
+            return _proportional(infos, raw=stream.tell(), stored=layer.size)
         places = [(info.offset, stream.consumed_at[info.offset]) for info in infos]
         end = _end_of(infos[-1]) if infos else 0
         # Where the last member ends nothing else was read; take the next place that was.
@@ -150,15 +102,7 @@ def _measure(layer: Layer) -> LayerSizes:
         return LayerSizes(stream.tell(), layer.size, _members(infos, places))
 
 
-def _proportional(blob: IO[bytes], stored: int) -> LayerSizes:
-    import zstandard
-
-    with zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True) as reader:
-        stream = _Forward(_Plain(reader))
-        infos = list(_infos(stream))
-        while stream.read(1 << 20):
-            pass
-    raw = stream.tell()
+def _proportional(infos: list[tarfile.TarInfo], *, raw: int, stored: int) -> LayerSizes:
     ends = [info.offset for info in infos] + ([_end_of(infos[-1])] if infos else [0])
     return LayerSizes(raw, stored, _members(infos, [(at, at * stored // raw) for at in ends]))
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as
 
 CONTAINERS_CONF = """
 [containers]
@@ -58,11 +59,7 @@ ENVIRONMENT = {
 
 def enter(tree: Path, state: Path, shared: Path) -> None:
     """Makes `tree` the root directory, in new user and mount namespaces."""
-    uid, gid = os.geteuid(), os.getegid()
-    linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    unshare_as(0, 0, linux.CLONE_NEWNS)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     stage = state / "stage"
     for folder in (stage, state / "run", state / "var" / "tmp"):

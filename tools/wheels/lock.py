@@ -14,12 +14,12 @@ import argparse
 import difflib
 import os
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
 from tools.wheels.lockfile import LockedWheel, parse_lock, render_lock
 from tools.wheels.resolve import read_requirements, resolve
@@ -95,24 +95,6 @@ def render_all(locks: Sequence[Locks], *, command: str) -> dict[Path, str]:
             path = lock_path(source, arch=lock.target.arch)
             texts[path] = render_lock(wheels, title=title, command=command)
     return texts
-
-
-def write_atomically(texts: Mapping[Path, str]) -> None:
-    """Write all files, each in one step, and none before every one is on disk."""
-    staged: list[tuple[str, Path]] = []
-    try:
-        for path, text in texts.items():
-            with tempfile.NamedTemporaryFile(
-                mode="w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-            ) as stream:
-                staged.append((stream.name, path))
-                stream.write(text)
-            Path(stream.name).chmod(0o644)
-        for temporary, path in staged:
-            Path(temporary).replace(path)
-    finally:
-        for temporary, _ in staged:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def kept_versions(sources: Sequence[Path], *, arch: str, command: str) -> list[str]:
@@ -191,7 +173,7 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
             print(f"the locks are out of date; renew them with: {args.command}", file=sys.stderr)
             return 1
         return 0
-    write_atomically(texts)
+    replace_files({path: text.encode() for path, text in texts.items()})
     for path, text in texts.items():
         print(f"{path.name}: {len(parse_lock(text, source=str(path)))} wheels")
     return 0

@@ -15,13 +15,10 @@ from typing import TYPE_CHECKING, Any
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
 from tools.cli import ToolError
+from tools.linux.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Debian's name of an architecture, the kernel's, and the oldest glibc minor version any wheel tag
-# for it names.
-_MACHINES = {"amd64": ("x86_64", 5), "arm64": ("aarch64", 17)}
 
 # Names from before PEP 600, by glibc minor version; wheels still carry them.
 _LEGACY_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -38,12 +35,12 @@ class Target:
     @property
     def machine(self) -> str:
         """The kernel's name of the architecture."""
-        return _MACHINES[self.arch][0]
+        return ARCHITECTURES[self.arch].machine
 
     @property
     def platforms(self) -> tuple[str, ...]:
         """Platform tags that fit, best first."""
-        machine, oldest = _MACHINES[self.arch]
+        machine, oldest = self.machine, ARCHITECTURES[self.arch].oldest_glibc
         tags: list[str] = []
         for minor in range(self.glibc_minor, oldest - 1, -1):
             tags.append(f"manylinux_2_{minor}_{machine}")
@@ -133,10 +130,10 @@ def targets_from_debian_lock(path: Path) -> tuple[Target, ...]:
     """Return the machine of each architecture of the Debian lock. Raise ToolError, OSError."""
     lock = _read_lock(path)
     found = sorted({str(package["arch"]) for package in lock["packages"]})
-    unknown = [arch for arch in found if arch not in _MACHINES]
+    unknown = [arch for arch in found if arch not in ARCHITECTURES]
     if unknown or not found:
         raise ToolError(
             f"{path}: has packages for {', '.join(found) or 'no architecture'}; wheels can be "
-            f"locked for {', '.join(_MACHINES)}"
+            f"locked for {', '.join(ARCHITECTURES)}"
         )
     return tuple(target_from_debian_lock(path, arch=arch) for arch in found)
