@@ -13,7 +13,14 @@ load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "lock_
 _EMPTY = '{"groups": {}, "packages": [], "snapshot": ""}'
 
 def decode_lock(text):
-    """Decode a lock; an empty file, from which a new lock starts, pins nothing."""
+    """Return what a lock of Debian packages says.
+
+    Args:
+      text: the lock's text; an empty one pins nothing.
+
+    Returns:
+      The decoded lock.
+    """
     return json.decode(text.strip() or _EMPTY)
 
 def _deb_file_impl(ctx):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli import ToolError, tool
-from tools.container.config import image_user, process_env, read_settings
+from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
 from tools.image.cache import Cache, shared_root
@@ -84,7 +84,7 @@ def read_wheels(listing: Path) -> tuple[Path, ...]:
 def run_tests(run: ImageTestRun, scratch: Path) -> int:
     """Return pytest's exit code; raise one of START_ERRORS, LayoutError or OSError."""
     image = read_layout(run.image)
-    settings = read_settings(image.config)
+    settings = read_run_config(image.config)
     packages, results, outputs = scratch / "packages", scratch / "results", scratch / "outputs"
     for directory in (packages, results, outputs, scratch / "writes"):
         directory.mkdir()

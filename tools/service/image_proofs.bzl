@@ -42,7 +42,7 @@ def image_proofs(
       debian_lock: lock of Debian packages.
       python_locks: architecture → lock of wheels.
       variants: suffix of the name → groups of the Debian lock that only this variant has.
-      closure_allowlists: YAML lists of accepted findings, with reasons.
+      closure_allowlists: YAML lists of allowed findings, with reasons.
       variant_closure_allowlists: variant → further such lists.
       inventory_allowlists: YAML lists of files that belong to no package, with reasons.
       import_allowlists: YAML lists of modules that need not import, with reasons.

@@ -47,6 +47,7 @@ def python_service_image(
         wheel_layers = {},
         excluded_wheel_paths = None,
         symlinks = {},
+        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
         directory = "/app",
         strip_prefix = "",
         data = {},
@@ -80,6 +81,7 @@ def python_service_image(
       wheel_layers: layer → names of packages, from the largest and least changed on; the rest is in one more.
       excluded_wheel_paths: JSON list of globs of wheels' files that stay out, each with its reason.
       symlinks: layer of Debian packages → links in it, path → target.
+      maintainer_scripts: what is done instead of running the packages' scripts, as for `system_layer`.
       directory: directory of the application, and working directory.
       strip_prefix: part of the sources' paths that is left out.
       data: directories below `directory` that the user may write, such as `{"data": "1000:1000:0755"}`;

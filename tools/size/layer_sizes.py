@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.archive.decompress import DecompressionError, Decompressor
+from tools.archive.decompress import Decompressor
 from tools.cli import ToolError
 from tools.image.layout import Layer
 
@@ -81,7 +81,7 @@ def measure(layer: Layer) -> LayerSizes:
     """Measure one layer. Raise ToolError naming a damaged one, OSError."""
     try:
         return _measure(layer)
-    except (tarfile.TarError, DecompressionError) as error:
+    except (tarfile.TarError, ToolError) as error:
         raise ToolError(f"layer {layer.digest}: {error}") from error
 
 

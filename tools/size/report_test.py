@@ -103,7 +103,7 @@ def test_a_layer_of_several_gzip_members_and_an_empty_one_are_counted(tmp_path: 
 
 def test_a_layer_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     blob = packed(tar_bytes(MEMBERS), "gzip")
-    with pytest.raises(ToolError, match=r"layer sha256:.*gzip data ends before its end mark"):
+    with pytest.raises(ToolError, match=r"layer sha256:.*: gzip data ends before its end mark"):
         measure(layer(tmp_path, blob[:2000], "gzip"))
 
 

@@ -10,7 +10,7 @@ load("@rules_python//python/pip_install:repositories.bzl", "all_requirements")
 load("//tools/apt:compile_tree.bzl", "COMPILE_ATTR", "compile_tree")
 load(":names.bzl", "canonical")
 
-# Wheel -> the directories in it that rules_python's wheel installer imports.
+# Wheel → the directories in it that rules_python's wheel installer imports.
 _BUNDLED = {
     "pip": ["pip"],
     "setuptools": ["pkg_resources"],

@@ -135,7 +135,7 @@ _wheel_files = repository_rule(
 )
 
 def wheel_files(hub, wheels):
-    """Declares `<hub>_files`, whose `:all` is every wheel of the hub as a file.
+    """Declare `<hub>_files`, whose `:all` is every wheel of the hub as a file.
 
     Args:
       hub: name of the hub.
