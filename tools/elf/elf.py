@@ -1,4 +1,4 @@
-"""Reads from an ELF object what the dynamic linker would: needs, search paths, versions, symbols.
+"""Read from an ELF object what the dynamic linker would: needs, search paths, versions, symbols.
 
     read_elf(Path("/usr/bin/ffmpeg").read_bytes()).needed
 
@@ -96,9 +96,9 @@ class Elf:
 
 
 def read_elf(content: bytes, *, symbols: bool = True) -> Elf:
-    """Returns what the object in `content` says; without `symbols` faster, and without them.
+    """Return what the object in `content` says; without `symbols` faster, and without them.
 
-    Raises ElfError for a damaged object.
+    Raise ElfError for a damaged object.
     """
     if content[:4] != MAGIC:
         raise ElfError("not an ELF object")

@@ -215,7 +215,7 @@ def _missing_layer(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (_index, r"base: is an image index .*pass the target of the platform that is meant"),
+        (_index, r"base: is an image index .*pass the target of one platform"),
         (_changed_layer, "a.tar: layer has .* bytes, its descriptor says .*the same action"),
         (_missing_layer, "a.tar: layer cannot be read: No such file"),
         (lambda p: [*SCRATCH, _flag(p, "env", "X")], "env: line 1 must be 'key=value'"),

@@ -47,6 +47,7 @@ def python_service_image(
         wheel_layers = {},
         excluded_wheel_paths = None,
         symlinks = {},
+        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
         directory = "/app",
         strip_prefix = "",
         data = {},
@@ -57,7 +58,7 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
-        system_attributes = {},
+        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -80,6 +81,7 @@ def python_service_image(
       wheel_layers: layer → names of packages, from the largest and least changed on; the rest is in one more.
       excluded_wheel_paths: JSON list of globs of wheels' files that stay out, each with its reason.
       symlinks: layer of Debian packages → links in it, path → target.
+      maintainer_scripts: what is done instead of running the packages' scripts, as for `system_layer`.
       directory: directory of the application, and working directory.
       strip_prefix: part of the sources' paths that is left out.
       data: directories below `directory` that the user may write, such as `{"data": "1000:1000:0755"}`;
@@ -91,7 +93,7 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
-      system_attributes: further attributes of the `system_layer`.
+      maintainer_scripts: YAML files that say what the packages' maintainer scripts would have done.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
       **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
@@ -121,8 +123,9 @@ def python_service_image(
         arch = HOST,
         debs = packages,
         lock = layer_policy,
+        maintainer_scripts = maintainer_scripts,
         users = [user],
-        **(parts | system_attributes)
+        **parts
     )
     wheels_of = {layer: members for layer, members in wheels_by_layer(wheels, wheel_layers).items() if members}
     for layer, members in wheels_of.items():

@@ -18,7 +18,7 @@ def _missing_wheels_impl(ctx):
 
 missing_wheels = repository_rule(
     implementation = _missing_wheels_impl,
-    doc = """Lists in missing.json the wheels that the repository cache does not have.
+    doc = """List in missing.json the wheels that the repository cache does not have.
 
 A repository of its own, which never fails: when a fetch fails, Bazel prints a line for each file that this
 repository took from the cache.""",
