@@ -67,7 +67,7 @@ class Package:
 
 
 def everything(_: str) -> Content:
-    """The choice of a reader that wants the content of every file."""
+    """Ask for the content of every file."""
     return Content.ALL
 
 
@@ -80,10 +80,10 @@ def read_packages(
 ) -> list[Package]:
     """Read packages on several threads and return them sorted by name.
 
-    `wants` says of a path in the image what of its content is needed. Raises deb.DebError for a
-    malformed or unsafe package, and for two of the same name.
+    `wants` says how much of the content at a path is needed. Raise ToolError for a malformed or
+    unsafe package, and for two of the same name.
     """
-    # The largest first: one that is begun last would leave the other threads idle at the end.
+    # Largest first: a large package that starts last leaves the other threads idle.
     ordered = sorted(sources, key=lambda path: (-path.stat().st_size, path.name))
     with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
         read = pool.map(
@@ -211,7 +211,7 @@ def _kept(members: dict[str, Member], exclusions: Exclusions) -> set[str]:
 
 
 def _leads_to_copyright(member: Member) -> bool:
-    """Whether this is a copyright file, or the link or directory through which one is found.
+    """Return whether this is a copyright file, or the link or directory that leads to one.
 
     Licences ask that their text travels with the binaries, so no exclusion drops it. A package may
     share the directory of another one by a link `usr/share/doc/NAME`.

@@ -1,7 +1,7 @@
 """Write what vulnerability and licence scanners read to see a package: its stanza and md5sums.
 
-Both list only files that are in the image, so that whoever verifies finds nothing missing, and
-together all of a package's. The files are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
+Both list only files that are in the image, so that a verifier finds nothing missing, and together
+they list all of a package's files. They are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
 layout that scanners know from images without a package manager. dpkg's one `status` file could not
 be split over layers.
 """
@@ -33,7 +33,7 @@ def stanza(package: Package) -> bytes:
 
 
 def _configuration(package: Package) -> frozenset[str]:
-    """The configuration files, by path in the image; md5sums never has those."""
+    """Return the paths of configuration files in the image; md5sums never lists these."""
     lines = package.control.get("conffiles", b"").decode("utf-8").split("\n")
     # A line may begin with a flag (deb-conffiles(5)): "remove-on-upgrade" is for older versions.
     return frozenset(merged(line.lstrip("/")) for line in lines if line.startswith("/"))

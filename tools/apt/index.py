@@ -102,7 +102,7 @@ def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -
     """Fetch and verify `suite`'s InRelease from the first mirror that has one.
 
     Raise ToolError, ToolError (a bad signature stops at once: another mirror is not
-    asked, since somebody should look) or ToolError.
+    asked, since somebody should investigate).
     """
     content = first_good(
         [f"{base}/dists/{suite.name}/InRelease" for base in mirrors],

@@ -152,7 +152,7 @@ def test_directories_come_from_the_configuration_in_its_order() -> None:
     ]
 
 
-def test_a_directive_nobody_knows_is_an_error() -> None:
+def test_an_unknown_directive_is_an_error() -> None:
     with pytest.raises(ToolError, match="'hwcap 0 nosegneg' is neither"):
         ld_cache.configured_directories({"etc/ld.so.conf": b"hwcap 0 nosegneg\n"})
 
