@@ -1,22 +1,21 @@
-"""The repositories that oci_pull declares: one for each image, and one that chooses among them.
+"""The repositories that oci_pull declares: one for each image, and an alias that chooses among them.
 
-Every byte is verified by its digest and kept in Bazel's repository cache, so an image that was pulled
-once by digest is there again without a network. The work is done by pull.py.
+Every byte is verified by its digest and kept in Bazel's repository cache, so an image pulled by digest
+needs the network only once. pull.py does the work.
 """
 
-# Where docker's and podman's credentials are; a change of them asks again.
+# Where docker's and podman's credentials are; a change fetches again.
 _ENVIRON = ["DOCKER_CONFIG", "HOME", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
 
-# An index, a manifest, and config with layers: each is known only when the one before is there.
+# An index, a manifest, then config and layers: each names the next.
 _ROUNDS = 3
 
 _ATTRS = {
     "config": attr.label(allow_single_file = True, doc = "A docker config.json."),
     "image": attr.string(mandatory = True, doc = "[http://]HOST/NAME."),
     "reference": attr.string(mandatory = True, doc = "A digest or a tag."),
-    "_pull": attr.label(default = Label("//tools/registry:pull.py"), allow_single_file = True),
+    "_pull": attr.label(default = Label(":pull.py"), allow_single_file = True),
     "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
-    "_workspace": attr.label(default = Label("//:WORKSPACE")),
 }
 
 _IMAGE_BUILD = """\
@@ -44,18 +43,20 @@ alias(
 
 _SELECT = """select(
         {by_cpu},
-        no_match_error = "@{name} has no image for the platform that is built for, only for: {platforms}",
+        no_match_error = "@{name} has no image for the target platform, only for: {platforms}",
     )"""
 
 def _pull(ctx, command, arguments):
-    """Runs pull.py and returns what it says on standard output."""
+    """Run pull.py and return its standard output."""
+    program = ctx.path(ctx.attr._pull)
     config = ["--config={}".format(ctx.path(ctx.attr.config))] if ctx.attr.config else []
     result = ctx.execute(
-        [ctx.path(ctx.attr._python), ctx.path(ctx.attr._pull), command, "--image=" + ctx.attr.image] +
+        [ctx.path(ctx.attr._python), program, command, "--image=" + ctx.attr.image] +
         config + arguments,
         environment = {
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname),
+            # The directory that tools/registry/pull.py is in.
+            "PYTHONPATH": str(program.dirname.dirname.dirname),
         },
         timeout = 7200,
     )
@@ -66,21 +67,21 @@ def _pull(ctx, command, arguments):
 def _digest(ctx):
     if ctx.attr.reference.startswith("sha256:"):
         return ctx.attr.reference
-    ctx.report_progress("asking which image {}:{} is".format(ctx.attr.image, ctx.attr.reference))
+    ctx.report_progress("resolving {}:{}".format(ctx.attr.image, ctx.attr.reference))
     return _pull(ctx, "resolve", ["--reference=" + ctx.attr.reference])
 
 def _blob(digest):
     return "blobs/" + digest.replace(":", "/")
 
 def _from_cache(ctx, digest):
-    """Puts a blob into the repository when Bazel's repository cache has it; returns whether it has."""
+    """Put a blob into the repository if Bazel's repository cache has it; return whether it has."""
 
-    # Without an address, Bazel asks only its cache.
+    # Without a URL, Bazel looks only into its cache.
     found = ctx.download([], _blob(digest), allow_fail = True, sha256 = digest.removeprefix("sha256:"))
     return found.success
 
 def _to_cache(ctx, digest):
-    """Puts a blob of the repository into Bazel's repository cache, through its own downloader."""
+    """Put a blob of the repository into Bazel's repository cache, through its own downloader."""
     ctx.download(
         "file://{}".format(ctx.path(_blob(digest))),
         "cached",
@@ -94,7 +95,7 @@ def _oci_image_repository_impl(ctx):
         arguments.append("--platform=" + ctx.attr.platform)
     fetched = []
     for _ in range(_ROUNDS):
-        # What is still missing after the last round is asked of the registry below.
+        # Whatever is missing after the last round is fetched from the registry below.
         missing = json.decode(_pull(ctx, "missing", arguments))
         fetched = [digest for digest in missing if not _from_cache(ctx, digest)]
         if fetched or not missing:
@@ -111,7 +112,7 @@ def _oci_image_repository_impl(ctx):
 
 oci_image_repository = repository_rule(
     implementation = _oci_image_repository_impl,
-    doc = "One image of a registry, of one platform.",
+    doc = "One image of a registry, for one platform.",
     attrs = _ATTRS | {
         "bazel_tags": attr.string_list(doc = "Tags of the target."),
         "platform": attr.string(doc = "os/architecture[/variant]; needed for an image index."),
@@ -123,10 +124,10 @@ def _oci_image_alias_impl(ctx):
     digest = _digest(ctx)
     if digest != ctx.attr.reference and ctx.attr.reproducible:
         # buildifier: disable=print
-        print(("\nWARNING: oci_pull '{name}' takes whatever the tag '{tag}' of {image} names when it is fetched. " +
-               "For builds that can be repeated, pin what it names now:\n\n" +
+        print(("\nWARNING: oci_pull '{name}' pulls whatever image tag '{tag}' of {image} points to. " +
+               "For reproducible builds, pin the current one:\n\n" +
                "    buildozer 'set digest \"{digest}\"' 'remove tag' WORKSPACE:{name}\n\n" +
-               "or set 'reproducible = False' to silence this warning.").format(
+               "or set 'reproducible = False' to turn this warning off.").format(
             digest = digest,
             image = ctx.attr.image,
             name = ctx.name,
@@ -145,11 +146,11 @@ def _oci_image_alias_impl(ctx):
 
 oci_image_alias = repository_rule(
     implementation = _oci_image_alias_impl,
-    doc = "Chooses the image of the platform that is built for.",
+    doc = "Chooses the image for the target platform.",
     attrs = _ATTRS | {
-        "by_cpu": attr.string_dict(doc = "Label of a constraint -> name of a repository."),
-        "platforms": attr.string_list(doc = "The platforms there are, for messages."),
-        "reproducible": attr.bool(default = True, doc = "Whether a tag is worth a warning."),
+        "by_cpu": attr.string_dict(doc = "Label of a constraint to name of a repository."),
+        "platforms": attr.string_list(doc = "All platforms, for messages."),
+        "reproducible": attr.bool(default = True, doc = "Whether to warn about a tag."),
         "single": attr.string(doc = "Name of the one repository, when there are no platforms."),
     },
     environ = _ENVIRON,
