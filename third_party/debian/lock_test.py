@@ -9,6 +9,7 @@ import pytest
 from tools.apt.compare_apt import differences, read_record
 from tools.apt.intent import read_intent
 from tools.apt.lockfile import SNAPSHOT_FORMAT, encode, read_lock
+from tools.apt.maintainer_scripts import read_scripts
 from tools.apt.paths import Exclusions
 from tools.apt.versions import compare
 
@@ -31,6 +32,12 @@ def test_the_lock_is_as_the_tool_writes_it() -> None:
 def test_the_image_is_what_apt_would_install_less_the_exclusions() -> None:
     record = read_record(_HERE / "apt_comparison.json")
     assert differences(record, lock=_LOCK, intent=_INTENT) == []
+
+
+def test_every_declared_script_is_of_a_package_of_the_image() -> None:
+    image = {name for arch in _ARCHS for name in _LOCK.image(arch)}
+    declared = read_scripts([_HERE / "maintainer_scripts.yaml"]).entries
+    assert sorted(declared.keys() - image) == [], "drop them from maintainer_scripts.yaml"
 
 
 def test_every_group_is_there_for_both_architectures() -> None:

@@ -27,7 +27,7 @@ _PROGRAMS = {
 }
 
 def test_servers():
-    """Declares a repository for each group; its root has a link to each program."""
+    """Declare a repository for each group; its root has a link to each program."""
     for name, programs in _PROGRAMS.items():
         deb_tree(
             name = name,

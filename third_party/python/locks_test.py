@@ -16,19 +16,20 @@ from tools.elf.strip_for_test import mapped
 from tools.wheels.bytecode import pyc_path
 from tools.wheels.closure import Distribution, applies, find_closure
 from tools.wheels.exclusions import read_exclusions, unused_globs, without_excluded
-from tools.wheels.lock import INPUTS, lock_path
+from tools.wheels.lock import lock_path
 from tools.wheels.lockfile import LockedWheel, parse_lock
 from tools.wheels.resolve import read_requirements
-from tools.wheels.target import architectures, target_from_debian_lock
+from tools.wheels.target import target_from_debian_lock, targets_from_debian_lock
 from tools.wheels.wheel_tree import WheelTree, merge, read_wheel
 
 _HERE = Path("third_party/python")
 _DEBIAN_LOCK = Path("third_party/debian/bookworm.lock.json")
-_ARCHITECTURES = architectures()
+_ARCHITECTURES = tuple(target.arch for target in targets_from_debian_lock(_DEBIAN_LOCK))
+_INPUTS = ("requirements", "requirements_dev")
 
 
 def _lock(name: str, arch: str) -> dict[str, LockedWheel]:
-    path = lock_path(_HERE, name, arch=arch)
+    path = lock_path(_HERE / f"{name}.in", arch=arch)
     return {
         wheel.name: wheel
         for wheel in parse_lock(path.read_text(encoding="utf-8"), source=str(path))
@@ -36,10 +37,10 @@ def _lock(name: str, arch: str) -> dict[str, LockedWheel]:
 
 
 def _wheels(arch: str) -> list[Path]:
-    """Returns the image's wheels, which Bazel puts beside the workspace in the runfiles."""
+    """Return the image's wheels, which Bazel puts beside the workspace in the runfiles."""
     wheels = sorted(Path("..").glob(f"pypi_{arch}_*/*.whl"))
     assert {wheel.name for wheel in wheels} == {
-        wheel.filename for wheel in _lock(INPUTS[0], arch).values()
+        wheel.filename for wheel in _lock(_INPUTS[0], arch).values()
     }
     return wheels
 
@@ -58,7 +59,7 @@ def _distribution(wheel: Path) -> Distribution:
 
 
 @pytest.mark.parametrize("arch", _ARCHITECTURES)
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("name", _INPUTS)
 def test_every_line_of_the_inputs_is_met(name: str, arch: str) -> None:
     lock = _lock(name, arch)
     environment = target_from_debian_lock(_DEBIAN_LOCK, arch=arch).marker_environment
@@ -71,14 +72,14 @@ def test_every_line_of_the_inputs_is_met(name: str, arch: str) -> None:
 
 @pytest.mark.parametrize("arch", _ARCHITECTURES)
 def test_tools_and_tests_use_exactly_the_wheels_of_the_image(arch: str) -> None:
-    runtime, everything = (_lock(name, arch) for name in INPUTS)
+    runtime, everything = (_lock(name, arch) for name in _INPUTS)
     assert {name: everything[name].sha256 for name in runtime} == {
         name: wheel.sha256 for name, wheel in runtime.items()
     }
 
 
 def test_every_architecture_has_the_same_versions() -> None:
-    for name in INPUTS:
+    for name in _INPUTS:
         versions = [
             {wheel.name: wheel.version for wheel in _lock(name, arch).values()}
             for arch in _ARCHITECTURES
@@ -87,7 +88,7 @@ def test_every_architecture_has_the_same_versions() -> None:
 
 
 @pytest.mark.parametrize("arch", _ARCHITECTURES)
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("name", _INPUTS)
 def test_every_wheel_fits_the_images_python_and_c_library(name: str, arch: str) -> None:
     tags = target_from_debian_lock(_DEBIAN_LOCK, arch=arch).tags
     misfits = [
@@ -105,9 +106,9 @@ def test_only_the_packages_name_an_address() -> None:
 
 @pytest.mark.parametrize("arch", _ARCHITECTURES)
 def test_the_wheels_need_each_other_and_nothing_else(arch: str) -> None:
-    lock = _lock(INPUTS[0], arch)
+    lock = _lock(_INPUTS[0], arch)
     closure = find_closure(
-        read_requirements(_HERE / f"{INPUTS[0]}.in"),
+        read_requirements(_HERE / f"{_INPUTS[0]}.in"),
         distributions={found.name: found for found in map(_distribution, _wheels(arch))},
         environment=target_from_debian_lock(_DEBIAN_LOCK, arch=arch).marker_environment,
     )
@@ -123,7 +124,7 @@ def _trees() -> list[tuple[str, list[WheelTree]]]:
 
 
 def with_bytecode_paths(tree: WheelTree) -> WheelTree:
-    """Returns the tree with a place for each module's bytecode, which may be excluded too."""
+    """Return the tree with a place for each module's bytecode, which may be excluded too."""
     added = [
         replace(file, path=pyc_path(file.path), data=b"")
         for file in tree.files

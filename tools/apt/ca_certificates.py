@@ -1,4 +1,4 @@
-"""Makes /etc/ssl/certs as update-ca-certificates(8) does: the bundle and a link for each authority.
+"""Make /etc/ssl/certs as update-ca-certificates(8) does: the bundle and a link for each authority.
 
 The hashed names (`0123abcd.0`), by which OpenSSL looks into the directory, are not made: Debian's
 /usr/lib/ssl/cert.pem names the bundle, and `debian_layers_test.py` loads it.
@@ -9,13 +9,11 @@ import binascii
 import posixpath
 from collections.abc import Mapping
 
+from tools.cli import ToolError
+
 SOURCE = "usr/share/ca-certificates"
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-
-
-class CertificateError(Exception):
-    """A file among the certificate authorities that holds anything but one certificate."""
 
 
 def is_source(path: str) -> bool:
@@ -24,29 +22,29 @@ def is_source(path: str) -> bool:
 
 
 def bundle(certificates: Mapping[str, bytes]) -> bytes:
-    """Returns the certificates as one PEM file, sorted by path.
+    """Return the certificates as one PEM file, sorted by path.
 
-    Raises CertificateError for a file that is not exactly one PEM certificate, and when there is
+    Raise ToolError for a file that is not exactly one PEM certificate, and when there is
     none at all: an empty bundle would make every TLS connection fail, at run time.
     """
     if not certificates:
-        raise CertificateError(f"no certificate below /{SOURCE}: is ca-certificates missing?")
+        raise ToolError(f"no certificate below /{SOURCE}: is ca-certificates missing?")
     return b"".join(_checked(path, content) for path, content in sorted(certificates.items()))
 
 
 def _checked(path: str, content: bytes) -> bytes:
     lines = content.decode("ascii", "replace").strip().splitlines()
     if len(lines) < 3 or lines[0] != _BEGIN or lines[-1] != _END or _BEGIN in lines[1:]:
-        raise CertificateError(f"/{path}: not exactly one PEM certificate")
+        raise ToolError(f"/{path}: not exactly one PEM certificate")
     try:
         base64.b64decode("".join(lines[1:-1]), validate=True)
     except binascii.Error as error:
-        raise CertificateError(f"/{path}: {error}") from error
+        raise ToolError(f"/{path}: {error}") from error
     return ("\n".join(lines) + "\n").encode()
 
 
 def links(paths: Mapping[str, bytes]) -> dict[str, str]:
-    """Returns path -> target of /etc/ssl/certs/NAME.pem for each certificate."""
+    """Return path → target of /etc/ssl/certs/NAME.pem for each certificate."""
     return {
         f"etc/ssl/certs/{posixpath.basename(path).removesuffix('.crt')}.pem": f"/{path}"
         for path in sorted(paths)

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from tools.apt import ca_certificates
-from tools.apt.ca_certificates import CertificateError
+from tools.cli import ToolError
 
 
 def _pem(content: bytes) -> bytes:
@@ -32,12 +32,12 @@ def test_each_certificate_has_a_link_as_update_ca_certificates_makes_it() -> Non
     [b"", b"\x30\x82", _pem(b"1") + _pem(b"2"), _pem(b"1")[:-3], _pem(b"1").replace(b"M", b"*")],
 )
 def test_what_is_not_one_certificate_is_refused(content: bytes) -> None:
-    with pytest.raises(CertificateError, match=r"/usr/share/ca-certificates/x\.crt"):
+    with pytest.raises(ToolError, match=r"/usr/share/ca-certificates/x\.crt"):
         ca_certificates.bundle({"usr/share/ca-certificates/x.crt": content})
 
 
 def test_an_empty_bundle_is_refused_while_the_image_is_built() -> None:
-    with pytest.raises(CertificateError, match="is ca-certificates missing"):
+    with pytest.raises(ToolError, match="is ca-certificates missing"):
         ca_certificates.bundle({})
 
 

@@ -1,4 +1,4 @@
-"""Records what apt itself would install for the image, to hold the resolver to it.
+"""Record what apt itself would install for the image, to hold the resolver to it.
 
     bazel run //third_party/debian:compare_with_apt
 
@@ -23,22 +23,17 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from tools.apt.intent import Intent, IntentError, read_intent
-from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, LockError, read_lock
-from tools.apt.mirrors import MirrorError, archive_urls
+from tools.apt.intent import Intent, read_intent
+from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, read_lock, snapshot_time
+from tools.apt.mirrors import archive_urls
 from tools.archive.atomic import replace_files
+from tools.cli import ToolError, tool
 
-_TARGET = "//third_party/debian:compare_with_apt"
-_COMMAND = f"bazel run {_TARGET}"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TIMEOUT_SECONDS = 600
 # apt-get appends ` []` or other packages' names in brackets where it configures out of order.
 _INSTALLED = re.compile(r"Inst (?P<name>\S+) \((?P<version>\S+) [^()]*\)(?: \[.*\])?")
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
-
-
-class CompareError(Exception):
-    """apt could not be asked, or its record cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ def encode(record: Record) -> str:
 
 
 def read_record(path: Path) -> Record:
-    """Return the record in the file `path`; raises CompareError naming it."""
+    """Return the record in the file `path`; raise ToolError naming it."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Record(
@@ -70,7 +65,9 @@ def read_record(path: Path) -> Record:
             chosen=data["chosen"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CompareError(f"{path}: {error!r}; make it anew with: {_COMMAND}") from error
+        raise ToolError(
+            f"{path}: {error!r}; ask apt again with the target that records this"
+        ) from error
 
 
 def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
@@ -82,11 +79,11 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
         return [
             (
                 f"apt was asked about the archive of {record.snapshot}, the lock is of"
-                f" {lock.snapshot}; ask it again with: {_COMMAND}"
+                f" {lock.snapshot}; ask it again"
             )
         ]
     if record.requested != intent.requested():
-        return [f"apt was asked for other packages than the intent names; run: {_COMMAND}"]
+        return ["apt was asked for other packages than the intent names; ask it again"]
     found = []
     for arch in sorted(record.chosen.keys() | set(intent.architectures)):
         ours = {name: package.version for name, package in lock.image(arch).items()}
@@ -107,24 +104,24 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
 def parse_simulation(output: str) -> dict[str, str]:
     """Return the versions by name that `apt-get --simulate` says it would install.
 
-    Raises CompareError for a line that cannot be read and for output without any.
+    Raise ToolError for a line that cannot be read and for output without any.
     """
     chosen = {}
     for line in output.splitlines():
         if line.startswith("Inst "):
             match = _INSTALLED.fullmatch(line.rstrip())
             if match is None:
-                raise CompareError(f"apt-get said {line!r}, wanted: Inst NAME (VERSION …)")
+                raise ToolError(f"apt-get said {line!r}, wanted: Inst NAME (VERSION …)")
             chosen[match["name"]] = match["version"]
     if not chosen:
-        raise CompareError("apt-get would install nothing at all")
+        raise ToolError("apt-get would install nothing at all")
     return chosen
 
 
 def ask_apt(intent: Intent, *, mirrors: Mapping[str, Sequence[str]], keyring: Path) -> Record:
     """Let the host's apt resolve the image of `intent` for each architecture.
 
-    Raises CompareError when apt is missing, fails, or sees the archive change between two
+    Raise ToolError when apt is missing, fails, or sees the archive change between two
     architectures.
     """
     chosen: dict[str, Mapping[str, str]] = {}
@@ -139,7 +136,7 @@ def ask_apt(intent: Intent, *, mirrors: Mapping[str, Sequence[str]], keyring: Pa
                 _apt(state, "install", "--simulate", "--no-install-recommends", *intent.requested())
             )
     if len(snapshots) != 1:
-        raise CompareError("the archive changed while apt was being asked; run it again")
+        raise ToolError("the archive changed while apt was being asked; run it again")
     return Record(snapshot=snapshots.pop(), requested=intent.requested(), chosen=chosen)
 
 
@@ -200,37 +197,38 @@ def _apt(state: Path, *arguments: str) -> str:
             timeout=_TIMEOUT_SECONDS,
         )
     except FileNotFoundError as error:
-        raise CompareError(
-            f"there is no apt-get here; run {_COMMAND} on a machine with Debian or a kin of it"
+        raise ToolError(
+            "there is no apt-get here; run this on Debian or a derivative of it"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise CompareError(f"{' '.join(command)}: no end after {_TIMEOUT_SECONDS} s") from error
+        raise ToolError(f"{' '.join(command)}: timed out after {_TIMEOUT_SECONDS} s") from error
     if done.returncode != 0:
-        raise CompareError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
+        raise ToolError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
     return done.stdout
 
 
 def _snapshot(state: Path) -> str:
-    """Return the newest date of the indexes that apt has just fetched and verified."""
+    """Return the snapshot that a lock of the indexes which apt has just verified would have."""
     dates = []
     for path in (state / "lists").glob("*_InRelease"):
         match = re.search(r"^Date: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         if match is None:
-            raise CompareError(f"{path.name}: has no Date")
+            raise ToolError(f"{path.name}: has no Date")
         dates.append(parsedate_to_datetime(match[1].replace("UTC", "+0000")).astimezone(UTC))
     if not dates:
-        raise CompareError("apt-get update fetched no InRelease")
-    return max(dates).strftime(SNAPSHOT_FORMAT)
+        raise ToolError("apt-get update fetched no InRelease")
+    return snapshot_time(max(dates)).strftime(SNAPSHOT_FORMAT)
 
 
 def _mirrors(archives: Sequence[str]) -> dict[str, list[str]]:
     mirrors = {name: archive_urls(name, environ=os.environ) for name in archives}
     bare = [name for name in archives if not mirrors[name]]
     if bare:
-        raise CompareError(f"no mirror of {', '.join(bare)} is known; set DEBIAN_MIRROR")
+        raise ToolError(f"no mirror of {', '.join(bare)} is known; set DEBIAN_MIRROR")
     return mirrors
 
 
+@tool("compare_apt")
 def main(argv: list[str] | None = None) -> int:
     """Write the record; 0 when the lock agrees with it, 1 when not or when apt cannot be asked."""
     parser = argparse.ArgumentParser(
@@ -242,15 +240,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keyring", type=Path, default=_KEYRING, help="keys apt shall trust")
     options = parser.parse_args(argv)
     root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
-    try:
-        intent = read_intent(root / options.intent)
-        lock = read_lock(root / options.lock)
-        archives = sorted({suite.archive for suite in intent.suites})
-        record = ask_apt(intent, mirrors=_mirrors(archives), keyring=options.keyring)
-        replace_files({root / options.record: encode(record).encode()})
-    except (CompareError, IntentError, LockError, MirrorError, OSError) as error:
-        print(f"compare_apt: {error}", file=sys.stderr)
-        return 1
+    intent = read_intent(root / options.intent)
+    lock = read_lock(root / options.lock)
+    archives = sorted({suite.archive for suite in intent.suites})
+    record = ask_apt(intent, mirrors=_mirrors(archives), keyring=options.keyring)
+    replace_files({root / options.record: encode(record).encode()})
     found = differences(record, lock=lock, intent=intent)
     for line in found:
         print(f"compare_apt: {line}", file=sys.stderr)

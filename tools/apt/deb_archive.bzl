@@ -3,7 +3,7 @@
 load(":mirrors.bzl", "MIRRORS_ATTR", "download_debs", "host_arch", "locked_packages")
 
 def extract_deb(ctx, deb, strip_prefix = ""):
-    """Unpacks a package's data into the repository and removes the .deb.
+    """Unpack a package's data into the repository and remove the .deb.
 
     Args:
       ctx: the repository_ctx.
@@ -21,7 +21,7 @@ def extract_deb(ctx, deb, strip_prefix = ""):
 def _deb_archive_impl(ctx):
     lock = json.decode(ctx.read(ctx.attr.lock))
     packages = locked_packages(lock, [ctx.attr.package], host_arch(ctx), ctx.attr.lock)
-    for deb in download_debs(ctx, packages, lock["snapshot"], "debs", ctx.attr.lock):
+    for deb in download_debs(ctx, packages, lock, "debs", ctx.attr.lock):
         extract_deb(ctx, deb, ctx.attr.strip_prefix)
     if ctx.attr.build_file_content:
         ctx.file("BUILD.bazel", ctx.attr.build_file_content)

@@ -1,4 +1,4 @@
-"""Reads a .deb as the image will have it: usr-merged, without what the lock excludes.
+"""Read a .deb as the image will have it: usr-merged, without what the lock excludes.
 
 Every member is judged here, so that the rules that write layers see only regular files, directories
 and links with safe, normalised paths. Owners and modes are the archive's; `LayerWriter` drops
@@ -78,7 +78,7 @@ def read_packages(
     wants: Wants = everything,
     jobs: int | None = None,
 ) -> list[Package]:
-    """Reads packages on several threads and returns them sorted by name.
+    """Read packages on several threads and return them sorted by name.
 
     `wants` says of a path in the image what of its content is needed. Raises deb.DebError for a
     malformed or unsafe package, and for two of the same name.
@@ -100,7 +100,7 @@ def read_packages(
 
 
 def read_package(source: Path, *, exclusions: Exclusions, wants: Wants = everything) -> Package:
-    """Reads one package; see `read_packages`."""
+    """Read one package; see `read_packages`."""
     control = deb.control_files(source)
     fields = deb.parse_control(control["control"], of=source)
     members: dict[str, Member] = {}
@@ -167,9 +167,9 @@ def _with_content(member: Member, content: bytes, wanted: Content, *, of: Path) 
 
 
 def _merged_target(name: str, target: str, *, of: Path) -> str:
-    """Returns a symlink's text, corrected where usr-merge moves the link below another root.
+    """Return a symlink's text, corrected where usr-merge moves the link below another root.
 
-    A relative link that goes through the root (`lib/x -> ../usr/share/y`) means something else once
+    A relative link that goes through the root (`lib/x → ../usr/share/y`) means something else once
     it lies one directory deeper. Debian policy 10.5 wants those absolute, and so they are rare.
     """
     if not target or "\0" in target or "\n" in target:
@@ -187,7 +187,7 @@ def _merged_target(name: str, target: str, *, of: Path) -> str:
 
 
 def _kept(members: dict[str, Member], exclusions: Exclusions) -> set[str]:
-    """Returns the paths that stay: not excluded, nor a directory that exclusion leaves empty."""
+    """Return the paths that stay: not excluded, nor a directory that exclusion leaves empty."""
     out = {
         path
         for path, member in members.items()
@@ -230,7 +230,7 @@ def _parents(path: str) -> Iterable[str]:
 def _with_live_hardlinks(
     members: dict[str, Member], kept: set[str], *, of: Path
 ) -> dict[str, Member]:
-    """Returns the kept members; a hard link to a dropped file becomes that file."""
+    """Return the kept members; a hard link to a dropped file becomes that file."""
     result: dict[str, Member] = {}
     moved: dict[str, str] = {}  # dropped file -> the first kept name of it
     for path in sorted(kept):

@@ -2,7 +2,7 @@
 
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
-_DOC = """Merges Debian packages into a layer, without running any of their scripts.
+_DOC = """Merge Debian packages into a layer, without running any of their scripts.
 
 Paths are usr-merged, the lock's `excluded_paths` are left out (copyright files never), every
 timestamp is the lock's, and scanners find each package in /var/lib/dpkg/status.d. The layer with

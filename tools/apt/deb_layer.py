@@ -1,4 +1,4 @@
-r"""Merges the data of Debian packages into one image layer; no maintainer script runs.
+r"""Merge the data of Debian packages into one image layer; no maintainer script runs.
 
     python3 -m tools.apt.deb_layer --lock bookworm.lock.json --deb libc6.deb --deb dash.deb \
         --out base.tar.gz --descriptor base.json
@@ -15,20 +15,16 @@ from pathlib import Path
 
 from tools.apt import dpkg_status, file_system
 from tools.apt.deb_contents import Member, Package, read_packages
-from tools.apt.layer_policy import PolicyError, read_policy
-from tools.archive.deb import DebError
+from tools.apt.layer_policy import read_policy
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
+from tools.cli import ToolError, tool
 from tools.linux.architectures import ARCHITECTURES
 
 
-class DebLayerError(Exception):
-    """Packages that cannot be one layer; the message names them and the path at fault."""
-
-
 def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
-    """Returns the layer of these packages, ready to be written.
+    """Return the layer of these packages, ready to be written.
 
-    Raises DebLayerError when two of them ship different things at one path, and LayerError for a
+    Raise ToolError when two of them ship different things at one path, and LayerError for a
     path that a layer cannot have.
     """
     layer = LayerWriter(mtime=mtime)
@@ -42,7 +38,7 @@ def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
             except LayerError as error:
                 if path not in owners:
                     raise LayerError(f"{package.name}: {error}") from error
-                raise DebLayerError(
+                raise ToolError(
                     f"{path}: packages {owners[path]!r} and {package.name!r} both ship it: "
                     f"{error}; leave one of them out of the image, or exclude the path in the "
                     "lock's intent"
@@ -62,14 +58,14 @@ def _root_links(package: Package) -> dict[str, str]:
         return file_system.root_links(package.architecture)
     except KeyError:
         known = ", ".join(sorted(ARCHITECTURES))
-        raise DebLayerError(
+        raise ToolError(
             f"{package.source}: architecture {package.architecture!r} is not known ({known} are); "
             "say in tools/apt/file_system.py which links its root has"
         ) from None
 
 
 def add_member(layer: LayerWriter, member: Member) -> None:
-    """Adds a package's member to a layer; the member's content must have been read."""
+    """Add a package's member to a layer; the member's content must have been read."""
     if member.kind == "dir":
         layer.add_dir(member.path, mode=member.mode, uid=member.uid, gid=member.gid)
     elif member.kind == "symlink":
@@ -77,7 +73,7 @@ def add_member(layer: LayerWriter, member: Member) -> None:
     elif member.kind == "hardlink":
         layer.add_hardlink(member.path, member.target)
     elif member.data is None:
-        raise DebLayerError(f"{member.path}: its content was not read")
+        raise ToolError(f"{member.path}: its content was not read")
     else:
         layer.add_file(member.path, member.data, mode=member.mode, uid=member.uid, gid=member.gid)
 
@@ -89,8 +85,9 @@ def _symlink(text: str) -> tuple[str, str]:
     return path.lstrip("/"), target
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Builds a layer; prints one line and returns 1 when the packages do not allow it."""
+@tool("deb_layer")
+def main(argv: list[str] | None = None) -> None:
+    """Build a layer; print one line and return 1 when the packages do not allow it."""
     parser = argparse.ArgumentParser(
         description="Merge Debian packages into one deterministic image layer.",
         fromfile_prefix_chars="@",
@@ -107,17 +104,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_layer_flags(parser)
     options = parser.parse_args(argv)
-    try:
-        policy = read_policy(options.lock)
-        packages = read_packages(options.deb, exclusions=policy.exclusions, jobs=options.jobs)
-        layer = compose(packages, mtime=policy.mtime)
-        for path, target in options.symlink:
-            layer.add_symlink(path, target)
-        layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
-    except (DebError, DebLayerError, LayerError, PolicyError, OSError) as error:
-        print(f"deb_layer: {error}", file=sys.stderr)
-        return 1
-    return 0
+    policy = read_policy(options.lock)
+    packages = read_packages(options.deb, exclusions=policy.exclusions, jobs=options.jobs)
+    layer = compose(packages, mtime=policy.mtime)
+    for path, target in options.symlink:
+        layer.add_symlink(path, target)
+    layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
 
 
 if __name__ == "__main__":

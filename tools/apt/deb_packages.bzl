@@ -7,14 +7,21 @@ lock leaves it, and so what was unpacked from it, as it is. `declare_deb_files` 
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
 """
 
-load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "without_credentials")
+load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "lock_command", "without_credentials")
+
+# A new workspace has to load before its first lock can be made: an empty file pins nothing.
+_EMPTY = '{"groups": {}, "packages": [], "snapshot": ""}'
+
+def decode_lock(text):
+    """Decode a lock; an empty file, from which a new lock starts, pins nothing."""
+    return json.decode(text.strip() or _EMPTY)
 
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     urls, auth = without_credentials(deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot))
     deb = ctx.attr.filename.rpartition("/")[2]
     if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
-        fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock)
+        fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
 
 deb_file = repository_rule(
@@ -22,6 +29,7 @@ deb_file = repository_rule(
     doc = "One .deb, as `:deb`. Declared by declare_deb_files.",
     attrs = MIRRORS_ATTR | {
         "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
+        "command": attr.string(mandatory = True, doc = "What makes the lock anew, for errors."),
         "filename": attr.string(mandatory = True, doc = "Path in the archive."),
         "lock": attr.string(mandatory = True, doc = "The lock it comes from, for errors."),
         "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
@@ -49,6 +57,7 @@ def _group_build(hub, lock):
 def _group_lock(lock, group):
     by_arch = lock["groups"][group]
     return json.encode_indent({
+        "command": lock_command(lock),
         "groups": {group: by_arch},
         "packages": [
             package
@@ -80,6 +89,7 @@ def declare_deb_files(hub, lock, label):
         deb_file(
             name = _repo(hub, package["name"], package["arch"]),
             archive = package["archive"],
+            command = lock_command(lock),
             filename = package["filename"],
             lock = label,
             sha256 = package["sha256"],
@@ -87,7 +97,7 @@ def declare_deb_files(hub, lock, label):
         )
 
 def _deb_packages_impl(ctx):
-    lock = json.decode(ctx.read(ctx.attr.lock))
+    lock = decode_lock(ctx.read(ctx.attr.lock))
     ctx.file("BUILD.bazel", _group_build(ctx.attr.hub, lock))
     for group in lock["groups"]:
         ctx.file(group + ".lock.json", _group_lock(lock, group))

@@ -1,4 +1,4 @@
-"""Writes what vulnerability and licence scanners read to see a package: its stanza and md5sums.
+"""Write what vulnerability and licence scanners read to see a package: its stanza and md5sums.
 
 Both list only files that are in the image, so that whoever verifies finds nothing missing, and
 together all of a package's. The files are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
@@ -16,7 +16,7 @@ DIRECTORY = "var/lib/dpkg/status.d"
 
 
 def stanza(package: Package) -> bytes:
-    """Returns the control stanza as dpkg's status file would have it: with Status and Conffiles."""
+    """Return the control stanza as dpkg's status file would have it: with Status and Conffiles."""
     lines = package.control["control"].decode("utf-8").strip("\n").split("\n")
     position = 1 + next(i for i, line in enumerate(lines) if line.lower().startswith("package:"))
     # Scanners skip a package whose state they cannot tell from removed.
@@ -44,7 +44,7 @@ def _md5(data: bytes) -> str:
 
 
 def md5sums(package: Package) -> bytes:
-    """Returns the package's md5sums for the files that are in the image, at their paths there.
+    """Return the package's md5sums for the files that are in the image, at their paths there.
 
     Sums are the packager's own where there are any, so that they witness what Debian built. Raises
     DebError for a line that is not a sum and a path.

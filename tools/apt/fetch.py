@@ -1,37 +1,34 @@
-"""Downloads small archive files from the first mirror that has the right bytes."""
+"""Download small archive files from the first mirror that has the right bytes."""
 
 import http.client
 import urllib.request
 from collections.abc import Callable, Sequence
 
 from tools.apt.mirrors import redacted, request
+from tools.cli import ToolError
 
 _TIMEOUT_SECONDS = 60
 _CHUNK_BYTES = 1 << 20
 
 
-class FetchError(Exception):
-    """No mirror gave the file; the message lists every address tried and why it failed."""
-
-
 def read_url(url: str, *, limit: int) -> bytes:
-    """Return what `url` holds; raises FetchError past `limit` bytes or on any failure."""
+    """Return what `url` holds; raise ToolError past `limit` bytes or on any failure."""
     shown = redacted(url)
     content = bytearray()
     try:
-        with urllib.request.urlopen(  # noqa: S310 -- mirrors.py gives http, https and file only
+        with urllib.request.urlopen(  # noqa: S310 - mirrors.py gives http, https and file only
             request(url), timeout=_TIMEOUT_SECONDS
         ) as reply:
             while chunk := reply.read(_CHUNK_BYTES):
                 content += chunk
                 if len(content) > limit:
-                    raise FetchError(f"{shown}: larger than the {limit} bytes expected")
+                    raise ToolError(f"{shown}: larger than the {limit} bytes expected")
             announced = reply.headers.get("Content-Length")
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise FetchError(f"{shown}: {error}") from error
+        raise ToolError(f"{shown}: {error}") from error
     # A connection that is lost midway looks like the end to read().
     if announced is not None and len(content) != int(announced):
-        raise FetchError(f"{shown}: broke off after {len(content)} of {announced} bytes")
+        raise ToolError(f"{shown}: broke off after {len(content)} of {announced} bytes")
     return bytes(content)
 
 
@@ -45,13 +42,13 @@ def first_good(
     """Return the first of `urls` whose content passes `check`.
 
     `check` returns None for good content, else what is wrong with it. `limit` is in bytes.
-    Raises FetchError naming every failure when none passes.
+    Raise ToolError naming every failure when none passes.
     """
     failures = []
     for url in urls:
         try:
             content = read_url(url, limit=limit)
-        except FetchError as error:
+        except ToolError as error:
             failures.append(str(error))
             continue
         problem = check(content)
@@ -59,7 +56,7 @@ def first_good(
             return content
         failures.append(f"{redacted(url)}: {problem}")
     reasons = "\n  ".join(failures) or "the mirror list is empty"
-    raise FetchError(
+    raise ToolError(
         f"{what} cannot be had from any mirror:\n  {reasons}\n"
         "Check the network, or name another mirror in DEBIAN_MIRROR"
     )

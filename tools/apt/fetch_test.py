@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tools.apt.fetch import FetchError, first_good, read_url
+from tools.apt.fetch import first_good, read_url
+from tools.cli import ToolError
 
 # What a URL may hold, encoded or, since people paste passwords, not.
 _PASSWORD = "p@s#s?:[%"
@@ -16,7 +17,7 @@ _WANTED = "Basic " + base64.b64encode(f"me:{_PASSWORD}".encode()).decode()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Serves /open to all, /closed to one user, /bare to nobody's, and cuts /short off."""
+    """Serve /open to all, /closed to one user, /bare to nobody's, and cut /short off."""
 
     def do_GET(self) -> None:
         authorization = self.headers["Authorization"]
@@ -75,7 +76,7 @@ def test_a_password_is_never_shown(host: str, password: str) -> None:
         "127.0.0.1:port/": "nonnumeric port",
         "[127.0.0.1/": "",
     }
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(ToolError) as caught:
         first_good(
             [f"http://me:{password}@{place}" for place in places],
             what="Packages",
@@ -98,7 +99,7 @@ def test_a_password_is_never_shown(host: str, password: str) -> None:
     ],
 )
 def test_a_failure_names_address_and_reason(host: str, path: str, reason: str) -> None:
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(ToolError) as caught:
         read_url(f"http://{host}/{path}", limit=6 if path == "open" else 1000)
     assert f"http://{host}/{path}: {reason}" in str(caught.value)
 

@@ -18,9 +18,9 @@ VAR_LINKS = {
 
 
 def root_links(architecture: str) -> dict[str, str]:
-    """Returns path -> target of the links of a root for a Debian architecture.
+    """Return path → target of the links of a root for a Debian architecture.
 
-    Raises KeyError for an architecture nobody has looked at.
+    Raise KeyError for an architecture nobody has looked at.
     """
     usr_merge = {name: f"usr/{name}" for name in ARCHITECTURES[architecture].merged}
     return usr_merge | VAR_LINKS

@@ -1,4 +1,4 @@
-"""Gives tests a real gpgv: that of the locked packages under Bazel, else the host's."""
+"""Give tests a real gpgv: that of the locked packages under Bazel, else the host's."""
 
 import os
 from pathlib import Path

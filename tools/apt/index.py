@@ -1,4 +1,4 @@
-"""Turns a suite of an archive into its packages: signature → Release → Packages.
+"""Turn a suite of an archive into its packages: signature → Release → Packages.
 
 Every step is verified by the one before it: gpgv vouches for `InRelease`, the SHA256 in it for
 `Packages`, and each record there for its .deb. The layout is that of Debian's repository format
@@ -13,15 +13,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from tools.apt.fetch import first_good
-from tools.apt.relations import Alternatives, Relation, RelationError, parse
+from tools.apt.relations import Alternatives, Relation, parse
 from tools.apt.signature import Verifier
 from tools.archive.deb822 import ControlError, paragraphs
+from tools.cli import ToolError
 
 _INRELEASE_LIMIT_BYTES = 16 << 20
-
-
-class IndexFileError(Exception):
-    """An index that is signed and yet unusable; the message names suite, file and cause."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Package:
 def parse_release(text: str, *, suite: Suite) -> Release:
     """Return the Release that `text` (already verified) describes.
 
-    Raises IndexFileError when it is for another suite or lacks a field that is needed.
+    Raise ToolError when it is for another suite or lacks a field that is needed.
     """
     try:
         fields = next(iter(paragraphs(text)))
@@ -81,10 +78,10 @@ def parse_release(text: str, *, suite: Suite) -> Release:
         until = fields.get("valid-until")
         hashes = fields["sha256"]
     except (ControlError, KeyError, StopIteration, ValueError) as error:
-        raise IndexFileError(f"{suite}: InRelease is unusable: {error!r}") from error
+        raise ToolError(f"{suite}: InRelease is unusable: {error!r}") from error
     # A mirror that serves one suite's signed file as another's would else go unnoticed.
     if suite.name not in (fields.get("codename"), fields.get("suite")):
-        raise IndexFileError(
+        raise ToolError(
             f"{suite}: InRelease is of suite {fields.get('suite')!r}, codename"
             f" {fields.get('codename')!r}; the mirror mixes suites up"
         )
@@ -104,8 +101,8 @@ def parse_release(text: str, *, suite: Suite) -> Release:
 def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -> Release:
     """Fetch and verify `suite`'s InRelease from the first mirror that has one.
 
-    Raises FetchError, SignatureError (a bad signature stops at once: another mirror is not
-    asked, since somebody should look) or IndexFileError.
+    Raise ToolError, ToolError (a bad signature stops at once: another mirror is not
+    asked, since somebody should look) or ToolError.
     """
     content = first_good(
         [f"{base}/dists/{suite.name}/InRelease" for base in mirrors],
@@ -119,13 +116,13 @@ def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -
 def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str]) -> list[Package]:
     """Fetch the Packages index that `release` vouches for and return its records, in order.
 
-    Raises FetchError when no mirror has it with the right SHA256, IndexFileError when it cannot
+    Raise ToolError when no mirror has it with the right SHA256, ToolError when it cannot
     be read.
     """
     suite = release.suite
     path = f"{suite.component}/binary-{architecture}/Packages.xz"
     if path not in release.files:
-        raise IndexFileError(f"{suite}: InRelease does not list {path}")
+        raise ToolError(f"{suite}: InRelease does not list {path}")
     digest, size = release.files[path]
 
     def wrong(content: bytes) -> str | None:
@@ -142,18 +139,18 @@ def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str
     content = first_good(urls, what=f"{suite}: {path}", limit=size, check=wrong)
     try:
         return parse_packages(lzma.decompress(content).decode(), archive=suite.archive)
-    except (lzma.LZMAError, UnicodeDecodeError, IndexFileError) as error:
-        raise IndexFileError(f"{suite}: {path}: {error}") from error
+    except (lzma.LZMAError, UnicodeDecodeError, ToolError) as error:
+        raise ToolError(f"{suite}: {path}: {error}") from error
 
 
 def parse_packages(text: str, *, archive: str) -> list[Package]:
-    """Return the records of a Packages file; raises IndexFileError naming the bad one."""
+    """Return the records of a Packages file; raise ToolError naming the bad one."""
     packages = []
     try:
         for fields in paragraphs(text):
-            packages.append(_package(fields, archive=archive))  # noqa: PERF401 -- counted in the error
+            packages.append(_package(fields, archive=archive))  # noqa: PERF401 - counted in the error
     except ControlError as error:
-        raise IndexFileError(f"after {len(packages)} records: {error}") from error
+        raise ToolError(f"after {len(packages)} records: {error}") from error
     return packages
 
 
@@ -177,14 +174,14 @@ def _package(fields: Mapping[str, str], *, archive: str) -> Package:
             breaks=_flat(fields.get("breaks", "")),
             provides=_flat(fields.get("provides", "")),
         )
-    except (KeyError, ValueError, RelationError) as error:
-        raise IndexFileError(f"package {name!r}: {error!r}") from error
+    except (KeyError, ValueError, ToolError) as error:
+        raise ToolError(f"package {name!r}: {error!r}") from error
 
 
 def _flat(field: str) -> tuple[Relation, ...]:
     groups = parse(field)
     if any(len(group) != 1 for group in groups):
-        raise RelationError(f"alternatives are not allowed in {field!r}")
+        raise ToolError(f"alternatives are not allowed in {field!r}")
     return tuple(group[0] for group in groups)
 
 

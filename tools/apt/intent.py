@@ -1,23 +1,116 @@
-"""Reads what people ask of Debian: third_party/debian/bookworm.yaml, described in the README there.
+"""Read an intent: what people ask of a Debian archive, such as third_party/debian/bookworm.yaml.
 
-What it does not know it refuses.
+    suites: [{archive: debian, suite: bookworm, component: main}]
+    architectures: [amd64, arm64]
+    timestamp: 2026-01-31T00:00:00Z
+    image:
+      base:
+        packages:
+          libc6: the C library
+
+third_party/debian/README.md explains every key. Unknown keys and missing reasons are errors.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Any
 
-import yaml
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from tools.apt.index import Suite
 from tools.apt.paths import Exclusions
+from tools.apt.yaml_model import Model, Text, load_yaml, validate
 
 
-class IntentError(Exception):
-    """The file asks for something that cannot be understood; the message names file and key."""
+def _by_name(data: Any) -> Any:
+    """Return `[{reason: R, packages: [A, B]}]`, or one of these, as `{A: R, B: R}`."""
+    groups = data if isinstance(data, list) else [data]
+    if not all(isinstance(each, dict) and set(each) == {"reason", "packages"} for each in groups):
+        return data
+    names = [name for each in groups for name in each["packages"]]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"named twice: {', '.join(twice)}")
+    return {name: each["reason"] for each in groups for name in each["packages"]}
+
+
+def _valid_glob(glob: str) -> str:
+    Exclusions((glob,)).match("")
+    return glob
+
+
+def _not_before_1970(moment: datetime) -> datetime:
+    if moment < datetime(1970, 1, 1, tzinfo=UTC):
+        raise ValueError("is before 1970")
+    return moment
+
+
+_Reasons = Annotated[dict[Text, Text], BeforeValidator(_by_name)]
+
+
+class _Suite(Model):
+    archive: Text
+    suite: Text
+    component: Text
+
+
+class _PathRules(Model):
+    reason: Text
+    globs: Annotated[list[Annotated[Text, AfterValidator(_valid_glob)]], Field(min_length=1)]
+
+
+class _Group(Model):
+    packages: _Reasons
+    exclude_packages: _Reasons = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_reason(cls, data: Any) -> Any:
+        # `{reason: R, packages: [A, B]}`: one reason for the whole group.
+        return {"packages": data} if isinstance(data, dict) and "reason" in data else data
+
+
+class _Intent(Model):
+    suites: Annotated[list[_Suite], Field(min_length=1)]
+    architectures: Annotated[list[Text], Field(min_length=1)]
+    # YAML knows times; a text or a number that stands for one is a mistake.
+    timestamp: (
+        Annotated[AwareDatetime, AfterValidator(_not_before_1970), Field(strict=True)] | None
+    ) = None
+    complete: bool = False
+    image: Annotated[dict[Text, _Group], Field(min_length=1)]
+    exclude_packages: _Reasons = Field(default_factory=dict)
+    exclude_paths: list[_PathRules] = Field(default_factory=list)
+    tools: dict[Text, _Group] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _image_is_one_closure(self) -> _Intent:
+        owners: dict[str, str] = {}
+        for name, group in self.image.items():
+            if group.exclude_packages:
+                raise ValueError(
+                    f"image: {name}: exclude_packages belongs at the top level for the image"
+                )
+            for package in group.packages:
+                if owners.setdefault(package, name) != name:
+                    raise ValueError(f"image: {owners[package]} and {name} both name {package}")
+        return self
+
+
+_FILE = TypeAdapter(_Intent)
 
 
 @dataclass(frozen=True)
@@ -41,165 +134,53 @@ class PathRule:
 class Intent:
     """The whole file. `image` is resolved as one closure, each group of `tools` as its own.
 
-    `timestamp` is in seconds since the epoch.
+    `timestamp` is in seconds since the epoch; None stands for the snapshot's time. In a `complete`
+    intent the image's groups and exclusions name every package of the closure.
     """
 
     suites: tuple[Suite, ...]
     architectures: tuple[str, ...]
-    timestamp: int
+    timestamp: int | None
     image: tuple[Group, ...]
     tools: tuple[Group, ...]
     exclude_packages: Mapping[str, str]
     exclude_paths: tuple[PathRule, ...]
     sha256: str
+    complete: bool = False
 
     def requested(self) -> tuple[str, ...]:
         """Return the names asked for by the image's groups, in the order of the file."""
         return tuple(name for group in self.image for name in group.packages)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, and a key written twice is an error instead of the last one winning."""
-
-    def construct_mapping(
-        self,
-        node: yaml.MappingNode,
-        deep: bool = False,  # noqa: FBT001, FBT002 -- PyYAML's signature
-    ) -> dict[object, object]:
-        # `<<: *anchor` merges shared exclusions in; what it brings may be overridden.
-        keys = [
-            self.construct_object(key, deep=True)
-            for key, _ in node.value
-            if key.tag != "tag:yaml.org,2002:merge"
-        ]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"written twice: {', '.join(twice)}", node.start_mark
-            )
-        return dict(super().construct_mapping(node, deep=deep))
-
-
 def read_intent(path: Path) -> Intent:
-    """Return the intent in `path`; raises IntentError naming file and key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return _intent(yaml.load(text, Loader=_Loader))  # noqa: S506 (a safe loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, IntentError) as error:
-        raise IntentError(f"{path}: {error}") from error
-
-
-def _intent(data: object) -> Intent:
-    top = _mapping(
-        data,
-        "the file",
-        keys={
-            "suites",
-            "architectures",
-            "timestamp",
-            "image",
-            "exclude_packages",
-            "exclude_paths",
-            "tools",
-        },
-    )
-    suites = []
-    for item in _list(top["suites"], "suites"):
-        suite = _mapping(item, "suites", keys={"archive", "suite", "component"})
-        suites.append(
-            Suite(
-                archive=_text(suite["archive"], "suites: archive"),
-                name=_text(suite["suite"], "suites: suite"),
-                component=_text(suite["component"], "suites: component"),
-            )
-        )
-    rules: list[PathRule] = []
-    for item in _list(top["exclude_paths"], "exclude_paths"):
-        rule = _mapping(item, "exclude_paths", keys={"globs", "reason"})
-        reason = _text(rule["reason"], "exclude_paths: reason")
-        rules += [
-            PathRule(glob=_glob(glob), reason=reason)
-            for glob in _list(rule["globs"], "exclude_paths: globs")
-        ]
-    # The one value that is no text is the time.
+    """Return the intent in `path`. Raise ToolError naming file, key and cause."""
+    data = load_yaml(path)
+    found = validate(data, _FILE, path=path)
+    # The one value that is no text is the time. Comments and layout do not count.
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
     return Intent(
-        suites=tuple(suites),
-        architectures=tuple(
-            _text(name, "architectures") for name in _list(top["architectures"], "architectures")
+        suites=tuple(
+            Suite(archive=suite.archive, name=suite.suite, component=suite.component)
+            for suite in found.suites
         ),
-        timestamp=_seconds(top["timestamp"], "timestamp"),
-        image=_groups(top["image"], "image"),
-        tools=_groups(top["tools"], "tools"),
-        exclude_packages=_reasons(top["exclude_packages"], "exclude_packages"),
-        exclude_paths=tuple(rules),
+        architectures=tuple(found.architectures),
+        timestamp=None if found.timestamp is None else int(found.timestamp.timestamp()),
+        image=_groups(found.image),
+        tools=_groups(found.tools),
+        exclude_packages=found.exclude_packages,
+        exclude_paths=tuple(
+            PathRule(glob=glob, reason=rules.reason)
+            for rules in found.exclude_paths
+            for glob in rules.globs
+        ),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+        complete=found.complete,
     )
 
 
-def _groups(data: object, where: str) -> tuple[Group, ...]:
-    groups = []
-    for name, value in _mapping(data, where).items():
-        label = f"{where}: {name}"
-        body = _mapping(value, label)
-        unknown = set(body) - {"packages", "exclude_packages"}
-        if unknown or "packages" not in body:
-            raise IntentError(
-                f"{label}: wants packages and perhaps exclude_packages, found {sorted(body)}"
-            )
-        excluded = body.get("exclude_packages", {})
-        # The image has one list of exclusions for all its groups: they are one closure.
-        if excluded and where == "image":
-            raise IntentError(f"{label}: exclude_packages belongs at the top level for the image")
-        groups.append(
-            Group(
-                name=name,
-                packages=_reasons(body["packages"], f"{label}: packages"),
-                exclude_packages=_reasons(excluded, f"{label}: exclude_packages"),
-            )
-        )
-    return tuple(groups)
-
-
-def _reasons(data: object, where: str) -> dict[str, str]:
-    return {
-        name: _text(reason, f"{where}: the reason of {name}")
-        for name, reason in _mapping(data, where).items()
-    }
-
-
-def _mapping(data: object, where: str, *, keys: set[str] | None = None) -> dict[str, object]:
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise IntentError(f"{where}: wants names and values, found {data!r}")
-    if keys is not None and set(data) != keys:
-        raise IntentError(f"{where}: wants the keys {sorted(keys)}, found {sorted(data)}")
-    return data
-
-
-def _list(data: object, where: str) -> list[object]:
-    if not isinstance(data, list) or not data:
-        raise IntentError(f"{where}: wants a list that is not empty, found {data!r}")
-    return data
-
-
-def _glob(data: object) -> str:
-    glob = _text(data, "exclude_paths: globs")
-    try:
-        Exclusions((glob,)).match("")
-    except ValueError as error:
-        raise IntentError(f"exclude_paths: {error}") from error
-    return glob
-
-
-def _seconds(data: object, where: str) -> int:
-    if not isinstance(data, datetime) or data.tzinfo is None or data.timestamp() < 0:
-        raise IntentError(
-            f"{where}: wants a time since 1970 such as 2026-01-31T00:00:00Z, found {data!r}"
-        )
-    return int(data.timestamp())
-
-
-def _text(data: object, where: str) -> str:
-    if not isinstance(data, str) or not data.strip():
-        raise IntentError(f"{where}: wants text, found {data!r}")
-    return data
+def _groups(found: Mapping[str, _Group]) -> tuple[Group, ...]:
+    return tuple(
+        Group(name=name, packages=group.packages, exclude_packages=group.exclude_packages)
+        for name, group in found.items()
+    )

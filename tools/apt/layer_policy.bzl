@@ -1,6 +1,6 @@
 """`layer_policy`: the little of a lock that layers depend on, so that a pin moved elsewhere rebuilds none."""
 
-_DOC = """Takes timestamp and excluded paths from a lock.
+_DOC = """Take timestamp and excluded paths from a lock.
 
 Give it to layer rules as their `lock`. With the lock itself they make the same layers, but anew after
 every change of any pin.

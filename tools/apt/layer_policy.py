@@ -13,10 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.apt.paths import Exclusions
-
-
-class PolicyError(Exception):
-    """A lock or policy file that lacks what layers need; the message names file and field."""
+from tools.cli import ToolError, tool
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,9 @@ class LayerPolicy:
 
 
 def read_policy(path: Path) -> LayerPolicy:
-    """Reads a policy from a lock, or from the file that `main` made of one.
+    """Read a policy from a lock, or from the file that `main` made of one.
 
-    Raises PolicyError when a field is missing or has the wrong type.
+    Raise ToolError when a field is missing or has the wrong type.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -43,35 +40,31 @@ def read_policy(path: Path) -> LayerPolicy:
         globs = tuple(rule["glob"] for rule in excluded)
     except (ValueError, KeyError, TypeError) as error:
         wanted = '{"mtime": seconds, "excluded_paths": [{"glob": ...}]}'
-        raise PolicyError(f"{path}: not a lock: {error!r}; wanted at least {wanted}") from error
+        raise ToolError(f"{path}: not a lock: {error!r}; wanted at least {wanted}") from error
     if not isinstance(mtime, int) or isinstance(mtime, bool) or mtime < 0:
-        raise PolicyError(f"{path}: mtime is {mtime!r}, not a number of seconds")
+        raise ToolError(f"{path}: mtime is {mtime!r}, not a number of seconds")
     return LayerPolicy(mtime=mtime, excluded_globs=globs)
 
 
 def policy_json(policy: LayerPolicy) -> str:
-    """Returns the policy as JSON, in the lock's own terms."""
+    """Return the policy as JSON, in the lock's own terms."""
     rules = [{"glob": glob} for glob in policy.excluded_globs]
     content = {"mtime": policy.mtime, "excluded_paths": rules}
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the policy file of a lock."""
+@tool("layer_policy")
+def main(argv: list[str] | None = None) -> None:
+    """Write the policy file of a lock."""
     parser = argparse.ArgumentParser(description="Extract from a lock what layers depend on.")
     parser.add_argument("--lock", type=Path, required=True, help="the lock of Debian packages")
     parser.add_argument("--out", type=Path, required=True, help="the policy file to write")
     parser.add_argument("--whole-packages", action="store_true", help="leave no path out")
     options = parser.parse_args(argv)
-    try:
-        policy = read_policy(options.lock)
-        if options.whole_packages:
-            policy = replace(policy, excluded_globs=())
-        options.out.write_text(policy_json(policy), encoding="utf-8")
-    except (PolicyError, OSError) as error:
-        print(f"layer_policy: {error}", file=sys.stderr)
-        return 1
-    return 0
+    policy = read_policy(options.lock)
+    if options.whole_packages:
+        policy = replace(policy, excluded_globs=())
+    options.out.write_text(policy_json(policy), encoding="utf-8")
 
 
 if __name__ == "__main__":

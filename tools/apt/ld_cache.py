@@ -1,4 +1,4 @@
-"""Writes /etc/ld.so.cache for a set of packages, as ldconfig(8) would, without running it.
+"""Write /etc/ld.so.cache for a set of packages, as ldconfig(8) would, without running it.
 
 The loader does not need the cache, since Debian's libraries lie where it looks anyway, but
 ctypes.util.find_library does: it asks `ldconfig -p`. Writing it here rather than running ldconfig
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from tools.apt.deb_contents import Member
 from tools.apt.paths import follow, merged
+from tools.cli import ToolError
 from tools.elf.ld_so_cache import ELF_LIBC6, ENTRY, HEADER, MAGIC, compare_names
 from tools.linux.architectures import ARCHITECTURES
 
@@ -24,10 +25,6 @@ _LITTLE_ENDIAN = 2
 
 # Built into Debian's ldconfig, after what ld.so.conf names.
 _DEFAULT_DIRECTORIES = ("/lib", "/usr/lib")
-
-
-class LdCacheError(Exception):
-    """Libraries or a configuration that this writer does not know how to treat."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,9 @@ def is_library_name(path: str) -> bool:
 
 
 def configured_directories(configuration: Mapping[str, bytes]) -> list[str]:
-    """Returns the directories of ld.so.conf, in order; `configuration` is its files by path.
+    """Return the directories of ld.so.conf, in order; `configuration` is its files by path.
 
-    Raises LdCacheError for a directive that is not a directory or an include.
+    Raise ToolError for a directive that is not a directory or an include.
     """
     directories: list[str] = []
     _read_configuration("etc/ld.so.conf", configuration, directories)
@@ -68,7 +65,7 @@ def _read_configuration(
         elif line.startswith("/"):
             directories.append(posixpath.normpath(line))
         elif line:
-            raise LdCacheError(f"/{path}: {line!r} is neither a directory nor an include")
+            raise ToolError(f"/{path}: {line!r} is neither a directory nor an include")
 
 
 def find_libraries(
@@ -77,15 +74,15 @@ def find_libraries(
     directories: Iterable[str],
     architecture: str,
 ) -> list[Library]:
-    """Returns what ldconfig would put in the cache, in the order of the cache.
+    """Return what ldconfig would put in the cache, in the order of the cache.
 
-    `members` is the whole tree by path. Raises LdCacheError for glibc-hwcaps directories, whose
+    `members` is the whole tree by path. Raise ToolError for glibc-hwcaps directories, whose
     entries have a format of their own.
     """
     by_directory: dict[str, list[Member]] = {}
     for member in members.values():
         if "/glibc-hwcaps/" in member.path:
-            raise LdCacheError(f"/{member.path}: glibc-hwcaps is not supported; exclude the path")
+            raise ToolError(f"/{member.path}: glibc-hwcaps is not supported; exclude the path")
         if member.kind != "dir" and is_library_name(member.path):
             by_directory.setdefault(posixpath.dirname(member.path), []).append(member)
     found: list[Library] = []
@@ -96,9 +93,8 @@ def find_libraries(
         if real in seen:
             continue
         seen.add(real)
-        names = _directory_sonames(
-            by_directory.get(real, []), members, ARCHITECTURES[architecture].elf_machine
-        )
+        machine = ARCHITECTURES[architecture].elf_machine
+        names = _directory_sonames(by_directory.get(real, []), members, machine)
         found += [Library(soname, f"{directory}/{soname}") for soname in names]
     # The loader searches by bisection, from high to low. Equal names stay in the order found.
     return sorted(found, key=functools.cmp_to_key(_compare_libraries))
@@ -118,7 +114,7 @@ def _directory_sonames(
         name = elf.soname or posixpath.basename(entry.path)
         if entry.kind == "symlink":
             base = posixpath.basename(real)
-            # A link to the file that bears the soname, or a linker's libx.so -> libx.so.1, is known
+            # A link to the file that bears the soname, or a linker's libx.so → libx.so.1, is known
             # by its own name; any other is as good as the file.
             if base == name or (base.endswith(".so") and name.startswith(base)):
                 name = posixpath.basename(entry.path)
@@ -127,7 +123,7 @@ def _directory_sonames(
 
 
 def resolve(path: str, members: Mapping[str, Member]) -> str | None:
-    """Returns the path of the file that `path` leads to through links; None if it leads nowhere."""
+    """Return the path of the file that `path` leads to through links; None if it leads nowhere."""
 
     def link_of(at: str) -> str | None:
         member = members.get(at)
@@ -142,7 +138,7 @@ def resolve(path: str, members: Mapping[str, Member]) -> str | None:
 
 
 def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -> dict[str, str]:
-    """Returns the links soname -> file that ldconfig makes where a package ships none."""
+    """Return the links soname → file that ldconfig makes where a package ships none."""
     links: dict[str, str] = {}
     for library in libraries:
         path = merged(library.path.lstrip("/"))
@@ -162,7 +158,7 @@ def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -
 
 
 def cache_bytes(libraries: Iterable[Library], *, architecture: str) -> bytes:
-    """Returns the content of ld.so.cache for libraries in the order of `find_libraries`."""
+    """Return the content of ld.so.cache for libraries in the order of `find_libraries`."""
     entries = list(libraries)
     flags = ELF_LIBC6 | ARCHITECTURES[architecture].cache_flags
     strings = bytearray()

@@ -8,10 +8,11 @@ import pytest
 
 from tools.apt import ld_cache
 from tools.apt.deb_contents import Content, Member, read_package
-from tools.apt.ld_cache import LdCacheError, Library
+from tools.apt.ld_cache import Library
 from tools.apt.paths import Exclusions
 from tools.archive.deb import DebError
 from tools.archive.debs_for_test import TarMember, hardlink, symlink, write_deb
+from tools.cli import ToolError
 from tools.elf.elf_for_test import build
 from tools.elf.ld_so_cache import compare_names
 
@@ -132,7 +133,7 @@ def test_a_link_that_no_package_ships_is_made_to_the_newest_file(tmp_path: Path)
 
 def test_hwcaps_directories_are_refused_rather_than_left_out(tmp_path: Path) -> None:
     path = "./usr/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/libx.so.1"
-    with pytest.raises(LdCacheError, match="glibc-hwcaps is not supported"):
+    with pytest.raises(ToolError, match="glibc-hwcaps is not supported"):
         _found(tmp_path, [TarMember(path, build("libx.so.1"))])
 
 
@@ -152,7 +153,7 @@ def test_directories_come_from_the_configuration_in_its_order() -> None:
 
 
 def test_a_directive_nobody_knows_is_an_error() -> None:
-    with pytest.raises(LdCacheError, match="'hwcap 0 nosegneg' is neither"):
+    with pytest.raises(ToolError, match="'hwcap 0 nosegneg' is neither"):
         ld_cache.configured_directories({"etc/ld.so.conf": b"hwcap 0 nosegneg\n"})
 
 

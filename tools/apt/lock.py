@@ -1,11 +1,11 @@
-"""Turns intent (bookworm.yaml) into a lock (bookworm.lock.json): every .deb by name and SHA256.
+r"""Turn an intent (YAML) into a lock (JSON): every .deb by name and SHA256.
 
     bazel run //third_party/debian:lock              # write the lock anew
     bazel run //third_party/debian:lock -- --check   # only say whether it is stale
 
-The same intent and the same state of the archive give the same bytes; the clock is consulted
-only to see whether the archive still vouches for its index. Nothing is written unless every
-step succeeded.
+`debian_lock` in defs.bzl makes such a target. The same intent and the same state of the archive
+give the same bytes; the clock is consulted only to see whether the archive still vouches for its
+index. Nothing is written unless every step succeeded.
 """
 
 import argparse
@@ -17,29 +17,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.apt.fetch import FetchError
-from tools.apt.index import (
-    IndexFileError,
-    Package,
-    Release,
-    fetch_packages,
-    fetch_release,
-)
-from tools.apt.intent import Group, Intent, IntentError, read_intent
+from tools.apt.index import Package, Release, fetch_packages, fetch_release
+from tools.apt.intent import Group, Intent, read_intent
 from tools.apt.lockfile import (
     SNAPSHOT_FORMAT,
     ExcludedPath,
     Lock,
     LockedPackage,
-    LockError,
     decode,
     encode,
+    snapshot_time,
 )
-from tools.apt.mirrors import MirrorError, archive_urls
-from tools.apt.resolver import Closure, ResolveError, Universe, resolve, universe
-from tools.apt.signature import SignatureError, Verifier
+from tools.apt.mirrors import archive_urls
+from tools.apt.resolver import Closure, Universe, resolve, universe
+from tools.apt.signature import Verifier
 from tools.apt.signing import unpacked_verifier
 from tools.archive.atomic import replace_files
+from tools.cli import ToolError, tool
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -57,7 +51,7 @@ def fetch_archive(
 ) -> Archive:
     """Fetch and verify every index that `intent` names.
 
-    Raises FetchError, SignatureError or IndexFileError.
+    Raise ToolError, ToolError or ToolError.
     """
     releases = []
     packages: dict[str, list[Package]] = {arch: [] for arch in intent.architectures}
@@ -70,23 +64,33 @@ def fetch_archive(
     return Archive(releases=tuple(releases), packages=packages)
 
 
-def make_lock(intent: Intent, *, archive: Archive) -> Lock:
-    """Return the lock that `intent` and the state of the archive give.
+def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
+    """Return the lock that `intent` and the state of the archive give; `command` makes it anew.
 
-    Raises ResolveError when a closure cannot be had, LockError for an exclusion that excludes
+    Raise ToolError when a closure cannot be had, ToolError for an exclusion that excludes
     nothing or something asked for.
     """
     groups: dict[str, dict[str, tuple[str, ...]]] = {}
     excluded: dict[str, dict[str, str]] = {}
+    used: set[str] = set()
     locked: list[LockedPackage] = []
     for arch in intent.architectures:
         known = universe(archive.packages[arch], architecture=arch)
-        image = resolve(known, requested=intent.requested(), name="image")
+        image = resolve(
+            known,
+            requested=intent.requested(),
+            name="image",
+            # Of a complete intent, what is excluded is not even looked at.
+            without=intent.exclude_packages if intent.complete else (),
+        )
+        if intent.complete:
+            _refuse_unnamed(intent, image, arch=arch)
         excluded[arch] = {
             name: package.version
             for name, package in image.packages.items()
             if name in intent.exclude_packages
         }
+        used |= excluded[arch].keys() | image.omitted
         tools = _tool_closures(intent, known)
         for group in intent.tools:
             closure = tools[group.name]
@@ -96,11 +100,17 @@ def make_lock(intent: Intent, *, archive: Archive) -> Lock:
         for name, share in _image_groups(intent, image).items():
             groups.setdefault(name, {})[arch] = share
         _add(locked, image, arch=arch, names=set(image.packages) - set(excluded[arch]))
-    _refuse_idle_exclusions(intent, excluded)
-    newest = max(release.date for release in archive.releases)
+    idle = sorted(set(intent.exclude_packages) - used)
+    if idle:
+        raise ToolError(
+            f"exclude_packages names {', '.join(idle)}, which nothing in the image needs; drop it"
+        )
+    snapshot = snapshot_time(max(release.date for release in archive.releases))
+    timestamp = int(snapshot.timestamp()) if intent.timestamp is None else intent.timestamp
     return Lock(
-        snapshot=newest.strftime(SNAPSHOT_FORMAT),
-        mtime=intent.timestamp,
+        command=command,
+        snapshot=snapshot.strftime(SNAPSHOT_FORMAT),
+        mtime=timestamp,
         intent_sha256=intent.sha256,
         image_groups=tuple(group.name for group in intent.image),
         groups=groups,
@@ -116,7 +126,7 @@ def make_lock(intent: Intent, *, archive: Archive) -> Lock:
 def _image_groups(intent: Intent, image: Closure) -> dict[str, tuple[str, ...]]:
     """Give each package of the image to the earliest group whose requests need it.
 
-    What only excluded packages need would be in the image for nothing: raises LockError.
+    What only excluded packages need would be in the image for nothing: raises ToolError.
     """
     excluded = intent.exclude_packages
     taken: set[str] = set()
@@ -124,11 +134,13 @@ def _image_groups(intent: Intent, image: Closure) -> dict[str, tuple[str, ...]]:
     for group in intent.image:
         _refuse_excluded_request(group, excluded)
         members = image.reachable(group.packages, without=excluded) - taken
+        if intent.complete:
+            members = set(group.packages)
         taken |= members
         shares[group.name] = tuple(sorted(members))
     idle = sorted(set(image.packages) - taken - set(excluded))
     if idle:
-        raise LockError(
+        raise ToolError(
             f"only excluded packages need {', '.join(idle)}; name them in exclude_packages too, or "
             "ask for them"
         )
@@ -147,7 +159,7 @@ def _tool_closures(intent: Intent, known: Universe) -> dict[str, Closure]:
         asked |= set(group.exclude_packages)
         used |= set(group.exclude_packages) & set(closure.packages)
     if asked != used:
-        raise LockError(
+        raise ToolError(
             f"tools: exclude_packages names {', '.join(sorted(asked - used))}, which nothing needs"
             f" on {known.architecture}; drop it"
         )
@@ -178,14 +190,22 @@ def _add(locked: list[LockedPackage], closure: Closure, *, arch: str, names: set
 def _refuse_excluded_request(group: Group, excluded: Mapping[str, str]) -> None:
     both = sorted(set(group.packages) & set(excluded))
     if both:
-        raise LockError(f"group {group.name!r} asks for {', '.join(both)} and excludes it as well")
+        raise ToolError(f"group {group.name!r} asks for {', '.join(both)} and excludes it as well")
 
 
-def _refuse_idle_exclusions(intent: Intent, excluded: Mapping[str, Mapping[str, str]]) -> None:
-    idle = sorted(set(intent.exclude_packages).difference(*excluded.values()))
-    if idle:
-        raise LockError(
-            f"exclude_packages names {', '.join(idle)}, which nothing in the image needs; drop it"
+def _refuse_unnamed(intent: Intent, image: Closure, *, arch: str) -> None:
+    """Raise ToolError when the image has a package that a complete intent does not name."""
+    unnamed = set(image.packages) - set(intent.requested())
+    needs = [
+        f"{name} depends on {needed}"
+        for name, depends in sorted(image.depends.items())
+        for needed in depends
+        if needed in unnamed
+    ]
+    if needs:
+        raise ToolError(
+            f"image ({arch}): the intent is complete, but names neither in a group nor in "
+            "exclude_packages what these need:\n  " + "\n  ".join(needs)
         )
 
 
@@ -219,7 +239,7 @@ def _old_lock(path: Path) -> Lock | None:
         return decode(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except LockError:
+    except ToolError:
         # It is about to be replaced; what it said no longer matters.
         return None
 
@@ -234,6 +254,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--check", action="store_true", help="write nothing; exit 1 if the lock is stale"
     )
     parser.add_argument(
+        "--command",
+        default="",
+        help="what people run to start this; errors about the lock quote it",
+    )
+    parser.add_argument(
         "--allow-expired",
         action="store_true",
         help="accept an index past its Valid-Until (an old mirror, or an attacker's replay)",
@@ -243,7 +268,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         nargs="+",
         default=[],
-        help="packages of the lock's group `signing`: gpgv and the keyring are taken from them",
+        help="packages with gpgv and the archive's keys, to use instead of the host's",
     )
     parser.add_argument("--gpgv", default="gpgv", help="gpgv to run, without --signing-debs")
     parser.add_argument(
@@ -267,16 +292,16 @@ def _run(options: argparse.Namespace) -> int:
         archive = fetch_archive(intent, mirrors=mirrors, verifier=verifier)
     stale = expired(archive, now=datetime.now(UTC))
     if stale and not options.allow_expired:
-        raise LockError(
+        raise ToolError(
             "; ".join(stale)
             + ". Use another mirror, or pass --allow-expired if you know why the index is old"
         )
     for line in stale:
         print(f"warning: {line}", file=sys.stderr)
     old = _old_lock(path)
-    new = make_lock(intent, archive=archive)
+    new = make_lock(intent, archive=archive, command=options.command)
     if old is not None and new.snapshot < old.snapshot:
-        raise LockError(
+        raise ToolError(
             f"{path} was made from the archive of {old.snapshot}, the mirror has only that of"
             f" {new.snapshot}: it lags behind, use another; or remove the lock to go back in time"
         )
@@ -284,31 +309,22 @@ def _run(options: argparse.Namespace) -> int:
     print("\n".join(lines) if lines else f"{options.lock} is up to date")
     if options.check:
         if lines:
-            print("stale; renew it with: bazel run //third_party/debian:lock", file=sys.stderr)
+            again = options.command or "this command without --check"
+            print(f"{options.lock} is stale; renew it with: {again}", file=sys.stderr)
         return 1 if lines else 0
     if lines:
         replace_files({path: encode(new).encode()})
     return 0
 
 
+@tool("lock")
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 is done or up to date, 1 stale or failed."""
     options = _arguments(argv)
     try:
         return _run(options)
-    except (
-        FetchError,
-        IndexFileError,
-        IntentError,
-        LockError,
-        MirrorError,
-        OSError,
-        ResolveError,
-        SignatureError,
-    ) as error:
-        print(f"lock: {error}", file=sys.stderr)
-        print(f"lock: {options.lock} is left as it was", file=sys.stderr)
-        return 1
+    except (ToolError, OSError) as error:
+        raise ToolError(f"{error}\n{options.lock} is left as it was") from error
 
 
 if __name__ == "__main__":

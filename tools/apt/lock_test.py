@@ -1,6 +1,7 @@
 """The lock command on archives made in the test, and end to end on the signed one of testdata."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from tools.apt.gpgv_for_test import KEYRING, TESTDATA, verifier
 from tools.apt.index import Package, Release, Suite
 from tools.apt.intent import Group, Intent, PathRule
 from tools.apt.lock import Archive, changes, expired, main, make_lock
-from tools.apt.lockfile import Lock, LockError, decode, encode, read_lock
+from tools.apt.lockfile import Lock, decode, encode, read_lock
 from tools.apt.packages_for_test import package
+from tools.cli import ToolError
 
 _SUITE = Suite(archive="debian", name="bookworm")
 _INTENT = """\
@@ -94,9 +96,59 @@ def test_a_tool_group_leaves_its_own_exclusions_out() -> None:
     assert _lock(_intent(tools=tools), *_PACKAGES).groups["service"]["amd64"] == ("tool",)
 
 
-def test_the_snapshot_is_the_newest_release() -> None:
+def test_the_snapshot_is_half_a_day_after_the_newest_release() -> None:
     lock = _lock(_intent(), *_PACKAGES)
-    assert lock.snapshot == "20200103T000000Z"
+    assert lock.snapshot == "20200103T120000Z"
+
+
+def test_without_a_timestamp_the_layers_have_the_snapshots_time() -> None:
+    lock = _lock(replace(_intent(), timestamp=None), *_PACKAGES)
+    assert lock.mtime == datetime(2020, 1, 3, 12, tzinfo=UTC).timestamp()
+
+
+def _complete(exclude: dict[str, str], *names: str) -> Intent:
+    image = (
+        Group("programs", dict.fromkeys(names[:1], "why"), {}),
+        Group("libraries", dict.fromkeys(names[1:], "why"), {}),
+    )
+    return replace(_intent(image=image, exclude=exclude), complete=True)
+
+
+def test_a_complete_intent_is_locked_as_it_is_written() -> None:
+    # What perl would need need not even exist.
+    perl = package("perl", depends="nowhere")
+    lock = _lock(
+        _complete({"perl": "scripts"}, "app", "lib", "base", "tool"), perl, *_PACKAGES[:-1]
+    )
+    assert lock.groups == {
+        "programs": {"amd64": ("app",)},
+        "libraries": {"amd64": ("base", "lib", "tool")},
+    }
+    assert [found.name for found in lock.packages] == ["app", "base", "lib", "tool"]
+    assert lock.package("tool", arch="amd64").depends == ()
+    assert lock.excluded_packages == {"perl": "scripts"}
+
+
+@pytest.mark.parametrize(
+    ("exclude", "names", "message"),
+    [
+        ({"perl": "why"}, ("app", "lib", "base"), "app depends on tool"),
+        ({}, ("app", "lib", "tool"), "lib depends on base\n  tool depends on perl"),
+        ({"perl": "why", "codec": "why"}, ("app", "lib", "base", "tool"), "names codec, which"),
+        (
+            {"perl": "why"},
+            ("app", "lib", "base", "tool", "aa", "bb"),
+            "'aa'; there is no package 'bb'",
+        ),
+        ({"perl": "why"}, ("app", "lib", "base", "tool", "perl"), "asks for perl and excludes it"),
+    ],
+)
+def test_a_complete_intent_that_is_not_complete_is_refused(
+    exclude: dict[str, str], names: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        _lock(_complete(exclude, *names), *_PACKAGES)
+    assert message in str(caught.value)
 
 
 def test_the_time_of_the_layers_is_the_intents_and_not_the_archives() -> None:
@@ -123,7 +175,7 @@ def test_the_time_of_the_layers_is_the_intents_and_not_the_archives() -> None:
     ],
 )
 def test_an_exclusion_that_makes_no_sense_is_refused(intent: Intent, message: str) -> None:
-    with pytest.raises(LockError) as caught:
+    with pytest.raises(ToolError) as caught:
         _lock(intent, *_PACKAGES)
     assert message in str(caught.value)
 
@@ -162,10 +214,10 @@ def test_a_lock_that_is_none_names_the_file_and_the_command(tmp_path: Path) -> N
     path = tmp_path / "x.lock.json"
     for text, cause in (("{", "is not a lock"), ('{"version": 2}', "is of version 2, wanted 1")):
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(LockError) as caught:
+        with pytest.raises(ToolError) as caught:
             read_lock(path)
         assert str(caught.value).startswith(f"{path}: {cause}")
-        assert "bazel run //third_party/debian:lock" in str(caught.value)
+        assert "make it anew with the lock target beside it" in str(caught.value)
 
 
 class Workspace:
@@ -189,6 +241,7 @@ class Workspace:
         return main(
             [
                 *("--intent", "x.yaml", "--lock", "x.lock.json", *flags),
+                *("--command", "bazel run //app:lock"),
                 *("--gpgv", str(self.gpgv), "--keyring", str(keyring.resolve())),
             ]
         )
@@ -211,11 +264,12 @@ def test_a_lock_is_written_from_a_signed_archive(
 ) -> None:
     assert workspace.run("--allow-expired") == 0
     lock = read_lock(workspace.lock)
-    assert lock.snapshot == "20200101T000000Z"
+    assert lock.snapshot == "20200101T120000Z"
     assert lock.groups == {
         "base": {"amd64": ("application", "library"), "arm64": ("application", "library")},
         "service": {"amd64": ("library",), "arm64": ("library",)},
     }
+    assert lock.command == "bazel run //app:lock"
     library = lock.package("library", arch="arm64")
     assert library.version == "1.10-1"
     assert library.filename == "pool/main/library_1.10-1_arm64.deb"
@@ -245,7 +299,7 @@ def test_check_tells_a_fresh_lock_from_a_stale_one_and_writes_nothing(
     assert workspace.run("--allow-expired", "--check") == 1
     output = capsys.readouterr()
     assert "library (amd64) 1.09-1 → 1.10-1" in output.out
-    assert "renew it with: bazel run //third_party/debian:lock" in output.err
+    assert "x.lock.json is stale; renew it with: bazel run //app:lock" in output.err
     assert workspace.lock.read_text(encoding="utf-8") == stale
 
 
@@ -260,7 +314,7 @@ def _refusal(
     assert workspace.run(*flags, keyring=keyring) == 1
     assert workspace.lock.read_bytes() == before
     message = capsys.readouterr().err
-    assert message.endswith("lock: x.lock.json is left as it was\n")
+    assert message.endswith("\nx.lock.json is left as it was\n")
     return message
 
 
@@ -308,7 +362,7 @@ def test_an_archive_older_than_the_lock_is_refused(
 ) -> None:
     workspace.run("--allow-expired")
     text = workspace.lock.read_text(encoding="utf-8")
-    workspace.lock.write_text(text.replace("20200101T", "20300101T"), encoding="utf-8")
+    workspace.lock.write_text(text.replace("20200101T12", "20300101T00"), encoding="utf-8")
     capsys.readouterr()
     message = _refusal(workspace, capsys, "--allow-expired")
     assert "was made from the archive of 20300101T000000Z" in message

@@ -2,21 +2,30 @@
 
 JSON with sorted keys and a fixed layout, so that the same resolution is the same file. Hosts are
 not in it: `filename` is relative to an archive, and `snapshot` is the moment to ask the permanent
-archive (snapshot.debian.org) for, which whoever makes the lock chooses.
+archive (snapshot.debian.org) for. `command` is what makes the lock anew; errors quote it.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from tools.cli import ToolError
 
 VERSION = 1
 SNAPSHOT_FORMAT = "%Y%m%dT%H%M%SZ"
 
+# snapshot.debian.org answers with the newest state not later than the asked time, and takes a state
+# a while after the archive signs it. Half a day later the signed state is there for certain, and
+# the pool still has its files: the archive keeps a superseded one for longer than that.
+_SNAPSHOT_DELAY = timedelta(hours=12)
 
-class LockError(Exception):
-    """A lock that cannot be used; the message names the file and the command that renews it."""
+
+def snapshot_time(signed: datetime) -> datetime:
+    """Return the moment for which the permanent archive has a state signed at `signed`."""
+    return signed + _SNAPSHOT_DELAY
 
 
 @dataclass(frozen=True, order=True)
@@ -55,13 +64,14 @@ class Lock:
     excluded_packages: Mapping[str, str]
     excluded_versions: Mapping[str, Mapping[str, str]]
     excluded_paths: tuple[ExcludedPath, ...]
+    command: str = ""
 
     def package(self, name: str, *, arch: str) -> LockedPackage:
-        """Return one package; raises LockError when it is not locked for `arch`."""
+        """Return one package; raise ToolError when it is not locked for `arch`."""
         for package in self.packages:
             if package.name == name and package.arch == arch:
                 return package
-        raise LockError(f"package {name!r} is not locked for {arch}")
+        raise ToolError(f"package {name!r} is not locked for {arch}")
 
     def image(self, arch: str) -> dict[str, LockedPackage]:
         """Return the packages of the image, by name."""
@@ -76,6 +86,7 @@ class Lock:
 def encode(lock: Lock) -> str:
     """Return the text of `lock`; the same lock is always the same text."""
     data = {
+        "command": lock.command,
         "version": VERSION,
         "snapshot": lock.snapshot,
         "mtime": lock.mtime,
@@ -96,11 +107,11 @@ def encode(lock: Lock) -> str:
 
 
 def decode(text: str) -> Lock:
-    """Return the lock in `text`; raises LockError when it is not one of this version."""
+    """Return the lock in `text`; raise ToolError when it is not one of this version."""
     try:
         data: dict[str, Any] = json.loads(text)
         if data["version"] != VERSION:
-            raise LockError(f"is of version {data['version']!r}, wanted {VERSION}")
+            raise ToolError(f"is of version {data['version']!r}, wanted {VERSION}")
         return Lock(
             snapshot=data["snapshot"],
             mtime=data["mtime"],
@@ -117,16 +128,17 @@ def decode(text: str) -> Lock:
             excluded_packages=data["excluded_packages"],
             excluded_versions=data["excluded_versions"],
             excluded_paths=tuple(ExcludedPath(**rule) for rule in data["excluded_paths"]),
+            command=data.get("command", ""),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise LockError(f"is not a lock: {error!r}") from error
+        raise ToolError(f"is not a lock: {error!r}") from error
 
 
 def read_lock(path: Path) -> Lock:
-    """Return the lock in the file `path`; raises LockError naming it and the way out."""
+    """Return the lock in the file `path`; raise ToolError naming it and the way out."""
     try:
         return decode(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, LockError) as error:
-        raise LockError(
-            f"{path}: {error}; write it anew with: bazel run //third_party/debian:lock"
+    except (OSError, UnicodeDecodeError, ToolError) as error:
+        raise ToolError(
+            f"{path}: {error}; restore it, or make it anew with the lock target beside it"
         ) from error

@@ -1,194 +1,185 @@
-"""What maintainer scripts would have done in the image, declared, and why or why not it is.
+"""What maintainer scripts would have done in an image, and what is done instead: YAML → models.
 
-No script runs. Each package that brings a preinst or postinst has an entry here, written by
-somebody who read it; `system_layer` refuses a package that has a script and no entry. What only
-upgrades or removes something is not listed: an image is always a first installation.
+    libblas3:
+      does: makes the alternative libblas.so.3
+      actions:
+        - alternative: libblas.so.3-{triplet}
+          link: usr/lib/{triplet}/libblas.so.3
+          path: usr/lib/{triplet}/blas/libblas.so.3
 
-Paths are relative to the root; `{triplet}` is the architecture's, such as x86_64-linux-gnu.
+No script runs. Each package with a preinst or postinst needs an entry, written by somebody who read
+the script: `does` is what it would do at a first installation, `actions` what `system_layer` does
+for it, and `reason` why that is less. The actions:
+
+    {directory: PATH, mode: "0755"}              makes a directory
+    {symlink: PATH, target: TEXT}                makes a symbolic link
+    {file: PATH, content: TEXT}                  writes a file, 0644
+    {copy: PATH, to: PATH}                       copies a packaged file, 0644
+    {alternative: NAME, link: PATH, path: PATH}  as `update-alternatives --install /LINK NAME /PATH`
+    {build: ld_cache}                            etc/ld.so.cache, as ldconfig writes it
+    {build: ca_bundle}                           etc/ssl/certs of the certificate authorities
+    {build: python_bytecode}                     __pycache__ of the standard library
+
+Everything is root's. Paths are relative to the root; `{triplet}` in an alternative is the
+architecture's multiarch name, such as x86_64-linux-gnu.
 """
 
-import enum
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
+
+from tools.apt.yaml_model import Model, Text, read_yaml
+
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[^/\s]")]
 
 
-@dataclass(frozen=True)
-class Directory:
-    """A directory that a script makes, root's."""
+def _octal(mode: Any) -> int:
+    # YAML reads 0755 without quotes as a number, and another one than 1777.
+    if not isinstance(mode, str) or not re.fullmatch("[0-7]{3,4}", mode):
+        raise ValueError(f'wanted a mode in quotes such as "0755", found {mode!r}')
+    return int(mode, 8)
 
-    path: str
-    mode: int = 0o755
+
+class Directory(Model):
+    """A directory that a script makes."""
+
+    path: RelativePath = Field(alias="directory")
+    mode: Annotated[int, BeforeValidator(_octal)] = 0o755
 
 
-@dataclass(frozen=True)
-class Symlink:
+class Symlink(Model):
     """A symbolic link that a script makes."""
 
-    path: str
-    target: str
+    path: RelativePath = Field(alias="symlink")
+    target: Text
 
 
-@dataclass(frozen=True)
-class Text:
-    """A file that a script writes, 0644 and root's."""
+class File(Model):
+    """A file that a script writes."""
 
-    path: str
+    path: RelativePath = Field(alias="file")
     content: str
 
 
-@dataclass(frozen=True)
-class Copy:
-    """A file that a script copies from where its package has it; 0644 and root's."""
+class Copy(Model):
+    """A file that a script copies from where its package has it."""
 
-    source: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """What `update-alternatives --install /LINK NAME /PATH` makes: two links, by NAME."""
-
-    link: str
-    name: str
-    path: str
+    source: RelativePath = Field(alias="copy")
+    path: RelativePath = Field(alias="to")
 
 
-class Build(enum.Enum):
+class Alternative(Model):
+    """What update-alternatives would link: two links, by the name in /etc/alternatives."""
+
+    name: Text = Field(alias="alternative")
+    link: RelativePath
+    path: RelativePath
+
+
+class Build(Model):
     """What takes more than a line; `system_layer` has a function for each."""
 
-    LD_CACHE = "etc/ld.so.cache from every library in the linker's directories"
-    CA_BUNDLE = "etc/ssl/certs from the certificates of the authorities"
-    PYTHON_BYTECODE = "__pycache__ of the standard library, valid whatever the files' times"
+    build: Literal["ca_bundle", "ld_cache", "python_bytecode"]
 
 
-Action = Directory | Symlink | Text | Copy | Alternative | Build
+_KINDS = ("alternative", "build", "copy", "directory", "file", "symlink")
+
+
+def _kind(action: Any) -> str | None:
+    found = [kind for kind in _KINDS if isinstance(action, dict) and kind in action]
+    return found[0] if len(found) == 1 else None
+
+
+Action = Annotated[
+    Annotated[Alternative, Tag("alternative")]
+    | Annotated[Build, Tag("build")]
+    | Annotated[Copy, Tag("copy")]
+    | Annotated[Directory, Tag("directory")]
+    | Annotated[File, Tag("file")]
+    | Annotated[Symlink, Tag("symlink")],
+    Discriminator(
+        _kind,
+        custom_error_type="action",
+        custom_error_message=f"not an action; it needs exactly one of {', '.join(_KINDS)}",
+    ),
+]
+
+
+class Script(Model):
+    """What a package's scripts do and what is done for them; `reason` where that is less."""
+
+    does: Text
+    actions: tuple[Action, ...] = ()
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _explained(self) -> Script:
+        if not self.actions and self.reason is None:
+            raise ValueError("has no actions and no reason; say why nothing is done")
+        return self
+
+
+_FILE = TypeAdapter(dict[str, Script])
+
+
+def links_of(action: Action, *, triplet: str) -> dict[str, str]:
+    """Return the symbolic links of an action, path → target; `triplet` is a multiarch name."""
+    if isinstance(action, Symlink):
+        return {action.path: action.target}
+    if isinstance(action, Alternative):
+        link, name, path = (
+            text.replace("{triplet}", triplet) for text in (action.link, action.name, action.path)
+        )
+        return {link: f"/etc/alternatives/{name}", f"etc/alternatives/{name}": f"/{path}"}
+    return {}
 
 
 @dataclass(frozen=True)
-class Script:
-    """`does` is what the package's scripts would do at a first installation; `actions` what is done
-    for it. Where that is less, `reason` says why.
+class Scripts:
+    """The entries of some files, by package, and the file each comes from."""
+
+    entries: Mapping[str, Script]
+    origins: Mapping[str, Path]
+    files: tuple[Path, ...] = ()
+
+    def actions(self, package: str) -> tuple[Action, ...]:
+        """Return what is done for a package; nothing for one without an entry."""
+        return self.entries[package].actions if package in self.entries else ()
+
+    def copied(self) -> frozenset[str]:
+        """Return the paths of packaged files whose content some entry copies."""
+        return frozenset(
+            action.source
+            for script in self.entries.values()
+            for action in script.actions
+            if isinstance(action, Copy)
+        )
+
+
+def read_scripts(files: Iterable[Path]) -> Scripts:
+    """Read files of entries; an entry of a later file replaces the one of an earlier file.
+
+    Raise ToolError naming file, entry and cause for anything that is not as described above.
     """
-
-    does: str
-    actions: tuple[Action, ...] = ()
-    reason: str = ""
-
-
-_UPGRADES_ONLY = Script(does="nothing at a first installation: it only tidies up old versions")
-
-SCRIPTS: dict[str, Script] = {
-    "base-files": Script(
-        does="makes directories and the links /var/run and /var/lock, copies defaults into /etc "
-        "and /root, creates login records",
-        actions=(
-            Directory("mnt"),
-            Directory("opt"),
-            Directory("srv"),
-            Directory("run/lock", 0o1777),
-            Copy("usr/share/base-files/profile", "etc/profile"),
-        ),
-        reason="nobody logs in, so no motd, dotfiles, mail directory or wtmp, and nobody builds "
-        "packages by /etc/dpkg/origins; the two links come with the package's layer "
-        "(file_system.py)",
-    ),
-    "ca-certificates": Script(
-        does="lists the authorities in /etc/ca-certificates.conf and runs update-ca-certificates",
-        actions=(Build.CA_BUNDLE,),
-        reason="the list is only read by update-ca-certificates, which the image has no use for",
-    ),
-    "coreutils": Script(does="makes /usr/bin/touch, which usr-merge makes too"),
-    "dash": Script(does="diverts bash's /bin/sh; the package's own link is already right"),
-    "fontconfig-config": Script(
-        does="links the defaults of four debconf questions into /etc/fonts/conf.d",
-        actions=(
-            Symlink(
-                "etc/fonts/conf.d/10-hinting-slight.conf",
-                "/usr/share/fontconfig/conf.avail/10-hinting-slight.conf",
-            ),
-            Symlink(
-                "etc/fonts/conf.d/70-no-bitmaps.conf",
-                "/usr/share/fontconfig/conf.avail/70-no-bitmaps.conf",
-            ),
-        ),
-        reason="an empty /usr/local/share/fonts serves nobody",
-    ),
-    "libblas3": Script(
-        does="makes the alternative libblas.so.3, which ffmpeg's libsphinxbase needs",
-        actions=(
-            Alternative(
-                "usr/lib/{triplet}/libblas.so.3",
-                "libblas.so.3-{triplet}",
-                "usr/lib/{triplet}/blas/libblas.so.3",
-            ),
-        ),
-    ),
-    "libc-bin": Script(
-        does="copies the default nsswitch.conf and runs ldconfig",
-        actions=(
-            Copy("usr/share/libc-bin/nsswitch.conf", "etc/nsswitch.conf"),
-            Build.LD_CACHE,
-        ),
-    ),
-    "libc6": Script(does="restarts services after an upgrade"),
-    "libgcrypt20": _UPGRADES_ONLY,
-    "libgdk-pixbuf-2.0-0": Script(
-        does="lists the image loaders in loaders.cache",
-        reason="the lock leaves the loaders out; PNG and JPEG, which librsvg may meet, need none",
-    ),
-    "libglib2.0-0": Script(
-        does="compiles GSettings schemas and lists GIO modules",
-        reason="no package of the image ships either, and both programs then write nothing",
-    ),
-    "libgssapi-krb5-2": _UPGRADES_ONLY,
-    "liblapack3": Script(
-        does="makes the alternative liblapack.so.3, which ffmpeg's libsphinxbase needs",
-        actions=(
-            Alternative(
-                "usr/lib/{triplet}/liblapack.so.3",
-                "liblapack.so.3-{triplet}",
-                "usr/lib/{triplet}/lapack/liblapack.so.3",
-            ),
-        ),
-    ),
-    "libpulse0": _UPGRADES_ONLY,
-    "libpython3.11-minimal": Script(does="writes a sitecustomize.py that the package ships anyway"),
-    "netbase": Script(
-        does="writes /etc/hosts and /etc/networks",
-        actions=(
-            Text(
-                "etc/hosts",
-                "127.0.0.1\tlocalhost\n"
-                "::1\t\tlocalhost ip6-localhost ip6-loopback\n"
-                "ff02::1\t\tip6-allnodes\n"
-                "ff02::2\t\tip6-allrouters\n",
-            ),
-            Text(
-                "etc/networks",
-                "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n",
-            ),
-        ),
-    ),
-    "openssl": Script(does="links /usr/lib/ssl to /etc/ssl where the package did not"),
-    "python3": Script(
-        does="sets up the byte-compilation of Debian's own Python packages",
-        reason="the image's Python packages are wheels",
-    ),
-    "python3-minimal": Script(
-        does="compiles Debian's packaging helpers in /usr/share/python3", reason="nothing runs them"
-    ),
-    "python3.11": Script(does="compiles the standard library", actions=(Build.PYTHON_BYTECODE,)),
-    "python3.11-minimal": Script(
-        does="makes the directory for locally installed packages and compiles the library's core",
-        actions=(
-            Directory("usr/local/lib/python3.11/dist-packages"),
-            Build.PYTHON_BYTECODE,
-        ),
-    ),
-    "tzdata": Script(
-        does="sets the time zone that debconf knows, by default UTC",
-        actions=(
-            Symlink("etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
-            Text("etc/timezone", "Etc/UTC\n"),
-        ),
-    ),
-}
+    files = tuple(files)
+    entries: dict[str, Script] = {}
+    origins: dict[str, Path] = {}
+    for path in files:
+        found = read_yaml(path, _FILE)
+        entries |= found
+        origins |= dict.fromkeys(found, path)
+    return Scripts(entries, origins, files)

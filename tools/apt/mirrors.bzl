@@ -52,7 +52,7 @@ MIRRORS_ATTR = {
 }
 
 def deb_urls(mirrors, archive, filename, snapshot):
-    """Lists where a package may be had, in the order to try.
+    """List where a package may be had, in the order to try.
 
     Args:
       mirrors: dict of archive name to base URLs, as in mirrors.json.
@@ -74,7 +74,7 @@ def _unquoted(text):
     return parts[0] + "".join([json.decode('"\\u00{}"'.format(part[:2])) + part[2:] for part in parts[1:]])
 
 def without_credentials(urls):
-    """Takes user and password out of URLs, because Bazel prints the URL of a download that fails.
+    """Take user and password out of URLs, because Bazel prints the URL of a download that fails.
 
     Args:
       urls: a list of URLs.
@@ -94,8 +94,19 @@ def without_credentials(urls):
             auth[plain[-1]] = {"login": _unquoted(login), "password": _unquoted(password), "type": "basic"}
     return plain, auth
 
-def fail_to_fetch(ctx, filename, sha256, urls, lock):
-    """Stops with the one message for a package that no mirror has.
+def lock_command(lock):
+    """Return how to make a decoded lock anew, for errors.
+
+    Args:
+      lock: the decoded lock.
+
+    Returns:
+      The command that the lock names, or words for it.
+    """
+    return lock.get("command") or "the lock target beside it"
+
+def fail_to_fetch(ctx, filename, sha256, urls, lock, command):
+    """Stop with the one message for a package that no mirror has.
 
     Args:
       ctx: the repository_ctx.
@@ -103,11 +114,13 @@ def fail_to_fetch(ctx, filename, sha256, urls, lock):
       sha256: the hash that was wanted.
       urls: what was tried, without credentials.
       lock: label or name of the lock that pins it.
+      command: what makes that lock anew.
     """
     fail("""{repo}: {file}, pinned by {lock}, could not be had with sha256 {sha} from any of
   {urls}
 (the warnings above say why each one failed). Check the network or set DEBIAN_MIRROR to a mirror that
-has it; if the package has been superseded, lock again: third_party/README.md says how.""".format(
+has it; if the package has been superseded, lock again with: {command}""".format(
+        command = command,
         repo = ctx.name,
         file = filename,
         sha = sha256,
@@ -116,7 +129,7 @@ has it; if the package has been superseded, lock again: third_party/README.md sa
     ))
 
 def locked_packages(lock, names, arch, label):
-    """Finds packages in a decoded lock.
+    """Find packages in a decoded lock.
 
     Args:
       lock: the decoded lock (README.md in third_party/debian describes the format).
@@ -130,22 +143,23 @@ def locked_packages(lock, names, arch, label):
     found = {package["name"]: package for package in lock["packages"] if package["arch"] == arch}
     missing = [name for name in names if name not in found]
     if missing:
-        fail("{}: no package {} for {}; add it to the list beside the lock and lock again".format(
+        fail("{}: no package {} for {}; name it in the lock's intent and lock again with: {}".format(
             label,
             ", ".join(missing),
             arch,
+            lock_command(lock),
         ))
     return [found[name] for name in names]
 
-def download_debs(ctx, packages, snapshot, directory, lock):
-    """Downloads packages at once and waits for all of them.
+def download_debs(ctx, packages, lock, directory, label):
+    """Download packages at once and wait for all of them.
 
     Args:
       ctx: the repository_ctx; its rule must have MIRRORS_ATTR.
       packages: entries of a lock.
-      snapshot: the lock's timestamp.
+      lock: the decoded lock.
       directory: where to put them.
-      lock: label of the lock, for the error.
+      label: label of the lock, for the error.
 
     Returns:
       The paths of the .deb files, in the order of `packages`.
@@ -153,17 +167,17 @@ def download_debs(ctx, packages, snapshot, directory, lock):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     jobs = []
     for package in packages:
-        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], snapshot))
+        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], lock["snapshot"]))
         path = "{}/{}.deb".format(directory, package["name"])
         pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, auth = auth, block = False)
         jobs.append((package, urls, path, pending))
     for package, urls, _, pending in jobs:
         if not pending.wait().success:
-            fail_to_fetch(ctx, package["filename"], package["sha256"], urls, lock)
+            fail_to_fetch(ctx, package["filename"], package["sha256"], urls, label, lock_command(lock))
     return [path for _, _, path, _ in jobs]
 
 def host_arch(ctx):
-    """Names the machine's architecture as Debian does, or fails.
+    """Name the machine's architecture as Debian does, or fail.
 
     Args:
       ctx: the repository_ctx.

@@ -1,4 +1,4 @@
-"""Finds the Debian mirrors of this machine: apt's configuration in, base URLs out.
+"""Find the Debian mirrors of this machine: apt's configuration in, base URLs out.
 
     python3 tools/apt/mirrors.py
     {"debian": ["http://mirror.example/debian"], "debian-security": [...]}
@@ -22,6 +22,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from tools.cli import ToolError, tool
 
 if TYPE_CHECKING:
     import urllib.request  # imported by what needs it: bazelw reads this file at every start
@@ -48,10 +50,6 @@ _USER = re.compile(r"([a-z][a-z0-9+.-]*://)([^/]*)@", re.IGNORECASE)
 _SOURCE_FILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
-class MirrorError(Exception):
-    """A mirror setting that cannot be used; the message names variable or file, and cause."""
-
-
 class Source(
     NamedTuple
 ):  # not a dataclass: bazelw imports this at every start, and those cost 7 ms
@@ -66,10 +64,10 @@ class Source(
 def archive_urls(
     archive: str, *, environ: Mapping[str, str], apt_dir: Path = Path("/etc/apt")
 ) -> list[str]:
-    """Returns the base URLs of `archive` ("debian" or "debian-security"), best first.
+    """Return the base URLs of `archive` ("debian" or "debian-security"), best first.
 
     They have no "/" at the end; the list is empty when the machine has no Debian source. Raises
-    MirrorError for a setting or a source file that cannot be read as what it should be, ValueError
+    ToolError for a setting or a source file that cannot be read as what it should be, ValueError
     for an unknown archive.
     """
     if archive not in ARCHIVES:
@@ -88,9 +86,9 @@ def archive_urls(
 
 
 def read_sources(apt_dir: Path) -> list[Source]:
-    """Reads sources.list and sources.list.d in apt's order; files closed to the user are left out.
+    """Read sources.list and sources.list.d in apt's order; files closed to the user are left out.
 
-    Raises MirrorError, with file and line, for an entry apt would not accept either.
+    Raise ToolError, with file and line, for an entry apt would not accept either.
     """
     found: list[Source] = []
     for path in _source_files(apt_dir):
@@ -104,12 +102,12 @@ def read_sources(apt_dir: Path) -> list[Source]:
 
 
 def redacted(text: str) -> str:
-    """Returns a URL, or a line with URLs, without user names and passwords, for messages."""
+    """Return a URL, or a line with URLs, without user names and passwords, for messages."""
     return _USER.sub(r"\1", text)
 
 
 def request(url: str) -> urllib.request.Request:
-    """Returns the request for a mirror's URL, its user and password sent as RFC 7617 says.
+    """Return the request for a mirror's URL, its user and password sent as RFC 7617 says.
 
     urllib would take "user:password@" for a part of the host. What urlopen then says of a failure
     does not hold the password, as the request's own URL does not.
@@ -120,7 +118,7 @@ def request(url: str) -> urllib.request.Request:
 
     found = _USER.match(url)
     plain = found[1] + url[found.end() :] if found else url
-    wanted = urllib.request.Request(plain)  # noqa: S310 -- _from_environment, _expand choose schemes
+    wanted = urllib.request.Request(plain)  # noqa: S310 - _from_environment, _expand choose schemes
     if found:
         token = base64.b64encode(urllib.parse.unquote_to_bytes(found[2])).decode("ascii")
         # Not for whatever host a redirect names.
@@ -132,7 +130,7 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> list[str]:
     urls = environ.get(name, "").split()
     for url in urls:
         if not re.match(r"(https?://[^/]|file:/)", url):
-            raise MirrorError(
+            raise ToolError(
                 f"{name}: {redacted(url)!r} is not the base URL of an archive; wanted one or more "
                 "of http://HOST/PATH, https://HOST/PATH or file:///PATH, separated by spaces"
             )
@@ -178,7 +176,7 @@ def _parse_one_line(text: str, path: Path) -> Iterator[Source]:
             continue
         match = re.match(r"(deb|deb-src)\s+(?:\[([^\]]*)\]\s*)?(\S+)\s+(\S+)\s*(.*)\Z", line)
         if not match:
-            raise MirrorError(
+            raise ToolError(
                 f"{path}:{number}: {redacted(line)!r} is not 'deb [options] URL SUITE COMPONENT...'"
                 "; mend the file, or set DEBIAN_MIRROR to the mirror to use"
             )
@@ -205,7 +203,7 @@ def _parse_deb822(text: str, path: Path) -> Iterator[Source]:
 
 
 def _stanzas(text: str, path: Path) -> Iterator[dict[str, str]]:
-    """Splits a deb822 file into stanzas of lower-cased field names; comments may stand anywhere."""
+    """Split a deb822 file into stanzas of lower-cased field names; comments may stand anywhere."""
     fields: dict[str, str] = {}
     last = ""
     for number, line in enumerate([*text.splitlines(), ""], start=1):
@@ -220,7 +218,7 @@ def _stanzas(text: str, path: Path) -> Iterator[dict[str, str]]:
         else:
             name, colon, value = line.partition(":")
             if not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name):
-                raise MirrorError(
+                raise ToolError(
                     f"{path}:{number}: {redacted(line.strip())!r} is not a 'Name: value' line; "
                     "mend the file, or set DEBIAN_MIRROR to the mirror to use"
                 )
@@ -229,7 +227,7 @@ def _stanzas(text: str, path: Path) -> Iterator[dict[str, str]]:
 
 
 def _expand(url: str) -> Iterator[str]:
-    """Yields the usable URLs behind one: itself, or the entries of a mirror+file: list."""
+    """Yield the usable URLs behind one: itself, or the entries of a mirror+file: list."""
     scheme, _, rest = url.partition(":")
     if scheme.lower() in ("http", "https", "file", "copy"):
         yield _normal(url)
@@ -262,8 +260,9 @@ def _unique(urls: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(urls))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints the mirrors of both archives as JSON."""
+@tool("mirrors")
+def main(argv: list[str] | None = None) -> None:
+    """Print the mirrors of both archives as JSON."""
     import argparse
     import json
 
@@ -274,16 +273,11 @@ def main(argv: list[str] | None = None) -> int:
         "--apt-dir", type=Path, default=Path("/etc/apt"), help="apt's configuration (%(default)s)"
     )
     options = parser.parse_args(argv)
-    try:
-        mirrors = {
-            archive: archive_urls(archive, environ=os.environ, apt_dir=options.apt_dir)
-            for archive in ARCHIVES
-        }
-    except (MirrorError, OSError) as error:
-        print(f"mirrors: {error}", file=sys.stderr)
-        return 1
+    mirrors = {
+        archive: archive_urls(archive, environ=os.environ, apt_dir=options.apt_dir)
+        for archive in ARCHIVES
+    }
     print(json.dumps(mirrors, indent=2, sort_keys=True))
-    return 0
 
 
 if __name__ == "__main__":

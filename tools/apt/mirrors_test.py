@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt.mirrors import MirrorError, archive_urls, main, redacted
+from tools.apt.mirrors import archive_urls, main, redacted
+from tools.cli import ToolError
 
 DEB822 = """\
 # Written by the installer.
@@ -25,7 +26,7 @@ Components: main
 
 
 def apt(directory: Path, **files: str) -> Path:
-    """Writes an apt directory: `sources_list` is sources.list, `x_list`, `x_sources` are parts."""
+    """Write an apt directory: `sources_list` is sources.list, `x_list`, `x_sources` are parts."""
     (directory / "sources.list.d").mkdir(parents=True)
     for key, text in files.items():
         name, _, suffix = key.rpartition("_")
@@ -149,7 +150,7 @@ def test_the_environment_comes_before_the_sources(tmp_path: Path) -> None:
     "value", ["mirror.example/debian", "ftp://mirror.example/debian", "http:///x"]
 )
 def test_a_mirror_that_is_no_url_is_an_error_that_quotes_it(value: str) -> None:
-    with pytest.raises(MirrorError, match="DEBIAN_MIRROR: ") as error:
+    with pytest.raises(ToolError, match="DEBIAN_MIRROR: ") as error:
         archive_urls("debian", environ={"DEBIAN_MIRROR": value})
     assert repr(value) in str(error.value)
 
@@ -170,7 +171,7 @@ def test_an_unknown_archive_is_refused() -> None:
 def test_a_malformed_source_names_file_and_line(
     tmp_path: Path, name: str, text: str, line: str
 ) -> None:
-    with pytest.raises(MirrorError) as error:
+    with pytest.raises(ToolError) as error:
         found(apt(tmp_path, **{name: text}))
     assert line in str(error.value)
     assert "set DEBIAN_MIRROR" in str(error.value)
@@ -179,7 +180,7 @@ def test_a_malformed_source_names_file_and_line(
 def test_credentials_are_not_shown() -> None:
     assert redacted("https://user:p%40ss@host.example/debian") == "https://host.example/debian"
     assert redacted("https://host.example/a@b") == "https://host.example/a@b"
-    with pytest.raises(MirrorError) as error:
+    with pytest.raises(ToolError) as error:
         archive_urls("debian", environ={"DEBIAN_MIRROR": "ftp://user:secret@host.example/debian"})
     assert "secret" not in str(error.value)
 
@@ -194,7 +195,7 @@ def test_credentials_are_not_shown() -> None:
 def test_credentials_in_a_malformed_source_are_not_shown(
     tmp_path: Path, name: str, text: str
 ) -> None:
-    with pytest.raises(MirrorError) as error:
+    with pytest.raises(ToolError) as error:
         found(apt(tmp_path, **{name: text}))
     assert "http://host.example/debian" in str(error.value)
     assert "secret" not in str(error.value)

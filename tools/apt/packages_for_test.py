@@ -1,4 +1,4 @@
-"""Makes the records that tests resolve."""
+"""Make the records that tests resolve."""
 
 from tools.apt.index import Package
 from tools.apt.relations import parse

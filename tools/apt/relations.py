@@ -1,4 +1,4 @@
-"""Reads relationship fields (Depends, Conflicts, Provides …) as Debian Policy 7.1 defines them.
+"""Read relationship fields (Depends, Conflicts, Provides …) as Debian Policy 7.1 defines them.
 
 `a (>= 1) | b, c:any` becomes two groups of alternatives. Nothing is skipped: text that is not a
 relation raises, since a dependency that is overlooked is a broken image.
@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from tools.apt.versions import Operator, satisfies
+from tools.cli import ToolError
 
 # Policy 5.6.1 for the name; the qualifier is `any`, `native` or an architecture.
 _RELATION = re.compile(
@@ -16,10 +17,6 @@ _RELATION = re.compile(
         (?: \s* \( \s* (?P<operator><<|<=|=|>=|>>) \s* (?P<version>[^\s()]+) \s* \) )?""",
     re.VERBOSE,
 )
-
-
-class RelationError(Exception):
-    """A relationship field that cannot be read; the message quotes it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ Alternatives = tuple[Relation, ...]
 def _relation(text: str, field: str) -> Relation:
     match = _RELATION.fullmatch(text.strip())
     if match is None:
-        raise RelationError(
+        raise ToolError(
             f"{text.strip()!r} in {field!r} is not a relation (wanted: name (>= version))"
         )
     operator = match["operator"]
@@ -69,7 +66,7 @@ def _relation(text: str, field: str) -> Relation:
 def parse(field: str) -> tuple[Alternatives, ...]:
     """Return the groups of alternatives of one field, in the order they were written.
 
-    Raises RelationError for text that is not a relation.
+    Raise ToolError for text that is not a relation.
     """
     if not field.strip():
         return ()

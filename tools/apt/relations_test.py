@@ -1,7 +1,8 @@
 import pytest
 
-from tools.apt.relations import Relation, RelationError, parse
+from tools.apt.relations import Relation, parse
 from tools.apt.versions import Operator
+from tools.cli import ToolError
 
 
 def test_commas_separate_needs_and_bars_separate_alternatives() -> None:
@@ -24,7 +25,7 @@ def test_a_field_may_run_over_lines_and_end_in_a_comma() -> None:
     "field", ["aa bb", "aa (> 1)", "aa (>=)", "aa, , bb", "a", "Aa", "aa (>= 1", "aa [amd64]"]
 )
 def test_text_that_is_no_relation_is_refused_and_quoted(field: str) -> None:
-    with pytest.raises(RelationError) as caught:
+    with pytest.raises(ToolError) as caught:
         parse(field)
     assert repr(field) in str(caught.value)
 

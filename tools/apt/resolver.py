@@ -1,4 +1,4 @@
-"""Turns names into the closure of packages that apt would install on an empty system.
+"""Turn names into the closure of packages that apt would install on an empty system.
 
 The rules, with `apt-get install --no-install-recommends` as the model:
 
@@ -19,20 +19,21 @@ from dataclasses import dataclass, field
 from tools.apt.index import Package
 from tools.apt.relations import Alternatives, Relation
 from tools.apt.versions import compare
+from tools.cli import ToolError
 
 _PRIORITIES = ("required", "important", "standard", "optional", "extra")
 
 
-class ResolveError(Exception):
-    """No installable closure; the message names the relation and the chain that leads to it."""
-
-
 @dataclass(frozen=True)
 class Closure:
-    """A resolved set: packages by name, and for each the names that meet its dependencies."""
+    """A resolved set: packages by name, and for each the names that meet its dependencies.
+
+    `omitted` are the names that were not followed although something depends on them.
+    """
 
     packages: Mapping[str, Package]
     depends: Mapping[str, tuple[str, ...]]
+    omitted: frozenset[str] = frozenset()
 
     def reachable(self, names: Iterable[str], *, without: Collection[str] = ()) -> set[str]:
         """Return `names` and everything they need, directly or not, but for `without`.
@@ -61,12 +62,12 @@ class Universe:
 def universe(packages: Iterable[Package], *, architecture: str) -> Universe:
     """Index `packages`, from all suites, in the order of the suites.
 
-    Of equal versions the first suite's wins. Raises ResolveError for a foreign architecture.
+    Of equal versions the first suite's wins. Raise ToolError for a foreign architecture.
     """
     newest: dict[str, Package] = {}
     for package in packages:
         if package.architecture not in (architecture, "all"):
-            raise ResolveError(
+            raise ToolError(
                 f"package {package.name!r} is for {package.architecture!r} in an index for"
                 f" {architecture!r}"
             )
@@ -87,12 +88,20 @@ def universe(packages: Iterable[Package], *, architecture: str) -> Universe:
     )
 
 
-def resolve(universe: Universe, *, requested: Sequence[str], name: str) -> Closure:
+def resolve(
+    universe: Universe, *, requested: Sequence[str], name: str, without: Collection[str] = ()
+) -> Closure:
     """Return the closure of `requested`; `name` says in messages what is being resolved.
 
-    Raises ResolveError for an unknown name, an unmet dependency or a conflict.
+    A dependency that nothing selected meets is not followed if one of its alternatives is in
+    `without`. Raise ToolError for unknown names, an unmet dependency or a conflict.
     """
-    search = _Search(universe=universe, title=f"{name} ({universe.architecture})")
+    search = _Search(
+        universe=universe, title=f"{name} ({universe.architecture})", without=frozenset(without)
+    )
+    unknown = [search.unknown(wanted) for wanted in requested if wanted not in universe.packages]
+    if unknown:
+        raise ToolError(f"{search.title}: {'; '.join(unknown)}")
     for wanted in requested:
         search.request(wanted)
     for wanted in requested:
@@ -101,6 +110,7 @@ def resolve(universe: Universe, *, requested: Sequence[str], name: str) -> Closu
     return Closure(
         packages=dict(sorted(search.selected.items())),
         depends={key: tuple(value) for key, value in sorted(search.depends.items())},
+        omitted=frozenset(search.omitted),
     )
 
 
@@ -108,17 +118,19 @@ def resolve(universe: Universe, *, requested: Sequence[str], name: str) -> Closu
 class _Search:
     universe: Universe
     title: str
+    without: frozenset[str] = frozenset()
+    omitted: set[str] = field(default_factory=set)
     selected: dict[str, Package] = field(default_factory=dict)
     depends: dict[str, list[str]] = field(default_factory=dict)
     parent: dict[str, str | None] = field(default_factory=dict)
 
+    def unknown(self, name: str) -> str:
+        providers = [found.name for found in self.universe.providers.get(name, ())]
+        hint = f", ask for one of its providers: {', '.join(providers)}" if providers else ""
+        return f"there is no package {name!r}{hint}"
+
     def request(self, name: str) -> None:
-        package = self.universe.packages.get(name)
-        if package is None:
-            providers = [found.name for found in self.universe.providers.get(name, ())]
-            hint = f"; ask for one of its providers: {', '.join(providers)}" if providers else ""
-            raise ResolveError(f"{self.title}: there is no package {name!r}{hint}")
-        self.selected[name] = package
+        self.selected[name] = self.universe.packages[name]
         self.parent[name] = None
 
     def complete(self, name: str) -> None:
@@ -127,7 +139,12 @@ class _Search:
             return
         edges = self.depends[name] = []
         for group in self.selected[name].depends:
-            chosen = self._selected(group) or self._choose(group, needed_by=name)
+            chosen = self._selected(group)
+            left_out = self.without.intersection(relation.name for relation in group)
+            if chosen is None and left_out:
+                self.omitted |= left_out
+                continue
+            chosen = chosen or self._choose(group, needed_by=name)
             if chosen.name not in self.selected:
                 self.selected[chosen.name] = chosen
                 self.parent[chosen.name] = name
@@ -144,7 +161,7 @@ class _Search:
                 for other in self._matches(relation, self.selected.values()):
                     # A package may exclude every other provider of what it provides (Policy 7.6).
                     if other.name != package.name:
-                        raise ResolveError(
+                        raise ToolError(
                             f"{self.title}: {self._chain(package.name)} {package.version} {verb}"
                             f" '{relation}', which is {self._chain(other.name)} {other.version};"
                             " ask for only one of them"
@@ -170,7 +187,7 @@ class _Search:
             )
             best = [package for package in providers if _rank(package) == _rank(providers[0])]
             if len(best) > 1:
-                raise ResolveError(
+                raise ToolError(
                     f"{self.title}: {self._chain(needed_by)} needs '{relation}', which"
                     f" {' and '.join(package.name for package in best)} provide with the same"
                     " priority; ask for one of them by name"
@@ -178,7 +195,7 @@ class _Search:
             if best:
                 return best[0]
         wanted = " | ".join(str(relation) for relation in group)
-        raise ResolveError(
+        raise ToolError(
             f"{self.title}: {self._chain(needed_by)} needs '{wanted}', found {self._known(group)}"
         )
 

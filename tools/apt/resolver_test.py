@@ -6,7 +6,8 @@ import pytest
 
 from tools.apt.index import Package
 from tools.apt.packages_for_test import package
-from tools.apt.resolver import Closure, ResolveError, resolve, universe
+from tools.apt.resolver import Closure, resolve, universe
+from tools.cli import ToolError
 
 
 def closure(requested: Sequence[str], *packages: Package) -> Closure:
@@ -22,7 +23,7 @@ def names(requested: Sequence[str], *packages: Package) -> list[str]:
 
 def refusal(requested: Sequence[str], *packages: Package) -> str:
     """Return the message with which the resolver refuses."""
-    with pytest.raises(ResolveError) as caught:
+    with pytest.raises(ToolError) as caught:
         closure(requested, *packages)
     return str(caught.value)
 
@@ -154,7 +155,7 @@ def test_a_request_for_nothing_known_is_refused() -> None:
 
 def test_a_request_for_a_virtual_package_names_its_providers() -> None:
     assert refusal(["mail"], package("exim", provides="mail")) == (
-        "image (amd64): there is no package 'mail'; ask for one of its providers: exim"
+        "image (amd64): there is no package 'mail', ask for one of its providers: exim"
     )
 
 
@@ -205,7 +206,7 @@ def test_packages_for_all_architectures_belong_to_each() -> None:
 
 
 def test_an_index_of_another_architecture_is_refused() -> None:
-    with pytest.raises(ResolveError, match="'app' is for 'arm64' in an index for 'amd64'"):
+    with pytest.raises(ToolError, match="'app' is for 'arm64' in an index for 'amd64'"):
         universe([package("app", architecture="arm64")], architecture="amd64")
 
 

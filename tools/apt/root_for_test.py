@@ -1,4 +1,4 @@
-"""Unpacks layers into a directory and runs their programs with it as the root, unprivileged."""
+"""Unpack layers into a directory and run their programs with it as the root, unprivileged."""
 
 import os
 import subprocess
@@ -11,14 +11,14 @@ from tools.linux.namespaces import unshare_as
 
 
 def unpack(layers: Iterable[Path], root: Path) -> None:
-    """Unpacks layers, lowest first; who may not give files away keeps them."""
+    """Unpack layers, lowest first; who may not give files away keeps them."""
     for layer in layers:
         with tarfile.open(layer) as tar:
             tar.extractall(root)  # Debian's 3.11.2 has no `filter`, and the layers are our own
 
 
 def run_in(root: Path, *command: str) -> str:
-    """Runs a command in its own user and mount namespaces, with `root` as / and a bare environment.
+    """Run a command in its own user and mount namespaces, with `root` as / and a bare environment.
 
     Returns its standard output; an exit code other than 0 fails the test with the error output.
     """

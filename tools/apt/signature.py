@@ -1,4 +1,4 @@
-"""Turns a clear-signed file into the text that a trusted key has signed, by way of gpgv.
+"""Turn a clear-signed file into the text that a trusted key has signed, by way of gpgv.
 
 gpgv is the verifier that apt itself uses. Only the text that gpgv gives back is returned: what
 surrounds the signed part of an `InRelease` is never looked at.
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.cli import ToolError
+
 _TIMEOUT_SECONDS = 60
 # Status words of gpgv (GnuPG's doc/DETAILS). Each signature yields one of GOODSIG, BADSIG, ERRSIG
 # (no key), EXPSIG, EXPKEYSIG and REVKEYSIG. As for apt, one good one suffices, since Debian signs
@@ -17,10 +19,6 @@ _TIMEOUT_SECONDS = 60
 _WANTED = frozenset({"GOODSIG", "VALIDSIG"})
 _FATAL = frozenset({"BADSIG", "NODATA", "UNEXPECTED"})
 _TELLING = _FATAL | {"ERRSIG", "EXPSIG", "EXPKEYSIG", "NO_PUBKEY", "REVKEYSIG"}
-
-
-class SignatureError(Exception):
-    """No trusted key has signed the file; the message names the file and gpgv's findings."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,11 @@ class Verifier:
     def signed_text(self, content: bytes, *, name: str) -> str:
         """Return the text that a key of the keyring has signed; `name` is for messages.
 
-        Raises SignatureError when there is no good signature (one that has expired, or whose key
+        Raise ToolError when there is no good signature (one that has expired, or whose key
         has expired or was revoked, is not good), when any is bad, and when gpgv cannot be run.
         """
         if not self.keyring.is_file():
-            raise SignatureError(f"{name}: the keyring {self.keyring} does not exist")
+            raise ToolError(f"{name}: the keyring {self.keyring} does not exist")
         with tempfile.TemporaryDirectory(prefix="gpgv-") as directory:
             signed = Path(directory) / "signed"
             text = Path(directory) / "text"
@@ -50,7 +48,7 @@ class Verifier:
             words = {line.split()[1] for line in status if line.startswith("[GNUPG:] ")}
             if not words >= _WANTED or words & _FATAL or not text.is_file():
                 found = ", ".join(sorted(words & _TELLING))
-                raise SignatureError(
+                raise ToolError(
                     f"{name}: no good signature by a key of {self.keyring.name}"
                     f" (gpgv says {found or 'nothing'}: {complaint}). The mirror may be broken or"
                     " hostile: use another one, or renew the keyring if Debian has new keys"
@@ -69,7 +67,7 @@ class Verifier:
                 text=True,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise SignatureError(
+            raise ToolError(
                 f"{name}: cannot run gpgv as {' '.join(self.command)!r}: {error}"
             ) from error
         return done.stdout.splitlines(), done.stderr.strip().replace("\n", "; ")

@@ -3,14 +3,15 @@ from pathlib import Path
 import pytest
 
 from tools.apt.gpgv_for_test import KEYRING, TESTDATA, verifier
-from tools.apt.signature import SignatureError, Verifier
+from tools.apt.signature import Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.cli import ToolError
 
 _SIGNED = (TESTDATA / "archive/dists/bookworm/InRelease").read_bytes()
 
 
 def _refusal(checker: Verifier, content: bytes) -> str:
-    with pytest.raises(SignatureError) as caught:
+    with pytest.raises(ToolError) as caught:
         checker.signed_text(content, name="InRelease")
     return str(caught.value)
 
@@ -65,12 +66,12 @@ def test_a_gpgv_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_packages_without_gpgv_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SignatureError, match=r"have no ld-linux-\*\.so\.\*: $"):
+    with pytest.raises(ToolError, match=r"have no ld-linux-\*\.so\.\*: $"):
         unpacked_verifier([], directory=tmp_path)
 
 
 def test_a_file_that_is_no_package_is_named(tmp_path: Path) -> None:
     deb = tmp_path / "gpgv.deb"
     deb.write_bytes(b"<html>not found</html>")
-    with pytest.raises(SignatureError, match=r"gpgv\.deb: .*not a Debian package"):
+    with pytest.raises(ToolError, match=r"gpgv\.deb: .*not a Debian package"):
         unpacked_verifier([deb], directory=tmp_path / "out")

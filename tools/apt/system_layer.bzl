@@ -2,16 +2,17 @@
 
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
-_DOC = """Writes users, TLS roots, the linker's cache, alternatives and the like.
+_DOC = """Write users, TLS roots, the linker's cache, alternatives and the like.
 
-What is done for which package, and why, is declared in `maintainer_scripts.py`; a package with a
-script that is not declared there fails the build. Goes above all layers of Debian packages.
+What is done for which package, and why, is declared in `maintainer_scripts`; a package with a script
+that is not declared there fails the build. Goes above all layers of Debian packages.
 
     system_layer(
         name = "system_layer_amd64",
         arch = "amd64",
         debs = ["@debian//:base_amd64", "@debian//:python_amd64"],
         lock = "//third_party/debian:bookworm.lock.json",
+        maintainer_scripts = ["//third_party/debian:maintainer_scripts.yaml"],
         users = ["appuser:1000:1000:/app"],
     )
 """
@@ -32,6 +33,12 @@ _ATTRS = {
         allow_single_file = [".json"],
         mandatory = True,
     ),
+    "maintainer_scripts": attr.label_list(
+        doc = "What is done instead of running the packages' scripts (maintainer_scripts.py has the keys). An entry " +
+              "of a later file replaces the one of an earlier file, so that a product can begin with " +
+              "@pinned_image//third_party/debian:maintainer_scripts.yaml and add its own.",
+        allow_files = [".yaml"],
+    ),
     "users": attr.string_list(
         doc = "`name:uid:gid:/home[:/shell]`, beside root and nobody. Homes are not created.",
     ),
@@ -44,6 +51,7 @@ def _system_layer_impl(ctx):
     args.add("--lock", ctx.file.lock)
     args.add("--arch", ctx.attr.arch)
     args.add_all(ctx.files.debs, before_each = "--deb")
+    args.add_all(ctx.files.maintainer_scripts, before_each = "--maintainer-scripts")
     args.add_all(ctx.attr.users, before_each = "--user")
     add_layer_arguments(ctx, args, layer)
     args.use_param_file("@%s")
@@ -51,7 +59,7 @@ def _system_layer_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = ctx.files.debs + [ctx.file.lock],
+        inputs = ctx.files.debs + ctx.files.maintainer_scripts + [ctx.file.lock],
         outputs = [layer.blob, layer.descriptor],
         mnemonic = "SystemLayer",
         progress_message = "Setting up the system of %{label}",

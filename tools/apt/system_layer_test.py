@@ -8,14 +8,42 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt import maintainer_scripts, system_layer
-from tools.apt.maintainer_scripts import SCRIPTS, Alternative, Build, Copy
+from tools.apt import system_layer
 from tools.archive.debs_for_test import TarMember, directory, symlink, write_deb
 from tools.elf.elf_for_test import build
 
 _SCRIPT = {"postinst": b"#!/bin/sh\n"}
 _LIB = "usr/lib/x86_64-linux-gnu"
 _PYTHON = f"usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+_SCRIPTS = """\
+base-files:
+  does: makes directories and a file
+  actions:
+    - {directory: run/lock, mode: "1777"}
+    - {copy: usr/share/base-files/profile, to: etc/profile}
+ca-certificates:
+  does: collects certificates
+  actions: [build: ca_bundle]
+libblas3:
+  does: makes an alternative
+  actions:
+    - alternative: libblas.so.3-{triplet}
+      link: usr/lib/{triplet}/libblas.so.3
+      path: usr/lib/{triplet}/blas/libblas.so.3
+libc-bin:
+  does: copies a file and runs ldconfig
+  actions:
+    - {copy: usr/share/libc-bin/nsswitch.conf, to: etc/nsswitch.conf}
+    - build: ld_cache
+python3.11:
+  does: compiles the library
+  actions: [build: python_bytecode]
+tzdata:
+  does: sets the time zone
+  actions:
+    - {symlink: etc/localtime, target: /usr/share/zoneinfo/Etc/UTC}
+    - {file: etc/timezone, content: "Etc/UTC\\n"}
+"""
 _PEM = (
     b"-----BEGIN CERTIFICATE-----\n"
     + base64.encodebytes(b"certificate")
@@ -41,6 +69,7 @@ def _packages(path: Path, *, without: str = "") -> list[Path]:
             TarMember("./etc/ld.so.conf.d/x86_64-linux-gnu.conf", f"/{_LIB}\n".encode()),
             TarMember("./usr/share/libc-bin/nsswitch.conf", b"passwd: files\n"),
         ],
+        "tzdata": [],
         "python3.11": [
             TarMember(f"./{_PYTHON}/json/decoder.py", b"x = {'a', 'b'}\n"),
             TarMember(f"./{_PYTHON}/json/scanner.py", b"z = 1\n"),
@@ -59,7 +88,10 @@ def _flags(path: Path, debs: list[Path], *more: str) -> list[str]:
     lock = path / "lock.json"
     rules = [{"glob": f"{_PYTHON}/json/__pycache__/scanner.*"}]
     lock.write_text(json.dumps({"mtime": 1_700_000_000, "excluded_paths": rules}))
-    flags = ["--lock", str(lock), "--arch", "amd64", "--out", f"{path}/l.tar.gz", *more]
+    scripts = path / "scripts.yaml"
+    scripts.write_text(_SCRIPTS)
+    flags = ["--maintainer-scripts", str(scripts), *more]
+    flags += ["--lock", str(lock), "--arch", "amd64", "--out", f"{path}/l.tar.gz"]
     flags += ["--descriptor", f"{path}/l.json"]
     return flags + [text for deb in debs for text in ("--deb", str(deb))]
 
@@ -82,11 +114,13 @@ def test_what_is_declared_for_the_packages_is_there(tmp_path: Path) -> None:
     assert links == {
         "etc/alternatives/libblas.so.3-x86_64-linux-gnu": f"/{_LIB}/blas/libblas.so.3",
         f"{_LIB}/libblas.so.3": "/etc/alternatives/libblas.so.3-x86_64-linux-gnu",
+        "etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
         "etc/ssl/certs/A.pem": "/usr/share/ca-certificates/mozilla/A.crt",
     }
     assert b"app:x:1000:1000::/app:/bin/sh\n" in layer.content["etc/passwd"]
     assert b"app:x:1000:\n" in layer.content["etc/group"]
     assert layer.content["etc/nsswitch.conf"] == b"passwd: files\n"
+    assert layer.content["etc/timezone"] == b"Etc/UTC\n"
     assert layer.content["etc/profile"] == b"umask 022\n"
     assert layer.content["etc/ssl/certs/ca-certificates.crt"] == _PEM
     assert layer.members["run/lock"].mode == 0o1777
@@ -138,8 +172,42 @@ def test_a_script_nobody_has_read_is_an_error(
 ) -> None:
     new = write_deb(tmp_path, "new", files={"preinst": b"", "postinst": b"", "prerm": b""})
     error = _error(tmp_path, capsys, [*_packages(tmp_path), new])
-    assert "package 'new' has a preinst and a postinst" in error
-    assert "tools/apt/maintainer_scripts.py" in error
+    data = f"{tmp_path}/out/scripts.yaml"
+    assert f"package 'new' has a preinst and a postinst, and {data} says nothing about it" in error
+    assert f"add 'new: {{does: …, actions: […], reason: …}}' to {data}" in error
+
+
+def test_a_product_adds_its_own_declarations_and_overrides_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "new: {does: it, reason: it is not wanted}\n"
+        "tzdata: {does: it, actions: [{file: etc/timezone, content: Europe/Berlin}]}\n"
+    )
+    flags = ("--maintainer-scripts", str(own))
+    new = write_deb(tmp_path, "new", files=_SCRIPT)
+    debs = [*_packages(tmp_path), new]
+    assert system_layer.main(_flags(tmp_path, debs, *flags)) == 0
+    with tarfile.open(tmp_path / "l.tar.gz") as tar:
+        stream = tar.extractfile("etc/timezone")
+        assert stream is not None
+        assert stream.read() == b"Europe/Berlin"
+        assert "etc/localtime" not in tar.getnames()
+    unread = write_deb(tmp_path, "unread", files=_SCRIPT)
+    assert f"scripts.yaml and {own} say nothing" in _error(
+        tmp_path, capsys, [*debs, unread], *flags
+    )
+
+
+def test_without_declarations_the_attribute_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = _flags(tmp_path, _packages(tmp_path))
+    assert system_layer.main(flags[2:]) == 1
+    error = capsys.readouterr().err
+    assert "and no file says what to do for it" in error
+    assert "a YAML file in the attribute maintainer_scripts" in error
 
 
 def test_a_package_of_another_architecture_is_an_error(
@@ -162,8 +230,10 @@ def test_a_missing_package_is_named(
 @pytest.mark.parametrize(
     ("package", "members", "cause"),
     [
-        ("liblapack3", [], "lapack/liblapack.so.3, which its alternative"),
+        ("libblas3", [], "blas/libblas.so.3, which its alternative"),
+        ("libblas3", [], "correct the entry in "),
         ("libc-bin", [], "/usr/share/libc-bin/nsswitch.conf, which its script copies"),
+        ("libc-bin", [], "correct the entry in "),
         ("tzdata", [TarMember("./etc/timezone")], "/etc/timezone: a package ships it"),
         ("x", [TarMember("./usr/share/ca-certificates/B.crt", b"?")], "not exactly one PEM"),
         ("x", [TarMember("./etc/ld.so.conf.d/y.conf", b"?")], "neither a directory nor an"),
@@ -177,7 +247,7 @@ def test_packages_that_belie_a_declaration_are_an_error(
     members: list[TarMember],
     cause: str,
 ) -> None:
-    files = _SCRIPT if package in SCRIPTS else {}
+    files = {} if package == "x" else _SCRIPT
     debs = _packages(tmp_path, without=package)
     debs.append(write_deb(tmp_path, package, members, files=files))
     assert cause in _error(tmp_path, capsys, debs)
@@ -194,20 +264,3 @@ def test_a_library_of_another_python_than_the_tools_is_an_error(
 
 def test_a_bad_user_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "'app' is not of the form" in _error(tmp_path, capsys, [], "--user", "app", "--deb", "x")
-
-
-def test_every_declaration_says_what_the_script_does_and_why_less_is_done() -> None:
-    for package, script in SCRIPTS.items():
-        assert script.does, package
-        only_upgrades = "first installation" in script.does or "already" in script.does
-        explained = script.actions or script.reason or only_upgrades
-        assert explained or script in _HARMLESS, package
-
-
-_HARMLESS = [SCRIPTS[name] for name in ("coreutils", "libc6", "libpython3.11-minimal", "openssl")]
-
-
-def test_every_kind_of_action_is_used() -> None:
-    kinds = {type(action) for script in SCRIPTS.values() for action in script.actions}
-    assert kinds == set(maintainer_scripts.Action.__args__)
-    assert {Alternative, Build, Copy} < kinds

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tools.apt.users import UserError, group, parse_user, passwd
+from tools.apt.users import group, parse_user, passwd
+from tools.cli import ToolError
 
 
 def test_root_and_nobody_are_always_there() -> None:
@@ -37,11 +38,11 @@ def test_users_are_sorted_by_number_and_have_a_group() -> None:
     ],
 )
 def test_a_user_that_makes_no_sense_is_refused(text: str, cause: str) -> None:
-    with pytest.raises(UserError, match=cause):
+    with pytest.raises(ToolError, match=cause):
         parse_user(text)
 
 
 @pytest.mark.parametrize("text", ["root:5:5:/x", "toor:0:0:/x", "nobody:7:7:/x"])
 def test_a_name_or_number_is_taken_only_once(text: str) -> None:
-    with pytest.raises(UserError, match="taken already"):
+    with pytest.raises(ToolError, match="taken already"):
         passwd([parse_user(text)])

@@ -29,7 +29,7 @@ def _parsed(version: str) -> NativeVersion:
 def compare(left: str, right: str) -> int:
     """Return a negative number, zero or a positive number as `left` is older, equal or newer.
 
-    Raises ValueError when either is not a Debian version.
+    Raise ValueError when either is not a Debian version.
     """
     older = _parsed(left)
     newer = _parsed(right)

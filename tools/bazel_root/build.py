@@ -78,6 +78,11 @@ def finish(root: Path, *, arch: str) -> None:
     (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
     # Debian's server looks for it beside its jars, and crashes on zstd archives when it is missing.
     (usr / "share" / "bazel" / "libzstd-jni.so").symlink_to(f"../../lib/{triplet}/libzstd-jni.so")
+    # What Debian's server lacks and `bazel version` reports; launcher's bazelrc puts it on the path.
+    label = (usr / "share" / "bazel" / "build-label.txt").read_text(encoding="utf-8").strip()
+    (usr / "share" / "bazel" / "build-data").mkdir()
+    data = usr / "share" / "bazel" / "build-data" / "build-data.properties"
+    data.write_text(f"build.label={label}\n", encoding="utf-8")
     # Everything in one tree: it is mounted in one step, and /etc is made afresh at each start.
     os.rename(root / "etc", usr / "etc")
     shutil.rmtree(usr / "etc" / "bazel")  # Debian's settings; launcher.py writes its own

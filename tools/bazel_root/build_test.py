@@ -33,7 +33,7 @@ PACKAGES = {
     "settings": [
         TarMember("./etc/bazel/bazelrc", b"startup --of_debian\n"),
         TarMember("./etc/services", b"http 80/tcp\n"),
-        directory("./usr/share/bazel/"),
+        TarMember("./usr/share/bazel/build-label.txt", b"7.7.1\n"),
         directory("./usr/share/ca-certificates/mozilla/"),
     ],
 }
@@ -110,6 +110,12 @@ def test_a_root_has_its_links_and_only_its_own_settings(bench: Bench) -> None:
     assert os.listdir(usr / "etc") == ["services"]
     assert (usr / "local").is_dir()
     assert (usr / "share/bazel/libzstd-jni.so").is_symlink()
+
+
+def test_bazels_server_finds_its_version(bench: Bench) -> None:
+    bench.build()
+    data = bench.target / "usr/share/bazel/build-data/build-data.properties"
+    assert data.read_text() == "build.label=7.7.1\n"
 
 
 def test_a_root_that_is_there_is_not_built_again(bench: Bench) -> None:

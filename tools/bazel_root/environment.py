@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from tools.apt.mirrors import MirrorError, archive_urls
+from tools.apt.mirrors import archive_urls
 from tools.bazel_root.trust import BUNDLE, VARIABLES
-from tools.cli import ToolError
 from tools.wheels.pip_config import pip_environment
 
 _BUNDLE = f"/etc/ssl/certs/{BUNDLE}"
@@ -67,14 +66,11 @@ def _user_name() -> str:
 
 def _mirrors(environ: Mapping[str, str]) -> dict[str, str]:
     found = {}
-    try:
-        for variable, archive in (
-            ("DEBIAN_MIRROR", "debian"),
-            ("DEBIAN_SECURITY_MIRROR", "debian-security"),
-        ):
-            urls = archive_urls(archive, environ=environ)
-            if urls:
-                found[variable] = " ".join(urls)
-    except MirrorError as error:
-        raise ToolError(str(error)) from error
+    for variable, archive in (
+        ("DEBIAN_MIRROR", "debian"),
+        ("DEBIAN_SECURITY_MIRROR", "debian-security"),
+    ):
+        urls = archive_urls(archive, environ=environ)
+        if urls:
+            found[variable] = " ".join(urls)
     return found

@@ -119,8 +119,9 @@ def test_settings_name_places_only_and_survive_odd_paths(tmp_path: Path) -> None
     assert 'test --sandbox_writable_path="/home/a \\"b\\" c/rootfs"\n' in text
     # What tests are told must not differ from user to user, or they could not share results.
     assert "build --test_env=ROOTFS_CACHE=/etc/pinned_image/rootfs\n" in text
-    assert [line.split()[0] for line in text.splitlines()].count("startup") == 6
-    assert len(text.splitlines()) == 8
+    assert [line.split()[0] for line in text.splitlines()].count("startup") == 7
+    assert len(text.splitlines()) == 9
+    assert "startup --host_jvm_args=-Xbootclasspath/a:/usr/share/bazel/build-data\n" in text
 
 
 def test_a_server_is_restarted_for_another_root_other_mounts_or_other_trust(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.apt.mirrors import MirrorError, archive_urls
+from tools.apt.mirrors import archive_urls
 from tools.bazel_root.build import build_root
 from tools.bazel_root.lockfile import parse_lock
 from tools.bazel_root.trust import host_bundles
@@ -39,8 +39,6 @@ def prepare(
             mirrors=mirrors,
             context=_tls_context(environ),
         )
-    except MirrorError as error:
-        raise ToolError(str(error)) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ToolError(

@@ -62,6 +62,8 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
         f"startup --output_user_root={_quoted(str(cache / 'bazel'))}",
         f"startup --host_jvm_args={_quoted(f'-Djavax.net.ssl.trustStore={trust / STORE}')}",
         f"startup --host_jvm_args=-Dpinned_image.world={world}",
+        # A directory of resources: which version this is. Without it `bazel version` fails.
+        "startup --host_jvm_args=-Xbootclasspath/a:/usr/share/bazel/build-data",
         # `build`, so that build and test share one analysis; tools/container says what it is for.
         f"build --test_env=ROOTFS_CACHE=/etc/{ROOTFS_CACHE}",
         f"test --sandbox_writable_path={_quoted(str(cache / 'rootfs'))}",

@@ -125,19 +125,25 @@ def read_image(
     """
     image = read_layout(path)
 
-    def read(name: str, header: Header, stream: TarStream) -> File:
-        content = stream.read()
-        return File(
-            size=header.size,
-            md5=hashlib.md5(content, usedforsecurity=False).hexdigest() if digests else "",
-            sha256=hashlib.sha256(content).hexdigest() if digests else "",
-            elf=_elf(name, content) if elf else None,
-            script=_script(content),
-            content=content if keep(name) else None,
-        )
+    def read(name: str, _: Header, stream: TarStream) -> File:
+        return describe(name, stream.read(), keep=keep(name), elf=elf, digests=digests)
 
     tree, files = collect(image.layers, read)
     return ImageFiles(image=image, tree=tree, files=files)
+
+
+def describe(
+    name: str, content: bytes, *, keep: bool, elf: bool = True, digests: bool = False
+) -> File:
+    """Return what there is to say of a regular file. Raise ElfError naming a damaged object."""
+    return File(
+        size=len(content),
+        md5=hashlib.md5(content, usedforsecurity=False).hexdigest() if digests else "",
+        sha256=hashlib.sha256(content).hexdigest() if digests else "",
+        elf=_elf(name, content) if elf else None,
+        script=_script(content),
+        content=content if keep else None,
+    )
 
 
 def _elf(name: str, content: bytes) -> Elf | None:

@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tools.cli import ToolError
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -44,7 +46,7 @@ _LAYER_FAMILIES = (
 _LAYER_COMPRESSIONS = ("gzip", "zstd", "none")
 
 
-class SpecError(Exception):
+class SpecError(ToolError):
     """A document does not say what the specification demands of it."""
 
 

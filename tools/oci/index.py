@@ -17,10 +17,9 @@ from typing import Any
 
 from tools.image import spec
 from tools.image.layout import Image, LayoutError, blob_path, read_layout
+from tools.image.platform import index_platform, normalize, platform_text
 from tools.oci.edits import SettingsError, parse_pairs
 from tools.oci.layout_writer import document, write_digest, write_layout
-
-_PLATFORM_MEMBERS = ("os", "architecture", "variant", "os.version", "os.features")
 
 
 class ImageIndexError(Exception):
@@ -35,27 +34,24 @@ class Child:
     image: Image
 
 
-def platform_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The platform an index says of an image, from the image's config."""
-    return {name: config[name] for name in _PLATFORM_MEMBERS if config.get(name)}
-
-
 def make_index(children: Sequence[Child], annotations: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The index document; raises ImageIndexError when two images are for one platform."""
     seen: dict[bytes, Path] = {}
     manifests = []
     for child in children:
-        platform = platform_of(child.image.config)
-        key = spec.encode_json(platform)
+        config = child.image.config
+        # Windows has one image of a platform for each of its versions.
+        versions = [config.get("os.version"), config.get("os.features")]
+        key = spec.encode_json([normalize(platform_text(config)), *versions])
         if key in seen:
             raise ImageIndexError(
-                f"{seen[key]} and {child.path} are both for {_shown(platform)}; "
-                "a client could never reach the second"
+                f"{seen[key]} and {child.path} are both for {_shown(config)}; "
+                "a client would never choose the second"
             )
         seen[key] = child.path
         size = blob_path(child.path, child.image.digest).stat().st_size
         entry = spec.Descriptor(child.image.media_type, child.image.digest, size).to_json()
-        manifests.append({**entry, "platform": platform})
+        manifests.append({**entry, "platform": index_platform(config)})
     index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX, "manifests": manifests}
     return {**index, "annotations": dict(annotations)} if annotations else index
 
@@ -67,9 +63,9 @@ def links_of(child: Child) -> dict[str, Path]:
     return {digest: blob_path(child.path, digest) for digest in digests}
 
 
-def _shown(platform: dict[str, Any]) -> str:
-    names = (platform.get(name) for name in _PLATFORM_MEMBERS)
-    return "/".join(name for name in names if isinstance(name, str))
+def _shown(config: dict[str, Any]) -> str:
+    version = config.get("os.version")
+    return platform_text(config) + (f"/{version}" if version else "")
 
 
 def main(argv: list[str] | None = None) -> int:

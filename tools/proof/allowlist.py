@@ -1,10 +1,10 @@
-"""The list of what a proof finds and accepts, each with its reason.
+"""The findings that a proof allows, each with its reason.
 
     scripts:
       /usr/lib/python3.11/cgi.py: an example of upstream's; nothing starts it
 
 Kinds of findings, below each paths with reasons. In a path `*` stays within one name and `**` spans
-any number of names. What accepts nothing is an error, so that no entry outlives its cause.
+any number of names. An entry that allows nothing is an error, so that none outlives its cause.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+from pydantic import TypeAdapter
 
 from tools.apt.paths import Exclusions
-from tools.image.image_files import ProofError
+from tools.apt.yaml_model import Text, load_yaml, validate
+from tools.cli import ToolError
+
+_FILE = TypeAdapter(dict[Text, dict[Text, Text]])
 
 
 @dataclass
-class Accepted:
+class Allowlist:
     """Reasons by kind and path; remembers which of them were of use."""
 
     reasons: Mapping[str, Mapping[str, str]]
@@ -28,7 +31,7 @@ class Accepted:
     used: set[tuple[str, str]] = field(default_factory=set)
 
     def reason(self, kind: str, path: str) -> str | None:
-        """Returns why a finding of this kind at `path` is accepted, or None if it is not."""
+        """Return why a finding of this kind at `path` is allowed, or None if it is not."""
         for glob, reason in self.reasons.get(kind, {}).items():
             if Exclusions((glob.lstrip("/"),)).match(path.lstrip("/")):
                 self.used.add((kind, glob))
@@ -36,7 +39,7 @@ class Accepted:
         return None
 
     def idle(self) -> list[str]:
-        """Returns a sentence for each entry that accepted nothing."""
+        """Return a sentence for each entry that allowed nothing."""
         return [
             f"{self.source}: {kind}: {glob}: nothing of that kind is found there; drop the entry"
             for kind, entries in self.reasons.items()
@@ -45,25 +48,17 @@ class Accepted:
         ]
 
 
-def read_accepted(paths: Sequence[Path], *, kinds: Collection[str]) -> Accepted:
-    """Reads and merges lists. Raises ProofError, naming file and entry, for anything malformed."""
+def read_allowlist(paths: Sequence[Path], *, kinds: Collection[str]) -> Allowlist:
+    """Read and merge lists. Raise ToolError, naming file and entry, for anything malformed."""
     merged: dict[str, dict[str, str]] = {}
     for path in paths:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ProofError(f"{path}: is not YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ProofError(f"{path}: wanted kinds with paths below them, found {content!r}")
-        for kind, entries in content.items():
+        content = load_yaml(path)
+        # A file of comments alone allows nothing.
+        for kind, entries in validate({} if content is None else content, _FILE, path=path).items():
             if kind not in kinds:
-                raise ProofError(
-                    f"{path}: {kind!r} is no kind of finding; there are {', '.join(sorted(kinds))}"
+                raise ToolError(
+                    f"{path}: {kind!r} is not a kind of finding; the kinds are "
+                    f"{', '.join(sorted(kinds))}"
                 )
-            if not isinstance(entries, dict):
-                raise ProofError(f"{path}: {kind}: wanted paths with reasons, found {entries!r}")
-            for glob, reason in entries.items():
-                if not isinstance(glob, str) or not isinstance(reason, str) or not reason.strip():
-                    raise ProofError(f"{path}: {kind}: {glob!r} has no reason")
-                merged.setdefault(kind, {})[glob] = reason
-    return Accepted(merged, source=", ".join(str(path) for path in paths))
+            merged.setdefault(kind, {}).update(entries)
+    return Allowlist(merged, source=", ".join(str(path) for path in paths))

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.elf import ld_so_cache
 from tools.elf.elf_for_test import build, linker
-from tools.image.image_files import ProofError, read_image
+from tools.image.image_files import read_image
 from tools.image.images_for_test import Member, directory, link, write_image
 from tools.linux.architectures import ARCHITECTURES
-from tools.proof.allowlist import read_accepted
-from tools.proof.closure import KINDS, Finding, Verdict, judge, main, report
+from tools.proof.allowlist import read_allowlist
+from tools.proof.closure import KINDS, Verdict, judge, main, report
+from tools.proof.findings import Finding
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LINKER = "/lib64/ld-linux-x86-64.so.2"
@@ -231,37 +233,39 @@ def test_every_platform_counts_where_a_path_depends_on_it(tmp_path: Path) -> Non
 
 def test_an_image_without_objects_proves_nothing(tmp_path: Path) -> None:
     write_image(tmp_path, [[directory("etc")]], {}, architecture="amd64")
-    with pytest.raises(ProofError, match="no ELF object of EM_X86_64 in the image"):
+    with pytest.raises(ToolError, match="no ELF object of EM_X86_64 in the image"):
         judge(read_image(tmp_path))
     write_image(tmp_path / "x", [[directory("etc")]], {}, architecture="s390x")
-    with pytest.raises(ProofError, match="for architecture 's390x'; known are amd64, arm64"):
+    with pytest.raises(ToolError, match="for architecture 's390x'; known are amd64, arm64"):
         judge(read_image(tmp_path / "x"))
 
 
-def test_what_is_accepted_needs_a_reason_and_a_use(
+def test_what_is_allowed_needs_a_reason_and_a_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout = image(tmp_path, program(build()), link("etc/x", "gone"))
-    accepted = tmp_path / "accepted.yaml"
-    arguments = ["--image", str(layout), "--accepted", str(accepted)]
-    accepted.write_text("links:\n  /etc/*: made when it starts\n")
+    allowlist = tmp_path / "allowlist.yaml"
+    arguments = ["--image", str(layout), "--allowlist", str(allowlist)]
+    allowlist.write_text("links:\n  /etc/*: made when it starts\n")
     assert main(arguments) == 0
-    assert "accepted: /etc/x is a link to gone" in capsys.readouterr().out
-    accepted.write_text("links:\n  /etc/*: made when it starts\n  /opt/**: old\n")
+    assert "allowed: /etc/x is a link to gone" in capsys.readouterr().out
+    allowlist.write_text("links:\n  /etc/*: made when it starts\n  /opt/**: old\n")
     assert main(arguments) == 1
     assert "links: /opt/**: nothing of that kind is found there" in capsys.readouterr().out
-    accepted.write_text("")
+    allowlist.write_text("")
     assert main(arguments) == 1
     for text, cause in (
-        ("nothing: {}", "'nothing' is no kind of finding"),
-        ("links: [x]", "links: wanted paths with reasons"),
-        ("links: {/etc/x: }", "'/etc/x' has no reason"),
-        ("- x", "wanted kinds with paths below them"),
-        (":\n  - }", "is not YAML"),
+        ("nothing: {}", "'nothing' is not a kind of finding; the kinds are cache, "),
+        ("links: [x]", "links: input should be a valid dictionary, found"),
+        ("links: {/etc/x: }", "links: /etc/x: input should be a valid string, found None"),
+        ("links: {/etc/x: ''}", "links: /etc/x: string should match pattern"),
+        ("links: {/x: a, /x: b}", "written twice: /x"),
+        ("- x", "the file: input should be a valid dictionary, found"),
+        (":\n  - }", "while parsing"),
     ):
-        accepted.write_text(text)
-        with pytest.raises(ProofError, match=cause):
-            read_accepted([accepted], kinds=KINDS)
+        allowlist.write_text(text)
+        with pytest.raises(ToolError, match=cause):
+            read_allowlist([allowlist], kinds=KINDS)
 
 
 def test_what_is_no_image_or_a_damaged_object_is_told(

@@ -1,4 +1,4 @@
-"""Finds where two builds differ: the first file, and inside a layer the first entry.
+"""Find where two builds differ: the first file, and inside a layer the first entry.
 
 Guarantee: `first_difference` returns None only if all files of both trees have the same bytes.
 """
@@ -17,7 +17,7 @@ _CHUNK = 1 << 20
 
 
 def file_digest(path: Path) -> str:
-    """Returns the sha256 of a file in hex."""
+    """Return the sha256 of a file in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -26,7 +26,7 @@ def file_digest(path: Path) -> str:
 
 
 def files_below(path: Path) -> Iterator[Path]:
-    """Yields the regular files below a path, sorted, or the path itself if it is a file.
+    """Yield the regular files below a path, sorted, or the path itself if it is a file.
 
     Links are followed: a layout's layer blobs are links to the layers.
 
@@ -41,7 +41,7 @@ def files_below(path: Path) -> Iterator[Path]:
 
 
 def first_difference(ours: Path, theirs: Path) -> str | None:
-    """Says in words where two outputs differ first, or returns None if they are equal.
+    """Say in words where two outputs differ first, or return None if they are equal.
 
     Both are a file or a directory. Names are relative to the two arguments.
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from debian.deb822 import Deb822
 
 from tools.apt.lockfile import LockedPackage
-from tools.image.image_files import ImageFiles, ProofError
+from tools.cli import ToolError
+from tools.image.image_files import ImageFiles
 
 DIRECTORY = "/var/lib/dpkg/status.d"
 _SUMS = ".md5sums"
@@ -47,7 +48,7 @@ def is_metadata(path: str) -> bool:
 
 
 def read(image: ImageFiles) -> Debian:
-    """Reads all entries. Raises ProofError for one that its reader does not take."""
+    """Read all entries. Raise ToolError for one that its reader does not take."""
     own = sorted(path for path in image.files if is_metadata(path))
     packages: dict[str, Package] = {}
     files: dict[str, str] = {}
@@ -71,22 +72,22 @@ def _package(path: str, image: ImageFiles) -> Package:
         name, version = fields["Package"], fields["Version"]
         architecture, status = fields["Architecture"], fields["Status"]
     except KeyError as error:
-        raise ProofError(f"{path}: the stanza has no field {error}") from error
+        raise ToolError(f"{path}: the stanza has no field {error}") from error
     if posixpath.basename(path) != name:
-        raise ProofError(f"{path}: is the stanza of package {name!r}")
+        raise ToolError(f"{path}: is the stanza of package {name!r}")
     sums_path = image.realpath(path + _SUMS)
     if sums_path is None:
-        raise ProofError(f"{path}{_SUMS}: not there; scanners could not tell the package's files")
+        raise ToolError(f"{path}{_SUMS}: not there; scanners could not tell the package's files")
     sums: dict[str, str] = {}
     for line in image.read(sums_path).decode("utf-8").splitlines():
         digest, separator, file = line.partition("  ")
         if not separator or len(digest) != 32:
-            raise ProofError(f"{sums_path}: {line!r} is not 'SUM  PATH'")
+            raise ToolError(f"{sums_path}: {line!r} is not 'SUM  PATH'")
         sums[f"/{file}"] = digest
     for line in fields.get("Conffiles", "").strip().splitlines():
         words = line.split()
         if len(words) != 2 or not words[0].startswith("/"):
-            raise ProofError(f"{path}: Conffiles: {line!r} is not '/PATH SUM'")
+            raise ToolError(f"{path}: Conffiles: {line!r} is not '/PATH SUM'")
         sums[words[0]] = words[1]
     return Package(name, version, architecture, status, sums)
 
@@ -94,7 +95,7 @@ def _package(path: str, image: ImageFiles) -> Package:
 def deviations(
     image: ImageFiles, found: Debian, wanted: Mapping[str, LockedPackage]
 ) -> Iterator[str]:
-    """Yields a sentence for each difference between image, lock and bytes."""
+    """Yield a sentence for each difference between image, lock and bytes."""
     for name in sorted(wanted.keys() - found.packages.keys()):
         yield f"{DIRECTORY}/{name}: not there, though the lock has {name} {wanted[name].version}"
     for name in sorted(found.packages.keys() - wanted.keys()):

@@ -6,24 +6,24 @@ load(":reproducibility_test.bzl", _no_traces_test = "no_traces_test", _reproduci
 no_traces_test = _no_traces_test
 reproducibility_test = _reproducibility_test
 
-def elf_closure_test(name, image, accepted = [], **kwargs):
-    """Proves, without running anything, that every object, script and link finds what it needs.
+def elf_closure_test(name, image, allowlist = [], **kwargs):
+    """Prove, without running anything, that every object, script and link finds what it needs.
 
     Args:
       name: name of the test.
       image: an OCI layout, of any architecture.
-      accepted: YAML lists of findings that are accepted, with reasons (accepted.py).
+      allowlist: YAML lists of findings that are allowlist, with reasons (allowlist.py).
       **kwargs: further attributes of the test.
     """
-    proof_test(name, tool = Label(":closure"), image = image, accepted = accepted, **kwargs)
+    proof_test(name, tool = Label(":closure"), image = image, allowlist = allowlist, **kwargs)
 
-def image_loads_test(name, image, accepted = [], emulator = None, **kwargs):
-    """Proves in the running image that its linker agrees with the closure, and every module imports.
+def image_loads_test(name, image, allowlist = [], emulator = None, **kwargs):
+    """Prove in the running image that its linker agrees with the closure, and every module imports.
 
     Args:
       name: name of the test.
       image: an OCI layout, of the machine's architecture unless there is an emulator.
-      accepted: YAML lists of modules that need not import, with reasons (accepted.py).
+      allowlist: YAML lists of modules that need not import, with reasons (allowlist.py).
       emulator: static qemu-user for another architecture (//tools/container:qemu_<architecture>); not
         used where the machine needs none.
       **kwargs: further attributes of the test.
@@ -32,12 +32,12 @@ def image_loads_test(name, image, accepted = [], emulator = None, **kwargs):
         name,
         tool = Label(":loads"),
         image = image,
-        accepted = accepted,
+        allowlist = allowlist,
         files = {"--emulator": emulator} if emulator else {},
         **kwargs
     )
 
-def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = [], accepted = [], **kwargs):
+def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = [], allowlist = [], **kwargs):
     """Proves that scanners see exactly what the locks say, by reading the image as they do.
 
     Args:
@@ -46,14 +46,14 @@ def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = 
       debian_lock: lock of Debian packages.
       python_lock: lock of wheels for the image's architecture.
       debian_groups: groups of the Debian lock that are in the image; by default all of the image's.
-      accepted: YAML lists of files that are of no package, with reasons (accepted.py).
+      allowlist: YAML lists of files that are of no package, with reasons (allowlist.py).
       **kwargs: further attributes of the test.
     """
     proof_test(
         name,
         tool = Label(":inventory"),
         image = image,
-        accepted = accepted,
+        allowlist = allowlist,
         files = {"--debian-lock": debian_lock, "--python-lock": python_lock},
         args = ["--group=" + group for group in debian_groups],
         **kwargs

@@ -2,12 +2,12 @@ r"""Proves that scanners see what is in an image: 100 % of the locks, no more an
 
     python3 -m tools.proof.inventory --image bazel-bin/backend/image \
         --debian-lock third_party/debian/bookworm.lock.json \
-        --python-lock third_party/python/requirements.amd64.txt [--accepted inventory.yaml]
+        --python-lock third_party/python/requirements.amd64.txt [--allowlist inventory.yaml]
 
 Reads the image back with the packages' own readers: python-debian for status.d, importlib.metadata
 for dist-info. Names, versions and architectures have to be the locks'; sums and RECORDs have to fit
 the bytes in the image; every package has its copyright file; and every file belongs to a package, a
-wheel or an entry of the accepted list. Prints each deviation and returns 1 if there is one.
+wheel or an entry of the allowlist. Prints each deviation and returns 1 if there is one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.apt.lockfile import Lock, LockError, read_lock
-from tools.image.image_files import READ_ERRORS, ImageFiles, read_image
+from tools.apt.lockfile import Lock, read_lock
+from tools.cli import tool
+from tools.image.image_files import ImageFiles, read_image
 from tools.proof import debian_inventory, python_inventory
-from tools.proof.allowlist import Accepted, read_accepted
+from tools.proof.allowlist import Allowlist, read_allowlist
 from tools.wheels.lockfile import LockedWheel, parse_lock
-from tools.wheels.lockfile import LockError as WheelLockError
 
 KINDS = ("files",)
 _OS_RELEASE = "/etc/os-release"
@@ -46,12 +46,12 @@ def judge(
     lock: Lock,
     groups: tuple[str, ...],
     wheels: tuple[LockedWheel, ...],
-    accepted: Accepted,
+    allowlist: Allowlist,
     scratch: Path,
 ) -> list[str]:
-    """Returns a sentence for each deviation; `scratch` is an empty directory.
+    """Return a sentence for each deviation; `scratch` is an empty directory.
 
-    Raises ProofError for metadata that its reader does not take.
+    Raise ToolError for metadata that its reader does not take.
     """
     names = {name for group in groups for name in lock.groups[group][image.architecture]}
     packages = {
@@ -70,7 +70,7 @@ def judge(
     problems += [
         f"{path}: no package's md5sums or Conffiles and no RECORD has it"
         for path in sorted(image.files.keys() - owned)
-        if accepted.reason("files", path) is None
+        if allowlist.reason("files", path) is None
     ]
     print(
         f"{image.architecture}: {len(debian.packages)} packages, {len(python.distributions)} "
@@ -94,8 +94,9 @@ def _os_release(image: ImageFiles, debian: debian_inventory.Debian) -> Iterator[
         yield f"{_OS_RELEASE}: VERSION_ID is {values.get('VERSION_ID')!r}, wanted {release!r}"
 
 
+@tool("inventory")
 def main(argv: list[str] | None = None) -> int:
-    """Compares the image of the command line with its locks: 0 if they agree."""
+    """Compare the image of the command line with its locks: 0 if they agree."""
     parser = argparse.ArgumentParser(
         description="Prove that an image's package metadata is exactly what its locks say."
     )
@@ -104,26 +105,22 @@ def main(argv: list[str] | None = None) -> int:
     add("--debian-lock", type=Path, required=True, help="lock of Debian packages")
     add("--group", action="append", help="group of that lock; by default those of the image")
     add("--python-lock", type=Path, required=True, help="lock of wheels for the architecture")
-    add("--accepted", type=Path, action="append", default=[], help="YAML list, with reasons")
+    add("--allowlist", type=Path, action="append", default=[], help="YAML list, with reasons")
     options = parser.parse_args(argv)
-    try:
-        accepted = read_accepted(options.accepted, kinds=KINDS)
-        lock = read_lock(options.debian_lock)
-        text = options.python_lock.read_text(encoding="utf-8")
-        image = read_image(options.image, keep=is_metadata, elf=False, digests=True)
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
-            problems = judge(
-                image,
-                lock=lock,
-                groups=tuple(options.group or lock.image_groups),
-                wheels=parse_lock(text, source=str(options.python_lock)),
-                accepted=accepted,
-                scratch=Path(scratch),
-            )
-    except (*READ_ERRORS, LockError, WheelLockError) as error:
-        print(f"inventory: {options.image}: {error}", file=sys.stderr)
-        return 1
-    problems += accepted.idle()
+    allowlist = read_allowlist(options.allowlist, kinds=KINDS)
+    lock = read_lock(options.debian_lock)
+    text = options.python_lock.read_text(encoding="utf-8")
+    image = read_image(options.image, keep=is_metadata, elf=False, digests=True)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
+        problems = judge(
+            image,
+            lock=lock,
+            groups=tuple(options.group or lock.image_groups),
+            wheels=parse_lock(text, source=str(options.python_lock)),
+            allowlist=allowlist,
+            scratch=Path(scratch),
+        )
+    problems += allowlist.idle()
     for problem in problems:
         print(problem)
     return 1 if problems else 0

@@ -78,7 +78,7 @@ def package(name: str, version: str) -> dict[str, object]:
 
 
 def run(folder: Path, files: dict[str, bytes], *, extra: tuple[Member, ...] = ()) -> int:
-    """Runs the program on an image of `files`; `link`s give each package its copyright file."""
+    """Run the program on an image of `files`; `link`s give each package its copyright file."""
     members = [
         directory("usr"),
         link("etc/os-release", "../usr/lib/os-release"),
@@ -108,11 +108,13 @@ def run(folder: Path, files: dict[str, bytes], *, extra: tuple[Member, ...] = ()
         "# wheel: six-1.16.0-py2.py3-none-any.whl\n# via: requirements.in\n"
         f"six==1.16.0 \\\n    --hash=sha256:{'0' * 64}\n"
     )
-    (folder / "accepted.yaml").write_text(
+    (folder / "allowlist.yaml").write_text(
         "files:\n  /usr/share/doc/*/copyright: in no md5sums of this test\n"
     )
     flags = ["--image=image", "--debian-lock=debian.json", "--python-lock=python.txt"]
-    return main([flag.replace("=", f"={folder}/") for flag in [*flags, "--accepted=accepted.yaml"]])
+    return main(
+        [flag.replace("=", f"={folder}/") for flag in [*flags, "--allowlist=allowlist.yaml"]]
+    )
 
 
 def test_an_image_that_is_what_its_locks_say_passes(

@@ -1,4 +1,4 @@
-"""Asks an image's own dynamic linker what it loads for each object, and compares the replay.
+"""Ask an image's own dynamic linker what it loads for each object, and compare the replay.
 
 The linker is started in a container with LD_TRACE_LOADED_OBJECTS, so that it lists and runs
 nothing. It proves the closure test's rules right, for exactly the objects of the image.
@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tools.cli import ToolError
 from tools.container.run import Container
 from tools.elf.linker import Linker, Loading, find_linker, load
-from tools.image.image_files import ImageFiles, ProofError
+from tools.image.image_files import ImageFiles
 
 _LINE = re.compile(r"\t(?:(\S+) => not found|(\S+)(?: => (\S+))? \(0x[0-9a-f]+\))")
 _SUPPORTED = re.compile(r"^  (\S+) \(supported, searched\)", re.MULTILINE)
@@ -30,9 +31,9 @@ class Difference:
 
 
 def compare(image: ImageFiles, container: Container) -> tuple[int, list[Difference]]:
-    """Returns how many objects were compared, and the differences.
+    """Return how many objects were compared, and the differences.
 
-    Raises ProofError when the linker says something that is not understood, and LinkerError.
+    Raise ToolError when the linker says something that is not understood, and LinkerError.
     """
     count, differences = 0, []
     linkers: dict[str | None, Linker] = {}
@@ -70,7 +71,7 @@ def listed(path: str, *, linker: Linker, container: Container) -> list[str]:
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ProofError(f"{path}: {linker.path} says {line!r}, which is not understood")
+            raise ToolError(f"{path}: {linker.path} says {line!r}, which is not understood")
         name, target = match[1] or match[2], match[3] or match[2]
         # The linker is in memory from the start; which of its names it shows differs.
         if name not in (_KERNEL, linker.soname, linker.path):
@@ -89,5 +90,5 @@ def _ask(container: Container, argv: list[str], env: Mapping[str, str]) -> str:
     result = container.run(argv, env=env, timeout=_SECONDS)
     if result.exit_code != 0 or result.stderr:
         said = result.stderr.decode("utf-8", "replace").strip()
-        raise ProofError(f"{' '.join(argv)}: exit code {result.exit_code}: {said}")
+        raise ToolError(f"{' '.join(argv)}: exit code {result.exit_code}: {said}")
     return result.stdout.decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-r"""Proves in a running image that what should load does: libraries, and every Python module.
+r"""Prove in a running image that what should load does: libraries, and every Python module.
 
-    python3 -m tools.proof.loads --image bazel-bin/backend/image [--accepted imports.yaml]
+    python3 -m tools.proof.loads --image bazel-bin/backend/image [--allowlist imports.yaml]
 
 Its own dynamic linker has to load for each ELF object exactly what the closure test's replay says,
 and its own Python has to import every module of every wheel and of the standard library. An image
@@ -16,21 +16,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tools.cli import tool
 from tools.container.config import image_user, process_env, read_settings
 from tools.container.plan import Bind, Spec
-from tools.container.run import START_ERRORS, Container
-from tools.elf.ld_so_cache import CacheError
-from tools.elf.linker import LinkerError
+from tools.container.run import Container
 from tools.image.cache import Cache
-from tools.image.image_files import READ_ERRORS, ImageFiles, is_linker_file, read_image
+from tools.image.image_files import ImageFiles, is_linker_file, read_image
 from tools.proof import linker_trace, module_imports
-from tools.proof.allowlist import Accepted, read_accepted
+from tools.proof.allowlist import Allowlist, read_allowlist
 
 
 def check(
-    image: ImageFiles, accepted: Accepted, scratch: Path, *, emulator: Path | None = None
+    image: ImageFiles, allowlist: Allowlist, scratch: Path, *, emulator: Path | None = None
 ) -> list[str]:
-    """Returns a sentence for each thing that does not load as it should, and prints the counts."""
+    """Return a sentence for each thing that does not load as it should, and print the counts."""
     shared = scratch / "shared"
     shared.mkdir()
     settings = read_settings(image.image.config)
@@ -60,37 +59,34 @@ def check(
                 shared=shared,
                 env=process_env(settings, user, {}),
             )
-            problems += module_imports.findings(imports, accepted)
+            problems += module_imports.findings(imports, allowlist)
             print(
                 f"{len(imports.names)} modules: {len(imports.failed)} failed; "
                 f"{len(imports.optional)} want what is not installed: "
                 f"{module_imports.optional_names(imports)}"
             )
-    return problems + accepted.idle()
+    return problems + allowlist.idle()
 
 
+@tool("loads")
 def main(argv: list[str] | None = None) -> int:
-    """Checks the image of the command line: 0 when everything loads."""
+    """Check the image of the command line: 0 when everything loads."""
     parser = argparse.ArgumentParser(
         description="Prove that an image's libraries and Python modules load in the image."
     )
     parser.add_argument("--image", type=Path, required=True, help="OCI layout directory")
     parser.add_argument(
-        "--accepted", type=Path, action="append", default=[], help="YAML list, with reasons"
+        "--allowlist", type=Path, action="append", default=[], help="YAML list, with reasons"
     )
     parser.add_argument("--emulator", type=Path, help="static qemu-user for another architecture")
     options = parser.parse_args(argv)
-    try:
-        accepted = read_accepted(options.accepted, kinds=module_imports.KINDS)
-        image = read_image(
-            options.image,
-            keep=lambda path: is_linker_file(path) or module_imports.is_record(path),
-        )
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
-            problems = check(image, accepted, Path(scratch), emulator=options.emulator)
-    except (*READ_ERRORS, *START_ERRORS, CacheError, LinkerError) as error:
-        print(f"loads: {options.image}: {error}", file=sys.stderr)
-        return 1
+    allowlist = read_allowlist(options.allowlist, kinds=module_imports.KINDS)
+    image = read_image(
+        options.image,
+        keep=lambda path: is_linker_file(path) or module_imports.is_record(path),
+    )
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
+        problems = check(image, allowlist, Path(scratch), emulator=options.emulator)
     for problem in problems:
         print(problem)
     return 1 if problems else 0

@@ -1,4 +1,4 @@
-"""Imports every Python module of an image, in the image: of each wheel by its RECORD, and of the
+"""Import every Python module of an image, in the image: of each wheel by its RECORD, and of the
 standard library.
 
 A module may want a distribution that nobody installed; that is told apart from every other failure.
@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.container.run import Container
-from tools.image.image_files import ImageFiles, ProofError
-from tools.proof.allowlist import Accepted
+from tools.image.image_files import ImageFiles
+from tools.proof.allowlist import Allowlist
 
 KINDS = ("modules",)
 SHARED = "/srv/proof"  # Where the container sees the directory through which both talk.
@@ -76,7 +77,7 @@ def module_name(path: str) -> str | None:
 def modules(image: ImageFiles) -> tuple[str, ...]:
     """Every module's name, sorted; the image's RECORDs must have been kept.
 
-    Raises ProofError when there is none at all.
+    Raise ToolError when there is none at all.
     """
     names: set[str | None] = set()
     for path, file in image.files.items():
@@ -89,16 +90,16 @@ def modules(image: ImageFiles) -> tuple[str, ...]:
             names.add(module_name(library[2]))
     found = sorted(name for name in names if name is not None)
     if not found:
-        raise ProofError("no Python module in the image: nothing to import")
+        raise ToolError("no Python module in the image: nothing to import")
     return tuple(found)
 
 
 def import_all(
     names: Iterable[str], *, container: Container, shared: Path, env: Mapping[str, str]
 ) -> Imports:
-    """Imports all names in one process of the container; `shared` is bound at SHARED.
+    """Import all names in one process of the container; `shared` is bound at SHARED.
 
-    Raises ProofError when Python does not come to the end.
+    Raise ToolError when Python does not come to the end.
     """
     wanted = tuple(names)
     (shared / "modules.json").write_text(json.dumps(wanted))
@@ -108,7 +109,7 @@ def import_all(
     answer = shared / "failed.json"
     if result.exit_code != 0 or not answer.exists():
         said = result.stderr.decode("utf-8", "replace")[-2000:]
-        raise ProofError(f"python3 did not import all: exit code {result.exit_code}: {said}")
+        raise ToolError(f"python3 did not import all: exit code {result.exit_code}: {said}")
     # A part of the standard library that is not there was left out, and may be missed.
     tops = {name.partition(".")[0] for name in wanted} | sys.stdlib_module_names
     failed, optional = {}, {}
@@ -120,12 +121,12 @@ def import_all(
     return Imports(wanted, failed, optional)
 
 
-def findings(imports: Imports, accepted: Accepted) -> list[str]:
+def findings(imports: Imports, allowlist: Allowlist) -> list[str]:
     """A sentence for each module that has to import and does not."""
     return [
         f"import {name}: {error}"
         for name, error in sorted(imports.failed.items())
-        if accepted.reason("modules", name) is None
+        if allowlist.reason("modules", name) is None
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.proof.allowlist import Accepted
+from tools.proof.allowlist import Allowlist
 from tools.proof.module_imports import Imports, findings, module_name, optional_names
 
 
@@ -33,15 +33,15 @@ def test_files_are_named_as_an_import_statement_would(path: str, name: str | Non
     assert module_name(path) == name
 
 
-def test_a_failure_is_told_unless_it_is_accepted() -> None:
+def test_a_failure_is_reported_unless_it_is_allowed() -> None:
     imports = Imports(
         names=("a", "b", "c"),
         failed={"a.win32": "ImportError: no", "b": "OSError: libz.so.1"},
         optional={"c": "django.db"},
     )
-    accepted = Accepted({"modules": {"a.*": "for Windows", "x": "old"}}, source="list.yaml")
-    assert findings(imports, accepted) == ["import b: OSError: libz.so.1"]
-    assert accepted.idle() == [
+    allowlist = Allowlist({"modules": {"a.*": "for Windows", "x": "old"}}, source="list.yaml")
+    assert findings(imports, allowlist) == ["import b: OSError: libz.so.1"]
+    assert allowlist.idle() == [
         "list.yaml: modules: x: nothing of that kind is found there; drop the entry"
     ]
     assert optional_names(imports) == "django"

@@ -1,4 +1,4 @@
-"""Lists every address that a build of this workspace may ask, from what its WORKSPACE declares.
+"""List every address that a build of this workspace may ask, from what its WORKSPACE declares.
 
     origins.py --repositories repositories.json --lock label=file …
 
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tools.cli import ToolError, tool
 
 Repository = Mapping[str, Any]
 Locks = Mapping[str, Mapping[str, Any]]
@@ -41,10 +43,6 @@ LOCAL_KINDS = frozenset(
 _SHA256_HEX_DIGITS = 64
 
 
-class OriginError(Exception):
-    """A repository whose origin is unknown, not one of the two, or not pinned."""
-
-
 @dataclass(frozen=True)
 class Download:
     """One file: which repository wants it, where from, and the sha256 (hex) that it must have."""
@@ -55,10 +53,10 @@ class Download:
 
 
 def downloads(repositories: Sequence[Repository], locks: Locks) -> list[Download]:
-    """Returns every download that the repositories may cause, sorted.
+    """Return every download that the repositories may cause, sorted.
 
     Raises:
-        OriginError: a repository is of an unknown kind, or a download is not pinned by a sha256.
+        ToolError: a repository is of an unknown kind, or a download is not pinned by a sha256.
     """
     found: list[Download] = []
     for repository in repositories:
@@ -66,14 +64,14 @@ def downloads(repositories: Sequence[Repository], locks: Locks) -> list[Download
         if kind in LOCAL_KINDS:
             continue
         if kind not in _READERS:
-            raise OriginError(
+            raise ToolError(
                 f"repository {name} is a {kind}, which fetches from neither of the two origins; "
                 "declare it from a Debian package or a wheel (third_party/README.md)"
             )
         found.extend(_READERS[kind](repository, locks))
     for download in found:
         if len(download.sha256) != _SHA256_HEX_DIGITS:
-            raise OriginError(
+            raise ToolError(
                 f"repository {download.repository}: {download.url} is not pinned by a sha256"
             )
     return sorted(set(found), key=lambda download: (download.url, download.repository))
@@ -95,7 +93,7 @@ def _locked(
 ) -> Iterator[Download]:
     label = repository["lock"].lstrip("@").partition("//")[2]
     if label not in locks:
-        raise OriginError(f"repository {repository['name']}: its lock //{label} was not given")
+        raise ToolError(f"repository {repository['name']}: its lock //{label} was not given")
     lock = locks[label]
     for package in lock["packages"]:
         if wanted(package):
@@ -131,8 +129,9 @@ _READERS: Mapping[str, Callable[[Repository, Locks], Iterator[Download]]] = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the list, one download a line; returns 1 if a repository's origin is not allowed."""
+@tool("origins")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the list, one download a line; return 1 if a repository's origin is not allowed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repositories", type=Path, required=True)
     parser.add_argument("--lock", action="append", default=[], metavar="PACKAGE:FILE=PATH")
@@ -141,14 +140,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for pair in args.lock:
         label, _, path = pair.partition("=")
         locks[label] = json.loads(Path(path).read_text(encoding="utf-8"))
-    try:
-        found = downloads(json.loads(args.repositories.read_text(encoding="utf-8")), locks)
-    except OriginError as error:
-        print(f"origins: {error}", file=sys.stderr)
-        return 1
+    found = downloads(json.loads(args.repositories.read_text(encoding="utf-8")), locks)
     for download in found:
         print(f"{download.sha256}  {download.url}  ({download.repository})")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tools.proof.origins import OriginError, downloads, main
+from tools.cli import ToolError
+from tools.proof.origins import downloads, main
 
 _LOCK = {
     "snapshot": "20260711T000000Z",
@@ -70,19 +71,17 @@ def test_a_group_is_listed_with_its_mirror_and_the_permanent_fallback() -> None:
 
 @pytest.mark.parametrize("kind", ["http_archive", "git_repository", "http_file"])
 def test_another_kind_of_repository_is_refused(kind: str) -> None:
-    with pytest.raises(OriginError, match=f"repository other is a {kind}"):
+    with pytest.raises(ToolError, match=f"repository other is a {kind}"):
         downloads([{"kind": kind, "name": "other", "url": "https://example.org/x"}], {})
 
 
 def test_a_download_without_hash_is_refused() -> None:
     wheel = {"kind": "wheel_file", "name": "w", "filename": "w-1-py3-none-any.whl", "sha256": ""}
-    with pytest.raises(OriginError, match="is not pinned"):
+    with pytest.raises(ToolError, match="is not pinned"):
         downloads([wheel], {})
 
 
 def test_a_lock_that_was_not_given_is_an_error() -> None:
     archive: dict[str, Any] = {**_TREE, "kind": "deb_archive", "package": "libc6"}
-    with pytest.raises(
-        OriginError, match=r"its lock //third_party/debian:lock\.json was not given"
-    ):
+    with pytest.raises(ToolError, match=r"its lock //third_party/debian:lock\.json was not given"):
         downloads([archive], {})

@@ -2,14 +2,14 @@
 
 load("@rules_python//python:defs.bzl", "py_test")
 
-def proof_test(name, tool, image, accepted = [], files = {}, args = [], **kwargs):
-    """Runs a proof.
+def proof_test(name, tool, image, allowlist = [], files = {}, args = [], **kwargs):
+    """Run a proof.
 
     Args:
       name: name of the test.
       tool: Label of the proof's py_library; its main file has the same name.
       image: an OCI layout.
-      accepted: YAML lists of accepted findings.
+      allowlist: YAML lists of allowed findings.
       files: flag to label, for the files that the proof reads.
       args: further flags.
       **kwargs: further attributes of the test.
@@ -20,9 +20,9 @@ def proof_test(name, tool, image, accepted = [], files = {}, args = [], **kwargs
         srcs = [main],
         main = main,
         args = ["--image", "$(rootpath {})".format(image)] +
-               ["--accepted=$(rootpath {})".format(each) for each in accepted] +
+               ["--allowlist=$(rootpath {})".format(each) for each in allowlist] +
                ["{}=$(rootpath {})".format(flag, file) for flag, file in files.items()] + args,
-        data = [image] + accepted + files.values(),
+        data = [image] + allowlist + files.values(),
         deps = [tool],
         **kwargs
     )

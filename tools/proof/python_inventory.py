@@ -17,7 +17,8 @@ from pathlib import Path
 from packaging.tags import Tag, parse_tag
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tools.image.image_files import ImageFiles, ProofError
+from tools.cli import ToolError
+from tools.image.image_files import ImageFiles
 from tools.wheels.lockfile import LockedWheel
 
 _METADATA = re.compile(r"(/.*)/[^/]+\.(?:dist-info|egg-info)(?:/.*)?")
@@ -57,9 +58,9 @@ def is_metadata(path: str) -> bool:
 
 
 def read(image: ImageFiles, scratch: Path) -> Python:
-    """Reads all distributions, wherever in the image; `scratch` is an empty directory.
+    """Read all distributions, wherever in the image; `scratch` is an empty directory.
 
-    Raises ProofError for metadata that lacks what its reader needs.
+    Raise ToolError for metadata that lacks what its reader needs.
     """
     roots: dict[str, Path] = {}
     for path in sorted(image.files):
@@ -85,7 +86,7 @@ def _distribution(each: importlib.metadata.Distribution, root: str) -> Distribut
     wheel = each.read_text("WHEEL") or ""
     tags = re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE)
     if not name or not tags or each.files is None:
-        raise ProofError(
+        raise ToolError(
             f"{root}: {name or each}: its metadata lacks the name, a WHEEL with tags or a RECORD"
         )
     record = {}
@@ -108,7 +109,7 @@ def _hex(hashed: importlib.metadata.FileHash | None) -> str | None:
 
 
 def deviations(image: ImageFiles, found: Python, wanted: Sequence[LockedWheel]) -> Iterator[str]:
-    """Yields a sentence for each difference between image, lock and bytes."""
+    """Yield a sentence for each difference between image, lock and bytes."""
     by_name: dict[str, Distribution] = {}
     for each in found.distributions:
         if each.name in by_name:

@@ -1,4 +1,4 @@
-"""Runs the commands that made an image once more, in another place and under other conditions.
+"""Run the commands that made an image once more, in another place and under other conditions.
 
     rebuild.py --steps image_steps.json --work-dir DIR
 
@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.cli import ToolError, tool
 from tools.linux import syscalls as linux
 from tools.linux.namespaces import unshare_as
 from tools.proof import compare
@@ -67,15 +68,11 @@ class Steps:
     files: Mapping[str, str]
 
 
-class RebuildError(Exception):
-    """A command that cannot be run again, or that fails."""
-
-
 def read_steps(path: Path) -> Steps:
-    """Reads what the `build_steps` rule wrote.
+    """Read what the `build_steps` rule wrote.
 
     Raises:
-        RebuildError: there is no step in it, so nothing would be compared.
+        ToolError: there is no step in it, so nothing would be compared.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     steps = tuple(
@@ -87,19 +84,19 @@ def read_steps(path: Path) -> Steps:
         for step in content["steps"]
     )
     if not steps:
-        raise RebuildError(f"{path}: no commands in it; is the target an image or a layer?")
+        raise ToolError(f"{path}: no commands in it; is the target an image or a layer?")
     return Steps(steps, content["files"])
 
 
 def script_of(step: Step, runfiles: Path) -> Path:
-    """Finds the Python file behind a step's program: `…/bin/tools/x/y` is `tools/x/y.py`.
+    """Find the Python file behind a step's program: `…/bin/tools/x/y` is `tools/x/y.py`.
 
     Raises:
-        RebuildError: the program is not one of this repository's tools.
+        ToolError: the program is not one of this repository's tools.
     """
     script = runfiles / (step.argv[0].partition("/bin/")[2] + ".py")
     if not script.is_file():
-        raise RebuildError(
+        raise ToolError(
             f"{step.mnemonic}: no {script} behind {step.argv[0]}; "
             "add its py_library to the deps of reproducibility_test"
         )
@@ -107,7 +104,7 @@ def script_of(step: Step, runfiles: Path) -> Path:
 
 
 def place_inputs(build: Steps, *, runfiles: Path, root: Path) -> None:
-    """Links the files that the commands start from, at their execution paths below `root`."""
+    """Link the files that the commands start from, at their execution paths below `root`."""
     made = {output.path for step in build.steps for output in step.outputs}
     for execution_path, short_path in build.files.items():
         if execution_path in made:
@@ -118,7 +115,7 @@ def place_inputs(build: Steps, *, runfiles: Path, root: Path) -> None:
 
 
 def _odd_process() -> None:
-    """Makes the child another user on another host (user_namespaces(7), uts_namespaces(7))."""
+    """Make the child another user on another host (user_namespaces(7), uts_namespaces(7))."""
     unshare_as(ODD_ID, ODD_ID, linux.CLONE_NEWUTS)
     linux.set_hostname(ODD_HOST)
     os.umask(ODD_UMASK)
@@ -126,10 +123,10 @@ def _odd_process() -> None:
 
 
 def run_step(step: Step, *, runfiles: Path, root: Path) -> None:
-    """Runs one command below `root` with the odd environment, on one processor.
+    """Run one command below `root` with the odd environment, on one processor.
 
     Raises:
-        RebuildError: it failed; the message has its last output.
+        ToolError: it failed; the message has its last output.
     """
     for output in step.outputs:
         # Bazel makes the parents beforehand, and an output directory too.
@@ -147,16 +144,16 @@ def run_step(step: Step, *, runfiles: Path, root: Path) -> None:
     )
     if done.returncode:
         tail = done.stdout.decode("utf-8", "replace")[-4000:]
-        raise RebuildError(
+        raise ToolError(
             f"{step.mnemonic} {step.outputs[0].path} ended with {done.returncode}:\n{tail}"
         )
 
 
 def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
-    """Runs every command again and returns what differs from Bazel's outputs, in build order.
+    """Run every command again and return what differs from Bazel's outputs, in build order.
 
     Raises:
-        RebuildError: a command could not be run.
+        ToolError: a command could not be run.
     """
     place_inputs(build, runfiles=runfiles, root=root)
     differences = []
@@ -170,8 +167,9 @@ def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
     return differences
 
 
+@tool("rebuild")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0 if the second build equals the first, 1 if not."""
+    """Return 0 if the second build equals the first, 1 if not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=Path, required=True, help="JSON written by build_steps")
     parser.add_argument("--work-dir", type=Path, help="where to build (default: $TMPDIR)")
@@ -180,9 +178,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = Path(tempfile.mkdtemp(prefix="second b\u0131ld ", dir=args.work_dir))
     try:
         differences = rebuild(read_steps(args.steps), runfiles=Path.cwd(), root=root)
-    except RebuildError as error:
-        print(f"rebuild: {error}", file=sys.stderr)
-        return 1
     finally:
         shutil.rmtree(root)
     for difference in differences:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.proof.rebuild import RebuildError, read_steps, rebuild
+from tools.cli import ToolError
+from tools.proof.rebuild import read_steps, rebuild
 
 _PROGRAM = """
 import os, pathlib, sys, time
@@ -18,7 +19,7 @@ out.write_text({expression})
 
 
 def _build(tmp_path: Path, expression: str) -> Path:
-    """Writes a tool, the output that Bazel would have built with it, and the steps."""
+    """Write a tool, the output that Bazel would have built with it, and the steps."""
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "tool.py").write_text(_PROGRAM.format(expression=expression))
     (tmp_path / "in.txt").write_text("input")
@@ -64,7 +65,7 @@ def test_a_tool_that_sees_its_surroundings_is_found(tmp_path: Path, expression: 
 
 
 def test_a_failing_command_is_an_error_with_its_output(tmp_path: Path) -> None:
-    with pytest.raises(RebuildError, match=r"(?s)Tool .* ended with 1:.*ZeroDivisionError"):
+    with pytest.raises(ToolError, match=r"(?s)Tool .* ended with 1:.*ZeroDivisionError"):
         _rebuild(tmp_path, "str(1 / 0)")
 
 
@@ -72,12 +73,12 @@ def test_an_unknown_program_is_an_error_that_says_what_to_add(tmp_path: Path) ->
     steps = _build(tmp_path, "''")
     (tmp_path / "tools" / "tool.py").unlink()
     (tmp_path / "second").mkdir()
-    with pytest.raises(RebuildError, match="add its py_library"):
+    with pytest.raises(ToolError, match="add its py_library"):
         rebuild(read_steps(steps), runfiles=tmp_path, root=tmp_path / "second")
 
 
 def test_no_commands_are_refused(tmp_path: Path) -> None:
     steps = tmp_path / "steps.json"
     steps.write_text(json.dumps({"files": {}, "steps": []}))
-    with pytest.raises(RebuildError, match="no commands in it"):
+    with pytest.raises(ToolError, match="no commands in it"):
         read_steps(steps)

@@ -33,7 +33,7 @@ def _plain(value):
     return str(value)
 
 def declared_repositories(name):
-    """Makes a repository whose repositories.json lists each repository declared so far and its origin.
+    """Make a repository whose repositories.json lists each repository declared so far and its origin.
 
     Args:
       name: name of the repository. Call this at the end of the WORKSPACE file.

@@ -8,7 +8,7 @@ load("@rules_python//python:defs.bzl", "py_test")
 load(":steps.bzl", "build_steps")
 
 def reproducibility_test(name, target, deps, **kwargs):
-    """Runs every command that made `target` once more and compares all bytes.
+    """Run every command that made `target` once more and compare all bytes.
 
     Bazel's own build is the first of the two builds. The second runs in another directory, with another
     umask, time zone, locale, hash seed and user name, and on one processor.

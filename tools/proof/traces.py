@@ -16,14 +16,15 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tools.image.layout import LayoutError, read_layout
+from tools.cli import tool
+from tools.image.layout import read_layout
 
 # What Bazel calls its directories, wherever they are.
 BUILD_PATHS = (b"/execroot/", b"/bazel-out/", b"/linux-sandbox/", b"/.cache/pinned_image")
 
 
 def traces_of_this_machine() -> tuple[bytes, ...]:
-    """Returns what a careless build here would leave in a file, as bytes.
+    """Return what a careless build here would leave in a file, as bytes.
 
     The host's and the user's bare names are not among them, because they are words like others
     ("debian", "tester"); `rebuild.py` shows that they change nothing.
@@ -35,7 +36,7 @@ def traces_of_this_machine() -> tuple[bytes, ...]:
 
 
 def findings(layers: Iterable[Path], traces: Sequence[bytes]) -> list[str]:
-    """Says what each layer has that tells of a machine, one line for each finding.
+    """Say what each layer has that tells of a machine, one line for each finding.
 
     Raises:
         tarfile.ReadError: a layer is not a tar archive.
@@ -65,16 +66,13 @@ def findings(layers: Iterable[Path], traces: Sequence[bytes]) -> list[str]:
     return found
 
 
+@tool("traces")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0 if there is no trace, 1 with a line for each if there is one."""
+    """Return 0 if there is no trace, 1 with a line for each if there is one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", type=Path, required=True, help="OCI layout directory")
     args = parser.parse_args(argv)
-    try:
-        layers = [layer.path for layer in read_layout(args.image).layers]
-    except LayoutError as error:
-        print(f"traces: {error}", file=sys.stderr)
-        return 1
+    layers = [layer.path for layer in read_layout(args.image).layers]
     found = findings(layers, traces_of_this_machine())
     for line in found:
         print(f"TRACE: {line}", file=sys.stderr)

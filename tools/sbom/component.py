@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-
-class SbomError(Exception):
-    """A package cannot be described; names the file and the cause."""
+from tools.cli import ToolError
 
 
 @dataclass(frozen=True)
@@ -37,17 +35,17 @@ class Component:
 
 
 def write_components(components: Sequence[Component]) -> bytes:
-    """The records as JSON, in the order of their refs; raises SbomError when two have one ref."""
+    """The records as JSON, in the order of their refs; raise ToolError when two have one ref."""
     ordered = sorted(components, key=lambda each: each.ref)
     for one, other in itertools.pairwise(ordered):
         if one.ref == other.ref:
-            raise SbomError(f"{one.ref}: two components have this name; is a package given twice?")
+            raise ToolError(f"{one.ref}: two components have this name; is a package given twice?")
     text = json.dumps([asdict(each) for each in ordered], indent=1, sort_keys=True)
     return text.encode() + b"\n"
 
 
 def read_components(path: Path) -> tuple[Component, ...]:
-    """Read what `write_components` wrote; raises SbomError."""
+    """Read what `write_components` wrote; raise ToolError."""
     try:
         return tuple(
             Component(
@@ -60,4 +58,4 @@ def read_components(path: Path) -> tuple[Component, ...]:
             for each in json.loads(path.read_bytes())
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise SbomError(f"{path}: is no list of components: {error!r}") from error
+        raise ToolError(f"{path}: is no list of components: {error!r}") from error

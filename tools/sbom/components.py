@@ -1,4 +1,4 @@
-"""Debian packages and wheels -> the components of an image.
+"""Debian packages and wheels → the components of an image.
 
     components --distro debian-12 --deb libc6.deb --wheel numpy.whl --out components.json
 
@@ -12,14 +12,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.archive.deb import DebError
-from tools.sbom.component import Component, SbomError, write_components
+from tools.cli import tool
+from tools.sbom.component import Component, write_components
 from tools.sbom.debs import describe_deb
 from tools.sbom.wheels import describe_wheel
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@tool("sbom_components")
+def main(argv: list[str] | None = None) -> None:
+    """Write the components of the packages on the command line."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").partition("\n")[0], fromfile_prefix_chars="@"
     )
@@ -29,16 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     flags = parser.parse_args(argv)
     found: list[Component] = []
-    try:
-        found += [describe_deb(path, distro=flags.distro) for path in flags.deb]
-        for path in flags.wheel:
-            found += describe_wheel(path)
-        content = write_components(found)
-    except (SbomError, DebError, OSError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
+    found += [describe_deb(path, distro=flags.distro) for path in flags.deb]
+    for path in flags.wheel:
+        found += describe_wheel(path)
+    content = write_components(found)
     flags.out.write_bytes(content)
-    return 0
 
 
 if __name__ == "__main__":

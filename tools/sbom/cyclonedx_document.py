@@ -1,4 +1,4 @@
-"""Components of an image -> a CycloneDX 1.6 document (JSON).
+"""Components of an image → a CycloneDX 1.6 document (JSON).
 
 https://cyclonedx.org/docs/1.6/json/. The serial number is made of the content, so that the same
 components give the same document, byte for byte.

@@ -1,4 +1,4 @@
-"""A .deb -> its component: what its control file and its debian/copyright say."""
+"""A .deb → its component: what its control file and its debian/copyright say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SOURCE = re.compile(r"(\S+)(?:\s+\((\S+)\))?")
 
 
 def describe_deb(path: Path, *, distro: str) -> Component:
-    """The component of a package; raises DebError.
+    """The component of a package; raise DebError.
 
     `distro` is the distribution's name and version as package URLs have it, "debian-12".
     """

@@ -7,7 +7,7 @@ image_sbom = _image_sbom
 sbom_components = _sbom_components
 
 def sbom_test(name, image, spdx, cyclonedx, **kwargs):
-    """Judges the SBOMs of an image by their schemas, and by what the image holds.
+    """Judge the SBOMs of an image by their schemas, and by what the image holds.
 
     Args:
       name: name of the test.

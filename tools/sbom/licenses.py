@@ -1,4 +1,4 @@
-"""Licences as packages state them -> SPDX expressions, where the statement has one clear meaning.
+"""Licences as packages state them → SPDX expressions, where the statement has one clear meaning.
 
 What is ambiguous ("BSD", "Artistic", "Dual License") stays unsaid: a wrong licence in an SBOM is
 worse than none. Identifiers and expressions are checked by the library `license-expression`.

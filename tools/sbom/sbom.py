@@ -1,4 +1,4 @@
-"""An image and its components -> an SBOM.
+"""An image and its components → an SBOM.
 
     sbom --image layout --name app --distro debian-12 --lock policy.json \
         --components components.json --format spdx --out app.spdx.json
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tools.apt.layer_policy import PolicyError, read_policy
-from tools.image.layout import LayoutError
+from tools.apt.layer_policy import read_policy
+from tools.cli import tool
 from tools.sbom import cyclonedx_document, spdx_document
-from tools.sbom.component import Component, SbomError, read_components
+from tools.sbom.component import Component, read_components
 from tools.sbom.subject import Subject, read_subject
 
 _FORMATS: dict[str, Callable[[Subject, Sequence[Component]], bytes]] = {
@@ -25,8 +25,9 @@ _FORMATS: dict[str, Callable[[Subject, Sequence[Component]], bytes]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@tool("image_sbom")
+def main(argv: list[str] | None = None) -> None:
+    """Write the SBOM of the image on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--image", type=Path, required=True, help="OCI layout of one image")
     parser.add_argument("--name", required=True, help="what the image is called")
@@ -38,19 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--format", choices=sorted(_FORMATS), required=True)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     flags = parser.parse_args(argv)
-    try:
-        components = read_components(flags.components)
-        subject = read_subject(
-            flags.image,
-            name=flags.name,
-            distro=flags.distro,
-            mtime=read_policy(flags.lock).mtime,
-        )
-    except (SbomError, LayoutError, PolicyError, OSError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
+    components = read_components(flags.components)
+    subject = read_subject(
+        flags.image,
+        name=flags.name,
+        distro=flags.distro,
+        mtime=read_policy(flags.lock).mtime,
+    )
     flags.out.write_bytes(_FORMATS[flags.format](subject, components))
-    return 0
 
 
 if __name__ == "__main__":

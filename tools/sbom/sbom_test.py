@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tools.archive.debs_for_test import TarMember, control, symlink, write_deb
+from tools.cli import ToolError
 from tools.image import layouts_for_test as make
 from tools.sbom import components, sbom
-from tools.sbom.component import Component, SbomError, read_components, write_components
+from tools.sbom.component import Component, read_components, write_components
 from tools.sbom.debs import describe_deb, license_names
 from tools.sbom.judges_for_test import judge_cyclonedx, judge_spdx
 from tools.sbom.licenses import of_debian, of_wheel
@@ -269,10 +270,10 @@ def test_records_are_read_back_and_a_repeated_one_is_an_error(tmp_path: Path) ->
     file = tmp_path / "components.json"
     file.write_bytes(write_components([one]))
     assert read_components(file) == (one,)
-    with pytest.raises(SbomError, match="a: two components have this name"):
+    with pytest.raises(ToolError, match="a: two components have this name"):
         write_components([one, one])
     file.write_text('[{"ref": 1}]')
-    with pytest.raises(SbomError, match=r"components\.json: is no list of components"):
+    with pytest.raises(ToolError, match=r"components\.json: is no list of components"):
         read_components(file)
 
 

@@ -1,4 +1,4 @@
-"""Components of an image -> an SPDX 2.3 document (JSON).
+"""Components of an image → an SPDX 2.3 document (JSON).
 
 https://spdx.github.io/spdx-spec/v2.3/. The namespace is made of the content, so that the same
 components give the same document, byte for byte, and others another namespace.

@@ -1,4 +1,4 @@
-"""A wheel -> its component, those its own SBOMs declare (PEP 770), and the libraries it bundles.
+"""A wheel → its component, those its own SBOMs declare (PEP 770), and the libraries it bundles.
 
 The version of a bundled library is read from the text that its makers put into it (what `strings`
 shows), and is left out where there is none: a file's name tells an interface, not a version.
@@ -18,8 +18,9 @@ from typing import Any
 
 from packageurl import PackageURL
 
+from tools.cli import ToolError
 from tools.sbom import licenses
-from tools.sbom.component import Component, SbomError
+from tools.sbom.component import Component
 
 _SBOM = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.(cdx|cyclonedx)\.json")
 _LIBRARY = re.compile(
@@ -54,13 +55,13 @@ _PRODUCTS = (
 
 
 def describe_wheel(path: Path) -> tuple[Component, ...]:
-    """The components of a wheel, itself first; raises SbomError naming what cannot be read."""
+    """The components of a wheel, itself first; raise ToolError naming what cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             wheel = _wheel(path, archive)
             return (wheel, *_declared(archive, wheel), *_bundled(archive, wheel))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise SbomError(f"{path}: cannot be read as a wheel: {error}") from error
+        raise ToolError(f"{path}: cannot be read as a wheel: {error}") from error
 
 
 def _wheel(path: Path, archive: zipfile.ZipFile) -> Component:

@@ -2,7 +2,7 @@
 
 load("@rules_python//python:pip.bzl", "pip_parse")
 load("@rules_python//python/pip_install:pip_repository.bzl", "pip_repository_bzlmod")
-load("//tools/apt:deb_packages.bzl", "declare_deb_files")
+load("//tools/apt:deb_packages.bzl", "declare_deb_files", "decode_lock")
 load("//tools/wheels:names.bzl", "canonical")
 load("//tools/wheels:parse_wheel_lock.bzl", "parse_wheel_lock")
 load("//tools/wheels:pip_tools.bzl", "pip_tools")
@@ -37,7 +37,7 @@ def declare_repositories(arch, debian, python, tools):
       tools: label and text of the lock of the tools' own libraries.
     """
     for hub, lock in debian.items():
-        declare_deb_files(hub, json.decode(lock["text"]), lock["label"])
+        declare_deb_files(hub, decode_lock(lock["text"]), lock["label"])
     pip_tools()
     batched = {}
     for hub, locks in python.items():

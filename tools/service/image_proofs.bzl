@@ -55,13 +55,13 @@ def image_proofs(
             elf_closure_test(
                 name = built + "_closure_test",
                 size = "medium",
-                accepted = closure_allowlists + variant_closure_allowlists.get(variant, []),
+                allowlist = closure_allowlists + variant_closure_allowlists.get(variant, []),
                 image = ":" + built,
             )
             image_inventory_test(
                 name = built + "_inventory_test",
                 size = "medium",
-                accepted = inventory_allowlists,
+                allowlist = inventory_allowlists,
                 debian_groups = debian_groups + groups,
                 debian_lock = debian_lock,
                 image = ":" + built,
@@ -70,7 +70,7 @@ def image_proofs(
         image_loads_test(
             name = image + variant + "_loads_test",
             size = "medium",
-            accepted = import_allowlists,
+            allowlist = import_allowlists,
             image = ":" + image + variant,
         )
     for architecture in ARCHITECTURES:
@@ -97,7 +97,7 @@ def image_proofs(
             image_loads_test(
                 name = built + "_loads_test",
                 size = "large",
-                accepted = import_allowlists,
+                allowlist = import_allowlists,
                 emulator = Label("//tools/container:emulator_" + architecture),
                 image = ":" + built,
             )
@@ -130,7 +130,7 @@ def image_size_reports(name, image, debian_intent, debian_lock, python_intent, p
         }
         image_size_report(
             name = "{}_{}".format(name, architecture),
-            accepted = inventory_allowlists,
+            allowlist = inventory_allowlists,
             baseline = baseline,
             layers = layers,
             title = native.package_name().rpartition("/")[2] or image,

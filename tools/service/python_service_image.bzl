@@ -57,7 +57,7 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
-        system_attributes = {},
+        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -91,7 +91,7 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
-      system_attributes: further attributes of the `system_layer`.
+      maintainer_scripts: YAML files that say what the packages' maintainer scripts would have done.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
       **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
@@ -121,8 +121,9 @@ def python_service_image(
         arch = HOST,
         debs = packages,
         lock = layer_policy,
+        maintainer_scripts = maintainer_scripts,
         users = [user],
-        **(parts | system_attributes)
+        **parts
     )
     wheels_of = {layer: members for layer, members in wheels_by_layer(wheels, wheel_layers).items() if members}
     for layer, members in wheels_of.items():

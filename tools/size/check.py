@@ -1,4 +1,4 @@
-"""Holds a size report against the image and the locks: every byte and file once, every chain true.
+"""Hold a size report against the image and the locks: every byte and file once, every chain true.
 
     python3 -m tools.size.check --report size.json --image DIR \
         --debian-lock LOCK --debian-intent YAML --python-lock LOCK --python-intent IN
@@ -20,17 +20,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.apt.intent import IntentError, read_intent
-from tools.apt.lockfile import LockError, read_lock
-from tools.image.layout import Image, LayoutError, read_layout
+from tools.apt.intent import read_intent
+from tools.apt.lockfile import read_lock
+from tools.cli import ToolError, tool
+from tools.image.layout import Image, read_layout
 from tools.size.owners import Kind
 from tools.size.reasons import requested
-from tools.wheels.lockfile import LockError as WheelLockError
 from tools.wheels.lockfile import parse_lock
 
 
 def byte_errors(report: Mapping[str, Any], image: Image) -> Iterator[str]:
-    """Yields a sentence for each layer whose bytes or members the report does not have."""
+    """Yield a sentence for each layer whose bytes or members the report does not have."""
     members = [collections.Counter[str]() for _ in image.layers]
     sums = [[0, 0] for _ in image.layers]
     for layer, _, path, _, raw, stored in report["entries"]:
@@ -62,7 +62,7 @@ def byte_errors(report: Mapping[str, Any], image: Image) -> Iterator[str]:
 
 
 def owner_errors(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a sentence for each owner whose sums are not those of its entries."""
+    """Yield a sentence for each owner whose sums are not those of its entries."""
     sums: dict[int, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
     for _, owner, _, kind, raw, stored in report["entries"]:
         values = (raw, stored, int(kind in ("file", "hard link")))
@@ -81,7 +81,7 @@ def chain_errors(
     asked: Mapping[str, str],
     edges: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
-    """Yields a sentence for each owner of a kind whose chain is none of requests and edges."""
+    """Yield a sentence for each owner of a kind whose chain is none of requests and edges."""
     for owner in report["owners"]:
         if owner["kind"] != kind:
             continue
@@ -95,22 +95,31 @@ def chain_errors(
                 yield f"{owner['name']}: {one} does not need {other}"
 
 
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a report. Raise ToolError for anything else."""
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = report["image"]["architecture"], report["entries"], report["layers"], report["owners"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError(f"{path}: not a size report: {error!r}") from error
+    return report
+
+
+@tool("size_check")
 def main(argv: list[str] | None = None) -> int:
-    """Checks the report of the command line: 0 if everything in it is true."""
+    """Check the report of the command line: 0 if everything in it is true."""
     parser = argparse.ArgumentParser(description="Hold a size report against image and locks.")
     add = parser.add_argument
     names = ("report", "image", "debian-lock", "debian-intent", "python-lock", "python-intent")
     for name in names:
         add(f"--{name}", type=Path, required=True)
     options = parser.parse_args(argv)
-    try:
-        report = json.loads(options.report.read_text(encoding="utf-8"))
-        lock, intent = read_lock(options.debian_lock), read_intent(options.debian_intent)
-        wheels = parse_lock(options.python_lock.read_text(encoding="utf-8"), source="the lock")
-        image = read_layout(options.image)
-    except (OSError, ValueError, LockError, IntentError, WheelLockError, LayoutError) as error:
-        print(f"size_check: {error}", file=sys.stderr)
-        return 1
+    report = read_report(options.report)
+    lock, intent = read_lock(options.debian_lock), read_intent(options.debian_intent)
+    wheels = parse_lock(
+        options.python_lock.read_text(encoding="utf-8"), source=str(options.python_lock)
+    )
+    image = read_layout(options.image)
     architecture = report["image"]["architecture"]
     debian = {p.name: p.depends for p in lock.packages if p.arch == architecture}
     groups = (*intent.tools, *intent.image)  # What the image asks for overrides what tools do.

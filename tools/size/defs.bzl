@@ -14,7 +14,7 @@ def image_size_report_test(
         python_lock,
         python_intent,
         **kwargs):
-    """Holds an image_size_report against the image and the locks: every byte once, every chain true.
+    """Hold an image_size_report against the image and the locks: every byte once, every chain true.
 
     Args:
       name: name of the test.
@@ -38,7 +38,7 @@ def image_size_report_test(
         name,
         tool = Label(":check"),
         image = image,
-        accepted = [],
+        allowlist = [],
         files = {
             "--debian-intent": debian_intent,
             "--debian-lock": debian_lock,

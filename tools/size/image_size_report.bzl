@@ -2,7 +2,7 @@
 
 load("//tools/image:layout_rules.bzl", "layout_inputs", "layout_of")
 
-_DOC = """Tells per layer and per package how large it is and why it is there.
+_DOC = """Tell per layer and per package how large it is and why it is there.
 
 Makes `<name>.txt`, `<name>.json` and `<name>.html`, a treemap that needs nothing else; `bazel run` prints the
 text. Takes any OCI layout whose Debian packages and wheels can be seen (status.d, dist-info).
@@ -34,7 +34,7 @@ def _image_size_report_impl(ctx):
     args.add("--debian-intent", ctx.file.debian_intent)
     args.add("--python-lock", ctx.file.python_lock)
     args.add("--python-intent", ctx.file.python_intent)
-    args.add_all(ctx.files.accepted, before_each = "--accepted")
+    args.add_all(ctx.files.allowlist, before_each = "--allowlist")
     args.add_all(ctx.files.baseline, before_each = "--baseline")
     args.add("--text", text)
     args.add("--json", data)
@@ -43,7 +43,7 @@ def _image_size_report_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = depset(files + ctx.files.accepted + ctx.files.baseline, transitive = [layout_inputs([ctx.attr.image])]),
+        inputs = depset(files + ctx.files.allowlist + ctx.files.baseline, transitive = [layout_inputs([ctx.attr.image])]),
         outputs = [text, data, page],
         mnemonic = "ImageSizeReport",
         progress_message = "Measuring %{label}",
@@ -64,9 +64,9 @@ image_size_report = rule(
     implementation = _image_size_report_impl,
     doc = _DOC,
     attrs = {
-        "accepted": attr.label_list(
+        "allowlist": attr.label_list(
             allow_files = [".yaml"],
-            doc = "Lists of files that are of no package, with reasons (accepted.py).",
+            doc = "Lists of files that are of no package, with reasons (allowlist.py).",
         ),
         "baseline": attr.label(allow_single_file = [".json"], doc = "What to compare with: name, raw, compressed, files, packages."),
         "debian_intent": attr.label(allow_single_file = [".yaml"], doc = _INTENT, mandatory = True),

@@ -14,7 +14,8 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.archive.decompress import Decompressor
+from tools.archive.decompress import DecompressionError, Decompressor
+from tools.cli import ToolError
 from tools.image.layout import Layer
 
 _CHUNK = 16 << 10
@@ -77,10 +78,14 @@ class _Forward(io.RawIOBase):
 
 
 def measure(layer: Layer) -> LayerSizes:
-    """Measures one layer.
+    """Measure one layer. Raise ToolError naming a damaged one, OSError."""
+    try:
+        return _measure(layer)
+    except (tarfile.TarError, DecompressionError) as error:
+        raise ToolError(f"layer {layer.digest}: {error}") from error
 
-    Raises OSError, tarfile.TarError or DecompressionError for a damaged one.
-    """
+
+def _measure(layer: Layer) -> LayerSizes:
     with layer.path.open("rb") as blob:
         chunks = iter(lambda: blob.read(_CHUNK), b"")
         stream = _Forward(Decompressor(chunks, layer.compression, zero_padding=True))

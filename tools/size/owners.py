@@ -80,7 +80,7 @@ class Owners:
         return self.file(real)
 
     def assign(self, members: Iterable[tuple[str, str]], *, built: Owner) -> Mapping[str, Owner]:
-        """Returns the owner of each of a layer's members, given as (path, kind).
+        """Return the owner of each of a layer's members, given as (path, kind).
 
         What no package has is `built`; a directory is its contents' owner if they have one.
         """

@@ -12,14 +12,14 @@ from typing import Any
 
 from tools.size.text import megabytes
 
-_TEMPLATE = Path(__file__).with_name("size_page.html")
+_TEMPLATE = Path(__file__).with_name("page.html")
 # A file smaller than this is drawn together with the other small ones of its directory.
 _SMALL_BYTES = 24_000
 _DIRECTORY_DEPTH = 4
 
 
 def page(report: Mapping[str, Any]) -> str:
-    """Returns the page. What scripts draw is in the table as well, for print and without them."""
+    """Return the page. What scripts draw is in the table as well, for print and without them."""
     totals = report["totals"]
     title = f"{report['name']} ({report['image']['architecture']})"
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(

@@ -55,7 +55,7 @@ class Needs:
 
 
 def debian_reasons(intent: Intent, packages: Mapping[str, LockedPackage]) -> dict[str, Why]:
-    """Returns why each of `packages`, those of the image, is there.
+    """Return why each of `packages`, those of the image, is there.
 
     What the image's groups do not ask for, a group of tools does: a variant may have one as well.
     """
@@ -73,7 +73,7 @@ def debian_reasons(intent: Intent, packages: Mapping[str, LockedPackage]) -> dic
 
 
 def python_reasons(requirements: str, wheels: Sequence[LockedWheel]) -> dict[str, Why]:
-    """Returns why each wheel is there; `requirements` is the text of requirements.in."""
+    """Return why each wheel is there; `requirements` is the text of requirements.in."""
     asked = requested(requirements)
     edges: dict[str, list[str]] = {}
     for wheel in wheels:
@@ -85,7 +85,7 @@ def python_reasons(requirements: str, wheels: Sequence[LockedWheel]) -> dict[str
 
 
 def requested(requirements: str) -> dict[str, str]:
-    """Returns the comment of each line of a requirements.in, with its continuations."""
+    """Return the comment of each line of a requirements.in, with its continuations."""
     found: dict[str, str] = {}
     last = ""
     for line in requirements.splitlines():
@@ -112,9 +112,9 @@ def _chains(asked: Mapping[str, str], edges: Mapping[str, Iterable[str]]) -> dic
 
 
 def elf_needs(image: ImageFiles, owners: Owners) -> dict[Owner, Needs]:
-    """Returns the needs that other packages' objects have of each package's libraries.
+    """Return the needs that other packages' objects have of each package's libraries.
 
-    Raises LinkerError when the image has no dynamic linker that can be replayed.
+    Raise LinkerError when the image has no dynamic linker that can be replayed.
     """
     edges = _object_graph(image)
     origin = _from_programs(image, edges)

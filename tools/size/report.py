@@ -1,4 +1,4 @@
-r"""Tells where an image's bytes are and why: as text, as JSON and as a page with a treemap.
+r"""Tell where an image's bytes are and why: as text, as JSON and as a page with a treemap.
 
     python3 -m tools.size.report --image bazel-bin/backend/image --layer base … \
         --debian-lock … --debian-intent … --python-lock … --python-intent … \
@@ -14,33 +14,27 @@ import argparse
 import json
 import os
 import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.apt.intent import IntentError, read_intent
-from tools.apt.lockfile import LockError, read_lock
-from tools.archive.decompress import DecompressionError
-from tools.elf.ld_so_cache import CacheError
-from tools.elf.linker import LinkerError
+from tools.apt.intent import read_intent
+from tools.apt.lockfile import read_lock
+from tools.cli import ToolError, tool
 from tools.image.image_files import (
-    READ_ERRORS,
     ImageFiles,
-    ProofError,
     is_linker_file,
     read_image,
 )
 from tools.proof import debian_inventory, python_inventory
-from tools.proof.allowlist import Accepted, read_accepted
+from tools.proof.allowlist import Allowlist, read_allowlist
 from tools.size.layer_sizes import measure
 from tools.size.owners import Kind, Owner, Owners
 from tools.size.page import page
 from tools.size.reasons import Needs, Why, debian_reasons, elf_needs, python_reasons
 from tools.size.text import text
-from tools.wheels.lockfile import LockError as WheelLockError
 from tools.wheels.lockfile import parse_lock
 
 SCHEMA = "image_size_report/1"
@@ -57,7 +51,7 @@ class Sum:
     files: int = 0
 
     def add(self, raw: int, stored: int, files: int = 0) -> None:
-        """Counts more."""
+        """Count more."""
         self.raw += raw
         self.stored += stored
         self.files += files
@@ -81,17 +75,17 @@ class Reasons:
 
     why: Mapping[Owner, Why]
     needs: Mapping[Owner, Needs]
-    built: Accepted
+    built: Allowlist
 
 
 def report(
     image: ImageFiles, *, names: Sequence[str], owners: Owners, reasons: Reasons
 ) -> dict[str, Any]:
-    """Returns the report as JSON has it. Raises ProofError when `names` does not fit the layers."""
+    """Return the report as JSON has it. Raise ToolError when `names` does not fit the layers."""
     layers = image.image.layers
     names = names or [f"layer {number}" for number in range(1, len(layers) + 1)]
     if len(names) != len(layers):
-        raise ProofError(f"the image has {len(layers)} layers, {len(names)} names are given")
+        raise ToolError(f"the image has {len(layers)} layers, {len(names)} names are given")
     shares: dict[Owner, Share] = {owner: Share() for owner in owners.known}
     total, layer_rows, entries = Sum(), [], []
     built_here: dict[str, str] = {}
@@ -165,8 +159,8 @@ def _owner_row(owner: Owner, share: Share, reasons: Reasons) -> dict[str, Any]:
 
 
 def build(options: argparse.Namespace) -> dict[str, Any]:
-    """Reads everything and returns the report; raises what `main` reports."""
-    accepted = read_accepted(options.accepted, kinds=("files",))
+    """Read everything and return the report; raise what `main` reports."""
+    allowlist = read_allowlist(options.allowlist, kinds=("files",))
     lock, intent = read_lock(options.debian_lock), read_intent(options.debian_intent)
     wheels = parse_lock(
         options.python_lock.read_text(encoding="utf-8"), source=str(options.python_lock)
@@ -193,7 +187,7 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
             if owner.name in why[owner.kind]
         },
         needs=elf_needs(image, owners),
-        built=accepted,
+        built=allowlist,
     )
     result = report(image, names=options.layer, owners=owners, reasons=reasons)
     if options.baseline is not None:
@@ -202,12 +196,12 @@ def build(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """Reads what the image is compared with. Raises ProofError for anything malformed."""
+    """Read what the image is compared with. Raise ToolError for anything malformed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {"name": str(content["name"]), **{k: int(content[k]) for k in _BASELINE}}
     except (ValueError, KeyError, TypeError) as error:
-        raise ProofError(f"{path}: wanted a name and {', '.join(_BASELINE)}: {error!r}") from error
+        raise ToolError(f"{path}: wanted a name and {', '.join(_BASELINE)}: {error!r}") from error
 
 
 def _is_read(path: str) -> bool:
@@ -218,8 +212,9 @@ def _is_read(path: str) -> bool:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the files that are asked for; 1 when the image or a list cannot be read."""
+@tool("size_report")
+def main(argv: list[str] | None = None) -> None:
+    """Write the files that are asked for; 1 when the image or a list cannot be read."""
     parser = argparse.ArgumentParser(
         description="Tell where an image's bytes are and why, as text, JSON and a page.",
         fromfile_prefix_chars="@",
@@ -232,35 +227,21 @@ def main(argv: list[str] | None = None) -> int:
     add("--debian-intent", type=Path, required=True, help="YAML it was made from, with reasons")
     add("--python-lock", type=Path, required=True, help="lock of wheels for the architecture")
     add("--python-intent", type=Path, required=True, help="requirements.in it was made from")
-    add("--accepted", type=Path, action="append", default=[], help="reasons of files built here")
+    add("--allowlist", type=Path, action="append", default=[], help="reasons of files built here")
     add("--baseline", type=Path, help="JSON: what to compare the sizes with")
     add("--text", type=Path, help="text to write; without any output it is printed")
     add("--json", type=Path, help="JSON to write")
     add("--page", type=Path, help="HTML to write")
     options = parser.parse_args(argv)
-    try:
-        result = {"name": options.name, **build(options)}
-        if options.text is not None:
-            options.text.write_text(text(result), encoding="utf-8")
-        if options.json is not None:
-            options.json.write_text(encode(result), encoding="utf-8")
-        if options.page is not None:
-            options.page.write_text(page(result), encoding="utf-8")
-        if options.text is None and options.json is None and options.page is None:
-            print(text(result), end="")
-    except (
-        *READ_ERRORS,
-        CacheError,
-        DecompressionError,
-        IntentError,
-        LinkerError,
-        LockError,
-        WheelLockError,
-        tarfile.TarError,
-    ) as error:
-        print(f"size_report: {options.image}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    result = {"name": options.name, **build(options)}
+    if options.text is not None:
+        options.text.write_text(text(result), encoding="utf-8")
+    if options.json is not None:
+        options.json.write_text(encode(result), encoding="utf-8")
+    if options.page is not None:
+        options.page.write_text(page(result), encoding="utf-8")
+    if options.text is None and options.json is None and options.page is None:
+        print(text(result), end="")
 
 
 def encode(result: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ def megabytes(count: int) -> str:
 
 
 def text(report: Mapping[str, Any]) -> str:
-    """Returns the whole report but its list of files."""
+    """Return the whole report but its list of files."""
     return "\n".join([*_head(report), "", *_layers(report), "", *_owners(report), ""])
 
 

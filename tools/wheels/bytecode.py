@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.cli import ToolError
 from tools.wheels import compile_pyc
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ _WORKER_FLAGS = ("-S", "-P", "-W", "ignore")
 _WORKER_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PATH": os.defpath}
 
 
-class BytecodeError(Exception):
-    """A source that does not compile; the message names it and the cause."""
-
-
 @dataclass(frozen=True)
 class Source:
     """A module to compile; `path` is absolute and is what tracebacks in the image will show."""
@@ -44,7 +41,7 @@ class Source:
 
 
 def pyc_path(path: str) -> str:
-    """Returns where the interpreter looks for the bytecode of the module at `path` (PEP 3147)."""
+    """Return where the interpreter looks for the bytecode of the module at `path` (PEP 3147)."""
     directory, _, name = path.rpartition("/")
     stem = name.removesuffix(".py")
     return f"{directory}/__pycache__/{stem}.{sys.implementation.cache_tag}.pyc"
@@ -68,24 +65,22 @@ def _run_worker(sources: Sequence[Source]) -> list[bytes]:
     )
     if done.returncode != 0:
         cause = done.stderr.decode(errors="replace")
-        message = f"the bytecode compiler stopped with {done.returncode}: {cause}"
-        raise BytecodeError(message)
+        raise ToolError(f"the bytecode compiler stopped with {done.returncode}: {cause}")
     reply = io.BytesIO(done.stdout)
     results: list[bytes] = []
     for source in sources:
         status, length = map(int, reply.readline().split())
         result = reply.read(length)
         if status != 0:
-            message = f"{source.path} does not compile: {result.decode(errors='replace')}"
-            raise BytecodeError(message)
+            raise ToolError(f"{source.path} does not compile: {result.decode(errors='replace')}")
         results.append(result)
     return results
 
 
 def compile_all(sources: Sequence[Source], *, jobs: int | None = None) -> list[bytes]:
-    """Returns the `.pyc` of each source, in order; `jobs` (default: the cores) changes no byte.
+    """Return the `.pyc` of each source, in order; `jobs` (default: the cores) changes no byte.
 
-    Raises BytecodeError.
+    Raise ToolError.
     """
     workers = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
     # Neighbours are of similar size; dealing them out keeps the workers equally busy.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.wheels.bytecode import BytecodeError, Source, compile_all, pyc_path
+from tools.cli import ToolError
+from tools.wheels.bytecode import Source, compile_all, pyc_path
 
 _STDLIB = Path(subprocess.__file__).parent
 _SOURCES = [
@@ -59,7 +60,7 @@ def test_the_interpreter_runs_the_bytecode_although_the_source_has_another_time(
 def test_a_source_that_does_not_compile_is_an_error_that_names_it(
     source: bytes, cause: str
 ) -> None:
-    with pytest.raises(BytecodeError, match=rf"/app/broken\.py does not compile: .*{cause}"):
+    with pytest.raises(ToolError, match=rf"/app/broken\.py does not compile: .*{cause}"):
         compile_all(
             [Source(path="/app/good.py", data=b""), Source(path="/app/broken.py", data=source)],
             jobs=1,

@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tools.wheels.lockfile import LockError
+from tools.cli import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def applies(
     environment: Mapping[str, str],
     extras: frozenset[str] = frozenset(),
 ) -> bool:
-    """Returns whether the requirement counts in that environment with those extras."""
+    """Return whether the requirement counts in that environment with those extras."""
     if requirement.marker is None:
         return True
     return any(
@@ -75,19 +75,18 @@ def _parse(text: str, *, distribution: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement as error:
-        message = f"{distribution}: its metadata holds an invalid requirement {text!r}: {error}"
-        raise LockError(message) from error
+        raise ToolError(
+            f"{distribution}: its metadata holds an invalid requirement {text!r}: {error}"
+        ) from error
 
 
 def _check(requirement: Requirement, found: Distribution, *, via: str) -> None:
     if not requirement.specifier.contains(Version(found.version), prereleases=True):
-        message = f"{via} wants {requirement}, but {found.name} {found.version} was chosen"
-        raise LockError(message)
+        raise ToolError(f"{via} wants {requirement}, but {found.name} {found.version} was chosen")
     unknown = {canonicalize_name(extra) for extra in requirement.extras} - found.provides_extra
     if unknown:
         chosen = f"{found.name} {found.version}"
-        message = f"{via} wants {requirement}, but {chosen} has no extra {sorted(unknown)}"
-        raise LockError(message)
+        raise ToolError(f"{via} wants {requirement}, but {chosen} has no extra {sorted(unknown)}")
 
 
 def find_closure(
@@ -98,7 +97,7 @@ def find_closure(
 ) -> Closure:
     """Walks from `roots` through `distributions` (by canonical name), with markers as given.
 
-    Raises LockError when a chosen version or an extra contradicts what asked for it.
+    Raise ToolError when a chosen version or an extra contradicts what asked for it.
     """
     extras: dict[str, set[str]] = defaultdict(set)
     via: dict[str, set[str]] = defaultdict(set)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from packaging.requirements import Requirement
 
+from tools.cli import ToolError
 from tools.wheels.closure import Closure, Distribution, Needed, Root, find_closure
-from tools.wheels.lockfile import LockError
 from tools.wheels.target import Target
 
 _ENVIRONMENT = Target(arch="arm64", python="3.11.2", glibc_minor=36).marker_environment
@@ -87,5 +87,5 @@ def test_an_extra_that_names_its_own_package_does_not_loop() -> None:
     ],
 )
 def test_a_contradiction_is_an_error_that_names_both_sides(root: str, message: str) -> None:
-    with pytest.raises(LockError, match=message):
+    with pytest.raises(ToolError, match=message):
         _close([root], _distribution("a", extras=("x",)), _distribution("b", "not a requirement"))

@@ -47,7 +47,7 @@ def _compile_in_fork(path: bytes, source: bytes) -> tuple[int, bytes]:
 
 
 def main() -> int:
-    """Serves stdin until it ends."""
+    """Serve stdin until it ends."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while header := source.readline():
         path_length, source_length = map(int, header.split())

@@ -15,7 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tools.apt.paths import Exclusions
-from tools.wheels.wheel_tree import PACKAGES, WheelError, WheelTree
+from tools.cli import ToolError
+from tools.wheels.wheel_tree import PACKAGES, WheelTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,17 +24,15 @@ if TYPE_CHECKING:
 
 
 def read_exclusions(path: Path) -> tuple[str, ...]:
-    """Returns the globs of the list at `path`, in order; without a reason, raises WheelError."""
+    """Return the globs of the list at `path`, in order; without a reason, raises ToolError."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         globs = tuple(str(entry["glob"]) for entry in entries if entry["reason"].strip())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         wanted = '[{"glob": "...", "reason": "..."}, ...]'
-        message = f"{path}: wanted {wanted}: {type(error).__name__}: {error}"
-        raise WheelError(message) from error
+        raise ToolError(f"{path}: wanted {wanted}: {type(error).__name__}: {error}") from error
     if len(globs) != len(entries):
-        message = f"{path}: every glob needs a reason"
-        raise WheelError(message)
+        raise ToolError(f"{path}: every glob needs a reason")
     return globs
 
 
@@ -42,19 +41,19 @@ def _in_record(path: str) -> str:
 
 
 def kept(paths: Iterable[str], *, globs: tuple[str, ...]) -> list[str]:
-    """Returns those paths, from the image's root, that no glob leaves out."""
+    """Return those paths, from the image's root, that no glob leaves out."""
     excluded = Exclusions(globs=globs)
     return [path for path in paths if not excluded.match(_in_record(path))]
 
 
 def without_excluded(tree: WheelTree, *, globs: tuple[str, ...]) -> WheelTree:
-    """Returns the tree without what `globs` leave out."""
+    """Return the tree without what `globs` leave out."""
     paths = set(kept((file.path for file in tree.files), globs=globs))
     return replace(tree, files=tuple(file for file in tree.files if file.path in paths))
 
 
 def unused_globs(trees: Iterable[WheelTree], *, globs: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the globs that match no file of `trees`: they stand for something that is gone."""
+    """Return the globs that match no file of `trees`: they stand for something that is gone."""
     paths = [_in_record(file.path) for tree in trees for file in tree.files]
     return tuple(
         glob

@@ -13,14 +13,14 @@ FETCH_ATTRS = {
 }
 
 def is_cached(ctx, filename, sha256):
-    """Puts a file from Bazel's repository cache into the repository; returns whether it was there."""
+    """Put a file from Bazel's repository cache into the repository; returns whether it was there."""
 
     # Without a URL, Bazel asks only its cache. A repository that fails later on gets a line of output for each
     # hit: so ask from a repository that cannot fail any more once it has found something.
     return ctx.download([], filename, sha256 = sha256, allow_fail = True).success
 
 def fetch_wheels(ctx, wheels):
-    """Asks the index, by pip, and leaves the wheels in the repository and in Bazel's repository cache.
+    """Ask the index, by pip, and leaves the wheels in the repository and in Bazel's repository cache.
 
     Args:
       ctx: the repository_ctx of a rule with FETCH_ATTRS.

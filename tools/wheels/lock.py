@@ -1,11 +1,11 @@
-"""requirements.in, requirements_dev.in → one hash-pinned wheel lock for each architecture.
+"""Requirements (.in) → one hash-pinned lock of wheels for each architecture.
 
-    bazel run //third_party/python:lock            # newest stable versions of everything
-    bazel run //third_party/python:lock -- --check # do the locks still follow from the .in files?
+    bazel run //third_party/python:lock             # newest stable versions of everything
+    bazel run //third_party/python:lock -- --check  # do the locks still follow from their inputs?
 
-Writes requirements.<arch>.txt (what the image needs) and requirements_dev.<arch>.txt (that and what
-tools and tests need) beside the inputs. Shared packages have the same version in all of them. Same
-inputs and same index, same bytes; on any failure the old locks stay as they are.
+`python_lock` in defs.bzl makes such a target. `NAME.in` becomes `NAME.<arch>.txt` beside it, for
+each architecture of the Debian lock. A package has the same version in all of them. The same inputs
+and index give the same bytes; on any failure the old locks stay as they are.
 """
 
 from __future__ import annotations
@@ -20,101 +20,96 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.archive.atomic import replace_files
-from tools.cli import ToolError
-from tools.wheels.lockfile import LockedWheel, LockError, parse_lock, render_lock
+from tools.cli import ToolError, tool
+from tools.wheels.lockfile import LockedWheel, parse_lock, render_lock
 from tools.wheels.resolve import read_requirements, resolve
-from tools.wheels.target import Target, architectures, target_from_debian_lock
+from tools.wheels.target import Target, targets_from_debian_lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_TITLE = """\
-Wheels for Python {python} on {arch}, glibc 2.{glibc} or newer. Made from {source} by
-`bazel run //third_party/python:lock`; do not edit."""
-
-# Inputs in the order they are resolved: a later one keeps the versions of the earlier ones.
-INPUTS = ("requirements", "requirements_dev")
+_TITLE = "Wheels for Python {python} on {arch}, glibc 2.{glibc} or newer. Made from {source} by"
 
 
 @dataclass(frozen=True)
 class Locks:
-    """The wheels of one architecture, by input."""
+    """The wheels of one architecture, by the input that asks for them."""
 
     target: Target
-    wheels: Mapping[str, tuple[LockedWheel, ...]]
+    wheels: Mapping[Path, tuple[LockedWheel, ...]]
 
 
-def lock_path(directory: Path, name: str, *, arch: str) -> Path:
-    """Returns where the lock of an input goes."""
-    return directory / f"{name}.{arch}.txt"
+def lock_path(source: Path, *, arch: str) -> Path:
+    """Return where the lock of an input goes."""
+    return source.with_name(f"{source.stem}.{arch}.txt")
 
 
 def pins(wheels: Sequence[LockedWheel]) -> list[str]:
-    """Returns constraints that hold packages at the versions of `wheels`."""
+    """Return constraints that hold packages at the versions of `wheels`."""
     return [f"{wheel.name}=={wheel.version}" for wheel in wheels]
 
 
 def resolve_all(
-    directory: Path, *, target: Target, environ: Mapping[str, str], kept: Sequence[str]
+    sources: Sequence[Path], *, target: Target, environ: Mapping[str, str], kept: Sequence[str]
 ) -> Locks:
-    """Resolves each input for a target; `kept` are constraints for the first. Raises LockError."""
-    wheels: dict[str, tuple[LockedWheel, ...]] = {}
+    """Resolve each input for a target: a later one keeps the versions of the earlier ones.
+
+    `kept` are constraints for the first. Raise ToolError.
+    """
+    wheels: dict[Path, tuple[LockedWheel, ...]] = {}
     constraints = list(kept)
-    for name in INPUTS:
-        roots = read_requirements(directory / f"{name}.in")
-        wheels[name] = resolve(roots, target=target, environ=environ, constraints=constraints)
-        constraints = sorted({*constraints, *pins(wheels[name])})
+    for source in sources:
+        roots = read_requirements(source)
+        wheels[source] = resolve(roots, target=target, environ=environ, constraints=constraints)
+        constraints = sorted({*constraints, *pins(wheels[source])})
     return Locks(target=target, wheels=wheels)
 
 
 def check_same_versions(locks: Sequence[Locks]) -> None:
-    """Raises LockError when a package has different versions in two locks."""
+    """Raise ToolError when a package has different versions in two locks."""
     seen: dict[str, tuple[str, str]] = {}
     for lock in locks:
-        for name, wheels in lock.wheels.items():
+        for source, wheels in lock.wheels.items():
             for wheel in wheels:
-                where = f"{name}.{lock.target.arch}"
+                where = lock_path(source, arch=lock.target.arch).stem
                 version, first = seen.setdefault(wheel.name, (wheel.version, where))
                 if version != wheel.version:
-                    message = (
+                    raise ToolError(
                         f"{wheel.name} would be {version} in {first} and {wheel.version} "
                         f"in {where}: not every release has a wheel for both; bound it in "
-                        f"{INPUTS[0]}.in so that they agree"
+                        f"{source.name} so that they agree"
                     )
-                    raise LockError(message)
 
 
-def render_all(locks: Sequence[Locks], *, directory: Path) -> dict[Path, str]:
-    """Returns the text of every lock file by path."""
+def render_all(locks: Sequence[Locks], *, command: str) -> dict[Path, str]:
+    """Return the text of every lock file by path."""
     texts: dict[Path, str] = {}
     for lock in locks:
-        for name, wheels in lock.wheels.items():
+        for source, wheels in lock.wheels.items():
             title = _TITLE.format(
                 python=lock.target.python,
                 arch=lock.target.arch,
                 glibc=lock.target.glibc_minor,
-                source=f"{name}.in",
+                source=source.name,
             )
-            texts[lock_path(directory, name, arch=lock.target.arch)] = render_lock(
-                wheels, title=title
-            )
+            path = lock_path(source, arch=lock.target.arch)
+            texts[path] = render_lock(wheels, title=title, command=command)
     return texts
 
 
-def kept_versions(directory: Path, *, arch: str) -> list[str]:
-    """Returns constraints for the versions already locked; without a lock, raises LockError."""
+def kept_versions(sources: Sequence[Path], *, arch: str, command: str) -> list[str]:
+    """Return constraints for the versions already locked; without a lock, raise ToolError."""
     kept: set[str] = set()
-    for name in INPUTS:
-        path = lock_path(directory, name, arch=arch)
+    for source in sources:
+        path = lock_path(source, arch=arch)
         if not path.is_file():
-            message = f"{path} does not exist; run `bazel run //third_party/python:lock`"
-            raise LockError(message)
+            raise ToolError(f"{path} does not exist; make it with: {command}")
         kept.update(pins(parse_lock(path.read_text(encoding="utf-8"), source=str(path))))
     return sorted(kept)
 
 
 def stale_diff(texts: Mapping[Path, str]) -> str:
-    """Returns a unified diff from the files on disk to `texts`; empty when they agree."""
+    """Return a unified diff from the files on disk to `texts`; empty when they agree."""
     lines: list[str] = []
     for path, text in texts.items():
         old = path.read_text(encoding="utf-8")
@@ -132,13 +127,22 @@ def _parser() -> argparse.ArgumentParser:
         prog="lock", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--directory", type=Path, required=True, help="holds the .in files and the locks"
+        "--input",
+        type=Path,
+        action="append",
+        required=True,
+        help="a .in file; a later one keeps the versions of the earlier ones",
     )
     parser.add_argument(
         "--debian-lock",
         type=Path,
         required=True,
         help="lock whose python3.N and libc6 wheels must fit",
+    )
+    parser.add_argument(
+        "--command",
+        default="python3 -m tools.wheels.lock",
+        help="what people run to start this; the locks and errors quote it",
     )
     parser.add_argument(
         "--check", action="store_true", help="change nothing; fail when a lock is out of date"
@@ -149,25 +153,24 @@ def _parser() -> argparse.ArgumentParser:
 def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
     # `bazel run` starts tools in a runfiles tree and says where the user stood.
     base = Path(environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
-    directory, debian_lock = base / args.directory, base / args.debian_lock
-    targets = [target_from_debian_lock(debian_lock, arch=arch) for arch in architectures()]
+    sources = [base / source for source in args.input]
+    targets = targets_from_debian_lock(base / args.debian_lock)
 
     def resolved(target: Target) -> Locks:
-        kept = kept_versions(directory, arch=target.arch) if args.check else []
-        return resolve_all(directory, target=target, environ=environ, kept=kept)
+        kept: list[str] = []
+        if args.check:
+            kept = kept_versions(sources, arch=target.arch, command=args.command)
+        return resolve_all(sources, target=target, environ=environ, kept=kept)
 
     with ThreadPoolExecutor(max_workers=len(targets)) as pool:
         locks = list(pool.map(resolved, targets))
     check_same_versions(locks)
-    texts = render_all(locks, directory=directory)
+    texts = render_all(locks, command=args.command)
     if args.check:
         diff = stale_diff(texts)
         if diff:
             sys.stdout.write(diff)
-            print(
-                "the locks are out of date; run `bazel run //third_party/python:lock`",
-                file=sys.stderr,
-            )
+            print(f"the locks are out of date; renew them with: {args.command}", file=sys.stderr)
             return 1
         return 0
     replace_files({path: text.encode() for path, text in texts.items()})
@@ -176,14 +179,11 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
     return 0
 
 
+@tool("lock")
 def main(argv: list[str] | None = None) -> int:
-    """Writes or checks the locks; returns 0, or 1 when something is wrong or out of date."""
+    """Write or checks the locks; return 0, or 1 when something is wrong or out of date."""
     args = _parser().parse_args(argv)
-    try:
-        return _lock(args, environ=os.environ)
-    except (LockError, ToolError, OSError) as error:
-        print(f"lock: {error}", file=sys.stderr)
-        return 1
+    return _lock(args, environ=os.environ)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.wheels import lock
 from tools.wheels.lock import Locks, check_same_versions
-from tools.wheels.lockfile import LockedWheel, LockError, parse_lock
+from tools.wheels.lockfile import LockedWheel, parse_lock
 from tools.wheels.target import Target
 from tools.wheels.wheels_for_test import TinyWheel, write_index
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _AMD64 = "cp311-cp311-manylinux_2_17_x86_64"
 _ARM64 = "cp311-cp311-manylinux_2_17_aarch64"
+_COMMAND = "bazel run //app:lock"
 _PAIR = [TinyWheel("native", tag=_AMD64), TinyWheel("native", tag=_ARM64)]
 
 
@@ -47,7 +46,8 @@ class _Workspace:
         return self.locks()
 
     def run(self, *flags: str) -> int:
-        return lock.main(["--directory=.", "--debian-lock=debian.json", *flags])
+        inputs = ["--input=requirements.in", "--input=requirements_dev.in"]
+        return lock.main([*inputs, "--debian-lock=debian.json", f"--command={_COMMAND}", *flags])
 
     def pins(self, name: str) -> dict[str, str]:
         text = (self.path / f"{name}.txt").read_text(encoding="utf-8")
@@ -72,6 +72,10 @@ def test_each_architecture_gets_its_own_wheel_and_tools_stay_out_of_the_runtime(
         index=[*_PAIR, *pure, TinyWheel("checker")],
     )
     assert workspace.run() == 0
+    assert workspace.locks()["requirements.arm64.txt"].splitlines()[:2] == [
+        "# Wheels for Python 3.11.2 on arm64, glibc 2.36 or newer. Made from requirements.in by",
+        "# `bazel run //app:lock`; do not edit.",
+    ]
     runtime = {"native": f"native-1.0-{_ARM64}.whl", "pure": "pure-1.0-py3-none-any.whl"}
     assert workspace.pins("requirements.amd64")["native"] == f"native-1.0-{_AMD64}.whl"
     assert workspace.pins("requirements.arm64") == runtime
@@ -95,7 +99,7 @@ def test_the_check_holds_while_releases_appear_and_fails_when_an_input_changes(
     assert workspace.locks() == before
     output = capsys.readouterr()
     assert "+b==1.0" in output.out
-    assert "run `bazel run //third_party/python:lock`" in output.err
+    assert "out of date; renew them with: bazel run //app:lock" in output.err
 
 
 def test_a_second_run_writes_the_same_bytes(workspace: _Workspace) -> None:
@@ -112,7 +116,7 @@ def test_a_failure_leaves_the_old_locks(
     before = workspace.write_old_locks()
     workspace.write(runtime="native\n", dev="native\n", index=[TinyWheel("native", tag=_AMD64)])
     assert workspace.run() == 1
-    assert "pip cannot resolve the requirements for arm64" in capsys.readouterr().err
+    assert "the requirements cannot be resolved for arm64; pip says:" in capsys.readouterr().err
     assert workspace.locks() == before
     assert list(workspace.path.glob(".*")) == []
 
@@ -122,7 +126,7 @@ def test_checking_without_locks_says_which_command_makes_them(
 ) -> None:
     workspace.write(runtime="a\n", dev="a\n", index=[])
     assert workspace.run("--check") == 1
-    assert "does not exist; run `bazel run //third_party/python:lock`" in capsys.readouterr().err
+    assert "does not exist; make it with: bazel run //app:lock" in capsys.readouterr().err
 
 
 def test_architectures_that_would_differ_in_a_version_are_an_error() -> None:
@@ -130,7 +134,7 @@ def test_architectures_that_would_differ_in_a_version_are_an_error() -> None:
         Locks(
             target=Target(arch=arch, python="3.11.2", glibc_minor=36),
             wheels={
-                "requirements": (
+                Path("requirements.in"): (
                     LockedWheel(
                         name="native",
                         version=version,
@@ -144,7 +148,8 @@ def test_architectures_that_would_differ_in_a_version_are_an_error() -> None:
         )
         for arch, version in (("amd64", "2.0"), ("arm64", "1.0"))
     ]
-    with pytest.raises(LockError) as caught:
+    with pytest.raises(ToolError) as caught:
         check_same_versions(locks)
     expected = "native would be 2.0 in requirements.amd64 and 1.0 in requirements.arm64"
     assert expected in str(caught.value)
+    assert "bound it in requirements.in so" in str(caught.value)

@@ -7,8 +7,8 @@ r"""The format of the wheel locks: pip's requirements file, one wheel for each p
 
 pip (`--require-hashes`) and rules_python's `pip_parse` read such a file as it is. The extras in a
 line are all that anything asked of the package, since `pip_parse` takes a package's dependencies
-from its own line only. The first comment names the file, which fetching and
-`tools/py/wheel_lock.bzl` need.
+from its own line only. The first comment names the file, for fetching and for `wheel_locks.bzl`.
+The lines at the head of a lock say which command makes it anew; errors quote it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
+from tools.cli import ToolError
+
 _REQUIREMENT = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9-]*)(?:\[(?P<extras>[a-z0-9,-]+)\])?==(?P<version>[^\s;\[\]]+) \\"
 )
 _HASH = re.compile(r"    --hash=sha256:(?P<sha256>[0-9a-f]{64})")
+_COMMAND = re.compile(r"`(?P<command>[^`]+)`; do not edit\.$", re.MULTILINE)
 _WHEEL = "# wheel: "
 _VIA = "# via: "
-
-
-class LockError(Exception):
-    """A lock, its inputs or its resolution is wrong; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class LockedWheel:
     via: tuple[str, ...]
 
 
-def render_lock(wheels: tuple[LockedWheel, ...], *, title: str) -> str:
-    """Returns the lock's text; `title` is the comment at its head, one or more lines."""
-    blocks = ["".join(f"# {line}\n" for line in title.splitlines())]
+def render_lock(wheels: tuple[LockedWheel, ...], *, title: str, command: str) -> str:
+    """Return the lock's text; its head says what it holds and which command makes it anew."""
+    blocks = [f"# {title}\n# `{command}`; do not edit.\n"]
     for wheel in sorted(wheels, key=lambda wheel: wheel.name):
         extras = f"[{','.join(sorted(wheel.extras))}]" if wheel.extras else ""
         blocks.append(
@@ -62,21 +61,20 @@ def render_lock(wheels: tuple[LockedWheel, ...], *, title: str) -> str:
 
 
 def _check_filename(wheel: LockedWheel) -> None:
-    """Raises ValueError unless the file's name says the package and version of its line."""
+    """Raise ValueError unless the file's name says the package and version of its line."""
     try:
         name, version, _, _ = parse_wheel_filename(wheel.filename)
         same = canonicalize_name(name) == wheel.name and version == Version(wheel.version)
     except (InvalidWheelFilename, InvalidVersion) as error:
         raise ValueError(str(error)) from error
     if not same:
-        message = f"wheel {wheel.filename} is not {wheel.name} {wheel.version}"
-        raise ValueError(message)
+        raise ValueError(f"wheel {wheel.filename} is not {wheel.name} {wheel.version}")
 
 
 def parse_lock(text: str, *, source: str) -> tuple[LockedWheel, ...]:
-    """Reads a lock that `render_lock` wrote; `source` names it in errors.
+    """Read a lock that `render_lock` wrote; `source` names it in errors.
 
-    Raises LockError for a line of any other shape, a package named twice and a wheel whose file
+    Raise ToolError for a line of any other shape, a package named twice and a wheel whose file
     name says something else than its line.
     """
     wheels: dict[str, LockedWheel] = {}
@@ -97,8 +95,7 @@ def parse_lock(text: str, *, source: str) -> tuple[LockedWheel, ...]:
                 )
                 _check_filename(wheel)
                 if wheel.name in wheels:
-                    message = f"{wheel.name} is locked twice"
-                    raise ValueError(message)  # noqa: TRY301 -- one place adds file and line
+                    raise ValueError(f"{wheel.name} is locked twice")  # noqa: TRY301 - one place adds file and line
                 wheels[wheel.name] = wheel
                 filename, via, pending = "", "", None
             elif line.startswith(_WHEEL):
@@ -108,17 +105,19 @@ def parse_lock(text: str, *, source: str) -> tuple[LockedWheel, ...]:
             elif line and not line.startswith("#"):
                 pending = _require(_REQUIREMENT, line)
         except ValueError as error:
-            message = f"{source}:{number}: {error}; run `bazel run //third_party/python:lock`"
-            raise LockError(message) from error
+            raise ToolError(f"{source}:{number}: {error}; {_way_out(text)}") from error
     if pending is not None:
-        message = f"{source}: ends inside the entry of {pending['name']}"
-        raise LockError(message)
+        raise ToolError(f"{source}: ends inside the entry of {pending['name']}; {_way_out(text)}")
     return tuple(wheels.values())
+
+
+def _way_out(text: str) -> str:
+    command = _COMMAND.search(text)
+    return f"lock again with: {command['command'] if command else 'the lock target beside it'}"
 
 
 def _require(pattern: re.Pattern[str], line: str) -> re.Match[str]:
     match = pattern.fullmatch(line)
     if match is None:
-        message = f"unexpected {line!r}"
-        raise ValueError(message)
+        raise ValueError(f"unexpected {line!r}")
     return match

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.wheels.lockfile import LockedWheel, LockError, parse_lock, render_lock
+from tools.cli import ToolError
+from tools.wheels.lockfile import LockedWheel, parse_lock, render_lock
 
 _NUMPY = LockedWheel(
     name="numpy",
@@ -22,7 +23,7 @@ _CELERY = LockedWheel(
     sha256="b" * 64,
     via=("requirements.in",),
 )
-_TEXT = render_lock((_NUMPY, _CELERY), title="two\nlines")
+_TEXT = render_lock((_NUMPY, _CELERY), title="some wheels by", command="bazel run //app:lock")
 
 
 def test_a_lock_reads_back_as_it_was_written() -> None:
@@ -30,7 +31,10 @@ def test_a_lock_reads_back_as_it_was_written() -> None:
 
 
 def test_the_order_of_packages_does_not_show_in_the_lock() -> None:
-    assert render_lock((_CELERY, _NUMPY), title="two\nlines") == _TEXT
+    assert (
+        render_lock((_CELERY, _NUMPY), title="some wheels by", command="bazel run //app:lock")
+        == _TEXT
+    )
 
 
 def test_a_lock_is_a_requirements_file_that_names_no_address() -> None:
@@ -57,16 +61,22 @@ def test_a_lock_is_a_requirements_file_that_names_no_address() -> None:
     ],
 )
 def test_a_malformed_entry_is_refused_with_its_line(old: str, new: str, message: str) -> None:
-    with pytest.raises(LockError) as caught:
+    with pytest.raises(ToolError) as caught:
         parse_lock(_TEXT.replace(old, new), source="lock")
     assert message in str(caught.value)
+    assert str(caught.value).endswith("; lock again with: bazel run //app:lock")
+
+
+def test_a_lock_without_its_head_still_says_what_to_do() -> None:
+    with pytest.raises(ToolError, match=r"lock:1: .*; lock again with: the lock target beside it"):
+        parse_lock("numpy\n", source="lock")
 
 
 def test_a_package_locked_twice_is_refused() -> None:
-    with pytest.raises(LockError, match="numpy is locked twice"):
+    with pytest.raises(ToolError, match="numpy is locked twice"):
         parse_lock(_TEXT + "\n" + _TEXT.split("\n\n")[2], source="lock")
 
 
 def test_a_lock_that_ends_in_the_middle_of_an_entry_is_refused() -> None:
-    with pytest.raises(LockError, match="lock: ends inside the entry of numpy"):
+    with pytest.raises(ToolError, match="lock: ends inside the entry of numpy"):
         parse_lock(_TEXT[: _TEXT.rindex("    --hash")], source="lock")

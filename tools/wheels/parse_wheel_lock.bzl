@@ -1,7 +1,9 @@
 """`parse_wheel_lock`: the format of tools/wheels/lockfile.py, for repository rules."""
 
+_LOCK_AGAIN = "lock again with the command in the first lines of the lock"
+
 def parse_wheel_lock(text, source):
-    """Reads a lock in the format that tools/wheels/lockfile.py writes.
+    """Read a lock in the format that tools/wheels/lockfile.py writes.
 
     Args:
       text: the lock's text.
@@ -21,7 +23,7 @@ def parse_wheel_lock(text, source):
             line = raw.removesuffix(" \\")
         elif raw.startswith("    --hash=sha256:"):
             if not filename or not line or "==" not in line:
-                fail("{}: {} has no `# wheel:` comment and pin above it; run //third_party/python:lock".format(source, raw.strip()))
+                fail("{}: {} has no `# wheel:` comment and pin above it; {}".format(source, raw.strip(), _LOCK_AGAIN))
             full_name, _, version = line.partition("==")
             name = full_name.partition("[")[0]
             wheels.append({
@@ -34,5 +36,5 @@ def parse_wheel_lock(text, source):
             filename = None
             line = None
         elif raw and not raw.startswith("#"):
-            fail("{}: unexpected line {}; run `bazel run //third_party/python:lock`".format(source, repr(raw)))
+            fail("{}: unexpected line {}; {}".format(source, repr(raw), _LOCK_AGAIN))
     return wheels

@@ -1,4 +1,4 @@
-"""Resolves the host's pip settings into PIP_* variables, as pip itself would.
+"""Resolve the host's pip settings into PIP_* variables, as pip itself would.
 
 Inside the private root the host's /etc/pip.conf cannot be seen, and repository rules look only at
 the environment. Files and precedence are those of pip's documentation ("Configuration Files") and
@@ -35,9 +35,9 @@ _VARIABLES = {"timeout": "PIP_DEFAULT_TIMEOUT"}
 
 
 def pip_environment(environ: Mapping[str, str], *, prefix: str = sys.prefix) -> dict[str, str]:
-    """Returns the PIP_* variables for SETTINGS; only those that are set somewhere.
+    """Return the PIP_* variables for SETTINGS; only those that are set somewhere.
 
-    Raises ToolError naming a configuration file that cannot be parsed.
+    Raise ToolError naming a configuration file that cannot be parsed.
     """
     found: dict[str, str] = {}
     for path in config_files(environ, prefix=prefix):
@@ -50,12 +50,12 @@ def pip_environment(environ: Mapping[str, str], *, prefix: str = sys.prefix) -> 
 
 
 def variable_of(setting: str) -> str:
-    """Returns the variable that carries a setting."""
+    """Return the variable that carries a setting."""
     return _VARIABLES.get(setting, "PIP_" + setting.upper().replace("-", "_"))
 
 
 def config_files(environ: Mapping[str, str], *, prefix: str) -> list[str]:
-    """Returns the paths of pip's configuration files, weakest first, whether they exist or not."""
+    """Return the paths of pip's configuration files, weakest first, whether they exist or not."""
     named = environ.get("PIP_CONFIG_FILE", "")
     if named == os.devnull:
         return []

@@ -10,7 +10,7 @@ from tools.wheels.pip_config import config_files, pip_environment
 
 
 def machine(directory: Path, **files: str) -> dict[str, str]:
-    """Writes pip's files below `directory` and returns an environment that points at them."""
+    """Write pip's files below `directory` and return an environment that points at them."""
     places = {
         "xdg": "xdg/pip/pip.conf",
         "legacy": "home/.pip/pip.conf",
@@ -29,7 +29,7 @@ def machine(directory: Path, **files: str) -> dict[str, str]:
 
 
 def resolved(environ: Mapping[str, str], directory: Path) -> dict[str, str]:
-    """Resolves without this machine's own /etc/pip.conf, whatever it says."""
+    """Resolve without this machine's own /etc/pip.conf, whatever it says."""
     found = pip_environment(environ, prefix=str(directory / "venv"))
     own = pip_environment({"HOME": "/nowhere", "XDG_CONFIG_DIRS": "/nowhere"}, prefix="/nowhere")
     return {name: value for name, value in found.items() if own.get(name) != value}

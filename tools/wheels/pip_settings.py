@@ -1,4 +1,4 @@
-"""The environment pip runs in: how this machine reaches its package index, and nothing more.
+"""Run pip with how this machine reaches its package index, and nothing more of its configuration.
 
 pip's configuration mixes how to reach an index (URL, certificate, proxy) with what to install
 (constraints, pre-releases, a required virtual environment). Locks and fetches use the first and
@@ -10,12 +10,16 @@ fetching happens before any wheel is there.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+from tools.cli import ToolError
 from tools.wheels import pip_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 # What pip and the TLS, proxy and credential code below it read, beside PIP_*.
 _INHERITED = (
@@ -41,11 +45,13 @@ _INHERITED = (
 # from them would hold on this machine only.
 _FURTHER_SOURCES = ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
+_SHOWN_LINES = 15
+
 
 def fetching_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the whole environment for a pip that fetches files by hash.
+    """Return the whole environment for a pip that fetches files by hash.
 
-    Raises tools.bazel_root.errors.ToolError for a configuration file that cannot be parsed.
+    Raise ToolError for a configuration file that cannot be parsed.
     """
     result = {name: environ[name] for name in _INHERITED if environ.get(name)}
     result.update(pip_config.pip_environment(environ))
@@ -59,11 +65,41 @@ def fetching_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def locking_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the whole environment for a pip that resolves: the index alone has a say.
+    """Return the whole environment for a pip that resolves: the index alone has a say.
 
-    Raises as `fetching_environment` does.
+    Raise as `fetching_environment` does.
     """
     environment = fetching_environment(environ)
     for variable in _FURTHER_SOURCES:
         environment.pop(variable, None)
     return environment
+
+
+def run_pip(
+    arguments: Sequence[str],
+    *,
+    pip: Path,
+    environment: Mapping[str, str],
+    timeout_seconds: int,
+    failed: str,
+) -> None:
+    """Run the pip in directory `pip`, without cache and progress bar.
+
+    Raise ToolError that begins with `failed` and ends with pip's last lines.
+    """
+    command = [sys.executable, "-m", "pip", *arguments]
+    command += ["--quiet", "--no-cache-dir", "--progress-bar=off"]
+    try:
+        done = subprocess.run(
+            command,
+            env={**environment, "PYTHONPATH": str(pip)},
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{failed}: pip timed out after {timeout_seconds} s") from error
+    if done.returncode != 0:
+        tail = "\n".join(done.stderr.strip().splitlines()[-_SHOWN_LINES:])
+        raise ToolError(f"{failed}; pip says:\n{tail}")

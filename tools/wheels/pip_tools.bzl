@@ -2,7 +2,7 @@
 
 rules_python declares `pypi__*` from fixed addresses on one host. Declared here first, they hold the pip,
 setuptools and wheel that Debian packages as wheels, and the `installer` of our own lock. The rest serve rules_python's
-`compile_pip_requirements` only, which `//third_party/python:lock` replaces; they exist, empty, because
+`compile_pip_requirements` only, which `python_lock` replaces; they exist, empty, because
 `whl_library` puts every one of them on its path.
 """
 
@@ -38,10 +38,11 @@ def _bundled_wheel_impl(ctx):
         if entry.basename.startswith(ctx.attr.package + "-") and entry.basename.endswith(".whl")
     ]
     if len(found) != 1:
-        fail("{}: wanted one {}-*.whl, found {}; add python3-{}-whl to the group `toolchain` in third_party/debian/bookworm.yaml".format(
+        fail("{}: wanted one {}-*.whl, found {}; the group of Debian packages that {} unpacks needs python3-{}-whl".format(
             directory,
             ctx.attr.package,
             [entry.basename for entry in found],
+            ctx.attr._python,
             ctx.attr.package,
         ))
     _extract_wheel(ctx, found[0], _BUNDLED[ctx.attr.package])
@@ -77,7 +78,7 @@ unused_library = repository_rule(
 )
 
 def pip_tools():
-    """Declares every repository of rules_python's `all_requirements`."""
+    """Declare every repository of rules_python's `all_requirements`."""
     for repository in all_requirements:
         package = repository.removeprefix("pypi__")
         if package in _BUNDLED:

@@ -2,7 +2,7 @@
 
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
-_DOC = """Puts sources under one directory of the image, with bytecode that no timestamp invalidates.
+_DOC = """Put sources under one directory of the image, with bytecode that no timestamp invalidates.
 
 Files are root's and read-only to everybody else; directories the program may write to are named with
 their owner.
@@ -18,7 +18,7 @@ their owner.
 """
 
 def _path_in_layer(ctx, file):
-    """Returns the file's path below the layer's directory."""
+    """Return the file's path below the layer's directory."""
     prefix = ctx.attr.strip_prefix
     if not prefix:
         return file.short_path

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.archive.layer import LayerError, LayerWriter, add_layer_flags, normalise
-from tools.wheels.bytecode import BytecodeError, Source, compile_all, pyc_path
+from tools.archive.layer import LayerWriter, add_layer_flags, normalise
+from tools.cli import tool
+from tools.wheels.bytecode import Source, compile_all, pyc_path
 from tools.wheels.wheel_layer import read_mtime
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class EmptyDirectory:
 
 
 def parse_file(text: str) -> SourceFile:
-    """Reads SOURCE=PATH. Raises argparse.ArgumentTypeError."""
+    """Read SOURCE=PATH. Raises argparse.ArgumentTypeError."""
     source, separator, path = text.rpartition("=")
     if not (separator and source and path):
         message = f"{text!r} is not SOURCE=PATH"
@@ -56,7 +57,7 @@ def parse_file(text: str) -> SourceFile:
 
 
 def parse_empty_directory(text: str) -> EmptyDirectory:
-    """Reads PATH=UID:GID:MODE, MODE in octal as in 0755. Raises argparse.ArgumentTypeError."""
+    """Read PATH=UID:GID:MODE, MODE in octal as in 0755. Raises argparse.ArgumentTypeError."""
     match = _EMPTY_DIRECTORY.fullmatch(text)
     if match is None:
         message = f"{text!r} is not PATH=UID:GID:MODE with numeric owners and a mode such as 0755"
@@ -74,7 +75,7 @@ def build_layer(
     mtime: int,
     jobs: int | None = None,
 ) -> LayerWriter:
-    """Returns the layer, not yet written. Raises LayerError, BytecodeError, OSError."""
+    """Return the layer, not yet written. Raise LayerError, ToolError, OSError."""
     root = normalise(directory.lstrip("/"))
     layer = LayerWriter(mtime=mtime)
     modules: list[Source] = []
@@ -93,8 +94,9 @@ def build_layer(
     return layer
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the layer the flags describe; returns 0, or 1 with the reason on stderr."""
+@tool("python_source_layer")
+def main(argv: list[str] | None = None) -> None:
+    """Write the layer the flags describe; return 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
@@ -118,18 +120,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_layer_flags(parser)
     args = parser.parse_args(argv)
-    try:
-        layer = build_layer(
-            args.file,
-            directory=args.directory,
-            empty_directories=args.empty_directory,
-            mtime=read_mtime(args.lock),
-        )
-        layer.write(args.out, args.descriptor, jobs=args.jobs, level=args.level)
-    except (BytecodeError, LayerError, OSError) as error:
-        print(f"python_source_layer: {error}", file=sys.stderr)
-        return 1
-    return 0
+    layer = build_layer(
+        args.file,
+        directory=args.directory,
+        empty_directories=args.empty_directory,
+        mtime=read_mtime(args.lock),
+    )
+    layer.write(args.out, args.descriptor, jobs=args.jobs, level=args.level)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ dropped.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,9 +19,10 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from tools.cli import ToolError
 from tools.wheels.closure import Closure, Distribution, Root, applies, find_closure
-from tools.wheels.lockfile import LockedWheel, LockError
-from tools.wheels.pip_settings import locking_environment
+from tools.wheels.lockfile import LockedWheel
+from tools.wheels.pip_settings import locking_environment, run_pip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,9 +45,9 @@ class Candidate:
 
 
 def read_requirements(path: Path) -> tuple[Root, ...]:
-    """Reads a hand-written requirements file: requirements, comments and `-r FILE` lines.
+    """Read a hand-written requirements file: requirements, comments and `-r FILE` lines.
 
-    Raises LockError for any other option (an index or a local directory would not reach another
+    Raise ToolError for any other option (an index or a local directory would not reach another
     machine).
     """
     roots: list[Root] = []
@@ -62,13 +61,13 @@ def read_requirements(path: Path) -> tuple[Root, ...]:
         try:
             requirement = Requirement(line)
         except InvalidRequirement as error:
-            message = f"{path}:{number}: {line!r} is neither a requirement nor `-r FILE`: {error}"
-            raise LockError(message) from error
+            raise ToolError(
+                f"{path}:{number}: {line!r} is neither a requirement nor `-r FILE`: {error}"
+            ) from error
         if requirement.url is not None:
-            message = (
+            raise ToolError(
                 f"{path}:{number}: {line!r} names a URL; only packages of the index can be locked"
             )
-            raise LockError(message)
         roots.append(Root(requirement=requirement, source=path.name))
     return tuple(roots)
 
@@ -79,14 +78,11 @@ def _candidate(item: Mapping[str, Any], *, target: Target) -> Candidate:
     filename = unquote(PurePosixPath(urlsplit(download["url"]).path).name)
     name = canonicalize_name(metadata["name"])
     if not filename.endswith(".whl"):
-        message = f"{name}: pip chose {filename}, which is not a wheel"
-        raise LockError(message)
+        raise ToolError(f"{name}: pip chose {filename}, which is not a wheel")
     if not parse_wheel_filename(filename)[3] & target.tags:
-        message = f"{name}: pip chose {filename}, which does not run on {target.arch}"
-        raise LockError(message)
+        raise ToolError(f"{name}: pip chose {filename}, which does not run on {target.arch}")
     if item.get("is_yanked"):
-        message = f"{name}: pip chose {filename}, which its author has withdrawn"
-        raise LockError(message)
+        raise ToolError(f"{name}: pip chose {filename}, which its author has withdrawn")
     return Candidate(
         distribution=Distribution(
             name=name,
@@ -108,49 +104,25 @@ def _run_pip(
     target: Target,
     environ: Mapping[str, str],
 ) -> dict[str, Candidate]:
-    """Returns pip's choice by canonical name. Raises LockError with pip's last lines."""
+    """Return pip's choice by canonical name. Raise ToolError with pip's last lines."""
     import pip
 
-    environment = locking_environment(environ)
-    environment["PYTHONPATH"] = str(Path(pip.__file__).parent.parent)
     with tempfile.TemporaryDirectory(prefix="wheel-lock-") as scratch:
         wanted, pinned, report = (
             Path(scratch, name) for name in ("wanted.txt", "pinned.txt", "report.json")
         )
         wanted.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
         pinned.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--dry-run",
-            "--quiet",
-            "--ignore-installed",
-        ]
-        command += [
-            "--no-cache-dir",
-            "--progress-bar=off",
-            f"--target={scratch}/none",
-            f"--report={report}",
-        ]
-        command += [*target.pip_flags, f"--requirement={wanted}", f"--constraint={pinned}"]
-        try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            message = f"pip did not finish in {_TIMEOUT_SECONDS} s for {target.arch}"
-            raise LockError(message) from error
-        if done.returncode != 0:
-            tail = "\n".join(done.stderr.strip().splitlines()[-15:])
-            message = f"pip cannot resolve the requirements for {target.arch}:\n{tail}"
-            raise LockError(message)
+        arguments = ["install", "--dry-run", "--ignore-installed", f"--target={scratch}/none"]
+        arguments += [f"--report={report}", *target.pip_flags]
+        arguments += [f"--requirement={wanted}", f"--constraint={pinned}"]
+        run_pip(
+            arguments,
+            pip=Path(pip.__file__).parent.parent,
+            environment=locking_environment(environ),
+            timeout_seconds=_TIMEOUT_SECONDS,
+            failed=f"the requirements cannot be resolved for {target.arch}",
+        )
         chosen = json.loads(report.read_text(encoding="utf-8"))["install"]
     candidates = [_candidate(item, target=target) for item in chosen]
     return {candidate.distribution.name: candidate for candidate in candidates}
@@ -169,9 +141,9 @@ def resolve(
     environ: Mapping[str, str],
     constraints: Sequence[str] = (),
 ) -> tuple[LockedWheel, ...]:
-    """Returns the wheels that `roots` need on `target`: newest stable within `constraints`.
+    """Return the wheels that `roots` need on `target`: newest stable within `constraints`.
 
-    `environ` is what pip's settings are read from. Raises LockError.
+    `environ` is what pip's settings are read from. Raise ToolError.
     """
     environment = target.marker_environment
     requirements = [
@@ -197,7 +169,6 @@ def resolve(
                 for name, needed in sorted(closure.needed.items())
             )
         requirements += [line for line in closure.missing if line not in requirements]
-    message = (
+    raise ToolError(
         f"{target.arch}: still missing after {_MAX_ROUNDS} rounds: {', '.join(closure.missing)}"
     )
-    raise LockError(message)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
+from tools.cli import ToolError
 from tools.linux.architectures import ARCHITECTURES
-from tools.wheels.lockfile import LockError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,33 +88,52 @@ class Target:
 
 
 def _upstream_version(lock: dict[str, Any], pattern: str, *, arch: str, source: Path) -> str:
-    """Returns the upstream version of the one package of `arch` whose name matches `pattern`."""
+    """Return the upstream version of the one package of `arch` whose name matches `pattern`."""
     found = {
         package["version"].partition(":")[2] or package["version"]
         for package in lock["packages"]
         if package["arch"] == arch and re.fullmatch(pattern, package["name"])
     }
     if len(found) != 1:
-        message = (
+        raise ToolError(
             f"{source}: wanted one package {pattern!r} for {arch}, found versions {sorted(found)}; "
-            "run `bazel run //third_party/debian:lock`"
+            f"name one in its intent and run: {lock.get('command') or 'its lock target'}"
         )
-        raise LockError(message)
     return re.split(r"[-+~]", found.pop())[0]
 
 
-def target_from_debian_lock(path: Path, *, arch: str) -> Target:
-    """Returns the machine that the Debian lock at `path` describes. Raises LockError, OSError."""
+def _read_lock(path: Path) -> dict[str, Any]:
+    """Return a lock of Debian packages, in which at least their names and versions are there."""
     try:
-        lock = json.loads(path.read_text(encoding="utf-8"))
+        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for package in lock["packages"]:
+            _ = package["name"], package["arch"], package["version"].partition
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ToolError(
+            f"{path}: not a lock of Debian packages ({type(error).__name__}: {error})"
+        ) from error
+    return lock
+
+
+def target_from_debian_lock(path: Path, *, arch: str) -> Target:
+    """Return the machine that the Debian lock at `path` describes. Raise ToolError, OSError."""
+    lock = _read_lock(path)
+    try:
         python = _upstream_version(lock, r"python3\.\d+", arch=arch, source=path)
         glibc = _upstream_version(lock, "libc6", arch=arch, source=path)
         return Target(arch=arch, python=python, glibc_minor=int(glibc.split(".")[1]))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        message = f"{path}: not a lock of Debian packages ({type(error).__name__}: {error})"
-        raise LockError(message) from error
+    except (ValueError, IndexError) as error:
+        raise ToolError(f"{path}: a version cannot be read: {error}") from error
 
 
-def architectures() -> tuple[str, ...]:
-    """Returns Debian's names of the architectures that locks are made for."""
-    return tuple(ARCHITECTURES)
+def targets_from_debian_lock(path: Path) -> tuple[Target, ...]:
+    """Return the machine of each architecture of the Debian lock. Raise ToolError, OSError."""
+    lock = _read_lock(path)
+    found = sorted({str(package["arch"]) for package in lock["packages"]})
+    unknown = [arch for arch in found if arch not in ARCHITECTURES]
+    if unknown or not found:
+        raise ToolError(
+            f"{path}: has packages for {', '.join(found) or 'no architecture'}; wheels can be "
+            f"locked for {', '.join(ARCHITECTURES)}"
+        )
+    return tuple(target_from_debian_lock(path, arch=arch) for arch in found)

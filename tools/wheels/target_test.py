@@ -9,8 +9,8 @@ import pytest
 from packaging.markers import Marker
 from packaging.utils import parse_wheel_filename
 
-from tools.wheels.lockfile import LockError
-from tools.wheels.target import Target, target_from_debian_lock
+from tools.cli import ToolError
+from tools.wheels.target import Target, target_from_debian_lock, targets_from_debian_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,12 +91,35 @@ def test_an_epoch_is_not_part_of_the_version(tmp_path: Path) -> None:
             [("libc6", "2.36-9")],
             r"wanted one package 'python3\\.\\d+' for arm64, found versions []",
         ),
-        ([("python3.11", "3.11.2-6"), ("libc6", "two")], "not a lock of Debian packages"),
+        ([("python3.11", "3.11.2-6"), ("libc6", "two")], "a version cannot be read"),
     ],
 )
 def test_a_debian_lock_without_them_is_an_error(
     tmp_path: Path, packages: list[tuple[str, str]], message: str
 ) -> None:
-    with pytest.raises(LockError) as caught:
+    with pytest.raises(ToolError) as caught:
         target_from_debian_lock(_debian_lock(tmp_path, packages), arch="arm64")
+    assert message in str(caught.value)
+
+
+def test_a_target_is_made_for_each_architecture_of_the_lock(tmp_path: Path) -> None:
+    lock = _debian_lock(tmp_path, [("python3.11", "3.11.2-6"), ("libc6", "2.36-9")])
+    assert targets_from_debian_lock(lock) == (_ARM64,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a lock of Debian packages"),
+        ('{"packages": [{"name": "x"}]}', "not a lock of Debian packages"),
+        ('{"packages": []}', "has packages for no architecture"),
+        ('{"packages": [{"name": "x", "arch": "mips", "version": "1"}]}', "has packages for mips"),
+    ],
+)
+def test_a_lock_that_gives_no_target_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "lock.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ToolError) as caught:
+        targets_from_debian_lock(path)
+    assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)

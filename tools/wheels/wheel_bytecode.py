@@ -13,17 +13,18 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tools.wheels.bytecode import BytecodeError, Source, compile_all
+from tools.cli import tool
+from tools.wheels.bytecode import Source, compile_all
 from tools.wheels.exclusions import kept, read_exclusions, without_excluded
-from tools.wheels.wheel_tree import WheelError, modules, read_wheel
+from tools.wheels.wheel_tree import modules, read_wheel
 
 
 def wheel_bytecode(
     wheel: Path, *, globs: tuple[str, ...] = (), jobs: int | None = None
 ) -> dict[str, bytes]:
-    """Returns bytecode by its path in the image, where `globs` leave neither it nor its source out.
+    """Return bytecode by its path in the image, where `globs` leave neither it nor its source out.
 
-    Raises WheelError or BytecodeError.
+    Raise ToolError or ToolError.
     """
     found = modules(without_excluded(read_wheel(wheel), globs=globs))
     paths = kept(found, globs=globs)
@@ -32,20 +33,21 @@ def wheel_bytecode(
 
 
 def write_bytecode(bytecode: dict[str, bytes], out: Path) -> None:
-    """Writes a zip file; nothing in it depends on the clock or the machine."""
+    """Write a zip file; nothing in it depends on the clock or the machine."""
     with zipfile.ZipFile(out, "w") as archive:
         for path, data in bytecode.items():
             archive.writestr(zipfile.ZipInfo(path), data)
 
 
 def read_bytecode(path: Path) -> dict[str, bytes]:
-    """Returns what `write_bytecode` wrote."""
+    """Return what `write_bytecode` wrote."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the bytecode; returns 0, or 1 with the reason on stderr."""
+@tool("wheel_bytecode")
+def main(argv: list[str] | None = None) -> None:
+    """Write the bytecode; return 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -56,13 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the zip file")
     parser.add_argument("--jobs", type=int, help="processes; changes no byte (default: all cores)")
     args = parser.parse_args(argv)
-    try:
-        globs = read_exclusions(args.exclude) if args.exclude else ()
-        write_bytecode(wheel_bytecode(args.wheel, globs=globs, jobs=args.jobs), args.out)
-    except (WheelError, BytecodeError, OSError) as error:
-        print(f"wheel_bytecode: {error}", file=sys.stderr)
-        return 1
-    return 0
+    globs = read_exclusions(args.exclude) if args.exclude else ()
+    write_bytecode(wheel_bytecode(args.wheel, globs=globs, jobs=args.jobs), args.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
-_DOC = """Installs wheels into a layer, as PyPA's `installer` does.
+_DOC = """Install wheels into a layer, as PyPA's `installer` does.
 
 Packages go to /usr/local/lib/python3.N/dist-packages and console scripts to /usr/local/bin, with bytecode
 that no timestamp invalidates. Put wheels that are large or change rarely into a layer of their own.
@@ -43,7 +43,7 @@ def _wheel_layer_impl(ctx):
     return layer_providers(layer)
 
 def _bytecode(ctx, wheel):
-    """Declares the action that compiles one wheel."""
+    """Declare the action that compiles one wheel."""
     out = ctx.actions.declare_file("{}.bytecode/{}.zip".format(ctx.label.name, wheel.basename))
     args = ctx.actions.args()
     args.add("--wheel", wheel)

@@ -17,16 +17,10 @@ import sys
 from pathlib import Path
 
 from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
+from tools.cli import tool
 from tools.wheels.exclusions import read_exclusions, without_excluded
 from tools.wheels.wheel_bytecode import read_bytecode
-from tools.wheels.wheel_tree import (
-    TreeFile,
-    WheelError,
-    merge,
-    read_wheel,
-    stripped,
-    with_bytecode,
-)
+from tools.wheels.wheel_tree import TreeFile, merge, read_wheel, stripped, with_bytecode
 
 _SCRIPT_MODE = 0o755
 _FILE_MODE = 0o644
@@ -35,9 +29,9 @@ _FILE_MODE = 0o644
 def layer_files(
     wheels: dict[Path, Path], *, globs: tuple[str, ...] = (), strip: bool = False
 ) -> tuple[TreeFile, ...]:
-    """Returns every file of the layer, sorted by path; `wheels` has the bytecode of each.
+    """Return every file of the layer, sorted by path; `wheels` has the bytecode of each.
 
-    Raises WheelError.
+    Raise ToolError.
     """
     trees = []
     for wheel, bytecode in sorted(wheels.items(), key=lambda item: item[0].name):
@@ -55,7 +49,7 @@ def write_layer(
     jobs: int | None = None,
     level: int | None = None,
 ) -> None:
-    """Writes the layer and its descriptor; `mtime` is in seconds since 1970. Raises LayerError."""
+    """Write the layer and its descriptor; `mtime` is in seconds since 1970. Raise LayerError."""
     layer = LayerWriter(mtime=mtime)
     for file in files:
         layer.add_file(file.path, file.data, mode=_SCRIPT_MODE if file.executable else _FILE_MODE)
@@ -63,16 +57,16 @@ def write_layer(
 
 
 def read_mtime(lock: Path) -> int:
-    """Returns the image's one timestamp, from the lock of Debian packages. Raises LayerError."""
+    """Return the image's one timestamp, from the lock of Debian packages. Raise LayerError."""
     try:
         return int(json.loads(lock.read_text(encoding="utf-8"))["mtime"])
     except (ValueError, KeyError, TypeError) as error:
-        message = f"{lock}: wanted a lock with an integer `mtime`: {error!r}"
-        raise LayerError(message) from error
+        raise LayerError(f"{lock}: wanted a lock with an integer `mtime`: {error!r}") from error
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the layer the flags describe; returns 0, or 1 with the reason on stderr."""
+@tool("wheel_layer")
+def main(argv: list[str] | None = None) -> None:
+    """Write the layer the flags describe; return 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
@@ -101,22 +95,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if len(args.wheel) != len(args.bytecode):
         parser.error("each --wheel needs a --bytecode")
-    try:
-        globs = read_exclusions(args.exclude) if args.exclude else ()
-        wheels = dict(zip(args.wheel, args.bytecode, strict=True))
-        files = layer_files(wheels, globs=globs, strip=args.strip)
-        write_layer(
-            files,
-            mtime=read_mtime(args.lock),
-            out=args.out,
-            descriptor=args.descriptor,
-            jobs=args.jobs,
-            level=args.level,
-        )
-    except (WheelError, LayerError, OSError) as error:
-        print(f"wheel_layer: {error}", file=sys.stderr)
-        return 1
-    return 0
+    globs = read_exclusions(args.exclude) if args.exclude else ()
+    wheels = dict(zip(args.wheel, args.bytecode, strict=True))
+    files = layer_files(wheels, globs=globs, strip=args.strip)
+    write_layer(
+        files,
+        mtime=read_mtime(args.lock),
+        out=args.out,
+        descriptor=args.descriptor,
+        jobs=args.jobs,
+        level=args.level,
+    )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.elf.strip_for_test import object_with_symbols
 from tools.wheels import wheel_bytecode, wheel_layer
 from tools.wheels.exclusions import read_exclusions, unused_globs, without_excluded
-from tools.wheels.wheel_tree import PACKAGES, WheelError, merge, read_wheel
+from tools.wheels.wheel_tree import PACKAGES, merge, read_wheel
 from tools.wheels.wheels_for_test import TinyWheel, write_wheel
 
 _TOOL = TinyWheel(
@@ -54,7 +55,7 @@ class _Built:
 def _commands(
     directory: Path, wheels: list[Path], exclude: list[dict[str, str]] | None
 ) -> dict[str, list[list[str]]]:
-    """Returns the arguments of each call that makes a layer, by module, in order."""
+    """Return the arguments of each call that makes a layer, by module, in order."""
     directory.mkdir(parents=True, exist_ok=True)
     lock = directory / "lock.json"
     lock.write_text(json.dumps({"mtime": 1700000000}), encoding="utf-8")
@@ -87,7 +88,7 @@ def _exit_code(
     exclude: list[dict[str, str]] | None = None,
     strip: bool = False,
 ) -> int:
-    """Makes the layer and returns how the last call ended."""
+    """Make the layer and returns how the last call ended."""
     commands = _commands(directory, wheels, exclude)
     for arguments in commands["wheel_bytecode"]:
         assert wheel_bytecode.main(arguments) == 0
@@ -202,7 +203,7 @@ def test_nothing_around_the_tool_shows_in_the_bytes(tmp_path: Path) -> None:
         for module, calls in _commands(tmp_path / name, wheels[::order], None).items():
             for arguments in calls:
                 subprocess.run(
-                    [sys.executable, "-m", f"tools.py.{module}", *arguments],
+                    [sys.executable, "-m", f"tools.wheels.{module}", *arguments],
                     env={
                         **os.environ,
                         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -252,7 +253,7 @@ def test_two_wheels_may_bring_one_path_with_equal_content(tmp_path: Path) -> Non
 )
 def test_a_path_that_climbs_out_is_refused(tmp_path: Path, path: str) -> None:
     wheel = write_wheel(TinyWheel("my", files={path: b""}), directory=tmp_path)
-    with pytest.raises(WheelError, match=r"my-1\.0-py3-none-any\.whl: "):
+    with pytest.raises(ToolError, match=r"my-1\.0-py3-none-any\.whl: "):
         read_wheel(wheel)
 
 
@@ -260,13 +261,13 @@ def test_a_console_script_cannot_leave_its_directory(tmp_path: Path) -> None:
     wheel = TinyWheel(
         "my", entry_points="[console_scripts]\n../../etc/evil = my:main\n", files={"my.py": b""}
     )
-    with pytest.raises(WheelError, match="relative and has no"):
+    with pytest.raises(ToolError, match="relative and has no"):
         read_wheel(write_wheel(wheel, directory=tmp_path))
 
 
 def test_content_that_record_does_not_vouch_for_is_refused(tmp_path: Path) -> None:
     wheel = write_wheel(_OTHER, directory=tmp_path, corrupt={"other/__init__.py": b"import os\n"})
-    with pytest.raises(WheelError, match=r"hash / size of other/__init__\.py didn't match RECORD"):
+    with pytest.raises(ToolError, match=r"hash / size of other/__init__\.py didn't match RECORD"):
         read_wheel(wheel)
 
 
@@ -284,7 +285,7 @@ def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "my-1.0-py3-none-any.whl"
     path.write_bytes(b"not a wheel")
     with pytest.raises(
-        WheelError, match=r"my-1\.0-py3-none-any\.whl: not a valid wheel: File is not a zip file"
+        ToolError, match=r"my-1\.0-py3-none-any\.whl: not a valid wheel: File is not a zip file"
     ):
         read_wheel(path)
 
@@ -312,7 +313,7 @@ def test_an_executable_file_stays_executable(tmp_path: Path) -> None:
 def test_an_exclusion_without_a_reason_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "exclude.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(WheelError, match=message):
+    with pytest.raises(ToolError, match=message):
         read_exclusions(path)
 
 

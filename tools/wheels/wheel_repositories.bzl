@@ -14,7 +14,7 @@ def _batch_label(hub):
     return "@@{}//:BUILD.bazel".format(canonical(hub + "_batch"))
 
 def declare_library_hub(hub, wheels, batched):
-    """Declares Python libraries for tools and tests: rules_python's `whl_library`, fed from `wheel_file`.
+    """Declare Python libraries for tools and tests: rules_python's `whl_library`, fed from `wheel_file`.
 
     Args:
       hub: the name of the `pip_parse` repository.
@@ -46,7 +46,7 @@ def declare_library_hub(hub, wheels, batched):
         )
 
 def declare_wheel_hub(hub, wheels):
-    """Declares wheels for an image: files only (`whl_requirement`, `all_whl_requirements`).
+    """Declare wheels for an image: files only (`whl_requirement`, `all_whl_requirements`).
 
     An image's wheels are never imported by the build and may be for another machine, so they are not
     unpacked and no marker is evaluated: `wheel_layer` installs them from the files.
@@ -111,7 +111,7 @@ _wheel_hub_alias = repository_rule(
 )
 
 def wheel_hub_alias(hub, packages):
-    """Declares the hub that chooses by platform; its `requirements.bzl` is like rules_python's.
+    """Declare the hub that chooses by platform; its `requirements.bzl` is like rules_python's.
 
     Args:
       hub: name of the hub.

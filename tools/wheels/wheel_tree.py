@@ -27,6 +27,7 @@ from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.layer import LayerError, normalise
+from tools.cli import ToolError
 from tools.elf.strip import StripError, strip_object
 from tools.wheels.bytecode import pyc_path
 
@@ -41,10 +42,6 @@ _PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 PACKAGES = f"usr/local/lib/{_PYTHON}/dist-packages"
 INTERPRETER = "/usr/bin/python3"
 _INSTALLER = b"pinned_image\n"
-
-
-class WheelError(Exception):
-    """A wheel that cannot become files of an image; the message names it and the cause."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def _scheme_directories(distribution: str) -> dict[str, str]:
 
 
 class _MemoryDestination(WheelDestination):
-    """Collects what `installer` would write."""
+    """Collect what `installer` would write."""
 
     def __init__(self, wheel: str, *, distribution: str) -> None:
         self._wheel = wheel
@@ -96,7 +93,7 @@ class _MemoryDestination(WheelDestination):
         scheme: Scheme,
         path: str | os.PathLike[str],
         stream: BinaryIO,
-        is_executable: bool,  # noqa: FBT001 -- installer's signature
+        is_executable: bool,  # noqa: FBT001 - installer's signature
     ) -> RecordEntry:
         if scheme == "scripts":
             with fix_shebang(stream, INTERPRETER) as fixed:
@@ -107,7 +104,7 @@ class _MemoryDestination(WheelDestination):
         self,
         scheme: Scheme,
         record_file_path: str,
-        records: Iterable[tuple[Scheme, RecordEntry]],  # noqa: ARG002 -- RECORD is written after exclusion
+        records: Iterable[tuple[Scheme, RecordEntry]],  # noqa: ARG002 - RECORD is written after exclusion
     ) -> None:
         self.record = self._path(scheme, record_file_path)
 
@@ -116,21 +113,19 @@ class _MemoryDestination(WheelDestination):
         try:
             inside = normalise(path)
         except LayerError as error:
-            message = f"{self._wheel}: {error}"
-            raise WheelError(message) from error
+            raise ToolError(f"{self._wheel}: {error}") from error
         return f"{directory}/{inside}"
 
     def _add(self, scheme: str, path: str, data: bytes, *, executable: bool) -> RecordEntry:
         place = self._path(scheme, path)
         file = TreeFile(path=place, data=data, executable=executable, wheel=self._wheel)
         if self.files.setdefault(place, file) != file:
-            message = f"{self._wheel}: holds {place} twice, with different content"
-            raise WheelError(message)
+            raise ToolError(f"{self._wheel}: holds {place} twice, with different content")
         return RecordEntry(path, None, len(data))
 
 
 def read_wheel(path: Path) -> WheelTree:
-    """Returns the files of the wheel at `path`, checked against its RECORD. Raises WheelError."""
+    """Return the files of the wheel at `path`, checked against its RECORD. Raise ToolError."""
     try:
         with WheelFile.open(path) as source, warnings.catch_warnings():
             # installer leaves a wheel's own bytecode out and warns; ours is made below.
@@ -139,26 +134,24 @@ def read_wheel(path: Path) -> WheelTree:
             destination = _MemoryDestination(path.name, distribution=source.distribution)
             install(source, destination, additional_metadata={"INSTALLER": _INSTALLER})
     except (InstallerError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        message = f"{path.name}: not a valid wheel: {error}"
-        raise WheelError(message) from error
+        raise ToolError(f"{path.name}: not a valid wheel: {error}") from error
     files = tuple(file for _, file in sorted(destination.files.items()))
     return WheelTree(wheel=path.name, record=destination.record, files=files)
 
 
 def stripped(tree: WheelTree) -> WheelTree:
-    """Returns the tree with its shared objects stripped (`strip.py`). Raises WheelError."""
+    """Return the tree with its shared objects stripped (`strip.py`). Raise ToolError."""
     files = []
     for file in tree.files:
         try:
             files.append(replace(file, data=strip_object(file.data)))
         except StripError as error:
-            message = f"{tree.wheel}: {file.path}: {error}"
-            raise WheelError(message) from error
+            raise ToolError(f"{tree.wheel}: {file.path}: {error}") from error
     return replace(tree, files=tuple(files))
 
 
 def modules(tree: WheelTree) -> dict[str, TreeFile]:
-    """Returns the modules of the tree, each by the path that its bytecode has."""
+    """Return the modules of the tree, each by the path that its bytecode has."""
     return {
         pyc_path(file.path): file
         for file in tree.files
@@ -167,7 +160,7 @@ def modules(tree: WheelTree) -> dict[str, TreeFile]:
 
 
 def with_bytecode(tree: WheelTree, bytecode: Mapping[str, bytes]) -> WheelTree:
-    """Returns the tree with bytecode, by path, as `wheel_bytecode` makes it."""
+    """Return the tree with bytecode, by path, as `wheel_bytecode` makes it."""
     added = (
         TreeFile(path=path, data=data, executable=False, wheel=tree.wheel)
         for path, data in bytecode.items()
@@ -176,7 +169,7 @@ def with_bytecode(tree: WheelTree, bytecode: Mapping[str, bytes]) -> WheelTree:
 
 
 def record_file(tree: WheelTree) -> TreeFile:
-    """Returns RECORD for the files the tree has now, with paths relative to dist-packages."""
+    """Return RECORD for the files the tree has now, with paths relative to dist-packages."""
     rows: list[tuple[Scheme, RecordEntry]] = []
     for file in tree.files:
         digest = (
@@ -199,18 +192,17 @@ def record_file(tree: WheelTree) -> TreeFile:
 
 
 def merge(trees: Sequence[WheelTree]) -> tuple[TreeFile, ...]:
-    """Returns the files of all trees, RECORDs included, sorted by path.
+    """Return the files of all trees, RECORDs included, sorted by path.
 
-    Raises WheelError when two wheels bring the same path with different content, naming both.
+    Raise ToolError when two wheels bring the same path with different content, naming both.
     """
     merged: dict[str, TreeFile] = {}
     for tree in trees:
         for file in (*tree.files, record_file(tree)):
             first = merged.setdefault(file.path, file)
             if (first.data, first.executable) != (file.data, file.executable):
-                message = (
+                raise ToolError(
                     f"{first.wheel} and {file.wheel} both bring {file.path}, "
                     "with different content; keep one in requirements.in or exclude the path"
                 )
-                raise WheelError(message)
     return tuple(file for _, file in sorted(merged.items()))

@@ -46,7 +46,7 @@ def write_wheel(
     corrupt: Mapping[str, bytes] | None = None,
     executable: tuple[str, ...] = (),
 ) -> Path:
-    """Writes the wheel and returns its path.
+    """Write the wheel and return its path.
 
     `corrupt` replaces the content of files without telling RECORD; `executable` are paths with the
     bit set.
@@ -77,7 +77,7 @@ def write_wheel(
 
 
 def write_index(wheels: list[TinyWheel], *, directory: Path) -> str:
-    """Writes the wheels and an index of them ("Simple repository API"); returns the index's URL."""
+    """Write the wheels and an index of them ("Simple repository API"); return the index's URL."""
     by_project: dict[str, list[Path]] = {}
     for wheel in wheels:
         path = write_wheel(wheel, directory=directory / "files")

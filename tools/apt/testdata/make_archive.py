@@ -1,4 +1,4 @@
-"""Makes the signed archive that the tests of the lock command read, with keys of its own.
+"""Make the signed archive that the tests of the lock command read, with keys of its own.
 
     python3 -m tools.apt.testdata.make_archive --out tools/apt/testdata
 

@@ -1,0 +1,33 @@
+"""`python_lock`: requirements become locks of wheels, one for each architecture, by `bazel run`."""
+
+load("//tools:python_tool.bzl", "python_tool")
+load("//tools/apt:debian_lock.bzl", "run_command", "workspace_path")
+
+def python_lock(name, debian_lock, requirements = ["requirements.in"], **kwargs):
+    """Declare the command that resolves requirements and writes their locks.
+
+        python_lock(
+            name = "lock",
+            debian_lock = "debian.lock.json",
+        )
+
+    `bazel run //:lock` writes `requirements.<arch>.txt` beside `requirements.in` for each architecture of the Debian
+    lock; with `-- --check` it changes nothing and fails if a lock does not follow from its inputs.
+
+    Args:
+      name: name of the target. The locks, and errors about them, quote `bazel run` with it.
+      debian_lock: the lock whose python3.N and libc6 the wheels have to fit.
+      requirements: hand-written .in files of one directory. A later one keeps the versions of the earlier ones.
+      **kwargs: further attributes of the target.
+    """
+    python_tool(
+        name = name,
+        srcs = [Label(":lock.py")],
+        main = Label(":lock.py"),
+        args = ["--input=" + workspace_path(file) for file in requirements] + [
+            "--debian-lock=" + workspace_path(debian_lock),
+            "--command=" + run_command(name),
+        ],
+        deps = [Label(":lock")],
+        **kwargs
+    )
