@@ -75,9 +75,21 @@ def digest_file(ctx):
     return ctx.outputs.digest_out or ctx.actions.declare_file(ctx.label.name + ".json.sha256")
 
 def label_text(label):
-    """Return a label as a person would type it, the same in every mode of Bazel."""
+    """Return a label as a person would type it, the same with and without bzlmod.
+
+    Args:
+        label: a Label.
+
+    Returns:
+        A string without the prefixes that bzlmod puts before a repository's name.
+    """
     text = str(label)
-    return text[text.index("//"):] if text.startswith("@//") or text.startswith("@@//") else text
+    text = text[text.index("//"):]
+    parts = label.workspace_name.replace("+", "~").split("~")
+
+    # A module is `module~version`, an extension's repository `module~version~extension~repository`.
+    repository = parts[-1] if len(parts) > 2 else parts[0]
+    return "@" + repository + text if repository else text
 
 def digest_target(name, **common):
     """Declare `<name>.digest`, whose file is `<name>.json.sha256`."""
