@@ -1,4 +1,4 @@
-"""A program for one target: a tool, started with what the target says."""
+"""A launcher: one tool, started with the settings of one target."""
 
 load(":layout_rules.bzl", "label_text")
 
@@ -7,13 +7,13 @@ LAUNCHER_ATTRS = {
 }
 
 def runfiles_path(ctx, file):
-    """Where `file` is below a runfiles tree."""
+    """Return where `file` is below a runfiles tree."""
     if file.short_path.startswith("../"):
         return file.short_path[3:]
     return "{}/{}".format(ctx.workspace_name, file.short_path)
 
 def launcher(ctx, tool, target, files, targets):
-    """DefaultInfo of a target that runs `tool` with `--runfiles DIR --target FILE`.
+    """Return the DefaultInfo of a target that runs `tool` with `--runfiles DIR --target FILE`.
 
     Args:
         ctx: the rule's context, whose attributes include LAUNCHER_ATTRS.

@@ -1,7 +1,7 @@
-"""What the rules that take or make an OCI layout have in common."""
+"""Shared parts of the rules that take or make an OCI layout."""
 
 def layout_of(target, attribute):
-    """The one directory that is the layout of `target`.
+    """Return the one directory that is the layout of `target`.
 
     The contract is upstream's: DefaultInfo with exactly one directory, no provider of its own, so
     that layouts of other rulesets and of plain filegroups are taken as well.
@@ -23,7 +23,7 @@ def layout_of(target, attribute):
     return files[0]
 
 def layouts_of(target, attribute):
-    """The directories of `target`, each a layout: one, or more where it is built for several platforms.
+    """Return the directories of `target`, each a layout: one, or more where it is built for several platforms.
 
     Args:
         target: the dependency.
@@ -38,7 +38,7 @@ def layouts_of(target, attribute):
     return files
 
 def layout_inputs(targets):
-    """Layouts and what their links lead to, for an action's inputs."""
+    """Return layouts and the files behind their links, for an action's inputs."""
     return depset(transitive = [_files_and_runfiles(target) for target in targets])
 
 def _files_and_runfiles(target):
@@ -49,7 +49,7 @@ def _files_and_runfiles(target):
     return depset(transitive = [info.files] + runfiles)
 
 def layout_providers(ctx, layout, digest, files = [], targets = []):
-    """The providers of a rule that made a layout.
+    """Return the providers of a rule that made a layout.
 
     Args:
         ctx: the rule's context.
@@ -71,16 +71,16 @@ def layout_providers(ctx, layout, digest, files = [], targets = []):
     ]
 
 def digest_file(ctx):
-    """Declares the file behind `<name>.digest`, under the name upstream gives it."""
+    """Declare the file behind `<name>.digest`, under the name upstream gives it."""
     return ctx.outputs.digest_out or ctx.actions.declare_file(ctx.label.name + ".json.sha256")
 
 def label_text(label):
-    """A label as a person would type it, the same in every mode of Bazel."""
+    """Return a label as a person types it, the same in every mode of Bazel."""
     text = str(label)
     return text[text.index("//"):] if text.startswith("@//") or text.startswith("@@//") else text
 
 def digest_target(name, **common):
-    """Declares `<name>.digest`, whose file is `<name>.json.sha256`."""
+    """Declare `<name>.digest`, whose file is `<name>.json.sha256`."""
     native.filegroup(
         name = name + ".digest",
         srcs = [":" + name],
