@@ -1,6 +1,6 @@
 """The entry point: `uvicorn main:app`.
 
-Settings are read here, once. A wrong one ends the start with a sentence instead of a traceback.
+Settings are read here, once. An invalid setting exits with a message instead of a traceback.
 """
 
 import gc
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def _build() -> "FastAPI":
-    # Importing makes very many objects and hardly any garbage: looking for it meanwhile takes an
-    # eighth of the start, and looking through them again later delays requests.
+    # Imports create many objects and hardly any garbage. Collecting meanwhile takes an eighth of
+    # the start-up time, and scanning these objects again later delays requests.
     gc.disable()
-    from app.application import create_app
+    from app.api.application import create_app
     from app.logs import configure_logging
     from app.settings import SettingsError, load_settings
 
@@ -23,10 +23,10 @@ def _build() -> "FastAPI":
     except SettingsError as error:
         raise SystemExit(f"backend: {error}") from None
     configure_logging(settings.log_level)
-    built = create_app(settings)
+    application = create_app(settings)
     gc.freeze()
     gc.enable()
-    return built
+    return application
 
 
 app = _build()

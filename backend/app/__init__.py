@@ -1,8 +1,8 @@
-"""The backend: settings, then tables, then use-cases, then HTTP and tasks.
+"""The backend: settings, then tables, then use cases, then HTTP and workers.
 
-Imports point one way only: settings → db, models → services → api | tasks. `app.video` is a library
-that knows none of them. This module stays empty of imports because the container's healthcheck
-(`python3 -m app.healthcheck`) passes through it every few seconds.
+Imports point one way only: settings → db, models → services → worker → api. `app.video` is a
+library that depends on none of them. Keep this module free of imports: the container's healthcheck
+(`python3 -m app.healthcheck`) loads it every few seconds.
 """
 
 __version__ = "0.1.0"

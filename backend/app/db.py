@@ -1,12 +1,14 @@
-"""Engine and transactions, for SQLite and PostgreSQL alike.
+"""Database engine and transactions, for SQLite and PostgreSQL.
 
 SQLite runs in WAL mode with foreign keys on and a busy timeout. Python 3.11's sqlite3 starts
-transactions late and not at all before DDL, so its own handling is switched off and BEGIN is sent
-here. A transaction that will write says so and gets BEGIN IMMEDIATE: a deferred one that reads
-first would fail with SQLITE_BUSY the moment another writer got in between, whatever the timeout
+transactions late, and not at all before DDL, so its transaction handling is disabled and BEGIN is
+issued here. Writing transactions use BEGIN IMMEDIATE: a deferred one that reads first would fail
+with SQLITE_BUSY as soon as another writer commits in between, whatever the timeout
 (https://www.sqlite.org/isolation.html).
 """
 
+import ctypes
+import ctypes.util
 import errno
 import re
 from collections.abc import Iterator
@@ -17,34 +19,34 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app import libpq
-
-# How SQLite and PostgreSQL say it.
+# The messages of SQLite and PostgreSQL.
 _FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
-# One connection for each of the 40 threads that the server runs requests in, and some for workers.
+# One connection for each of the server's 40 request threads, plus some for background work.
 POOL_SIZE = 20
 POOL_OVERFLOW = 28
+# Sonames, stable since PostgreSQL 8.2 and glibc 2.0.
+_LIBRARIES = {"pq": "libpq.so.5", "c": "libc.so.6"}
 
 
-def out_of_room(error: Exception) -> bool:
-    """Tell whether a database or a file system failed because its disk is full."""
+def is_disk_full(error: Exception) -> bool:
+    """Return whether a database or file operation failed because the disk is full."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, DBAPIError) and _FULL.search(str(error.orig)) is not None
 
 
 def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
-    """Build an engine for `url`; nothing is connected yet.
+    """Build an engine for `url` without connecting.
 
-    `foreign_keys=False` is for migrations, where SQLite rebuilds tables that others refer to.
+    `foreign_keys=False` is for migrations, in which SQLite rebuilds tables that others reference.
     """
     if make_url(url).get_backend_name() != "sqlite":
-        libpq.make_findable()
+        _patch_find_library()
         return create_engine(
             url,
-            pool_pre_ping=True,  # replace a connection that died with the server
+            pool_pre_ping=True,  # replace connections that died with the server
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
@@ -53,10 +55,11 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we send BEGIN ourselves, below
+        connection.isolation_level = None  # BEGIN is issued below
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode=WAL")
-        # Durable against a killed process; in WAL mode a power cut may undo, never corrupt.
+        # Safe if the process is killed; in WAL mode a power failure may lose the last commits but
+        # cannot corrupt the database.
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
 
@@ -68,28 +71,54 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
     return engine
 
 
+def _patch_find_library() -> None:
+    """Make `find_library` find libpq without running any program.
+
+    psycopg locates libpq and the C library through `ctypes.util.find_library`, which runs ldconfig,
+    gcc or ld to look up names that the dynamic linker knows anyway. The image may have none of
+    them.
+    """
+    original = ctypes.util.find_library
+    if all(original(name) for name in _LIBRARIES):
+        return
+
+    def find_library(name: str) -> str | None:
+        return original(name) or _if_loadable(_LIBRARIES.get(name))
+
+    ctypes.util.find_library = find_library
+
+
+def _if_loadable(library: str | None) -> str | None:
+    try:
+        if library is not None:
+            ctypes.CDLL(library)
+    except OSError:
+        return None  # psycopg reports the missing library itself
+    return library
+
+
 class Database:
-    """Hands out transactions. One request or one task is one of them, committed at its edge."""
+    """Provides sessions. Each request or task uses one transaction, committed at its end."""
 
     def __init__(self, url: str) -> None:
-        """Remember `url`; the first transaction connects."""
+        """Store `url`; the first transaction connects."""
         self.engine = make_engine(url)
         self._writer = self.engine.execution_options(sqlite_begin="IMMEDIATE")
         self._reader = self.engine
         if self.engine.dialect.name == "postgresql":
-            # Each read is one statement or two that stand alone: BEGIN and ROLLBACK around them
-            # would only be two more journeys to the server.
+            # Each read is one or two independent statements; BEGIN and ROLLBACK around them would
+            # only add two round trips.
             self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a session that changes nothing."""
+        """Open a read-only session."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Open a session that commits at the end of the block, or rolls back if it raises."""
+        """Open a session that commits at the end of the block, or rolls back on an exception."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 

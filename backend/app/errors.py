@@ -1,20 +1,20 @@
-"""What can go wrong in a use-case, each with the HTTP status it deserves.
+"""Errors of the use cases, each with its HTTP status.
 
-Services raise these; `app.api.problems` turns them into RFC 9457 replies. `status` and `title` have
-no default: a new error must decide. 422 is kept for malformed payloads.
+Services raise these; `app.api.problems` turns them into RFC 9457 responses. `status` and `title`
+have no default, so every new error must choose. 422 is reserved for malformed payloads.
 """
 
 from typing import ClassVar
 
 
 class AppError(Exception):
-    """Base of all expected errors. The message is written for the person who made the request."""
+    """Base of all expected errors. The message is shown to the client."""
 
     status: ClassVar[int]
     title: ClassVar[str]
 
     def __init_subclass__(cls) -> None:
-        """Refuse a child that forgets its status or title, at import."""
+        """Raise TypeError at import if a subclass does not define its status or title."""
         super().__init_subclass__()
         for name in ("status", "title"):
             if not hasattr(cls, name):
@@ -22,63 +22,63 @@ class AppError(Exception):
 
 
 class VideoNotFoundError(AppError):
-    """No video has the id asked for."""
+    """No video has the requested id."""
 
     status = 404
     title = "Video not found"
 
 
 class AnalysisNotFoundError(AppError):
-    """No analysis has the id asked for."""
+    """No analysis has the requested id."""
 
     status = 404
     title = "Analysis not found"
 
 
 class EventNotFoundError(AppError):
-    """No event has the id asked for."""
+    """No event has the requested id."""
 
     status = 404
     title = "Event not found"
 
 
 class InvalidCursorError(AppError):
-    """The cursor belongs to no page of this list."""
+    """The cursor does not belong to the list."""
 
     status = 400
     title = "Invalid cursor"
 
 
 class UnauthorizedError(AppError):
-    """An API key is required, and none or a wrong one was given."""
+    """An API key is required, and it is missing or invalid."""
 
     status = 401
     title = "API key required"
 
 
 class ForbiddenImportError(AppError):
-    """The operator does not allow imports from there."""
+    """The operator does not allow imports from this source."""
 
     status = 403
     title = "Import not allowed"
 
 
 class ConflictError(AppError):
-    """The analysis is not in a state that allows this."""
+    """The resource's state does not allow the operation."""
 
     status = 409
     title = "Not possible in this state"
 
 
 class ImportFileError(AppError):
-    """The file to import is not there, or cannot be opened."""
+    """The file to import does not exist or cannot be opened."""
 
     status = 404
     title = "File not found"
 
 
 class ImportFailedError(AppError):
-    """The address to import from does not answer as it should."""
+    """Fetching the URL to import failed."""
 
     status = 502
     title = "Import failed"
@@ -92,7 +92,7 @@ class InvalidUploadError(AppError):
 
 
 class UploadTimeoutError(AppError):
-    """The client stopped sending."""
+    """The client sent too little data in time."""
 
     status = 408
     title = "Upload timed out"
@@ -106,21 +106,21 @@ class UploadTooLargeError(AppError):
 
 
 class NotAVideoError(AppError):
-    """ffprobe finds no video in the file."""
+    """ffprobe does not recognise the file as a video."""
 
     status = 415
     title = "Not a video"
 
 
 class StorageFullError(AppError):
-    """The disk has no room for the upload."""
+    """The disk is full."""
 
     status = 507
     title = "Storage full"
 
 
 class UnavailableError(AppError):
-    """The database or a program we need cannot be used right now."""
+    """The database or a required program is unavailable right now."""
 
     status = 503
     title = "Temporarily unavailable"

@@ -1,8 +1,8 @@
 """The container's healthcheck: `python3 -m app.healthcheck`.
 
-Asks http://127.0.0.1:$PORT/health (PORT, else UVICORN_PORT, else 8000) and exits 0 only when the
-service says it is healthy, else 1 with one line on standard error. Standard library only, and
-little of it, because it runs every few seconds.
+Request http://127.0.0.1:$PORT/health (PORT, else UVICORN_PORT, else 8000). Exit with 0 only if the
+service reports that it is healthy, otherwise with 1 and one line on standard error. Import little
+of the standard library and nothing else, because it runs every few seconds.
 """
 
 import http.client
@@ -10,18 +10,18 @@ import json
 import os
 import sys
 
-TIMEOUT_S = 4.0  # less than the image allows the whole check, so that the reason is still told
+TIMEOUT_S = 4.0  # below the image's healthcheck timeout, so that the reason is still reported
 
 
-def problem(port: int) -> str | None:
-    """Return what is wrong with the service on `port`, or None when it is healthy."""
+def find_problem(port: int) -> str | None:
+    """Return what is wrong with the service on `port`, or None if it is healthy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health")
-        reply = connection.getresponse()
-        body = reply.read().decode("utf-8", "replace")
+        response = connection.getresponse()
+        body = response.read().decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer on port {port}: {error}"
+        return f"no response on port {port}: {error}"
     finally:
         connection.close()
     try:
@@ -29,17 +29,17 @@ def problem(port: int) -> str | None:
         status = document.get("status") if isinstance(document, dict) else None
     except ValueError:
         status = None
-    if reply.status == http.client.OK and status == "healthy":
+    if response.status == http.client.OK and status == "healthy":
         return None
-    return f"port {port} answers {reply.status}: {body[:500]}"
+    return f"port {port} responded with status {response.status}: {body[:500]}"
 
 
 def main(environment: dict[str, str]) -> int:
-    """Check once; 0 is healthy, 1 is not."""
+    """Check once; return 0 if healthy, otherwise 1."""
     text = environment.get("PORT") or environment.get("UVICORN_PORT") or "8000"
-    found = problem(int(text)) if text.isdecimal() else f"PORT: {text!r} is not a number"
-    if found is not None:
-        sys.stderr.write(f"healthcheck: {found}\n")
+    problem = find_problem(int(text)) if text.isdecimal() else f"PORT: {text!r} is not a number"
+    if problem is not None:
+        sys.stderr.write(f"healthcheck: {problem}\n")
         return 1
     return 0
 

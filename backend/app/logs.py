@@ -1,7 +1,7 @@
 """Structured logs: one JSON object per line on standard output.
 
-Events are dotted nouns with fields (`event("video.stored", video_id=…)`), never prose with values
-pasted in. Records of other libraries keep their text as `message`.
+Events are dotted names with fields (`event("video.stored", video_id=…)`), never prose with
+interpolated values. Records of other libraries keep their text as `message`.
 """
 
 import json
@@ -18,10 +18,10 @@ _SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "alem
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON; field names are stable, values never span lines."""
+    """Format records as single-line JSON with stable field names."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the JSON line, with the traceback in `exception` if there is one."""
+        """Return the JSON line, including a traceback as `exception`."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -39,7 +39,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send every logger of this process through JsonFormatter, the servers' own included."""
+    """Route every logger of this process through JsonFormatter, including the servers' own."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
@@ -50,15 +50,15 @@ def configure_logging(level: str) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
-    # Seven lines at each migration that tell nobody anything.
+    # It logs seven lines of noise per migration.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
-    # What ends a process is told in the same form.
-    sys.excepthook = _uncaught
-    # app.api.middleware logs each request with its id and duration; uvicorn's line adds nothing.
+    # Log uncaught exceptions in the same format.
+    sys.excepthook = _log_uncaught
+    # app.api.middleware logs each request with its id and duration; uvicorn's line is redundant.
     logging.getLogger("uvicorn.access").disabled = True
 
 
-def _uncaught(
+def _log_uncaught(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
     logging.getLogger("app").critical("process.crashed", exc_info=(kind, error, traceback))
@@ -67,5 +67,5 @@ def _uncaught(
 def event(
     name: str, /, *, level: int = logging.INFO, exc_info: bool = False, **fields: object
 ) -> None:
-    """Log one event with its fields."""
+    """Log an event with its fields."""
     logging.getLogger("app").log(level, name, extra={"fields": fields}, exc_info=exc_info)

@@ -1,8 +1,8 @@
-"""Every setting of the service, read once from the environment and frozen.
+"""All settings of the service, read once from the environment and frozen.
 
-A variable that holds a secret or a URL can be given as `NAME_FILE=/path` instead, for secrets
-mounted as files. An empty variable counts as unset, so that `${NAME:-}` in a compose file works.
-`load_settings` is called by the entry points only; everything else is handed the object.
+A variable that holds a secret, or a URL that may contain one, can be given as `NAME_FILE=/path`
+instead, for secrets mounted as files. An empty variable counts as unset, so that `${NAME:-}` works
+in a compose file. Only entry points call `load_settings`; everything else receives the object.
 """
 
 import json
@@ -27,19 +27,19 @@ FILE_SUFFIX = "_FILE"
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 AMQP_SCHEMES = ("amqp", "amqps")
-# With less, not even every video of 1920 x 1080 pixels could be analysed.
-LEAST_MEMORY = 256 * 1024**2
+# The least with which every video of 1920 x 1080 pixels can be analysed.
+MIN_MEMORY = 256 * 1024**2
 
 
 class SettingsError(Exception):
-    """A variable is missing or wrong; the message is a sentence that names it."""
+    """A variable is missing or invalid; the message names it."""
 
 
 class SecretFileSource(PydanticBaseSettingsSource):
-    """Reads `NAME_FILE` for each secret field: the file's text without its last line break."""
+    """Read secret fields from `NAME_FILE`: the file's text without trailing newlines."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return (value or None, key, is_complex) as pydantic-settings asks of a source."""
+        """Return (value or None, key, is_complex), as pydantic-settings requires."""
         if field.annotation not in (SecretStr, SecretStr | None):
             return None, field_name, False
         variable = field_name.upper() + FILE_SUFFIX
@@ -47,14 +47,14 @@ class SecretFileSource(PydanticBaseSettingsSource):
         if not path:
             return None, field_name, False
         if os.environ.get(field_name.upper()):
-            raise SettingsError(f"{variable} and {field_name.upper()} are both set; keep one.")
+            raise SettingsError(f"{variable} and {field_name.upper()} are both set; set only one.")
         try:
             return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{variable}: cannot read {path!r} ({error}).") from error
 
     def __call__(self) -> dict[str, Any]:
-        """Return the values found, keyed by field name."""
+        """Return the values by field name."""
         found = {}
         for name, field in self.settings_cls.model_fields.items():
             value, key, _ = self.get_field_value(field, name)
@@ -64,13 +64,13 @@ class SecretFileSource(PydanticBaseSettingsSource):
 
 
 class Settings(BaseSettings):
-    """What an operator can set. The variable's name is the field's name in capitals."""
+    """Settings for operators. A variable's name is the field's name in upper case."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
     data_dir: Path = Field(
         default=Path("/app/data"),
-        description="Where videos, temporary files and the SQLite database live.",
+        description="Directory for videos, temporary files and the SQLite database.",
     )
     database_url: SecretStr | None = Field(
         default=None,
@@ -78,80 +78,82 @@ class Settings(BaseSettings):
     )
     auto_migrate: bool = Field(
         default=True,
-        description="Bring the schema up to date at start, behind a lock.",
+        description="Run pending migrations at startup, under a lock.",
     )
     broker_url: SecretStr | None = Field(
         default=None,
         description=(
-            "Broker for Celery: redis://, rediss://, amqp:// (RabbitMQ) or amqps://; unset: the "
-            "service carries out analyses itself."
+            "Celery broker: redis://, rediss://, amqp:// (RabbitMQ) or amqps://; unset: the "
+            "service runs analyses itself."
         ),
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Another name for BROKER_URL, for Redis only; set one of them.",
+        description="Alias for BROKER_URL, for Redis only; set only one of them.",
     )
     require_api_key: bool = Field(
         default=False,
-        description="Answer /api/v1 only to holders of a key (`python3 -m app.keys create NAME`).",
+        description=(
+            "Require an API key for /api/v1; create one with `python3 -m app.cli.keys create NAME`."
+        ),
     )
     max_upload_bytes: Annotated[ByteSize, Field(gt=0)] = Field(
         default=ByteSize(2 * 1024**3),
-        description="Largest video accepted, for example 512MiB.",
+        description="Maximum size of a video, for example 512MiB.",
     )
     upload_idle_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=30),
-        description="An upload that sends (next to) nothing for this many seconds is dropped.",
+        description="Abort an upload that sends (almost) nothing for this many seconds.",
     )
     request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=20),
         description=(
-            "A connection on which a request's headers, or its body unless it is an upload, take "
-            "longer (seconds) is closed."
+            "Maximum time in seconds to receive a request's headers and, except for uploads, its "
+            "body."
         ),
     )
     import_dir: Path | None = Field(
         default=None,
-        description="Folder whose files may be imported by path; unset: no file may.",
+        description="Directory from which files may be imported by path; unset: none.",
     )
     import_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description=(
-            "Hosts, separated by commas, that videos may be fetched from (https://, http://); "
-            "`*` is any; empty: none."
+            "Comma-separated hosts from which videos may be imported (https://, http://); `*` "
+            "allows any; empty: none."
         ),
     )
     import_private_addresses: bool = Field(
         default=False,
-        description="Fetch from addresses that are not public too, such as 10.0.0.1.",
+        description="Allow imports from non-public addresses such as 10.0.0.1.",
     )
     import_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(minutes=5),
-        description="An import that takes longer (seconds) fails.",
+        description="Maximum duration of an import in seconds.",
     )
     analysis_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(minutes=30),
-        description="An analysis that takes longer (seconds) fails.",
+        description="Maximum duration of an analysis in seconds.",
     )
     max_duration: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(hours=24),
-        description="A video that plays longer (seconds) is not analysed.",
+        description="Maximum length of a video in seconds; longer videos are not analysed.",
     )
     analysis_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3,
-        description="An analysis whose worker died this often fails instead of starting again.",
+        description="Number of times an analysis is tried if its worker dies.",
     )
     analysis_memory: ByteSize = Field(
         default=ByteSize(2 * 1024**3),
-        description="An analysis that needs more memory than this (256MiB or more) fails.",
+        description="Memory limit of an analysis, at least 256MiB.",
     )
     cache_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
         default=ByteSize(2 * 1024**3),
-        description="How much of DATA_DIR thumbnails and clips may take; the oldest go first.",
+        description="Size limit of the thumbnail and clip cache; evicts least recently used files.",
     )
     lease: Annotated[timedelta, Field(ge=timedelta(seconds=1))] = Field(
         default=timedelta(seconds=30),
-        description="A worker silent for this many seconds has lost its analysis to others.",
+        description="A worker silent for this many seconds loses its analysis to another.",
     )
     ffprobe: str = Field(
         default="ffprobe",
@@ -159,23 +161,23 @@ class Settings(BaseSettings):
     )
     ffmpeg: str = Field(
         default="ffmpeg",
-        description="The ffmpeg program, likewise.",
+        description="The ffmpeg program: a path, or a name on PATH.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="Least severe event that is logged.",
+        description="Minimum severity of logged events: debug, info, warning or error.",
     )
     gemini_api_key: SecretStr | None = Field(
         default=None,
-        description="Credential for Gemini; accepted and kept secret, not used yet.",
+        description="Gemini API key; accepted and kept secret, but not used yet.",
     )
     google_client_id: str | None = Field(
         default=None,
-        description="Google OAuth client; accepted, not used yet.",
+        description="Google OAuth client id; accepted, but not used yet.",
     )
     google_client_secret: SecretStr | None = Field(
         default=None,
-        description="Google OAuth secret; accepted and kept secret, not used yet.",
+        description="Google OAuth client secret; accepted and kept secret, but not used yet.",
     )
 
     @field_validator("data_dir", "import_dir")
@@ -186,8 +188,8 @@ class Settings(BaseSettings):
     @field_validator("analysis_memory")
     @classmethod
     def _enough_memory(cls, value: ByteSize) -> ByteSize:
-        if value < LEAST_MEMORY:
-            raise ValueError("a video of 1920 x 1080 pixels needs 256MiB")
+        if value < MIN_MEMORY:
+            raise ValueError("at least 256MiB is needed to analyse 1920 x 1080 pixels")
         return value
 
     @field_validator("import_hosts", mode="before")
@@ -198,7 +200,7 @@ class Settings(BaseSettings):
         hosts = tuple(host.strip().lower() for host in value.split(",") if host.strip())
         for host in hosts:
             if "/" in host or ":" in host:
-                raise ValueError(f"{host!r} is not the name of a host alone")
+                raise ValueError(f"{host!r} is not a bare host name")
         return hosts
 
     @field_validator(
@@ -212,7 +214,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _plain_seconds(cls, value: object) -> object:
-        """Read "30" as thirty seconds; pydantic alone takes ISO 8601 durations only."""
+        """Accept "30" as thirty seconds; pydantic alone accepts only ISO 8601 durations."""
         if isinstance(value, str) and value.replace(".", "", 1).isdigit():
             return float(value)
         return value
@@ -231,7 +233,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_redis(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None and info.data.get("broker_url") not in (None, value):
-            raise ValueError("it differs from BROKER_URL; keep one")
+            raise ValueError("it differs from BROKER_URL; set only one")
         return _with_scheme(value, REDIS_SCHEMES)
 
     @classmethod
@@ -240,14 +242,14 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (pydantic's signature)
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (pydantic's signature)
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then files. No `.env` file is ever read."""
+        """Return the sources: arguments, environment, secret files; never a `.env` file."""
         return init_settings, env_settings, SecretFileSource(settings_cls)
 
     def sqlalchemy_url(self) -> str:
-        """Return the database URL with its driver named, as SQLAlchemy wants it."""
+        """Return the database URL with an explicit driver, as SQLAlchemy requires."""
         if self.database_url is None:
             return f"sqlite:///{self.data_dir / 'backend.db'}"
         scheme, rest = self.database_url.get_secret_value().split("://", 1)
@@ -256,25 +258,25 @@ class Settings(BaseSettings):
         )
 
     def broker(self) -> str | None:
-        """Return the broker's URL, or None when the service carries out analyses itself."""
+        """Return the broker's URL, or None if the service runs analyses itself."""
         url = self.broker_url or self.redis_url
         return None if url is None else url.get_secret_value()
 
     def to_json(self) -> str:
-        """Return everything, secrets included, for the pipe to a child process and nothing else."""
+        """Return all settings including secrets; only for the pipe to a child process."""
         values = {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in self
         }
-        return json.dumps(values, default=_plain)
+        return json.dumps(values, default=_to_plain)
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """Read what `to_json` wrote."""
+        """Return the settings from the output of `to_json`."""
         return cls(**json.loads(text))
 
 
-def _plain(value: object) -> object:
+def _to_plain(value: object) -> object:
     return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
@@ -287,18 +289,18 @@ def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the environment. Raises SettingsError with one sentence per wrong variable."""
+    """Read the environment. Raise SettingsError with one sentence per invalid variable."""
     try:
         return Settings(**(overrides or {}))
     except ValidationError as error:
-        raise SettingsError(" ".join(map(_sentence, error.errors()))) from None
+        raise SettingsError(" ".join(map(_describe, error.errors()))) from None
 
 
-def _sentence(error: Any) -> str:
+def _describe(error: Any) -> str:
     name = str(error["loc"][0])
     field = Settings.model_fields.get(name)
-    # The value of a secret is never repeated: this sentence ends up in logs.
+    # Never repeat the value of a secret: this message ends up in logs.
     secret = field is not None and field.annotation in (SecretStr, SecretStr | None)
-    shown = "its value" if secret else repr(os.environ.get(name.upper(), error["input"]))
+    shown = "value" if secret else f"value {os.environ.get(name.upper(), error['input'])!r}"
     reason = error["msg"].removeprefix("Value error, ")
-    return f"{name.upper()}: {shown} cannot be used: {reason[0].lower()}{reason[1:]}."
+    return f"{name.upper()}: invalid {shown}: {reason[0].lower()}{reason[1:]}."

@@ -1,8 +1,8 @@
-"""Runs migrations: from the command line, or from `app.schema.upgrade`.
+"""Run migrations: from the command line, or from `app.services.schema.upgrade`.
 
-One starter migrates, the others wait and then find nothing to do. PostgreSQL: an advisory lock held
-by the transaction. SQLite: BEGIN EXCLUSIVE, with foreign keys off because batch mode rebuilds
-tables that others refer to; what it left is checked before the commit.
+If several processes start at once, one migrates while the others wait and then find nothing to do.
+PostgreSQL: an advisory lock held by the transaction. SQLite: BEGIN EXCLUSIVE, with foreign keys off
+because batch mode rebuilds tables that others reference; they are checked before the commit.
 """
 
 from datetime import UTC, datetime
@@ -15,17 +15,17 @@ from app.db import make_engine
 from app.models import Base
 from app.settings import SettingsError, load_settings
 
-# Any constant shared by all replicas; this one is "video" in ASCII.
+# An arbitrary constant shared by all replicas: "video" in ASCII.
 ADVISORY_LOCK = 0x766964656F
-# How long one statement may wait for a table that the old version is using, before it gives way.
+# How long a statement may wait for a table that the old version is using.
 LOCK_TIMEOUT = "10s"
 
 
 def database_url() -> str:
-    """Return the address given by `app.schema.upgrade`, else the settings'."""
-    given = context.config.attributes.get("database_url")
-    if given is not None:
-        return str(given)
+    """Return the URL given by `app.services.schema.upgrade`, otherwise the one in the settings."""
+    url = context.config.attributes.get("database_url")
+    if url is not None:
+        return str(url)
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -36,13 +36,13 @@ def database_url() -> str:
 
 
 def date_revision(_context: object, _revision: object, directives: list[Any]) -> None:
-    """Name a new migration after this minute instead of at random; `app.schema` relies on it."""
+    """Name a new migration after the current minute; `app.services.schema` relies on it."""
     for directive in directives:
         directive.rev_id = datetime.now(UTC).strftime("%Y%m%d_%H%M")
 
 
 def configure(connection: Connection | None, *, url: str | None = None) -> None:
-    """Tell Alembic how to compare and how to alter."""
+    """Configure how Alembic compares and alters tables."""
     context.configure(
         connection=connection,
         url=url,
@@ -55,7 +55,7 @@ def configure(connection: Connection | None, *, url: str | None = None) -> None:
 
 
 def run_online() -> None:
-    """Migrate the database behind the lock."""
+    """Migrate the database under the lock."""
     engine = make_engine(database_url(), foreign_keys=False)
     connection = engine.connect().execution_options(sqlite_begin="EXCLUSIVE")
     with connection, connection.begin():
@@ -65,14 +65,14 @@ def run_online() -> None:
         configure(connection)
         context.run_migrations()
         if connection.dialect.name == "sqlite":
-            broken = connection.execute(text("PRAGMA foreign_key_check")).all()
-            if broken:
-                raise RuntimeError(f"the migration leaves dangling references: {broken}")
+            dangling = connection.execute(text("PRAGMA foreign_key_check")).all()
+            if dangling:
+                raise RuntimeError(f"the migration left dangling references: {dangling}")
     engine.dispose()
 
 
 if context.is_offline_mode():
-    # `alembic upgrade head --sql`: print the statements for a careful administrator.
+    # `alembic upgrade head --sql`: print the statements for review.
     configure(None, url=database_url())
     with context.begin_transaction():
         context.run_migrations()

@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make one change, safe while the old version still runs."""
+    """Make one change that is safe while the old version is running."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert it."""
     ${downgrades if downgrades else "pass"}

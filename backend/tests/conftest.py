@@ -1,11 +1,11 @@
-"""Fixtures for all tests, and the import root: `app`, `main` and `tests` lie in backend/."""
+"""Fixtures for all tests, and the import root of `app`, `main` and `tests`: backend/."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-# Under Bazel the import root is declared; by hand the tests may be started from anywhere.
+# Bazel sets the import root; pytest may be started from anywhere.
 sys.path.insert(0, str(Path(__file__).absolute().parent.parent))
 
 from app.settings import Settings
@@ -13,7 +13,7 @@ from app.settings import Settings
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the tester's own settings out of the tests."""
+    """Remove the developer's own settings from the environment."""
     for name in Settings.model_fields:
         if name not in ("ffmpeg", "ffprobe"):
             monkeypatch.delenv(name.upper(), raising=False)

@@ -19,9 +19,14 @@ _RULESETS = {
     "rules_python": ("bazel-rules-python", "usr/share/bazel/rules/python"),
 }
 
-def rulesets():
-    """Declare a repository for each ruleset."""
-    for name, (package, directory) in _RULESETS.items():
+def rulesets(names = _RULESETS.keys()):
+    """Declare a repository for each ruleset.
+
+    Args:
+      names: which ones; by default all.
+    """
+    for name in names:
+        package, directory = _RULESETS[name]
         deb_archive(
             name = name,
             lock = Label(":root.lock.json"),

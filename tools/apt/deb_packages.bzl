@@ -1,9 +1,9 @@
 """`deb_packages`: a lock as repositories, one for each package, fetched when a target needs it.
 
 The hub it makes has `@hub//:<group>` for each group of the lock, of the platform that is built for, and
-`@hub//:<group>_<arch>` for one architecture; `@hub//packages:<name>_<arch>` for each package; and `packages.bzl` with
-the macro that declares the package repositories. Its `<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere
-in the lock leaves it, and so what was unpacked from it, as it is.
+`@hub//:<group>_<arch>` for one architecture; and `@hub//packages:<name>_<arch>` for each package. Its
+`<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere in the
+lock leaves it, and so what was unpacked from it, as it is. `declare_deb_files` declares the packages' repositories.
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
 """
 
@@ -11,6 +11,17 @@ load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "lock_
 
 # A new workspace has to load before its first lock can be made: an empty file pins nothing.
 _EMPTY = '{"groups": {}, "packages": [], "snapshot": ""}'
+
+def decode_lock(text):
+    """Return what a lock of Debian packages says.
+
+    Args:
+      text: the lock's text; an empty one pins nothing.
+
+    Returns:
+      The decoded lock.
+    """
+    return json.decode(text.strip() or _EMPTY)
 
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
@@ -22,7 +33,7 @@ def _deb_file_impl(ctx):
 
 deb_file = repository_rule(
     implementation = _deb_file_impl,
-    doc = "One .deb, as `:deb`. Declared by a hub's packages.bzl.",
+    doc = "One .deb, as `:deb`. Declared by declare_deb_files.",
     attrs = MIRRORS_ATTR | {
         "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
         "command": attr.string(mandatory = True, doc = "What makes the lock anew, for errors."),
@@ -73,40 +84,37 @@ def _package_build(hub, lock):
         ))
     return "\n".join(lines) + "\n"
 
-def _packages_bzl(hub, lock, label):
-    lines = [
-        'load("@pinned_image//tools/apt:deb_packages.bzl", "deb_file")',
-        "",
-        "def {}_packages():".format(hub),
-        '    """Declare a repository for each package of {}."""'.format(label),
-    ]
-    if not lock["packages"]:
-        lines.append("    pass")
+def declare_deb_files(hub, lock, label):
+    """Declare a repository for each package of a lock.
+
+    Args:
+      hub: the name of the `deb_packages`.
+      lock: the decoded lock.
+      label: the lock's label, for errors.
+    """
     for package in lock["packages"]:
-        lines.append("    deb_file(name = {}, archive = {}, command = {}, filename = {}, lock = {}, sha256 = {}, snapshot = {})".format(*[
-            repr(value)
-            for value in [
-                _repo(hub, package["name"], package["arch"]),
-                package["archive"],
-                lock_command(lock),
-                package["filename"],
-                str(label),
-                package["sha256"],
-                lock["snapshot"],
-            ]
-        ]))
-    return "\n".join(lines) + "\n"
+        deb_file(
+            name = _repo(hub, package["name"], package["arch"]),
+            archive = package["archive"],
+            command = lock_command(lock),
+            filename = package["filename"],
+            lock = label,
+            sha256 = package["sha256"],
+            snapshot = lock["snapshot"],
+        )
 
 def _deb_packages_impl(ctx):
-    lock = json.decode(ctx.read(ctx.attr.lock).strip() or _EMPTY)
-    ctx.file("BUILD.bazel", _group_build(ctx.name, lock))
+    lock = decode_lock(ctx.read(ctx.attr.lock))
+    ctx.file("BUILD.bazel", _group_build(ctx.attr.hub, lock))
     for group in lock["groups"]:
         ctx.file(group + ".lock.json", _group_lock(lock, group))
-    ctx.file("packages/BUILD.bazel", _package_build(ctx.name, lock))
-    ctx.file("packages.bzl", _packages_bzl(ctx.name, lock, ctx.attr.lock))
+    ctx.file("packages/BUILD.bazel", _package_build(ctx.attr.hub, lock))
 
 deb_packages = repository_rule(
     implementation = _deb_packages_impl,
     doc = "The hub of a lock of Debian packages.",
-    attrs = {"lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock.")},
+    attrs = {
+        "hub": attr.string(mandatory = True, doc = "The name it is declared by, which a module's repositories are not told."),
+        "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+    },
 )

@@ -5,6 +5,7 @@ needs nothing of the machine, no LD_LIBRARY_PATH, and works in any root. Tools a
 layers are never made from an unpacked tree.
 """
 
+load(":compile_tree.bzl", "COMPILE_ATTR", "compile_tree")
 load(":deb_archive.bzl", "extract_deb")
 load(":mirrors.bzl", "MIRRORS_ATTR", "download_debs", "host_arch", "locked_packages")
 
@@ -22,7 +23,7 @@ lib=$root/lib/{triplet}
 {exports}exec "$lib/{loader}" --library-path "$lib:$root/usr/lib/{triplet}{extra}" --argv0 "$self" "$root/{program}" "$@"
 """
 
-def _resolve(ctx, pattern):
+def _resolve(ctx, attribute, pattern):
     """Return the one path that a pattern with `*` stands for, such as usr/lib/postgresql/*/bin/initdb."""
     found = [""]
     for part in pattern.split("/"):
@@ -41,15 +42,16 @@ def _resolve(ctx, pattern):
         found = matches
     found = [path[1:] for path in found if ctx.path("." + path).exists]
     if len(found) != 1:
-        fail("@{}: 'launchers' names {}, which must be one file of the packages; found {}".format(
+        fail("@{}: '{}' names {}, which must be one path in the packages; found {}".format(
             ctx.name,
+            attribute,
             pattern,
             ", ".join(found) or "none",
         ))
     return found[0]
 
-def _move(ctx, source, target):
-    result = ctx.execute(["mv", source, target])
+def _run(ctx, command):
+    result = ctx.execute(command)
     if result.return_code:
         fail("{}: {}".format(ctx.name, result.stderr))
 
@@ -66,11 +68,11 @@ def _deb_tree_impl(ctx):
     ctx.delete("usr/share/doc")
     triplet, loader = _LOADERS[arch]
     for launcher, program in ctx.attr.launchers.items():
-        program = _resolve(ctx, program)
+        program = _resolve(ctx, "launchers", program)
         launcher = program if "*" in launcher else launcher
         if launcher == program:
             program = launcher + ".elf"
-            _move(ctx, launcher, program)
+            _run(ctx, ["mv", launcher, program])
         ctx.delete(launcher)  # A package may bring a link of that name; writing would go through it.
         ctx.file(launcher, _LAUNCHER.format(
             exports = "".join(["export {}={}\n".format(key, value) for key, value in ctx.attr.environment.items()]),
@@ -81,14 +83,19 @@ def _deb_tree_impl(ctx):
             triplet = triplet,
         ), executable = True)
         if "/" in launcher:
-            ctx.symlink(launcher, launcher.rpartition("/")[2])
+            _run(ctx, ["ln", "-s", launcher, launcher.rpartition("/")[2]])  # relative, unlike ctx.symlink's
+    if ctx.attr.compiled_directories:
+        compile_tree(ctx, ctx.path("python3"), [_resolve(ctx, "compiled_directories", path) for path in ctx.attr.compiled_directories])
     ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))
 
 deb_tree = repository_rule(
     implementation = _deb_tree_impl,
     doc = "Unpacks a group of a lock for the build machine and writes launchers for its programs.",
-    attrs = MIRRORS_ATTR | {
+    attrs = COMPILE_ATTR | MIRRORS_ATTR | {
         "build_file": attr.label(mandatory = True, allow_single_file = True, doc = "The repository's BUILD file."),
+        "compiled_directories": attr.string_list(
+            doc = "Directories of Python modules whose bytecode the launcher `python3` writes; `*` as in `launchers`.",
+        ),
         "environment": attr.string_dict(doc = "Variables that the launchers set; $root is the repository's root."),
         "groups": attr.string_list(mandatory = True, doc = "The lock's groups to unpack."),
         "launchers": attr.string_dict(

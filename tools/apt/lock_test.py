@@ -107,8 +107,10 @@ def test_without_a_timestamp_the_layers_have_the_snapshots_time() -> None:
 
 
 def _complete(exclude: dict[str, str], *names: str) -> Intent:
-    image = (Group("programs", dict.fromkeys(names[:1], "why"), {}),)
-    image += (Group("libraries", dict.fromkeys(names[1:], "why"), {}),)
+    image = (
+        Group("programs", dict.fromkeys(names[:1], "why"), {}),
+        Group("libraries", dict.fromkeys(names[1:], "why"), {}),
+    )
     return replace(_intent(image=image, exclude=exclude), complete=True)
 
 

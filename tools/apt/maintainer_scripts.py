@@ -26,13 +26,14 @@ architecture's multiarch name, such as x86_64-linux-gnu.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
@@ -44,16 +45,20 @@ from pydantic import (
 from tools.apt.yaml_model import Model, Text, read_yaml
 
 RelativePath = Annotated[str, StringConstraints(pattern=r"^[^/\s]")]
-_Octal = Annotated[
-    str, StringConstraints(pattern=r"^[0-7]{3,4}$"), AfterValidator(lambda text: int(text, 8))
-]
+
+
+def _octal(mode: Any) -> int:
+    # YAML reads 0755 without quotes as a number, and another one than 1777.
+    if not isinstance(mode, str) or not re.fullmatch("[0-7]{3,4}", mode):
+        raise ValueError(f'wanted a mode in quotes such as "0755", found {mode!r}')
+    return int(mode, 8)
 
 
 class Directory(Model):
     """A directory that a script makes."""
 
     path: RelativePath = Field(alias="directory")
-    mode: _Octal = Field(default="0755", validate_default=True)
+    mode: Annotated[int, BeforeValidator(_octal)] = 0o755
 
 
 class Symlink(Model):
@@ -129,6 +134,18 @@ class Script(Model):
 
 
 _FILE = TypeAdapter(dict[str, Script])
+
+
+def links_of(action: Action, *, triplet: str) -> dict[str, str]:
+    """Return the symbolic links of an action, path → target; `triplet` is a multiarch name."""
+    if isinstance(action, Symlink):
+        return {action.path: action.target}
+    if isinstance(action, Alternative):
+        link, name, path = (
+            text.replace("{triplet}", triplet) for text in (action.link, action.name, action.path)
+        )
+        return {link: f"/etc/alternatives/{name}", f"etc/alternatives/{name}": f"/{path}"}
+    return {}
 
 
 @dataclass(frozen=True)

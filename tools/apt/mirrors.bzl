@@ -5,6 +5,8 @@ base URLs this machine uses (`DEBIAN_MIRROR`, else apt's sources) and every pack
 its answer, so that there is one place to look when a download goes wrong.
 """
 
+load(":compile_tree.bzl", "PYTHON_ENVIRONMENT")
+
 # Debian's architectures, as Bazel's platforms name their processors.
 CPUS = {
     "amd64": "@platforms//cpu:x86_64",
@@ -19,9 +21,11 @@ def _apt_mirrors_impl(ctx):
     python = ctx.which("python3")
     if not python:
         fail("apt_mirrors: no python3 on PATH; Python 3.9 or newer is the one thing this build expects of a machine")
+    root = ctx.path(ctx.attr._tool).dirname.dirname.dirname
     result = ctx.execute(
-        [python, "-B", "-m", "tools.apt.mirrors"],
-        environment = {"PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname)},
+        # -S: a package `tools` among the machine's own modules must not be taken for ours.
+        [python, "-S", ctx.path(ctx.attr._tool)],
+        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(root)},
     )
     if result.return_code:
         fail("apt_mirrors: {} failed:\n{}".format(ctx.attr._tool, result.stderr))
@@ -32,9 +36,9 @@ apt_mirrors = repository_rule(
     implementation = _apt_mirrors_impl,
     doc = "Writes mirrors.json: the base URLs of each Debian archive on this machine.",
     attrs = {
-        "_cli": attr.label(default = Label("//tools:cli.py")),
+        # Imported by the tool; named, so that a change of it asks again.
+        "_cli": attr.label(default = Label("//tools:cli.py"), allow_single_file = True),
         "_tool": attr.label(default = Label("//tools/apt:mirrors.py"), allow_single_file = True),
-        "_workspace": attr.label(default = Label("//:WORKSPACE")),
     },
     configure = True,
     environ = ["DEBIAN_MIRROR", "DEBIAN_SECURITY_MIRROR"],

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.apt.signature import Verifier
-from tools.archive.deb import DebError
 from tools.archive.deb_extract import DebExtractor
 from tools.cli import ToolError
 
@@ -27,7 +26,7 @@ def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
     for deb in debs:
         try:
             extractor.extract(deb)
-        except (DebError, OSError) as error:
+        except (ToolError, OSError) as error:
             raise ToolError(f"{deb}: {error}") from error
     # libc6 for amd64 also has a link /lib64/ld-linux…; the file itself is beside libc.so.6.
     loaders = sorted(directory.glob("lib/*-linux-gnu/ld-linux-*.so.*"))

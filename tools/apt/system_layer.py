@@ -27,7 +27,7 @@ from tools.apt.maintainer_scripts import (
     Directory,
     File,
     Scripts,
-    Symlink,
+    links_of,
     read_scripts,
 )
 from tools.apt.paths import Exclusions
@@ -123,7 +123,7 @@ def compose(
     links: dict[str, str] = {}
     builds = {action.build for action in actions if isinstance(action, Build)}
     for action, name in actions.items():
-        links |= _links_of(action, image.triplet)
+        links |= links_of(action, triplet=image.triplet)
         _apply(action, layer, image, of=name)
     for path, target in links.items():
         layer.add_symlink(path, target)
@@ -135,17 +135,6 @@ def compose(
         _add_ld_cache(layer, image, links)
     _keep_directories(layer, image)
     return layer
-
-
-def _links_of(action: Action, triplet: str) -> dict[str, str]:
-    if isinstance(action, Symlink):
-        return {action.path: action.target}
-    if isinstance(action, Alternative):
-        link, name, path = (
-            text.replace("{triplet}", triplet) for text in (action.link, action.name, action.path)
-        )
-        return {link: f"/etc/alternatives/{name}", f"etc/alternatives/{name}": f"/{path}"}
-    return {}
 
 
 def _apply(action: Action, layer: LayerWriter, image: Image, *, of: str) -> None:

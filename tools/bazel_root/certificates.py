@@ -20,7 +20,7 @@ _PASSWORD = "changeit"  # noqa: S105
 
 
 def certificates(texts: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Returns the distinct DER certificates found in PEM texts, in order; other text is skipped.
+    """Return the distinct DER certificates found in PEM texts, in order; other text is skipped.
 
     A block that is not base64 is left out: one damaged entry in a host's bundle must not cost the
     other hundred.
@@ -38,12 +38,12 @@ def certificates(texts: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def pem_bundle(ders: Iterable[bytes]) -> bytes:
-    """Returns certificates as one PEM text (RFC 7468)."""
+    """Return certificates as one PEM text (RFC 7468)."""
     return b"".join(_pem(der) for der in ders)
 
 
 def java_trust_store(ders: Iterable[bytes], *, created: int) -> bytes:
-    """Returns certificates as a Java key store (JKS), dated `created` (Unix seconds).
+    """Return certificates as a Java key store (JKS), dated `created` (Unix seconds).
 
     The format is that of sun.security.provider.JavaKeyStore: magic, version and count, then for
     each entry its kind, alias, date in milliseconds, certificate type and bytes, and at the end a
@@ -71,7 +71,7 @@ def _utf(text: str) -> bytes:
 
 
 def _first_sequence(der: bytes) -> bytes:
-    """Cuts off what OpenSSL's TRUSTED CERTIFICATE appends; b"" when it is no certificate."""
+    """Cut off what OpenSSL's TRUSTED CERTIFICATE appends; b"" when it is no certificate."""
     if len(der) < 4 or der[0] != 0x30:
         return b""
     length, header = der[1], 2

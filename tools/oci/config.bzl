@@ -29,20 +29,24 @@ _DURATIONS = [
 
 _COMPRESSION = "//tools/archive:compression"
 _LEVEL = "//tools/archive:compression_level"
+_PLATFORMS = "//command_line_option:platforms"
 
-def _compression_transition_impl(settings, attr):
-    changed = {_COMPRESSION: settings[_COMPRESSION], _LEVEL: settings[_LEVEL]}
+def _image_transition_impl(settings, attr):
+    changed = {name: settings[name] for name in [_COMPRESSION, _LEVEL, _PLATFORMS]}
+    if attr.platform:
+        changed[_PLATFORMS] = [str(attr.platform)]
     if attr.compression:
         # A level means something else for each compression, so it is never inherited by another.
-        changed = {_COMPRESSION: attr.compression, _LEVEL: -1}
+        changed[_COMPRESSION] = attr.compression
+        changed[_LEVEL] = -1
     if attr.compression_level != -1:
         changed[_LEVEL] = attr.compression_level
     return changed
 
-_compression_transition = transition(
-    implementation = _compression_transition_impl,
-    inputs = [_COMPRESSION, _LEVEL],
-    outputs = [_COMPRESSION, _LEVEL],
+_image_transition = transition(
+    implementation = _image_transition_impl,
+    inputs = [_COMPRESSION, _LEVEL, _PLATFORMS],
+    outputs = [_COMPRESSION, _LEVEL, _PLATFORMS],
 )
 
 _ATTRS = {
@@ -61,12 +65,16 @@ _ATTRS = {
     "healthcheck_retries": attr.int(doc = "Failures in a row that mean unhealthy. 0: unset."),
     "image": attr.label(
         mandatory = True,
-        cfg = _compression_transition,
+        cfg = _image_transition,
         doc = "An OCI layout of one image.",
     ),
     "media_types": attr.string(
         values = ["", "docker", "oci"],
         doc = "Empty: docker with a healthcheck, else those of the image.",
+    ),
+    "platform": attr.label(
+        doc = "Build `image` for this platform. Without it: the platform that is built for.",
+        providers = [platform_common.PlatformInfo],
     ),
     "shell": attr.string_list(doc = "What runs a CMD-SHELL healthcheck, e.g. `['/bin/sh', '-c']`."),
     "stop_signal": attr.string(doc = "Such as SIGTERM."),

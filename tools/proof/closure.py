@@ -27,7 +27,7 @@ from tools.proof.allowlist import Allowlist, read_allowlist
 from tools.proof.closure_objects import foreign_objects, is_native, object_findings, reached
 from tools.proof.closure_scripts import link_findings, script_findings, scripts_of
 from tools.proof.findings import Finding
-from tools.proof.package_files import read_package_files
+from tools.proof.package_files import merge, read_packages
 
 # What can be found, and what to call it in an allowlist.
 KINDS = (
@@ -121,9 +121,8 @@ def _read(options: argparse.Namespace) -> ImageFiles:
     if options.image is not None:
         return read_image(options.image)
     exclusions = read_policy(options.lock).exclusions if options.lock else Exclusions(())
-    return read_package_files(
-        options.debs, architecture=options.architecture, exclusions=exclusions
-    )
+    packages = read_packages(options.debs, exclusions=exclusions)
+    return merge(packages, architecture=options.architecture)
 
 
 @tool("closure")
@@ -139,7 +138,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--lock", type=Path, help="lock whose excluded paths are left out of the packages")
     add("debs", type=Path, nargs="*", help="packages to judge instead of an image")
     options = parser.parse_args(argv)
-    if (options.image is None) != bool(options.debs and options.architecture):
+    of_image, of_packages = options.image is not None, bool(options.debs)
+    if of_image == of_packages or (of_packages and options.architecture is None):
         parser.error("give either --image, or --architecture and packages")
     allowlist = read_allowlist(options.allowlist, kinds=KINDS)
     image = _read(options)

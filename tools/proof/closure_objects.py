@@ -224,6 +224,9 @@ def reached(roots: Iterable[str], image: ImageFiles) -> frozenset[str]:
     Raise ToolError when a root is no object of the image or the image has no linker.
     """
     linker = find_linker(image, machine=image.machine)
-    return frozenset(
-        loaded.real for root in roots for loaded in load(root, files=image, linker=linker).order
-    )
+    found: set[str] = set()
+    for root in roots:
+        if root not in image.files or image.elf(root) is None:
+            raise ToolError(f"{root}: not an ELF object of the image")
+        found |= {loaded.real for loaded in load(root, files=image, linker=linker).order}
+    return frozenset(found)

@@ -13,7 +13,8 @@ from tools.image.image_files import read_image
 from tools.image.images_for_test import Member, directory, link, write_image
 from tools.linux.architectures import ARCHITECTURES
 from tools.proof.allowlist import read_allowlist
-from tools.proof.closure import KINDS, Finding, Verdict, judge, main, report
+from tools.proof.closure import KINDS, Verdict, judge, main, report
+from tools.proof.findings import Finding
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LINKER = "/lib64/ld-linux-x86-64.so.2"

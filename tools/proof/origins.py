@@ -30,6 +30,7 @@ LOCAL_KINDS = frozenset(
         "bundled_wheel",
         "deb_packages",
         "local_repository",
+        "missing_wheels",
         "pip_repository",
         "python_sources",
         "unpacked_wheel",

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cli import ToolError
+from tools.cli import ToolError, tool
 from tools.linux import syscalls as linux
 from tools.linux.namespaces import unshare_as
 from tools.proof import compare
@@ -167,6 +167,7 @@ def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
     return differences
 
 
+@tool("rebuild")
 def main(argv: Sequence[str] | None = None) -> int:
     """Return 0 if the second build equals the first, 1 if not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -177,9 +178,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     root = Path(tempfile.mkdtemp(prefix="second b\u0131ld ", dir=args.work_dir))
     try:
         differences = rebuild(read_steps(args.steps), runfiles=Path.cwd(), root=root)
-    except ToolError as error:
-        print(f"rebuild: {error}", file=sys.stderr)
-        return 1
     finally:
         shutil.rmtree(root)
     for difference in differences:

@@ -1,11 +1,12 @@
-"""`image_pytest_test`: pytest, run by the interpreter of an image, inside it."""
+"""`image_pytest_test`: pytest, run inside an image by the image's own interpreter."""
 
 load("@rules_python//python:defs.bzl", "py_test")
+load(":site_packages.bzl", "site_packages")
 
 _MAIN = Label(":pytest_in_image.py")
 
-def image_pytest_test(name, image, tests, tests_dir, target, files, packages = [], trees = {}, env = {}, **kwargs):
-    """Runs tests inside an image, with its packages and as its user.
+def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees = {}, env = {}, **kwargs):
+    """Run tests inside an image, with its packages and as its user.
 
     Args:
       name: name of the test.
@@ -14,17 +15,26 @@ def image_pytest_test(name, image, tests, tests_dir, target, files, packages = [
       tests_dir: their directory, relative to the workspace.
       target: where the image sees that directory.
       files: what pytest runs, relative to the parent of `target`.
-      packages: Python libraries of a hub that the image lacks, such as requirement("pytest").
+      deps: libraries of wheels that the tests import and the image lacks, such as requirement("pytest").
+        What they need comes along; a module that the image has is always the image's own.
       trees: name to repository label; the image sees the repository at /srv/<name>.
       env: environment of the tests.
       **kwargs: further attributes of the test.
     """
+    wheels = name + "_wheels"
+    site_packages(
+        name = wheels,
+        testonly = True,
+        tags = ["manual"],
+        visibility = ["//visibility:private"],
+        deps = deps,
+    )
     args = [
         "--image $(rootpath {})".format(image),
         "--tests " + tests_dir,
         "--target " + target,
+        "--wheels $(rootpath :{})".format(wheels),
     ]
-    args += ["--package ../{}/site-packages".format(_repository(package)) for package in packages]
     args += ["--tree {}=../{}".format(tree, _repository(label)) for tree, label in trees.items()]
     args += ["--env {}={}".format(key, value) for key, value in env.items()]
     py_test(
@@ -32,10 +42,11 @@ def image_pytest_test(name, image, tests, tests_dir, target, files, packages = [
         srcs = [_MAIN],
         main = _MAIN,
         args = args + ["--"] + files,
-        data = [image] + tests + packages + trees.values(),
+        data = [image, ":" + wheels] + tests + trees.values(),
         deps = [Label(":pytest_in_image")],
         **kwargs
     )
 
 def _repository(label):
-    return Label(label).workspace_name
+    # As the caller's repository resolves the name, which need not be how ours does.
+    return native.package_relative_label(label).workspace_name

@@ -4,6 +4,8 @@ Every byte is verified by its digest and kept in Bazel's repository cache, so an
 once by digest is there again without a network. The work is done by pull.py.
 """
 
+load("//tools/apt:compile_tree.bzl", "PYTHON_ENVIRONMENT")
+
 # Where docker's and podman's credentials are; a change of them asks again.
 _ENVIRON = ["DOCKER_CONFIG", "HOME", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
 
@@ -16,7 +18,11 @@ _ATTRS = {
     "reference": attr.string(mandatory = True, doc = "A digest or a tag."),
     "_pull": attr.label(default = Label("//tools/registry:pull.py"), allow_single_file = True),
     "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
-    "_workspace": attr.label(default = Label("//:WORKSPACE")),
+    "_workspace": attr.label(default = Label("//:BUILD.bazel")),
+}
+
+_PLATFORM_ATTR = {
+    "platform": attr.string(doc = "os/architecture[/variant]; needed for an image index."),
 }
 
 _IMAGE_BUILD = """\
@@ -47,18 +53,19 @@ _SELECT = """select(
         no_match_error = "@{name} has no image for the platform that is built for, only for: {platforms}",
     )"""
 
-def _pull(ctx, command, arguments):
-    """Runs pull.py and returns what it says on standard output."""
+def _run_pull(ctx, command, arguments):
+    """Run pull.py; return the result of ctx.execute."""
     config = ["--config={}".format(ctx.path(ctx.attr.config))] if ctx.attr.config else []
-    result = ctx.execute(
+    return ctx.execute(
         [ctx.path(ctx.attr._python), ctx.path(ctx.attr._pull), command, "--image=" + ctx.attr.image] +
         config + arguments,
-        environment = {
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname),
-        },
+        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname)},
         timeout = 7200,
     )
+
+def _pull(ctx, command, arguments):
+    """Run pull.py and return its standard output, or fail with its message."""
+    result = _run_pull(ctx, command, arguments)
     if result.return_code:
         fail("@{}: {}".format(ctx.name, result.stderr.strip() or result.stdout.strip()))
     return result.stdout.strip()
@@ -73,9 +80,9 @@ def _blob(digest):
     return "blobs/" + digest.replace(":", "/")
 
 def _from_cache(ctx, digest):
-    """Puts a blob into the repository when Bazel's repository cache has it; returns whether it has."""
+    """Put a blob into the repository when Bazel's repository cache has it; return whether it has."""
 
-    # Without an address, Bazel asks only its cache.
+    # Without a URL, Bazel asks only its cache.
     found = ctx.download([], _blob(digest), allow_fail = True, sha256 = digest.removeprefix("sha256:"))
     return found.success
 
@@ -88,36 +95,84 @@ def _to_cache(ctx, digest):
     )
     ctx.delete("cached")
 
-def _oci_image_repository_impl(ctx):
-    arguments = ["--reference=" + _digest(ctx), "--layout={}".format(ctx.path("."))]
-    if ctx.attr.platform:
-        arguments.append("--platform=" + ctx.attr.platform)
-    fetched = []
+def _layout_arguments(ctx, digest):
+    platform = ["--platform=" + ctx.attr.platform] if ctx.attr.platform else []
+    return ["--reference=" + digest, "--layout={}".format(ctx.path("."))] + platform
+
+def _take_from_cache(ctx, digest):
+    """Put into the repository what the cache has of an image; return the digests of these blobs."""
+    found = []
     for _ in range(_ROUNDS):
-        # What is still missing after the last round is asked of the registry below.
-        missing = json.decode(_pull(ctx, "missing", arguments))
-        fetched = [digest for digest in missing if not _from_cache(ctx, digest)]
-        if fetched or not missing:
+        result = _run_pull(ctx, "missing", _layout_arguments(ctx, digest))
+        if result.return_code:
+            break  # The image's own repository will fail for the same reason, and say it.
+        missing = json.decode(result.stdout)
+        hits = [blob for blob in missing if _from_cache(ctx, blob)]
+        found += hits
+        if not missing or len(hits) < len(missing):
             break
-    if fetched:
+    return found
+
+def _oci_cached_blobs_impl(ctx):
+    digest = _digest(ctx)
+    ctx.file("found.json", json.encode({"blobs": _take_from_cache(ctx, digest), "digest": digest}))
+    ctx.file("BUILD.bazel", "")
+
+_oci_cached_blobs = repository_rule(
+    implementation = _oci_cached_blobs_impl,
+    doc = """The blobs of an image that Bazel's repository cache has, and found.json, which names them.
+
+A repository of its own, which does not fail once it has found something: when a fetch fails, Bazel prints a line
+for each file that this repository took from the cache.""",
+    attrs = _ATTRS | _PLATFORM_ATTR,
+    environ = _ENVIRON,
+)
+
+def _oci_image_repository_impl(ctx):
+    cache = ctx.path(ctx.attr.cache)
+    found = json.decode(ctx.read(cache))
+    for blob in found["blobs"]:
+        ctx.symlink(cache.dirname.get_child(_blob(blob)), _blob(blob))
+
+    # Once more, because the cache may have grown since that repository was fetched.
+    _take_from_cache(ctx, found["digest"])
+    arguments = _layout_arguments(ctx, found["digest"])
+    if json.decode(_pull(ctx, "missing", arguments)):
         ctx.report_progress("fetching {} from {}".format(ctx.attr.reference, ctx.attr.image))
-    for digest in json.decode(_pull(ctx, "fetch", arguments)):
-        _to_cache(ctx, digest)
+    for blob in json.decode(_pull(ctx, "fetch", arguments)):
+        _to_cache(ctx, blob)
     ctx.file("BUILD.bazel", _IMAGE_BUILD.format(
         name = ctx.name,
         rule = Label(":pulled_layout.bzl"),
         tags = repr(ctx.attr.bazel_tags),
     ))
 
-oci_image_repository = repository_rule(
+_oci_image_repository = repository_rule(
     implementation = _oci_image_repository_impl,
     doc = "One image of a registry, of one platform.",
-    attrs = _ATTRS | {
+    attrs = _ATTRS | _PLATFORM_ATTR | {
         "bazel_tags": attr.string_list(doc = "Tags of the target."),
-        "platform": attr.string(doc = "os/architecture[/variant]; needed for an image index."),
+        "cache": attr.label(mandatory = True, allow_single_file = True, doc = "found.json of `_oci_cached_blobs`."),
     },
     environ = _ENVIRON,
 )
+
+def oci_image_repository(name, bazel_tags = [], **kwargs):
+    """Declare one image of a registry, of one platform.
+
+    Args:
+      name: name of the repository and of its target.
+      bazel_tags: tags of the target.
+      **kwargs: image, reference, platform and config.
+    """
+    cache = name + "_cached"
+    _oci_cached_blobs(name = cache, **kwargs)
+    _oci_image_repository(
+        name = name,
+        bazel_tags = bazel_tags,
+        cache = "@{}//:found.json".format(cache),
+        **kwargs
+    )
 
 def _oci_image_alias_impl(ctx):
     digest = _digest(ctx)

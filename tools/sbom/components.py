@@ -18,9 +18,9 @@ from tools.sbom.debs import describe_deb
 from tools.sbom.wheels import describe_wheel
 
 
-@tool("ERROR")
+@tool("sbom_components")
 def main(argv: list[str] | None = None) -> None:
-    """Command line; returns the exit code."""
+    """Write the components of the packages on the command line."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").partition("\n")[0], fromfile_prefix_chars="@"
     )

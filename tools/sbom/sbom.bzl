@@ -1,5 +1,7 @@
 """`sbom_components` and `image_sbom`: packages and an image -> an SBOM of the image."""
 
+load("//tools/image:platform_transition.bzl", "PLATFORM_ATTRS", "to_platform")
+
 _COMPONENTS_DOC = """\
 Reads what packages say of themselves, once for every format and every image made of them.
 
@@ -84,7 +86,12 @@ image_sbom = rule(
     implementation = _image_sbom_impl,
     doc = _DOC,
     attrs = {
-        "components": attr.label(allow_single_file = [".json"], doc = "A sbom_components.", mandatory = True),
+        "components": attr.label(
+            allow_single_file = [".json"],
+            cfg = to_platform,
+            doc = "A sbom_components, built for `platform`.",
+            mandatory = True,
+        ),
         "distro": attr.string(mandatory = True, doc = "As package URLs have it: debian-12."),
         "format": attr.string(mandatory = True, values = ["cyclonedx", "spdx"]),
         "image": attr.label(doc = "OCI layout of one image.", mandatory = True),
@@ -96,5 +103,5 @@ image_sbom = rule(
         ),
         "out": attr.output(doc = "The file.", mandatory = True),
         "_tool": attr.label(default = Label(":sbom"), executable = True, cfg = "exec"),
-    },
+    } | PLATFORM_ATTRS,
 )

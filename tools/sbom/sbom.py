@@ -25,9 +25,9 @@ _FORMATS: dict[str, Callable[[Subject, Sequence[Component]], bytes]] = {
 }
 
 
-@tool("ERROR")
+@tool("image_sbom")
 def main(argv: list[str] | None = None) -> None:
-    """Command line; returns the exit code."""
+    """Write the SBOM of the image on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--image", type=Path, required=True, help="OCI layout of one image")
     parser.add_argument("--name", required=True, help="what the image is called")

@@ -22,7 +22,7 @@ from typing import Any
 
 from tools.apt.intent import read_intent
 from tools.apt.lockfile import read_lock
-from tools.cli import tool
+from tools.cli import ToolError, tool
 from tools.image.layout import Image, read_layout
 from tools.size.owners import Kind
 from tools.size.reasons import requested
@@ -95,6 +95,16 @@ def chain_errors(
                 yield f"{owner['name']}: {one} does not need {other}"
 
 
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a report. Raise ToolError for anything else."""
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = report["image"]["architecture"], report["entries"], report["layers"], report["owners"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError(f"{path}: not a size report: {error!r}") from error
+    return report
+
+
 @tool("size_check")
 def main(argv: list[str] | None = None) -> int:
     """Check the report of the command line: 0 if everything in it is true."""
@@ -104,9 +114,11 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         add(f"--{name}", type=Path, required=True)
     options = parser.parse_args(argv)
-    report = json.loads(options.report.read_text(encoding="utf-8"))
+    report = read_report(options.report)
     lock, intent = read_lock(options.debian_lock), read_intent(options.debian_intent)
-    wheels = parse_lock(options.python_lock.read_text(encoding="utf-8"), source="the lock")
+    wheels = parse_lock(
+        options.python_lock.read_text(encoding="utf-8"), source=str(options.python_lock)
+    )
     image = read_layout(options.image)
     architecture = report["image"]["architecture"]
     debian = {p.name: p.depends for p in lock.packages if p.arch == architecture}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tools.archive.decompress import Decompressor
+from tools.cli import ToolError
 from tools.image.layout import Layer
 
 _CHUNK = 16 << 10
@@ -77,10 +78,14 @@ class _Forward(io.RawIOBase):
 
 
 def measure(layer: Layer) -> LayerSizes:
-    """Measure one layer.
+    """Measure one layer. Raise ToolError naming a damaged one, OSError."""
+    try:
+        return _measure(layer)
+    except (tarfile.TarError, ToolError) as error:
+        raise ToolError(f"layer {layer.digest}: {error}") from error
 
-    Raise OSError, tarfile.TarError or DecompressionError for a damaged one.
-    """
+
+def _measure(layer: Layer) -> LayerSizes:
     with layer.path.open("rb") as blob:
         chunks = iter(lambda: blob.read(_CHUNK), b"")
         stream = _Forward(Decompressor(chunks, layer.compression, zero_padding=True))

@@ -103,7 +103,7 @@ def test_a_layer_of_several_gzip_members_and_an_empty_one_are_counted(tmp_path: 
 
 def test_a_layer_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     blob = packed(tar_bytes(MEMBERS), "gzip")
-    with pytest.raises(ToolError, match="gzip data ends before its end mark"):
+    with pytest.raises(ToolError, match=r"layer sha256:.*: gzip data ends before its end mark"):
         measure(layer(tmp_path, blob[:2000], "gzip"))
 
 
@@ -377,3 +377,14 @@ def test_what_cannot_be_told_is_an_error(
 )
 def test_bytes_are_told_as_registries_do(count: int, shown: str) -> None:
     assert megabytes(count) == shown
+
+
+def test_a_file_that_is_not_a_report_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = inputs(tmp_path)
+    path = tmp_path / "size.json"
+    for content in ("", "{}", "[]"):
+        path.write_text(content)
+        assert size_check.main([f"--report={path}", *more]) == 1
+        assert f"size_check: {path}: not a size report: " in capsys.readouterr().err

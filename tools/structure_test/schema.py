@@ -19,6 +19,8 @@ VERSION = "2.0.0"
 UNCHECKED = -1
 EXECUTABLE_BITS = {"owner": 0o100, "group": 0o010, "other": 0o001, "any": 0o111}
 
+# An empty command is an error when it is run, not when it is read.
+Command = Annotated[Texts, BeforeValidator(lambda value: () if value is None else value)]
 Patterns = Annotated[Texts, Field(description="Regular expressions (RE2), found anywhere.")]
 
 
@@ -44,10 +46,10 @@ class CommandTest(StrictModel):
     name: Name
     command: Name
     args: Texts = ()
-    setup: tuple[Texts, ...] = Field(
+    setup: tuple[Command, ...] = Field(
         default=(), description="Commands run before, in the same container."
     )
-    teardown: tuple[Texts, ...] = Field(
+    teardown: tuple[Command, ...] = Field(
         default=(), description="Commands run after, in the same one."
     )
     env_vars: tuple[Variable, ...] = ()

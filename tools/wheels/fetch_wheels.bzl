@@ -1,5 +1,7 @@
 """Asking the package index for wheels, from a repository rule."""
 
+load("//tools/apt:compile_tree.bzl", "PYTHON_ENVIRONMENT")
+
 FETCH_ATTRS = {
     "_cli": attr.label(default = Label("//tools:cli.py")),
     "_fetch_wheels": attr.label(default = Label("//tools/wheels:fetch_wheels.py")),
@@ -7,13 +9,14 @@ FETCH_ATTRS = {
     "_pip_config": attr.label(default = Label("//tools/wheels:pip_config.py")),
     "_pip_settings": attr.label(default = Label("//tools/wheels:pip_settings.py")),
     "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
-    "_workspace": attr.label(default = Label("//:WORKSPACE")),
+    "_workspace": attr.label(default = Label("//:BUILD.bazel")),
 }
 
 def is_cached(ctx, filename, sha256):
     """Put a file from Bazel's repository cache into the repository; returns whether it was there."""
 
-    # Without an address, Bazel asks only its cache.
+    # Without a URL, Bazel asks only its cache. A repository that fails later on gets a line of output for each
+    # hit: so ask from a repository that cannot fail any more once it has found something.
     return ctx.download([], filename, sha256 = sha256, allow_fail = True).success
 
 def fetch_wheels(ctx, wheels):
@@ -33,7 +36,7 @@ def fetch_wheels(ctx, wheels):
             "--pip={}".format(ctx.path(ctx.attr._pip).dirname),
             "--output={}".format(ctx.path("download")),
         ] + ["--wheel={} {} {}".format(wheel.pin, wheel.sha256, wheel.filename) for wheel in wheels],
-        environment = {"PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname)},
+        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(ctx.path(ctx.attr._workspace).dirname)},
         timeout = 2400,
     )
     if result.return_code:

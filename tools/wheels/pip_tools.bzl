@@ -7,14 +7,27 @@ setuptools and wheel that Debian packages as wheels, and the `installer` of our 
 """
 
 load("@rules_python//python/pip_install:repositories.bzl", "all_requirements")
+load("//tools/apt:compile_tree.bzl", "COMPILE_ATTR", "compile_tree")
+load(":names.bzl", "canonical")
 
-_BUNDLED = ["pip", "setuptools", "wheel"]
+# Wheel → the directories in it that rules_python's wheel installer imports.
+_BUNDLED = {
+    "pip": ["pip"],
+    "setuptools": ["pkg_resources"],
+    "wheel": [],
+}
 
-def _extract_wheel(ctx, wheel):
+_PYTHON_ATTRS = COMPILE_ATTR | {
+    "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
+}
+
+def _extract_wheel(ctx, wheel, compiled_directories):
     # Bazel knows an archive's kind by its name.
     ctx.symlink(wheel, "wheel.zip")
     ctx.extract("wheel.zip")
     ctx.delete("wheel.zip")
+    if compiled_directories:
+        compile_tree(ctx, ctx.path(ctx.attr._python), compiled_directories)
     ctx.file("BUILD.bazel", "")
 
 def _bundled_wheel_impl(ctx):
@@ -32,26 +45,28 @@ def _bundled_wheel_impl(ctx):
             ctx.attr._python,
             ctx.attr.package,
         ))
-    _extract_wheel(ctx, found[0])
+    _extract_wheel(ctx, found[0], _BUNDLED[ctx.attr.package])
 
 bundled_wheel = repository_rule(
     implementation = _bundled_wheel_impl,
     doc = "A wheel that Debian ships for bootstrapping environments, unpacked.",
-    attrs = {
+    attrs = _PYTHON_ATTRS | {
         "package": attr.string(mandatory = True, doc = "Name of the Python package."),
-        "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
     },
 )
 
 def _unpacked_wheel_impl(ctx):
     directory = ctx.path(ctx.attr.wheel).dirname
     wheels = [entry for entry in directory.readdir() if entry.basename.endswith(".whl")]
-    _extract_wheel(ctx, wheels[0])
+    _extract_wheel(ctx, wheels[0], ctx.attr.compiled_directories)
 
 unpacked_wheel = repository_rule(
     implementation = _unpacked_wheel_impl,
     doc = "A `wheel_file` unpacked.",
-    attrs = {"wheel": attr.label(mandatory = True, doc = "The BUILD file of the `wheel_file` repository.")},
+    attrs = _PYTHON_ATTRS | {
+        "compiled_directories": attr.string_list(doc = "Directories of modules to write bytecode for."),
+        "wheel": attr.label(mandatory = True, doc = "The BUILD file of the `wheel_file` repository."),
+    },
 )
 
 def _unused_library_impl(ctx):
@@ -69,6 +84,10 @@ def pip_tools():
         if package in _BUNDLED:
             bundled_wheel(name = repository, package = package)
         elif package == "installer":
-            unpacked_wheel(name = repository, wheel = "@pinned_image_pypi_installer_wheel//:BUILD.bazel")
+            unpacked_wheel(
+                name = repository,
+                compiled_directories = ["installer"],
+                wheel = "@@{}//:BUILD.bazel".format(canonical("pinned_image_pypi_installer_wheel")),
+            )
         else:
             unused_library(name = repository)

@@ -2,7 +2,8 @@
 
 load("@rules_python//python/pip_install:pip_repository.bzl", "whl_library")
 load("//tools/apt:mirrors.bzl", "CPUS")
-load(":wheel_batch.bzl", "wheel_batch")
+load(":names.bzl", "canonical")
+load(":wheel_batch.bzl", "missing_wheels", "wheel_batch")
 load(":wheel_file.bzl", "wheel_file")
 
 def _repository(hub, package):
@@ -10,22 +11,21 @@ def _repository(hub, package):
     return "{}_{}".format(hub, package.replace("-", "_").replace(".", "_"))
 
 def _batch_label(hub):
-    return "@{}_batch//:BUILD.bazel".format(hub)
+    return "@@{}//:BUILD.bazel".format(canonical(hub + "_batch"))
 
-def declare_library_hub(hub, wheels, batched, batch_hub):
+def declare_library_hub(hub, wheels, batched):
     """Declare Python libraries for tools and tests: rules_python's `whl_library`, fed from `wheel_file`.
 
     Args:
       hub: the name of the `pip_parse` repository.
       wheels: what `parse_wheel_lock` returned.
-      batched: hashes of the wheels that `declare_wheel_hub` fetches together.
-      batch_hub: the hub that it fetches them for.
+      batched: hashes of the wheels that `declare_wheel_hub` fetches together → the hub it fetches them for.
     """
     for wheel in wheels:
         name = _repository(hub, wheel["name"])
         wheel_file(
             name = name + "_wheel",
-            batch = _batch_label(batch_hub) if wheel["sha256"] in batched else "",
+            batch = _batch_label(batched[wheel["sha256"]]) if wheel["sha256"] in batched else "",
             filename = wheel["filename"],
             requirement = wheel["pin"],
             sha256 = wheel["sha256"],
@@ -33,12 +33,12 @@ def declare_library_hub(hub, wheels, batched, batch_hub):
         whl_library(
             name = name,
             # The annotation's label is what makes the wheel be there before pip is started.
-            annotation = "@{}_wheel//:annotation.json".format(name),
+            annotation = "@@{}//:annotation.json".format(canonical(name + "_wheel")),
             download_only = True,
             enable_implicit_namespace_pkgs = True,
             # This machine's constraints and indexes have no say: the one wheel is in the next directory.
             environment = {"PIP_CONFIG_FILE": "/dev/null"},
-            extra_pip_args = ["--no-index", "--no-cache-dir", "--find-links=../{}_wheel".format(name)],
+            extra_pip_args = ["--no-index", "--no-cache-dir", "--find-links=../" + canonical(name + "_wheel")],
             python_interpreter_target = Label("@pinned_image_cpython//:python3"),
             repo = hub,
             repo_prefix = hub + "_",
@@ -55,9 +55,13 @@ def declare_wheel_hub(hub, wheels):
       hub: the name of the `pip_parse` repository.
       wheels: what `parse_wheel_lock` returned.
     """
+    missing_wheels(
+        name = hub + "_missing",
+        wheels = ["{pin} {sha256} {filename}".format(**wheel) for wheel in wheels],
+    )
     wheel_batch(
         name = hub + "_batch",
-        wheels = ["{pin} {sha256} {filename}".format(**wheel) for wheel in wheels],
+        missing = "@@{}//:missing.json".format(canonical(hub + "_missing")),
     )
     for wheel in wheels:
         wheel_file(
@@ -69,10 +73,10 @@ def declare_wheel_hub(hub, wheels):
         )
 
 _ALIAS_BZL = """\
-all_whl_requirements = {all}
+all_whl_requirements = [str(Label("//{{}}:whl".format(package))) for package in {packages}]
 
 def whl_requirement(name):
-    return "@{hub}//{{}}:whl".format(name.lower().replace("-", "_").replace(".", "_"))
+    return str(Label("//{{}}:whl".format(name.lower().replace("-", "_").replace(".", "_"))))
 """
 
 def _wheel_hub_alias_impl(ctx):
@@ -94,8 +98,7 @@ alias(
 """.format("".join(branches)))
     ctx.file("BUILD.bazel", "filegroup(name = \"none\", visibility = [\"//visibility:public\"])\n")
     ctx.file("requirements.bzl", _ALIAS_BZL.format(
-        all = repr(["@{}//{}:whl".format(ctx.attr.hub, package) for package in sorted(packages)]),
-        hub = ctx.attr.hub,
+        packages = repr(sorted(packages)),
     ))
 
 _wheel_hub_alias = repository_rule(
@@ -115,3 +118,30 @@ def wheel_hub_alias(hub, packages):
       packages: architecture to package names.
     """
     _wheel_hub_alias(name = hub, hub = hub, packages = packages)
+
+def _wheel_files_impl(ctx):
+    ctx.file("BUILD.bazel", """\
+filegroup(
+    name = "all",
+    srcs = {},
+    visibility = ["//visibility:public"],
+)
+""".format(ctx.attr.labels))
+
+_wheel_files = repository_rule(
+    implementation = _wheel_files_impl,
+    doc = "All wheels of a lock, as `:all`.",
+    attrs = {"labels": attr.string_list(mandatory = True, doc = "Labels of the files.")},
+)
+
+def wheel_files(hub, wheels):
+    """Declare `<hub>_files`, whose `:all` is every wheel of the hub as a file.
+
+    Args:
+      hub: name of the hub.
+      wheels: what `parse_wheel_lock` returned.
+    """
+    _wheel_files(
+        name = hub + "_files",
+        labels = ["@{}_wheel//:whl".format(_repository(hub, wheel["name"])) for wheel in wheels],
+    )

@@ -1,1 +1,1 @@
-"""HTTP: routers parse, call one service, shape the reply. No queries and no rules live here."""
+"""HTTP: routers parse, call one service and build the response. No queries, no business rules."""

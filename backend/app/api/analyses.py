@@ -1,15 +1,15 @@
-"""`/api/v1/analyses`: list, read, cancel, retry, delete, and what was found."""
+"""`/api/v1/analyses`: list, read, cancel, retry, delete, events and timeline."""
 
 import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.access import PROTECTED
-from app.api.context import InContext
+from app.api.auth import PROTECTED
+from app.api.deps import ContextDep
 from app.api.problems import documented
-from app.api.shapes import AnalysisOut, AnalysisPageOut, EventOut, EventPageOut, TimelineOut
-from app.api.timeline import draw
+from app.api.schemas import AnalysisOut, AnalysisPageOut, EventOut, EventPageOut, TimelineOut
+from app.api.timeline import draw_svg
 from app.logs import event
 from app.models import AnalysisStatus
 from app.models.base import utc_now
@@ -23,15 +23,17 @@ router = APIRouter(
 )
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[
-    str | None, Query(max_length=2000, description="`next_cursor` of the page before.")
+    str | None, Query(max_length=2000, description="`next_cursor` of the previous page.")
 ]
 
 
 @router.get("", responses=documented(400))
 def list_analyses(
-    context: InContext,
-    video_id: Annotated[uuid.UUID | None, Query(description="Only of this video.")] = None,
-    status: Annotated[list[AnalysisStatus], Query(description="Only in one of these.")] = [],  # noqa: B006 -- FastAPI copies it
+    context: ContextDep,
+    video_id: Annotated[uuid.UUID | None, Query(description="Only analyses of this video.")] = None,
+    status: Annotated[
+        list[AnalysisStatus], Query(description="Only analyses with one of these statuses.")
+    ] = [],  # noqa: B006 - FastAPI copies it
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> AnalysisPageOut:
@@ -39,56 +41,57 @@ def list_analyses(
     with context.database.reading() as session:
         page = analyses.page(session, video_id=video_id, status=status, limit=limit, after=cursor)
         return AnalysisPageOut(
-            analyses=[AnalysisOut.of(item) for item in page.items], next_cursor=page.next_cursor
+            analyses=[AnalysisOut.from_row(item) for item in page.items],
+            next_cursor=page.next_cursor,
         )
 
 
 @router.get("/{analysis_id}", responses=documented(404))
-def read_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
-    """Tell where an analysis stands, with its result once it is done."""
+def read_analysis(context: ContextDep, analysis_id: uuid.UUID) -> AnalysisOut:
+    """Get an analysis, including its result once it is done."""
     with context.database.reading() as session:
-        return AnalysisOut.of(analyses.get(session, analysis_id=analysis_id))
+        return AnalysisOut.from_row(analyses.get(session, analysis_id=analysis_id))
 
 
 @router.post("/{analysis_id}/cancel", responses=documented(404, 409, 507))
-def cancel_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
-    """End an analysis that is queued or running; its worker stops within a second or two."""
+def cancel_analysis(context: ContextDep, analysis_id: uuid.UUID) -> AnalysisOut:
+    """Cancel a queued or running analysis; its worker stops within a second or two."""
     with context.database.writing() as session:
         cancelled = analyses.cancel(session, analysis_id=analysis_id, now=utc_now())
-        reply = AnalysisOut.of(cancelled)
+        reply = AnalysisOut.from_row(cancelled)
     event("analysis.cancelled", analysis_id=analysis_id)
     return reply
 
 
 @router.post("/{analysis_id}/retry", status_code=202, responses=documented(404, 409, 507))
-def retry_analysis(context: InContext, analysis_id: uuid.UUID) -> AnalysisOut:
-    """Queue a failed or cancelled analysis again, with the same parameters."""
+def retry_analysis(context: ContextDep, analysis_id: uuid.UUID) -> AnalysisOut:
+    """Requeue a failed or cancelled analysis with the same parameters."""
     with context.database.writing() as session:
-        reply = AnalysisOut.of(analyses.retry(session, analysis_id=analysis_id))
+        reply = AnalysisOut.from_row(analyses.retry(session, analysis_id=analysis_id))
     context.queue.wake()
     event("analysis.retried", analysis_id=analysis_id)
     return reply
 
 
 @router.delete("/{analysis_id}", status_code=204, responses=documented(404, 409, 507))
-def delete_analysis(context: InContext, analysis_id: uuid.UUID) -> None:
-    """Delete a finished analysis and its events; the video stays."""
+def delete_analysis(context: ContextDep, analysis_id: uuid.UUID) -> None:
+    """Delete a finished analysis and its events; the video is kept."""
     with context.database.writing() as session:
         video_id = analyses.get(session, analysis_id=analysis_id).video_id
         event_ids = analyses.delete(session, analysis_id=analysis_id)
-    context.media.forget(video_id, event_ids=event_ids)
+    context.media.discard(video_id, event_ids=event_ids)
     event("analysis.deleted", analysis_id=analysis_id)
 
 
 @router.get("/{analysis_id}/events", responses=documented(400, 404))
 def list_events(
-    context: InContext,
+    context: ContextDep,
     analysis_id: uuid.UUID,
     minimum_score: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> EventPageOut:
-    """List the events that an analysis has found, in order of time."""
+    """List the events of an analysis in chronological order."""
     with context.database.reading() as session:
         page = events.page(
             session,
@@ -98,13 +101,13 @@ def list_events(
             after=cursor,
         )
         return EventPageOut(
-            events=[EventOut.of(item) for item in page.items], next_cursor=page.next_cursor
+            events=[EventOut.from_row(item) for item in page.items], next_cursor=page.next_cursor
         )
 
 
 @router.get("/{analysis_id}/timeline", responses=documented(404, 409))
-def read_timeline(context: InContext, analysis_id: uuid.UUID) -> TimelineOut:
-    """Tell how much moved when, in a bounded number of steps."""
+def read_timeline(context: ContextDep, analysis_id: uuid.UUID) -> TimelineOut:
+    """Get the activity timeline: how much moved when, in a bounded number of buckets."""
     with context.database.reading() as session:
         return TimelineOut(**events.timeline(session, analysis_id=analysis_id))
 
@@ -114,16 +117,16 @@ def read_timeline(context: InContext, analysis_id: uuid.UUID) -> TimelineOut:
     response_class=Response,
     responses={
         200: {
-            "description": "The drawing.",
+            "description": "The timeline as an image.",
             "content": {"image/svg+xml": {"schema": {"type": "string"}}},
         },
         **documented(404, 409),
     },
 )
-def draw_timeline(context: InContext, analysis_id: uuid.UUID) -> Response:
-    """Draw the timeline: one bar per step, as high as the share of the picture that moved."""
+def draw_timeline(context: ContextDep, analysis_id: uuid.UUID) -> Response:
+    """Draw the timeline: one bar per bucket, scaled by the share of the frame that moved."""
     with context.database.reading() as session:
         stored = events.timeline(session, analysis_id=analysis_id)
     return Response(
-        draw(scores=stored["scores"], bucket=stored["bucket"]), media_type="image/svg+xml"
+        draw_svg(scores=stored["scores"], bucket=stored["bucket"]), media_type="image/svg+xml"
     )

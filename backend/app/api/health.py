@@ -1,4 +1,4 @@
-"""`GET /health` tells whether this instance can do its work; `/live`, `/ready` are for probes."""
+"""`GET /health` reports whether this instance works; `/live` and `/ready` are for probes."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from app import __version__
-from app.api.context import InContext
+from app.api.deps import ContextDep
 from app.services.health import Check, check_all, check_ready
 from app.services.queue import WorkerState
 
@@ -21,12 +21,12 @@ _CHECKS: dict[str, Any] = {
         "head": "20261125_0100",
     },
     "disk": {"status": "ok", "detail": "writable", "free_bytes": 50_000_000_000},
-    "broker": {"status": "ok", "detail": "it answers"},
+    "broker": {"status": "ok", "detail": "reachable"},
 }
 
 
 class CheckOut(BaseModel):
-    """One check."""
+    """The result of one check."""
 
     status: Literal["ok", "failed"]
     detail: str
@@ -35,20 +35,20 @@ class CheckOut(BaseModel):
     free_bytes: int | None = None
 
     @classmethod
-    def of(cls, check: Check) -> "CheckOut":
-        """Shape a finding."""
+    def from_check(cls, check: Check) -> "CheckOut":
+        """Convert a check."""
         status = "ok" if check.ok else "failed"
         return cls.model_validate({"status": status, "detail": check.detail, **check.facts})
 
 
 class LiveOut(BaseModel):
-    """The process runs and answers."""
+    """The process is running."""
 
     status: Literal["alive"] = "alive"
 
 
 class ReadyOut(BaseModel):
-    """Whether this instance can take requests."""
+    """Whether this instance can serve requests."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready", "checks": {}}]})
 
@@ -83,23 +83,23 @@ class HealthOut(BaseModel):
     response_model_exclude_unset=True,
     responses={503: {"model": HealthOut, "description": "At least one check failed."}},
 )
-def health(context: InContext, response: Response) -> HealthOut:
-    """Check database, migrations, disk and broker: 200 when all are well, else 503."""
+def health(context: ContextDep, response: Response) -> HealthOut:
+    """Check database, migrations, disk and broker: 200 if all are healthy, otherwise 503."""
     checks, worker = check_all(
         database=context.database, storage=context.storage, queue=context.queue
     )
-    healthy = _told(checks, response)
+    healthy = _set_status(checks, response)
     return HealthOut(
         status="healthy" if healthy else "unhealthy",
         version=__version__,
         worker=worker,
-        checks={name: CheckOut.of(check) for name, check in checks.items()},
+        checks={name: CheckOut.from_check(check) for name, check in checks.items()},
     )
 
 
 @router.get("/health/live")
 async def live(response: Response) -> LiveOut:
-    """Answer: for a probe that restarts what does not."""
+    """Liveness probe: respond without checking anything."""
     response.headers["cache-control"] = "no-store"
     return LiveOut(status="alive")
 
@@ -109,17 +109,18 @@ async def live(response: Response) -> LiveOut:
     response_model_exclude_unset=True,
     responses={503: {"model": ReadyOut, "description": "At least one check failed."}},
 )
-def ready(context: InContext, response: Response) -> ReadyOut:
-    """Check what requests need (database, migrations, disk): for a probe that routes traffic."""
+def ready(context: ContextDep, response: Response) -> ReadyOut:
+    """Readiness probe: check database, migrations and disk."""
     checks = check_ready(database=context.database, storage=context.storage)
     return ReadyOut(
-        status="ready" if _told(checks, response) else "unready",
-        checks={name: CheckOut.of(check) for name, check in checks.items()},
+        status="ready" if _set_status(checks, response) else "unready",
+        checks={name: CheckOut.from_check(check) for name, check in checks.items()},
     )
 
 
-def _told(checks: dict[str, Check], response: Response) -> bool:
-    well = all(check.ok for check in checks.values())
-    response.status_code = 200 if well else 503
+def _set_status(checks: dict[str, Check], response: Response) -> bool:
+    """Set the response's status and return whether all checks passed."""
+    passed = all(check.ok for check in checks.values())
+    response.status_code = 200 if passed else 503
     response.headers["cache-control"] = "no-store"
-    return well
+    return passed

@@ -1,4 +1,4 @@
-"""Replies that are files: range requests, caching, and errors as problems like all others."""
+"""File responses: range requests, caching, and errors as problem details."""
 
 import asyncio
 import threading
@@ -12,36 +12,45 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.context import Context
-from app.api.problems import documented, reply
+from app.api.deps import Context
+from app.api.problems import documented, problem_response
 from app.errors import UnavailableError
 from app.services.media import Width
 
-__all__ = ["CLIP", "CONTENT", "KINDS", "OTHER_KIND", "THUMBNAIL", "MediaResponse", "Width", "made"]
+__all__ = [
+    "CLIP",
+    "CONTENT",
+    "DEFAULT_MEDIA_TYPE",
+    "MEDIA_TYPES",
+    "THUMBNAIL",
+    "MediaResponse",
+    "Width",
+    "media_response",
+]
 
-# Names are never reused: a video, an event and what is made of them do not change.
+# Ids are never reused, so videos, events and files derived from them never change.
 _CACHE = "private, max-age=86400, immutable"
-# A page of somebody else's making is not shown as ours, whatever a file turns out to hold.
+# An uploaded file must never render as a page of this site, whatever it contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; sandbox"
 
 
-# Which type a container is served under. What browsers do not play is at least not a web page.
-KINDS = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
+# Media type by container. Types that browsers cannot play are at least not web pages.
+MEDIA_TYPES = {"mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo",
           "mpegts": "video/mp2t", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg",
           "asf": "video/x-ms-asf", "gif": "image/gif"}  # fmt: skip
-OTHER_KIND = "application/octet-stream"
+DEFAULT_MEDIA_TYPE = "application/octet-stream"
 
 
-def _binary(kinds: Iterable[str], description: str) -> dict[str, Any]:
+def _binary(media_types: Iterable[str], description: str) -> dict[str, Any]:
     schema = {"schema": {"type": "string", "format": "binary"}}
-    return {"description": description, "content": dict.fromkeys(kinds, schema)}
+    return {"description": description, "content": dict.fromkeys(media_types, schema)}
 
 
-def _ranged(*kinds: str) -> dict[int | str, dict[str, Any]]:
+def _ranged(*media_types: str) -> dict[int | str, dict[str, Any]]:
     return {
-        200: _binary(kinds, "All of it."),
-        # Several ranges at once come as parts of one body.
-        206: _binary((*kinds, "multipart/byteranges"), "The range asked for."),
+        200: _binary(media_types, "The whole file."),
+        # Multiple ranges are returned as parts of one body.
+        206: _binary((*media_types, "multipart/byteranges"), "The requested range."),
         **documented(400, 404, 416),
     }
 
@@ -51,17 +60,19 @@ THUMBNAIL: dict[int | str, dict[str, Any]] = {
     **documented(409, 507),
 }
 CLIP: dict[int | str, dict[str, Any]] = {**_ranged("video/mp4"), **documented(409, 507)}
-CONTENT: dict[int | str, dict[str, Any]] = _ranged(*sorted(set(KINDS.values())), OTHER_KIND)
+CONTENT: dict[int | str, dict[str, Any]] = _ranged(
+    *sorted(set(MEDIA_TYPES.values())), DEFAULT_MEDIA_TYPE
+)
 
 
 class MediaResponse(FileResponse):
-    """A file that is shown in place, with ranges (RFC 9110 §14)."""
+    """An inline file with support for range requests (RFC 9110 §14)."""
 
-    def __init__(self, path: Path, *, kind: str, filename: str | None = None) -> None:
-        """Serve `path`. Raises FileNotFoundError when it is gone."""
+    def __init__(self, path: Path, *, media_type: str, filename: str | None = None) -> None:
+        """Serve `path`. Raise FileNotFoundError if it does not exist."""
         super().__init__(
             path,
-            media_type=kind,
+            media_type=media_type,
             filename=filename,
             content_disposition_type="inline",
             stat_result=path.stat(),
@@ -69,7 +80,7 @@ class MediaResponse(FileResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file; a range that cannot be served leaves as a problem, not as plain text."""
+        """Send the file; report a range error as a problem instead of plain text."""
         problem = None
 
         async def send_problem(message: Message) -> None:
@@ -84,42 +95,42 @@ class MediaResponse(FileResponse):
 
     def _problem(self, status: int) -> Any:
         if status == 400:
-            return reply(400, title="Malformed range", kind="malformed-range")
+            return problem_response(400, title="Malformed range", kind="malformed-range")
         size = 0 if self.stat_result is None else self.stat_result.st_size
-        answer = reply(
+        response = problem_response(
             416,
             title="Range not satisfiable",
             kind="range-not-satisfiable",
             detail=f"The file has {size} bytes.",
         )
-        answer.headers["content-range"] = f"bytes */{size}"
-        return answer
+        response.headers["content-range"] = f"bytes */{size}"
+        return response
 
 
-async def made(
-    context: Context, request: Request, make: Callable[..., Path], *, kind: str
+async def media_response(
+    context: Context, request: Request, create: Callable[..., Path], *, media_type: str
 ) -> MediaResponse:
-    """Make a file in a thread of those set aside for ffmpeg, and serve it.
+    """Create a file in one of the few threads reserved for ffmpeg, and serve it.
 
-    They are few, so that a page full of new thumbnails delays neither the lists nor the uploads;
-    nor are they held for clients that have gone, or when the service stops.
+    The limit keeps a page full of new thumbnails from delaying lists and uploads. A thread is
+    released when its client disconnects or the service stops.
     """
-    gone = threading.Event()
+    disconnected = threading.Event()
 
     async def watch() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        gone.set()
+        disconnected.set()
 
     def checkpoint() -> None:
-        if gone.is_set() or context.stopping.is_set():
-            raise UnavailableError("The service is stopping, or nobody waits for this any more.")
+        if disconnected.is_set() or context.stopping.is_set():
+            raise UnavailableError("The service is stopping, or the client has disconnected.")
 
     watcher = asyncio.create_task(watch())
     try:
         path = await anyio.to_thread.run_sync(
-            partial(make, checkpoint=checkpoint), limiter=context.media_limiter
+            partial(create, checkpoint=checkpoint), limiter=context.media_limiter
         )
     finally:
         watcher.cancel()
-    return MediaResponse(path, kind=kind)
+    return MediaResponse(path, media_type=media_type)

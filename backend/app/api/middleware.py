@@ -1,4 +1,4 @@
-"""Around every request: an id, a line in the log, a count, a bound, and the headers of replies."""
+"""Middleware for every request: id, log line, metrics, body limit, and response headers."""
 
 import logging
 import math
@@ -11,43 +11,43 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.metrics import RequestMeter
-from app.api.problems import reply
+from app.api.meter import RequestMeter
+from app.api.problems import problem_response
 from app.logs import event, request_id
 
 HEADER = "x-request-id"
-# A caller's id is taken over only if it cannot confuse a log or a header.
-_ACCEPTABLE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+# Accept a client's request id only if it is safe in a log and in a header.
+_SAFE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 _QUIET_PATHS = ("/health", "/health/live", "/health/ready", "/metrics")
-# All bodies are small but one: the upload, which has a limit of its own.
+# Every body is small except an upload, which has its own limit.
 BODY_LIMIT = 64 * 1024
 _UPLOAD = ("POST", "/api/v1/videos")
 
 
 class RequestLog:
-    """Plain ASGI, so that uploads and replies pass through without being buffered."""
+    """Log and count requests. Plain ASGI, so that uploads and responses are not buffered."""
 
     def __init__(self, app: ASGIApp, *, meter: RequestMeter) -> None:
-        """Wrap `app`; requests are counted by `meter`."""
+        """Wrap `app`; count requests with `meter`."""
         self._app = app
         self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; other kinds of connection pass through."""
+        """Handle an HTTP request; pass other connection types through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        current = given if _ACCEPTABLE.match(given) else uuid.uuid4().hex
+        client_id = Headers(scope=scope).get(HEADER, "")
+        current = client_id if _SAFE_ID.match(client_id) else uuid.uuid4().hex
         token = request_id.set(current)
         started = time.perf_counter()
-        self._meter.under_way += 1
+        self._meter.in_progress += 1
         status = 0
 
-        async def send_marked(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -60,13 +60,13 @@ class RequestLog:
 
         failed = False
         try:
-            await self._app(scope, receive, send_marked)
+            await self._app(scope, receive, send_with_headers)
         except Exception:
             failed = True
             raise
         finally:
             seconds = time.perf_counter() - started
-            self._meter.under_way -= 1
+            self._meter.in_progress -= 1
             self._meter.observe(
                 method=_method(scope),
                 route=getattr(scope.get("route"), "path", "unmatched"),
@@ -87,13 +87,13 @@ class RequestLog:
 
 
 def _method(scope: Scope) -> str:
-    # Clients can invent methods, and each would become a time series.
+    # Clients can invent methods, and each would create a time series.
     method: str = scope["method"]
     return method if method in _METHODS else "other"
 
 
 class BodyLimit:
-    """Refuses bodies, except uploads, that are over BODY_LIMIT bytes or take too long to arrive."""
+    """Reject bodies, except uploads, that exceed BODY_LIMIT bytes or arrive too slowly."""
 
     def __init__(self, app: ASGIApp, *, timeout: float) -> None:
         """Wrap `app`; `timeout` is in seconds."""
@@ -101,14 +101,15 @@ class BodyLimit:
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; other kinds of connection pass through."""
+        """Handle an HTTP request; pass other connection types through."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) == _UPLOAD:
             await self._app(scope, receive, send)
             return
-        title = f"Bodies of up to {BODY_LIMIT} bytes are accepted here"
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > BODY_LIMIT:
-            await reply(413, title=title, kind="body-too-large")(scope, receive, send)
+        title = f"The request body exceeds {BODY_LIMIT} bytes"
+        content_length = Headers(scope=scope).get("content-length", "")
+        if content_length.isdecimal() and int(content_length) > BODY_LIMIT:
+            response = problem_response(413, title=title, kind="body-too-large")
+            await response(scope, receive, send)
             return
         size, deadline = 0, anyio.current_time() + self._timeout
 
@@ -118,13 +119,13 @@ class BodyLimit:
                 with anyio.fail_after(deadline - anyio.current_time()):
                     message = await receive()
             except TimeoutError:
-                late = f"The body did not arrive within {self._timeout:g} s"
-                raise HTTPException(408, late, headers={"connection": "close"}) from None
+                reason = f"The request body did not arrive within {self._timeout:g} s"
+                raise HTTPException(408, reason, headers={"connection": "close"}) from None
             size += len(message.get("body", b""))
             if size > BODY_LIMIT:
                 raise HTTPException(413, title)
             if not message.get("more_body", False):
-                deadline = math.inf  # what comes now is only that the client has gone
+                deadline = math.inf  # the only further message is the disconnect
             return message
 
         await self._app(scope, receive_bounded, send)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI derives, and what it cannot know."""
+"""The OpenAPI document: what FastAPI derives, plus what it cannot know."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from fastapi.openapi.utils import get_openapi
 from app.api.problems import Problem
 
 DESCRIPTION = """\
-Hand in a video, follow its analysis live, and look at what moved: events with times and boxes,
+Upload a video, follow its analysis live, and get the motion events: times and bounding boxes,
 thumbnails, clips, and an activity timeline.
 
-Errors are problem details (RFC 9457). Lists are paged by `cursor`. Where the operator requires a
-key, send it as `Authorization: Bearer …` or `X-API-Key: …`.
+Errors are problem details (RFC 9457). Lists are paginated with `cursor`. If the operator requires
+an API key, send it as `Authorization: Bearer …` or `X-API-Key: …`.
 """
 
 
 def links(parameter: str, *operations: str) -> dict[str, Any]:
-    """Return OpenAPI links from a reply's `id` to operations that take it as `parameter`."""
+    """Return OpenAPI links from a response's `id` to operations that take it as `parameter`."""
     return {
         name: {"operationId": name, "parameters": {parameter: "$response.body#/id"}}
         for name in operations
@@ -25,7 +25,7 @@ def links(parameter: str, *operations: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI, *, keys_required: bool) -> None:
-    """Make `app.openapi()` return the complete document, built at the first request for it."""
+    """Make `app.openapi()` return the complete document, built on first request."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -36,21 +36,21 @@ def install(app: FastAPI, *, keys_required: bool) -> None:
                 description=DESCRIPTION,
                 routes=app.routes,
             )
-            # Errors are raised, not returned, so no operation mentions their model.
+            # Errors are raised, not returned, so no operation references their model.
             schemas = document["components"]["schemas"]
             schemas["Problem"] = Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             if not keys_required:
-                _open(document)
+                _make_keys_optional(document)
             app.openapi_schema = document
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = openapi  # type: ignore[method-assign]  # documented by FastAPI
 
 
-def _open(document: dict[str, Any]) -> None:
-    """Say that a key may be sent but need not be."""
+def _make_keys_optional(document: dict[str, Any]) -> None:
+    """Document that a key may be sent but is not required."""
     for operations in document["paths"].values():
         for operation in operations.values():
             if "security" in operation:

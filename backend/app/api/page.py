@@ -1,4 +1,4 @@
-"""The page at `/`: upload, list, result. Static files, no build step, nothing from elsewhere."""
+"""The web page at `/`: static files, no build step, nothing loaded from other hosts."""
 
 from pathlib import Path
 

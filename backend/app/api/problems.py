@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details (`application/problem+json`)."""
 
+import logging
 import re
 from http import HTTPStatus
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
-from app.db import out_of_room
+from app.db import is_disk_full
 from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
 
@@ -21,15 +22,15 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Problem(BaseModel):
-    """RFC 9457 §3.1."""
+    """An error (RFC 9457 §3.1)."""
 
     type: str = Field(examples=["urn:problem:video-not-found"])
     title: str = Field(examples=["Video not found"])
     status: int = Field(examples=[404])
-    detail: str | None = Field(default=None, examples=["There is no video 0199…."])
-    request_id: str | None = Field(default=None, description="The same id is in the logs.")
+    detail: str | None = Field(default=None, examples=["Video 0199… does not exist."])
+    request_id: str | None = Field(default=None, description="Also in the service's logs.")
     errors: list[dict[str, str]] | None = Field(
-        default=None, description="For 422: where in the request, and what is wrong there."
+        default=None, description="For 422: where in the request the error is, and what is wrong."
     )
 
 
@@ -37,25 +38,29 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     400: (
         "invalid-cursor",
         "Invalid cursor",
-        "The cursor is not one that this list has given out.",
+        "The cursor does not belong to this list.",
     ),
     401: ("unauthorized", "API key required", "Send `Authorization: Bearer …` or `X-API-Key: …`."),
-    403: ("forbidden-import", "Import not allowed", "IMPORT_HOSTS does not name example.org."),
-    404: ("video-not-found", "Video not found", "There is no video 0199a3f4-5b2e-7c1d-8e4f-…."),
-    408: ("upload-timeout", "Upload timed out", "Nothing arrived for 30 s."),
-    409: ("conflict", "Not possible in this state", "Analysis 0199a3f4-… is done already."),
-    413: ("upload-too-large", "Upload too large", "Videos of up to 2147483648 bytes are accepted."),
-    415: ("not-a-video", "Not a video", "'a.txt': ffprobe cannot read the file as a video."),
+    403: ("forbidden-import", "Import not allowed", "example.org is not in IMPORT_HOSTS."),
+    404: ("video-not-found", "Video not found", "Video 0199a3f4-5b2e-7c1d-8e4f-… does not exist."),
+    408: ("upload-timeout", "Upload timed out", "No data received for 30 s."),
+    409: ("conflict", "Not possible in this state", "Analysis 0199a3f4-… is already done."),
+    413: (
+        "upload-too-large",
+        "Upload too large",
+        "The video exceeds the limit of 2147483648 bytes.",
+    ),
+    415: ("not-video", "Not a video", "'a.txt': ffprobe cannot read the file as a video."),
     416: ("range-not-satisfiable", "Range not satisfiable", "The file has 1234 bytes."),
     422: ("malformed-request", "Malformed request", None),
-    502: ("import-failed", "Import failed", "https://example.org answers 404."),
-    503: ("unavailable", "Temporarily unavailable", "The database cannot serve this; see /health."),
-    507: ("storage-full", "Storage full", "There is no room left for this file."),
+    502: ("import-failed", "Import failed", "example.org responded with status 404."),
+    503: ("unavailable", "Temporarily unavailable", "The database is unavailable; see /health."),
+    507: ("storage-full", "Storage full", "Not enough disk space for this file."),
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entries of the errors an operation can answer with."""
+    """Return the OpenAPI responses for the errors an operation can return."""
     return {status: _documented(status) for status in sorted(statuses)}
 
 
@@ -67,7 +72,7 @@ def _documented(status: int) -> dict[str, Any]:
     if status == 422:
         example["errors"] = [{"where": "query.limit", "what": "Input should be less than 101"}]
     return {
-        "description": title,
+        "description": HTTPStatus(status).phrase,
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
@@ -78,7 +83,7 @@ def _documented(status: int) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` leave as a problem."""
+    """Turn every error of `app` into a problem response."""
 
     @app.exception_handler(AppError)
     async def _expected(_request: Request, error: AppError) -> JSONResponse:
@@ -89,17 +94,17 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(InterfaceError)
     @app.exception_handler(PoolTimeoutError)
     async def _database(_request: Request, error: Exception) -> JSONResponse:
-        event("database.failed", level=40, exc_info=True)
-        if out_of_room(error):
-            return _app_error(StorageFullError("The database has no room left on its disk."))
-        return _app_error(UnavailableError("The database cannot serve this; see /health."))
+        event("database.failed", level=logging.ERROR, exc_info=True)
+        if is_disk_full(error):
+            return _app_error(StorageFullError("The database's disk is full."))
+        return _app_error(UnavailableError("The database is unavailable; see /health."))
 
     @app.exception_handler(OSError)
     async def _disk(_request: Request, error: OSError) -> JSONResponse:
-        event("disk.failed", level=40, exc_info=True)
-        if out_of_room(error):
-            return _app_error(StorageFullError("There is no room left for this."))
-        return _app_error(UnavailableError("The disk cannot serve this; see /health."))
+        event("disk.failed", level=logging.ERROR, exc_info=True)
+        if is_disk_full(error):
+            return _app_error(StorageFullError("The disk is full."))
+        return _app_error(UnavailableError("The disk is unavailable; see /health."))
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -107,24 +112,26 @@ def install(app: FastAPI) -> None:
             {"where": ".".join(map(str, item["loc"])), "what": str(item["msg"])}
             for item in error.errors()
         ]
-        return reply(422, title="Malformed request", kind="malformed-request", errors=found)
+        return problem_response(
+            422, title="Malformed request", kind="malformed-request", errors=found
+        )
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = reply(error.status_code, title=str(error.detail), kind=None)
-        answer.headers.update(error.headers or {})
+        response = problem_response(error.status_code, title=str(error.detail), kind=None)
+        response.headers.update(error.headers or {})
         if error.status_code == 405:
-            answer.headers["allow"] = ", ".join(_allowed(request))
-        return answer
+            response.headers["allow"] = ", ".join(_allowed_methods(request))
+        return response
 
     @app.exception_handler(Exception)
-    async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
-        # The middleware has logged it with its traceback; outside only the id is shown.
-        return reply(500, title="Internal error", kind="internal-error")
+    async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+        # The middleware has logged the traceback; the client sees only the request id.
+        return problem_response(500, title="Internal error", kind="internal-error")
 
 
-def _allowed(request: Request) -> list[str]:
-    """Return the methods of all routes to the path; Starlette names only those of the first."""
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of all routes matching the path; Starlette reports only the first."""
     return [
         method
         for method in _METHODS
@@ -137,10 +144,11 @@ def _allowed(request: Request) -> list[str]:
 
 def _app_error(error: AppError) -> JSONResponse:
     words = re.findall("[A-Z][a-z]+", type(error).__name__.removesuffix("Error"))
-    return reply(error.status, title=error.title, kind="-".join(words).lower(), detail=str(error))
+    kind = "-".join(words).lower()
+    return problem_response(error.status, title=error.title, kind=kind, detail=str(error))
 
 
-def reply(
+def problem_response(
     status: int,
     *,
     title: str,
@@ -148,7 +156,7 @@ def reply(
     detail: str | None = None,
     errors: list[dict[str, str]] | None = None,
 ) -> JSONResponse:
-    """Return a problem as a reply; `kind` becomes its type, None means nothing but the status."""
+    """Return a problem response; `kind` becomes its type, None stands for `about:blank`."""
     problem = Problem(
         type="about:blank" if kind is None else f"urn:problem:{kind}",
         title=title or HTTPStatus(status).phrase,

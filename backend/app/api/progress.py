@@ -1,106 +1,25 @@
-"""Live progress as server-sent events (WHATWG HTML §9.2).
-
-Workers write progress into the row of an analysis, wherever they run. Here one task per process
-looks at the revisions of all rows that somebody watches, a few times a second, and wakes the
-streams whose rows have changed: the cost does not grow with the number of listeners.
-"""
+"""Live progress as server-sent events (WHATWG HTML §9.2)."""
 
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import anyio
-from anyio import Event
 from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import format_sse_event
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response, StreamingResponse
 
-from app.api.access import PROTECTED
-from app.api.context import Context, InContext
+from app.api.auth import PROTECTED
+from app.api.deps import Context, ContextDep
 from app.api.problems import documented
-from app.api.shapes import AnalysisOut
-from app.db import Database
-from app.logs import event
+from app.api.schemas import AnalysisOut
 from app.models import FINAL
 from app.services import analyses
 
-INTERVAL_S = 0.5
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
-WATCHED_AT_ONCE = 100
-
-
-class ProgressHub:
-    """Watches rows on behalf of all streams of this process."""
-
-    def __init__(self, database: Database) -> None:
-        """Prepare; `run` watches."""
-        self._database = database
-        self._watched: Counter[uuid.UUID] = Counter()
-        self.states: dict[uuid.UUID, AnalysisOut | None] = {}
-        """What was seen last of the rows that are watched; None is a row that is gone."""
-        self.changed = Event()
-        """Set, and replaced by a new one, when `states` has changed or the service stops."""
-        self.closed = False
-        """Set when streams have to end, because the service is stopping."""
-
-    async def run(self) -> None:
-        """Look again and again, as long as somebody watches; runs until it is cancelled."""
-        while True:
-            await anyio.sleep(INTERVAL_S)
-            ids = sorted(self._watched)
-            try:
-                states = await run_in_threadpool(self._look, ids) if ids else {}
-            except SQLAlchemyError:
-                continue  # streams go on when the database is back; /health tells meanwhile
-            except Exception:  # noqa: BLE001 -- it would take the whole service down
-                event("progress.failed", level=40, exc_info=True)
-                continue
-            if states != self.states:
-                self.states = states
-                self._wake()
-
-    def close(self) -> None:
-        """End all streams."""
-        self.closed = True
-        self._wake()
-
-    def watch(self, ids: Iterable[uuid.UUID]) -> None:
-        """Look at these rows too, until as many calls of `forget`."""
-        self._watched.update(ids)
-
-    def forget(self, ids: Iterable[uuid.UUID]) -> None:
-        """Undo one `watch`."""
-        self._watched.subtract(ids)
-        self._watched = +self._watched  # without those that nobody watches any more
-
-    def _wake(self) -> None:
-        self.changed.set()
-        self.changed = Event()
-
-    def _look(self, ids: list[uuid.UUID]) -> dict[uuid.UUID, AnalysisOut | None]:
-        with self._database.reading() as session:
-            revisions = analyses.revisions(session, analysis_ids=ids)
-            known = self.states
-            fresh = [
-                key
-                for key, revision in revisions.items()
-                if revision is not None and _revision(known.get(key)) != revision
-            ]
-            rows = analyses.several(session, analysis_ids=fresh) if fresh else {}
-            read = {key: AnalysisOut.of(row) for key, row in rows.items()}
-        return {
-            key: None if revision is None else read.get(key, known.get(key))
-            for key, revision in revisions.items()
-        }
-
-
-def _revision(state: AnalysisOut | None) -> int:
-    return -1 if state is None else state.revision
-
+MAX_WATCHED = 100
 
 router = APIRouter(
     prefix="/api/v1",
@@ -111,9 +30,9 @@ router = APIRouter(
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": (
-            "Events of type `progress` whose data is the analysis as JSON: the present state at "
-            "once, then every change. `deleted` when it is gone (its data is the id alone), `end` "
-            "when all are finished. Comments keep the connection alive."
+            "`progress` events carry the analysis as JSON: the current state first, then every "
+            "change. `deleted` is sent when an analysis is gone (its data is the id), `end` when "
+            "all are finished. Comments keep the connection alive."
         ),
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
@@ -125,19 +44,19 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={
         **_STREAM,
-        204: {"description": "It is finished and Last-Event-ID has seen all: do not reconnect."},
+        204: {"description": "Finished, and Last-Event-ID is up to date: do not reconnect."},
         **documented(404),
     },
 )
 def follow_analysis(
-    context: InContext,
+    context: ContextDep,
     analysis_id: uuid.UUID,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
-    """Follow one analysis, live.
+    """Stream the progress of one analysis.
 
-    The id of each event is the analysis's revision, so that a client that comes back with
-    `Last-Event-ID` is told only what it has not seen.
+    The id of each event is the revision of the analysis. A client that reconnects with
+    `Last-Event-ID` receives only newer states.
     """
     with context.database.reading() as session:
         analysis = analyses.get(session, analysis_id=analysis_id)
@@ -151,15 +70,16 @@ def follow_analysis(
 
 @router.get("/progress", response_class=Response, responses=_STREAM)
 def follow_analyses(
-    context: InContext,
+    context: ContextDep,
     analysis: Annotated[
         list[uuid.UUID],
-        Query(min_length=1, max_length=WATCHED_AT_ONCE, description="Which to follow."),
+        Query(min_length=1, max_length=MAX_WATCHED, description="Ids of the analyses to follow."),
     ],
 ) -> Response:
-    """Follow several analyses through one connection (browsers open only six to a server).
+    """Stream the progress of several analyses over one connection.
 
-    A client that comes back is told the present state of each.
+    Browsers open at most six connections per server. A client that reconnects receives the current
+    state of each analysis again.
     """
     return _stream(context, list(dict.fromkeys(analysis)), seen={}, resumable=False)
 
@@ -170,7 +90,7 @@ def _stream(
     return StreamingResponse(
         _events(context, ids, seen=seen, resumable=resumable),
         media_type="text/event-stream",
-        # The second is for nginx, which would collect the events otherwise.
+        # x-accel-buffering: nginx would buffer the events.
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
@@ -178,16 +98,16 @@ def _stream(
 async def _events(
     context: Context, ids: list[uuid.UUID], *, seen: dict[uuid.UUID, int], resumable: bool
 ) -> AsyncIterator[bytes]:
-    hub, waiting = context.progress, set(ids)
+    hub, unfinished = context.progress, set(ids)
     hub.watch(ids)
     try:
         yield format_sse_event(retry=RETRY_MS, comment="progress")
         states = await run_in_threadpool(_snapshot, context, ids)
         while not hub.closed:
-            for analysis_id in [key for key in ids if key in waiting and key in states]:
+            for analysis_id in [key for key in ids if key in unfinished and key in states]:
                 state = states[analysis_id]
                 if state is None:
-                    waiting.discard(analysis_id)
+                    unfinished.discard(analysis_id)
                     yield format_sse_event(event="deleted", data_str=str(analysis_id))
                     continue
                 if state.revision > seen.get(analysis_id, -1):
@@ -198,8 +118,8 @@ async def _events(
                         id=str(state.revision) if resumable else None,
                     )
                 if state.status in FINAL:
-                    waiting.discard(analysis_id)
-            if not waiting:
+                    unfinished.discard(analysis_id)
+            if not unfinished:
                 yield format_sse_event(event="end", data_str="finished")
                 return
             changed = hub.changed
@@ -207,13 +127,13 @@ async def _events(
                 with anyio.move_on_after(HEARTBEAT_S) as timer:
                     await changed.wait()
                 if timer.cancelled_caught:
-                    yield format_sse_event(comment="still here")
+                    yield format_sse_event(comment="heartbeat")
             states = hub.states
     finally:
-        hub.forget(ids)
+        hub.unwatch(ids)
 
 
 def _snapshot(context: Context, ids: list[uuid.UUID]) -> dict[uuid.UUID, AnalysisOut | None]:
     with context.database.reading() as session:
-        rows = analyses.several(session, analysis_ids=ids)
-        return {key: AnalysisOut.of(rows[key]) if key in rows else None for key in ids}
+        rows = analyses.get_many(session, analysis_ids=ids)
+        return {key: AnalysisOut.from_row(rows[key]) if key in rows else None for key in ids}

@@ -1,4 +1,4 @@
-"""Draws an activity timeline as SVG 1.1: a small picture for pages, mails and dashboards."""
+"""Draw an activity timeline as SVG 1.1, for pages, emails and dashboards."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ HEIGHT = 100
 _DIGITS = 2
 
 
-def draw(*, scores: Sequence[float], bucket: float) -> str:
+def draw_svg(*, scores: Sequence[float], bucket: float) -> str:
     """Return an SVG with one bar per score; the highest bar fills the height.
 
-    The width counts buckets and is stretched to wherever the picture is shown. An empty timeline
-    is an empty picture.
+    The width is the number of buckets, and the image stretches to its container. An empty timeline
+    is an empty image.
     """
     peak = max([0.01, *scores])
     width = max(1, len(scores))
-    # One path instead of a thousand elements: for each bar, up, along, down.
+    # One path instead of a thousand elements: up, across and down for each bar.
     path = "".join(
         f"M{position} {HEIGHT}v{-_height(score, peak):g}h1V{HEIGHT}"
         for position, score in enumerate(scores)

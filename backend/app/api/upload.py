@@ -1,8 +1,8 @@
-"""Receives a multipart upload straight into its file: constant memory, written once.
+"""Stream a multipart upload straight into its file: constant memory, written once.
 
-FastAPI's own `UploadFile` would first spool the whole body to a temporary directory and only then
-let us see it. Here each chunk is parsed (RFC 7578, by python-multipart), hashed and written as it
-arrives, and the size limit bites at the first byte too many.
+FastAPI's `UploadFile` would first spool the whole body to a temporary directory. Here each chunk is
+parsed (RFC 7578, by python-multipart), hashed and written as it arrives, and the size limit applies
+at the first excess byte.
 """
 
 import os
@@ -18,7 +18,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from app.db import out_of_room
+from app.db import is_disk_full
 from app.errors import (
     InvalidUploadError,
     StorageFullError,
@@ -30,9 +30,9 @@ from app.services.videos import Upload, hasher
 
 FIELD = "file"
 WRITE_SIZE = 1024 * 1024
-# What boundaries, part headers and small fields beside the file may add to a body.
+# Allowance for boundaries, part headers and small fields besides the file.
 OVERHEAD = 64 * 1024
-# Bytes per second. Whoever sends less holds a connection rather than uploads a video.
+# Bytes per second. A slower client is tying up a connection, not uploading a video.
 MINIMUM_RATE = 1024
 BOUNDARY_LIMIT = 70  # RFC 2046 §5.1.1
 
@@ -41,10 +41,10 @@ BOUNDARY_LIMIT = 70  # RFC 2046 §5.1.1
 async def receive(
     request: Request, *, storage: Storage, limit: int, idle_timeout: float
 ) -> AsyncIterator[Upload]:
-    """Yield the complete upload; its temporary file is gone after the block, unless moved.
+    """Yield the complete upload; its temporary file is deleted after the block, unless moved.
 
-    Raises InvalidUploadError, UploadTooLargeError (more than `limit` bytes), UploadTimeoutError
-    (nothing, or hardly anything, for `idle_timeout` seconds) or StorageFullError.
+    Raise InvalidUploadError, UploadTooLargeError if it exceeds `limit` bytes, UploadTimeoutError if
+    (almost) nothing arrives for `idle_timeout` seconds, or StorageFullError.
     """
     form = _Form(boundary=_boundary(request), limit=limit)
     _check_length(request, limit=limit)
@@ -56,10 +56,10 @@ async def receive(
                 await _pump(request, form, file, idle_timeout=idle_timeout)
                 await run_in_threadpool(_sync, file)
         except OSError as error:
-            if out_of_room(error):
-                raise StorageFullError("There is no room left for this file.") from error
+            if is_disk_full(error):
+                raise StorageFullError("Not enough disk space for this file.") from error
             raise
-        yield Upload(path, form.size, form.hash.hexdigest(), form.finished_filename())
+        yield Upload(path, form.size, form.hash.hexdigest(), form.filename())
     finally:
         file.close()
         path.unlink(missing_ok=True)
@@ -70,42 +70,42 @@ def _boundary(request: Request) -> bytes:
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= BOUNDARY_LIMIT:
         raise InvalidUploadError(
-            f"Send a multipart/form-data body with the video in the field {FIELD!r}."
+            f"Send the video in the field {FIELD!r} of a multipart/form-data body."
         )
     return boundary
 
 
 def _check_length(request: Request, *, limit: int) -> None:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit + OVERHEAD:
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdecimal() and int(content_length) > limit + OVERHEAD:
         raise _too_large(limit)
 
 
 def _too_large(limit: int) -> UploadTooLargeError:
-    return UploadTooLargeError(f"Videos of up to {limit} bytes are accepted.")
+    return UploadTooLargeError(f"The video exceeds the limit of {limit} bytes.")
 
 
 async def _pump(request: Request, form: "_Form", file: BinaryIO, *, idle_timeout: float) -> None:
     chunks = aiter(request.stream())
-    arrived, window_ends = 0, anyio.current_time() + idle_timeout
+    received, window_ends = 0, anyio.current_time() + idle_timeout
     try:
         while True:
             with anyio.fail_after(idle_timeout):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 break
-            arrived += len(chunk)
+            received += len(chunk)
             if anyio.current_time() > window_ends:
-                if arrived < MINIMUM_RATE * idle_timeout:
+                if received < MINIMUM_RATE * idle_timeout:
                     raise UploadTimeoutError(
-                        f"Only {arrived} bytes arrived within {idle_timeout:g} s."
+                        f"Only {received} bytes received in {idle_timeout:g} s."
                     )
-                arrived, window_ends = 0, anyio.current_time() + idle_timeout
+                received, window_ends = 0, anyio.current_time() + idle_timeout
             form.feed(chunk)
             if len(form.pending) >= WRITE_SIZE:
                 await run_in_threadpool(form.flush, file)
     except TimeoutError:
-        raise UploadTimeoutError(f"Nothing arrived for {idle_timeout:g} s.") from None
+        raise UploadTimeoutError(f"No data received for {idle_timeout:g} s.") from None
     except ClientDisconnect:
         raise InvalidUploadError("The connection closed before the upload was complete.") from None
     form.end()
@@ -119,7 +119,7 @@ def _sync(file: BinaryIO) -> None:
 
 @dataclass
 class _Form:
-    """The state of parsing; the parser calls the `_on` methods as it goes through a chunk."""
+    """Parser state; the parser calls the `_on_…` methods as it processes a chunk."""
 
     boundary: bytes
     limit: int
@@ -150,7 +150,7 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Parse a chunk; the file's part of it goes to `pending`."""
+        """Parse a chunk; append its file content to `pending`."""
         before = self.size
         try:
             self._parser.write(chunk)
@@ -158,16 +158,16 @@ class _Form:
             raise InvalidUploadError(f"The multipart body is malformed: {error}.") from error
         self._overhead += len(chunk) - (self.size - before)
         if self._overhead > OVERHEAD:
-            raise InvalidUploadError("The form holds more beside the file than is reasonable.")
+            raise InvalidUploadError(f"The form has more than {OVERHEAD} bytes besides the file.")
 
     def flush(self, file: BinaryIO) -> None:
-        """Hash and write what is pending."""
+        """Hash and write the pending content."""
         self.hash.update(self.pending)
         file.write(self.pending)
         self.pending.clear()
 
     def end(self) -> None:
-        """Check that the form was complete and held a file that is not empty."""
+        """Raise InvalidUploadError unless the form was complete and had a non-empty file."""
         if not self._complete:
             raise InvalidUploadError("The multipart body ends before its closing boundary.")
         if self._filename is None:
@@ -175,8 +175,8 @@ class _Form:
         if self.size == 0:
             raise InvalidUploadError("The file is empty.")
 
-    def finished_filename(self) -> str:
-        """Return the file's name as the client gave it."""
+    def filename(self) -> str:
+        """Return the file name given by the client."""
         return self._filename or ""
 
     def _on_part_begin(self) -> None:
@@ -199,7 +199,7 @@ class _Form:
         self._in_file = options.get(b"name") == FIELD.encode() and b"filename" in options
         if self._in_file:
             if self._filename is not None:
-                raise InvalidUploadError("Send one file at a time.")
+                raise InvalidUploadError("The form has more than one file.")
             self._filename = options[b"filename"].decode("utf-8", "replace")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:

@@ -1,4 +1,4 @@
-"""`/api/v1/videos` and `/imports`: upload, import, list, read, look at, delete."""
+"""`/api/v1/videos` and `/imports`: upload, import, list, read, stream, delete."""
 
 import uuid
 from functools import partial
@@ -8,26 +8,26 @@ from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
 from starlette.responses import FileResponse
 
-from app.api.access import PROTECTED
 from app.api.analyses import Cursor, Limit
-from app.api.context import Context, InContext
+from app.api.auth import PROTECTED
+from app.api.deps import Context, ContextDep
 from app.api.media import (
     CONTENT,
-    KINDS,
-    OTHER_KIND,
+    DEFAULT_MEDIA_TYPE,
+    MEDIA_TYPES,
     THUMBNAIL,
     MediaResponse,
     Width,
-    made,
+    media_response,
 )
 from app.api.openapi import links
 from app.api.problems import documented
-from app.api.shapes import (
+from app.api.schemas import (
     UPLOAD_BODY,
     AnalysisOut,
     ImportIn,
-    Moment,
-    ParametersShape,
+    ParametersSchema,
+    UtcDatetime,
     VideoOut,
     VideoPageOut,
 )
@@ -35,7 +35,8 @@ from app.api.upload import receive
 from app.errors import VideoNotFoundError
 from app.logs import event
 from app.models import AnalysisStatus
-from app.services import analyses, imports, intake, removal, videos
+from app.services import analyses, imports, removal, videos
+from app.services.ingest import ingest
 from app.services.videos import Filters, Sort
 
 router = APIRouter(
@@ -50,10 +51,10 @@ Analyse = Annotated[
 _LINKS = links(
     "video_id", "read_video", "delete_video", "video_content", "video_thumbnail", "request_analysis"
 )
-_KNOWN: dict[int | str, dict[str, Any]] = {
+_STORED: dict[int | str, dict[str, Any]] = {
     200: {
         "model": VideoOut,
-        "description": "The same content was here already.",
+        "description": "A video with the same content already exists.",
         "links": _LINKS,
     },
     201: {"description": "Stored.", "links": _LINKS},
@@ -68,17 +69,17 @@ _ANALYSIS_LINKS = links(
     status_code=201,
     openapi_extra=UPLOAD_BODY,
     responses={
-        **_KNOWN,
+        **_STORED,
         **documented(400, 408, 413, 415, 507),
     },
 )
 async def upload_video(
-    request: Request, context: InContext, response: Response, *, analyse: Analyse = True
+    request: Request, context: ContextDep, response: Response, *, analyse: Analyse = True
 ) -> VideoOut:
     """Store a video and queue its analysis.
 
-    The body is a multipart form with one file in the field `file`. What counts is the content, not
-    the name: what ffprobe does not recognise as a video is refused with 415.
+    The body is a multipart form with one file in the field `file`. Its content decides, not its
+    name: a file that ffprobe does not recognise as a video is rejected with 415.
     """
     async with receive(
         request,
@@ -87,30 +88,30 @@ async def upload_video(
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
         reply, created = await to_thread.run_sync(
-            partial(_take_in, context, upload, analyse=analyse), limiter=context.intake_limiter
+            partial(_ingest, context, upload, analyse=analyse), limiter=context.ingest_limiter
         )
-    return _stored(response, reply, created=created)
+    return _respond(response, reply, created=created)
 
 
 @router.post(
     "/imports",
     status_code=201,
     responses={
-        **_KNOWN,
+        **_STORED,
         **documented(400, 403, 404, 408, 413, 415, 502, 507),
     },
 )
 async def import_video(
-    context: InContext, response: Response, source: ImportIn, *, analyse: Analyse = True
+    context: ContextDep, response: Response, source: ImportIn, *, analyse: Analyse = True
 ) -> VideoOut:
-    """Store a copy of a file under IMPORT_DIR, or of what a URL of IMPORT_HOSTS answers with.
+    """Store a copy of a file below IMPORT_DIR, or of the content of a URL on IMPORT_HOSTS.
 
-    Answers when the copy is complete. 403 where the operator has not allowed it.
+    Responds when the copy is complete, or with 403 if the operator has not allowed the source.
     """
     reply, created = await to_thread.run_sync(
         partial(_import, context, source, analyse=analyse), limiter=context.import_limiter
     )
-    return _stored(response, reply, created=created)
+    return _respond(response, reply, created=created)
 
 
 def _import(context: Context, source: ImportIn, *, analyse: bool) -> tuple[VideoOut, bool]:
@@ -120,11 +121,11 @@ def _import(context: Context, source: ImportIn, *, analyse: bool) -> tuple[Video
         if source.path is not None
         else imports.from_url(source.url or "", rules=rules, storage=storage)
     ) as upload:
-        return _take_in(context, upload, analyse=analyse)
+        return _ingest(context, upload, analyse=analyse)
 
 
-def _take_in(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[VideoOut, bool]:
-    state, created = intake.take_in(
+def _ingest(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[VideoOut, bool]:
+    state, created = ingest(
         context.database,
         storage=context.storage,
         upload=upload,
@@ -134,10 +135,10 @@ def _take_in(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple
     if created:
         event("video.stored", video_id=state.video.id, size=state.video.size)
         context.queue.wake()
-    return VideoOut.of(state), created
+    return VideoOut.from_state(state), created
 
 
-def _stored(response: Response, reply: VideoOut, *, created: bool) -> VideoOut:
+def _respond(response: Response, reply: VideoOut, *, created: bool) -> VideoOut:
     response.status_code = 201 if created else 200
     response.headers["location"] = f"/api/v1/videos/{reply.id}"
     return reply
@@ -145,18 +146,22 @@ def _stored(response: Response, reply: VideoOut, *, created: bool) -> VideoOut:
 
 @router.get("/videos", responses=documented(400))
 def list_videos(
-    context: InContext,
+    context: ContextDep,
     status: Annotated[
-        list[AnalysisStatus], Query(description="Only whose latest analysis is in one of these.")
-    ] = [],  # noqa: B006 -- FastAPI copies it
-    name: Annotated[str | None, Query(max_length=255, description="Part of the file name.")] = None,
-    created_from: Annotated[Moment | None, Query(description="Not before.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Before.")] = None,
+        list[AnalysisStatus],
+        Query(description="Only videos whose latest analysis has one of these statuses."),
+    ] = [],  # noqa: B006 - FastAPI copies it
+    name: Annotated[
+        str | None,
+        Query(max_length=255, description="Only videos whose file name contains this text."),
+    ] = None,
+    created_from: Annotated[UtcDatetime | None, Query(description="Inclusive.")] = None,
+    created_before: Annotated[UtcDatetime | None, Query(description="Exclusive.")] = None,
     sort: Sort = Sort.NEWEST,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> VideoPageOut:
-    """List videos with their latest analyses, page by page."""
+    """List videos with their latest analyses."""
     filters = Filters(
         status=status,
         name=None if name is None else name.replace("\0", ""),
@@ -166,55 +171,61 @@ def list_videos(
     with context.database.reading() as session:
         page = videos.page(session, filters=filters, sort=sort, limit=limit, after=cursor)
         return VideoPageOut(
-            videos=[VideoOut.of(item) for item in page.items], next_cursor=page.next_cursor
+            videos=[VideoOut.from_state(item) for item in page.items], next_cursor=page.next_cursor
         )
 
 
 @router.get("/videos/{video_id}", responses=documented(404))
-def read_video(context: InContext, video_id: uuid.UUID) -> VideoOut:
-    """Read one video with its latest analysis."""
+def read_video(context: ContextDep, video_id: uuid.UUID) -> VideoOut:
+    """Get a video with its latest analysis."""
     with context.database.reading() as session:
-        return VideoOut.of(videos.get(session, video_id=video_id))
+        return VideoOut.from_state(videos.get(session, video_id=video_id))
 
 
 @router.delete("/videos/{video_id}", status_code=204, responses=documented(404, 507))
-def delete_video(context: InContext, video_id: uuid.UUID) -> None:
-    """Delete a video, its files and its analyses; a running one stops."""
+def delete_video(context: ContextDep, video_id: uuid.UUID) -> None:
+    """Delete a video with its files and analyses; a running analysis stops."""
     removal.remove(context.database, storage=context.storage, video_id=video_id)
     event("video.deleted", video_id=video_id)
 
 
 @router.head("/videos/{video_id}/content", include_in_schema=False)
 @router.get("/videos/{video_id}/content", response_class=FileResponse, responses=CONTENT)
-def video_content(context: InContext, video_id: uuid.UUID) -> MediaResponse:
-    """Play or download the original; ranges are served."""
+def video_content(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
+    """Get the original file. Supports range requests."""
     with context.database.reading() as session:
         video = videos.get(session, video_id=video_id).video
-    kind = KINDS.get(video.container.split(",")[0], OTHER_KIND)
+    media_type = MEDIA_TYPES.get(video.container.split(",")[0], DEFAULT_MEDIA_TYPE)
     try:
-        return MediaResponse(context.storage.path(video_id), kind=kind, filename=video.filename)
-    except FileNotFoundError:  # deleted since we looked
-        raise VideoNotFoundError(f"There is no video {video_id}.") from None
+        path = context.storage.path(video_id)
+        return MediaResponse(path, media_type=media_type, filename=video.filename)
+    except FileNotFoundError:  # deleted in the meantime
+        raise VideoNotFoundError(f"Video {video_id} does not exist.") from None
 
 
 @router.head("/videos/{video_id}/thumbnail", include_in_schema=False)
 @router.get("/videos/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def video_thumbnail(
     request: Request,
-    context: InContext,
+    context: ContextDep,
     video_id: uuid.UUID,
     time: Annotated[
         float | None,
-        Query(ge=0, le=1_000_000, allow_inf_nan=False, description="Seconds; to a tenth."),
+        Query(
+            ge=0,
+            le=1_000_000,
+            allow_inf_nan=False,
+            description="In seconds, rounded down to 0.1 s.",
+        ),
     ] = None,
     width: Width = Width.MEDIUM,
 ) -> MediaResponse:
-    """Show one picture of a video, by default one near its start."""
-    return await made(
+    """Get a frame of a video as a JPEG, by default one near the start."""
+    return await media_response(
         context,
         request,
         partial(context.media.video_thumbnail, video_id, time=time, width=width),
-        kind="image/jpeg",
+        media_type="image/jpeg",
     )
 
 
@@ -224,7 +235,7 @@ async def video_thumbnail(
     responses={
         200: {
             "model": AnalysisOut,
-            "description": "The same is queued or running already.",
+            "description": "An identical analysis is already queued or running.",
             "links": _ANALYSIS_LINKS,
         },
         202: {"description": "Queued.", "links": _ANALYSIS_LINKS},
@@ -232,16 +243,16 @@ async def video_thumbnail(
     },
 )
 def request_analysis(
-    context: InContext,
+    context: ContextDep,
     response: Response,
     video_id: uuid.UUID,
-    parameters: Annotated[ParametersShape | None, Body()] = None,
+    parameters: Annotated[ParametersSchema | None, Body()] = None,
 ) -> AnalysisOut:
-    """Queue another analysis, with parameters of your own."""
-    wanted = (parameters or ParametersShape()).to_parameters()
+    """Queue an analysis with custom parameters."""
+    chosen = (parameters or ParametersSchema()).to_parameters()
     with context.database.writing() as session:
-        analysis, created = analyses.request(session, video_id=video_id, parameters=wanted)
-        reply = AnalysisOut.of(analysis)
+        analysis, created = analyses.request(session, video_id=video_id, parameters=chosen)
+        reply = AnalysisOut.from_row(analysis)
     if created:
         event("analysis.requested", analysis_id=reply.id, video_id=video_id)
         context.queue.wake()

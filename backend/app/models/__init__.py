@@ -1,4 +1,4 @@
-"""Tables. Importing this module registers all of them on `Base.metadata`."""
+"""Database tables. Importing this package registers all of them on `Base.metadata`."""
 
 from app.models.analysis import FINAL, Analysis, AnalysisStatus
 from app.models.api_key import ApiKey

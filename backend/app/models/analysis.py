@@ -1,22 +1,18 @@
-"""The table of analyses: what is to be done, who is doing it, how far it is, and what came out."""
+"""The table of analyses: parameters, owner, progress and result."""
 
 import enum
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import JSON, Enum, ForeignKey, Index, Text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, utc_now
-from app.models.video import Video
-
-if TYPE_CHECKING:
-    from app.models.event import MotionEvent
 
 
 class AnalysisStatus(enum.StrEnum):
-    """Where an analysis stands. The last three are final, until somebody retries."""
+    """The status of an analysis. The last three are final unless it is retried."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -29,11 +25,11 @@ FINAL = (AnalysisStatus.DONE, AnalysisStatus.FAILED, AnalysisStatus.CANCELLED)
 
 
 class Analysis(Base):
-    """One run over one video.
+    """One analysis of one video.
 
-    The row is the truth and a queue only a hint: a worker owns the analysis while `lease_until`
-    lies ahead, and only the owner in `lease_owner` can write the result. So a task delivered twice
-    is done once, and one whose worker died is free again when the lease runs out.
+    The row is authoritative; a message in a queue is only a hint. A worker owns the analysis until
+    `lease_until`, and only the owner in `lease_owner` can write the result. So a task delivered
+    twice is done once, and one whose worker died becomes claimable when the lease expires.
     """
 
     __tablename__ = "analyses"
@@ -43,7 +39,7 @@ class Analysis(Base):
     status: Mapped[AnalysisStatus] = mapped_column(
         Enum(
             AnalysisStatus,
-            native_enum=False,  # a PostgreSQL enum cannot lose a value again
+            native_enum=False,  # values cannot be removed from a PostgreSQL enum
             length=20,
             create_constraint=True,
             name="status_known",
@@ -52,19 +48,19 @@ class Analysis(Base):
         default=AnalysisStatus.QUEUED,
     )
     parameters: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """What was asked for (`app.services.parameters`); NULL, as the first version left it, means
-    the defaults."""
+    """As written by `app.services.parameters`; NULL, in rows of the first version, means the
+    defaults."""
     progress: Mapped[float | None]
-    """Share of the work done, 0 to 1; written about once a second while running."""
+    """Fraction of the work done, 0 to 1; updated about once a second while running."""
     revision: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Grows with every change, so that a listener can tell what it has seen."""
+    """Increases with every change, so that a listener knows what it has already seen."""
     reason: Mapped[str | None] = mapped_column(Text)
-    """Why it failed, as a sentence for people."""
+    """Why the analysis failed, for users."""
     attempts: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
     dispatched_at: Mapped[datetime | None]
-    """When it was last handed to the broker; unset in the embedded mode."""
+    """When it was last published to the broker; unset with the embedded worker."""
     requested_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -72,12 +68,7 @@ class Analysis(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     timeline: Mapped[dict[str, Any] | None] = mapped_column(
         JSON(none_as_null=True),
-        # Kilobytes that lists never show: read only where it is asked for.
+        # Kilobytes that lists never show; loaded only on request.
         deferred=True,
         deferred_raiseload=True,
-    )
-
-    video: Mapped[Video] = relationship(back_populates="analyses", lazy="raise")
-    events: Mapped[list["MotionEvent"]] = relationship(
-        back_populates="analysis", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
     )

@@ -1,1 +1,1 @@
-"""Use-cases. They take a session and flush; they never commit: that is for the caller's edge."""
+"""Use cases. They take a session and flush; the caller owns the transaction and commits."""

@@ -1,4 +1,4 @@
-"""Use-cases around analyses: request, list, read, follow, cancel, retry, delete."""
+"""Use cases for analyses: request, list, read, follow, cancel, retry, delete."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.errors import AnalysisNotFoundError, ConflictError, VideoNotFoundError
 from app.models import FINAL, Analysis, AnalysisStatus, MotionEvent, Video
 from app.services import parameters as stored_parameters
-from app.services.leases import changed, ended
+from app.services.leases import ended_values, update_one
 from app.services.paging import Order, Page
 from app.video import Parameters
 
@@ -19,10 +19,10 @@ UNFINISHED = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
 
 
 def get(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
-    """Return an analysis. Raises AnalysisNotFoundError."""
+    """Return an analysis. Raise AnalysisNotFoundError if it does not exist."""
     analysis = session.get(Analysis, analysis_id)
     if analysis is None:
-        raise AnalysisNotFoundError(f"There is no analysis {analysis_id}.")
+        raise AnalysisNotFoundError(f"Analysis {analysis_id} does not exist.")
     return analysis
 
 
@@ -34,9 +34,9 @@ def page(
     limit: int,
     after: str | None,
 ) -> Page[Analysis]:
-    """Return up to `limit` analyses, newest first, that follow the cursor `after`.
+    """Return up to `limit` analyses after the cursor `after`, newest first.
 
-    Raises InvalidCursorError.
+    Raise InvalidCursorError if the cursor is not one of this list.
     """
     order = Order("newest", id=Analysis.id.expression, descending=True)
     query = select(Analysis)
@@ -45,7 +45,7 @@ def page(
     if status:
         query = query.where(Analysis.status.in_(status))
     rows = session.scalars(order.apply(query, after=after, limit=limit)).all()
-    return order.page(list(rows), limit=limit, place=lambda analysis: (None, analysis.id))
+    return order.page(list(rows), limit=limit, position=lambda analysis: (None, analysis.id))
 
 
 def request(
@@ -53,48 +53,50 @@ def request(
 ) -> tuple[Analysis, bool]:
     """Queue an analysis; return it and whether it is new.
 
-    The same request while the first is not finished gives the first. Raises VideoNotFoundError.
+    An unfinished analysis with the same parameters is returned instead of a duplicate. Raise
+    VideoNotFoundError if the video does not exist.
     """
-    wanted = stored_parameters.to_json(parameters)
-    waiting = select(Analysis).where(Analysis.video_id == video_id, Analysis.status.in_(UNFINISHED))
-    for analysis in session.scalars(waiting):
+    unfinished = select(Analysis).where(
+        Analysis.video_id == video_id, Analysis.status.in_(UNFINISHED)
+    )
+    for analysis in session.scalars(unfinished):
         if stored_parameters.from_json(analysis.parameters) == parameters:
             return analysis, False
-    missing = VideoNotFoundError(f"There is no video {video_id}.")
+    not_found = VideoNotFoundError(f"Video {video_id} does not exist.")
     if session.get(Video, video_id) is None:
-        raise missing
-    analysis = Analysis(video_id=video_id, parameters=wanted)
+        raise not_found
+    analysis = Analysis(video_id=video_id, parameters=stored_parameters.to_json(parameters))
     session.add(analysis)
     try:
         session.flush()
-    except IntegrityError:  # deleted since we looked
-        raise missing from None
+    except IntegrityError:  # the video has been deleted in the meantime
+        raise not_found from None
     return analysis, True
 
 
 def cancel(session: Session, *, analysis_id: uuid.UUID, now: datetime) -> Analysis:
-    """End an analysis that is not finished; a worker that carries it out notices and stops.
+    """Cancel an unfinished analysis; its worker notices and stops. Cancelling twice is harmless.
 
-    Raises AnalysisNotFoundError, or ConflictError when it is finished. Cancelling twice is fine.
+    Raise AnalysisNotFoundError if it does not exist, ConflictError if it is done or failed.
     """
-    cancelled = (
+    statement = (
         update(Analysis)
         .where(Analysis.id == analysis_id, Analysis.status.in_(UNFINISHED))
-        .values(status=AnalysisStatus.CANCELLED, **ended(now))
+        .values(status=AnalysisStatus.CANCELLED, **ended_values(now))
     )
-    ended_now = changed(session, cancelled)
+    updated = update_one(session, statement)
     analysis = get(session, analysis_id=analysis_id)
-    if not ended_now and analysis.status is not AnalysisStatus.CANCELLED:
-        raise ConflictError(f"Analysis {analysis_id} is {analysis.status.value} already.")
+    if not updated and analysis.status is not AnalysisStatus.CANCELLED:
+        raise ConflictError(f"Analysis {analysis_id} is already {analysis.status.value}.")
     return analysis
 
 
 def retry(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
-    """Queue a failed or cancelled analysis again, with its parameters and a fresh count.
+    """Requeue a failed or cancelled analysis with its parameters and a reset attempt count.
 
-    Raises AnalysisNotFoundError, or ConflictError when it is neither.
+    Raise AnalysisNotFoundError if it does not exist, ConflictError if it is neither.
     """
-    again = (
+    statement = (
         update(Analysis)
         .where(
             Analysis.id == analysis_id,
@@ -111,20 +113,20 @@ def retry(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
             revision=Analysis.revision + 1,
         )
     )
-    queued = changed(session, again)
+    updated = update_one(session, statement)
     analysis = get(session, analysis_id=analysis_id)
-    if not queued:
+    if not updated:
         raise ConflictError(
-            f"Analysis {analysis_id} is {analysis.status.value}; only a failed or cancelled one "
-            "can be tried again."
+            f"Analysis {analysis_id} is {analysis.status.value}; only failed or cancelled analyses "
+            "can be retried."
         )
     return analysis
 
 
 def delete(session: Session, *, analysis_id: uuid.UUID) -> list[uuid.UUID]:
-    """Remove a finished analysis with its events; return their ids, whose files may be cached.
+    """Delete a finished analysis with its events; return the event ids, whose files may be cached.
 
-    Raises AnalysisNotFoundError, or ConflictError while it is not finished.
+    Raise AnalysisNotFoundError if it does not exist, ConflictError if it is not finished.
     """
     analysis = get(session, analysis_id=analysis_id)
     if analysis.status not in FINAL:
@@ -140,13 +142,13 @@ def delete(session: Session, *, analysis_id: uuid.UUID) -> list[uuid.UUID]:
 def revisions(
     session: Session, *, analysis_ids: Sequence[uuid.UUID]
 ) -> dict[uuid.UUID, int | None]:
-    """Return the revision of each analysis, None for one that is gone."""
+    """Return the revision of each analysis, None for one that does not exist."""
     query = select(Analysis.id, Analysis.revision).where(Analysis.id.in_(analysis_ids))
     found = {row.id: row.revision for row in session.execute(query)}
     return {analysis_id: found.get(analysis_id) for analysis_id in analysis_ids}
 
 
-def several(session: Session, *, analysis_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Analysis]:
-    """Return those of the analyses that exist, by id."""
+def get_many(session: Session, *, analysis_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Analysis]:
+    """Return the analyses that exist, keyed by id."""
     query = select(Analysis).where(Analysis.id.in_(analysis_ids))
     return {analysis.id: analysis for analysis in session.scalars(query)}

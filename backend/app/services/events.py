@@ -1,4 +1,4 @@
-"""Use-cases around what was found: events and the activity timeline."""
+"""Use cases for results: events and the activity timeline."""
 
 import uuid
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from app.services.paging import Order, Page
 
 @dataclass(frozen=True)
 class EventState:
-    """An event, and the video it happens in."""
+    """An event and its video."""
 
     event: MotionEvent
     video: Video
 
 
 def get(session: Session, *, event_id: uuid.UUID) -> EventState:
-    """Return an event. Raises EventNotFoundError."""
+    """Return an event. Raise EventNotFoundError if it does not exist."""
     query = (
         select(MotionEvent, Video)
         .join(Analysis, Analysis.id == MotionEvent.analysis_id)
@@ -31,7 +31,7 @@ def get(session: Session, *, event_id: uuid.UUID) -> EventState:
     )
     row = session.execute(query).first()
     if row is None:
-        raise EventNotFoundError(f"There is no event {event_id}.")
+        raise EventNotFoundError(f"Event {event_id} does not exist.")
     return EventState(row[0], row[1])
 
 
@@ -43,9 +43,9 @@ def page(
     limit: int,
     after: str | None,
 ) -> Page[MotionEvent]:
-    """Return up to `limit` events of an analysis in order of time, from the cursor `after` on.
+    """Return up to `limit` events of an analysis after the cursor `after`, chronologically.
 
-    Raises AnalysisNotFoundError or InvalidCursorError.
+    Raise AnalysisNotFoundError or InvalidCursorError.
     """
     analyses.get(session, analysis_id=analysis_id)
     order = Order("position", id=MotionEvent.id.expression, key=MotionEvent.position.expression)
@@ -53,18 +53,18 @@ def page(
     if minimum_score > 0:
         query = query.where(MotionEvent.peak_score >= minimum_score)
     rows = session.scalars(order.apply(query, after=after, limit=limit)).all()
-    return order.page(list(rows), limit=limit, place=lambda event: (event.position, event.id))
+    return order.page(list(rows), limit=limit, position=lambda event: (event.position, event.id))
 
 
 def timeline(session: Session, *, analysis_id: uuid.UUID) -> dict[str, Any]:
     """Return the stored timeline: `bucket` (seconds per entry) and `scores`.
 
-    Raises AnalysisNotFoundError, or ConflictError while there is none.
+    Raise AnalysisNotFoundError if the analysis does not exist, ConflictError if it has no timeline.
     """
     query = select(Analysis).where(Analysis.id == analysis_id).options(undefer(Analysis.timeline))
     analysis = session.scalar(query)
     if analysis is None:
-        raise AnalysisNotFoundError(f"There is no analysis {analysis_id}.")
+        raise AnalysisNotFoundError(f"Analysis {analysis_id} does not exist.")
     if analysis.timeline is None:
         raise ConflictError(
             f"Analysis {analysis_id} is {analysis.status.value}; it has no timeline."

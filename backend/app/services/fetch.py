@@ -1,8 +1,8 @@
-"""Fetches what a URL answers with, without becoming a way into the operator's network.
+"""Fetch a URL without opening a way into the operator's network (SSRF).
 
-Only http and https, only hosts the operator has named, at each redirect anew. A name is resolved
-once, the addresses are checked, and the connection goes to a checked address, so that a name
-server cannot answer differently the second time. The environment's proxies are not used.
+Only http and https, and only hosts on the allowlist, checked again at each redirect. A name is
+resolved once, its addresses are checked, and the connection uses a checked address, so DNS
+rebinding has no effect. Proxies from the environment are ignored.
 """
 
 import http.client
@@ -26,148 +26,151 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 @dataclass(frozen=True)
 class FetchRules:
-    """What may be fetched."""
+    """Which URLs may be fetched, and how long a fetch may take."""
 
     hosts: tuple[str, ...]
-    """Lower case; `*` is any."""
+    """Allowed hosts in lower case; `*` allows any."""
     private_addresses: bool
     timeout: float
-    """Seconds for the whole of it."""
+    """In seconds, for the whole fetch."""
 
 
 @dataclass(frozen=True)
-class _Address:
+class _Target:
     scheme: str
     host: str
     port: int
-    target: str
+    path: str
+    """With the query."""
     url: str
 
 
 @contextmanager
-def fetched(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
-    """Yield the answer's body in chunks. Raises ForbiddenImportError or ImportFailedError."""
+def fetch(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
+    """Yield the response body in chunks. Raise ForbiddenImportError or ImportFailedError."""
     deadline = time.monotonic() + rules.timeout
     for _ in range(REDIRECTS + 1):
-        address = _parsed(url, rules=rules)
-        connection = _connection(address, rules=rules)
+        target = _parse(url, rules=rules)
+        connection = _connect(target, rules=rules)
         try:
-            reply = _asked(connection, address, rules=rules)
-            location = reply.getheader("location")
-            if reply.status in (301, 302, 303, 307, 308) and location:
-                url = urllib.parse.urljoin(address.url, location)
+            response = _request(connection, target, rules=rules)
+            location = response.getheader("location")
+            if response.status in (301, 302, 303, 307, 308) and location:
+                url = urllib.parse.urljoin(target.url, location)
                 continue
-            if reply.status != 200:
-                raise ImportFailedError(f"{address.host} answers {reply.status}.")
-            yield _chunks(connection, reply, address, deadline=deadline)
+            if response.status != 200:
+                raise ImportFailedError(f"{target.host} responded with status {response.status}.")
+            yield _read_chunks(connection, response, target, deadline=deadline)
             return
         finally:
             connection.close()
-    raise ImportFailedError(f"The address leads on more than {REDIRECTS} times.")
+    raise ImportFailedError(f"More than {REDIRECTS} redirects.")
 
 
-def _parsed(url: str, *, rules: FetchRules) -> _Address:
+def _parse(url: str, *, rules: FetchRules) -> _Target:
     try:
         parts = urllib.parse.urlsplit(url)
         host = (parts.hostname or "").lower().rstrip(".")
         port = parts.port or _PORTS.get(parts.scheme, 0)
         host.encode("idna")
     except (ValueError, UnicodeError):
-        raise ForbiddenImportError("That is no address that can be fetched.") from None
+        raise ForbiddenImportError("Not a valid http(s) URL.") from None
     if parts.scheme not in _PORTS or not host or not url.isascii() or not url.isprintable():
-        raise ForbiddenImportError("Only plain http:// and https:// addresses can be fetched.")
+        raise ForbiddenImportError("Only plain http:// and https:// URLs can be imported.")
     if parts.username is not None or parts.password is not None:
-        raise ForbiddenImportError("An address with a user name or password is not fetched.")
+        raise ForbiddenImportError("URLs with a user name or password are not allowed.")
     if "*" not in rules.hosts and host not in rules.hosts:
-        raise ForbiddenImportError(f"IMPORT_HOSTS does not name {host}.")
-    target = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+        raise ForbiddenImportError(f"{host} is not in IMPORT_HOSTS.")
+    path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
-    return _Address(parts.scheme, host, port, target + (f"?{query}" if query else ""), url)
+    return _Target(parts.scheme, host, port, path + (f"?{query}" if query else ""), url)
 
 
-def _connection(address: _Address, *, rules: FetchRules) -> http.client.HTTPConnection:
-    failed = ImportFailedError(f"{address.host} cannot be reached.")
+def _connect(target: _Target, *, rules: FetchRules) -> http.client.HTTPConnection:
+    failure = ImportFailedError(f"{target.host} cannot be resolved.")
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        resolved = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise failed from None
-    for family, kind, protocol, _, place in found:
-        if not rules.private_addresses and not _public(str(place[0])):
+        raise failure from None
+    for family, kind, protocol, _, address in resolved:
+        if not rules.private_addresses and not _is_public(str(address[0])):
             raise ForbiddenImportError(
-                f"{address.host} is at an address that is not public; "
+                f"{target.host} resolves to a non-public address; "
                 "IMPORT_PRIVATE_ADDRESSES=true would allow it."
             )
         raw = socket.socket(family, kind, protocol)
         raw.settimeout(CONNECT_TIMEOUT_S)
         try:
-            raw.connect(place)
-            if address.scheme == "https":
+            raw.connect(address)
+            if target.scheme == "https":
                 context = ssl.create_default_context()
-                raw = context.wrap_socket(raw, server_hostname=address.host)
-        except OSError as error:  # an SSLError too
+                raw = context.wrap_socket(raw, server_hostname=target.host)
+        except OSError as error:  # includes SSLError
             raw.close()
-            failed = ImportFailedError(f"{address.host} cannot be reached: {_reason(error)}.")
+            failure = ImportFailedError(f"Cannot connect to {target.host}: {_reason(error)}.")
             continue
-        connection = http.client.HTTPConnection(address.host, address.port)
+        connection = http.client.HTTPConnection(target.host, target.port)
         connection.sock = raw
         return connection
-    raise failed
+    raise failure
 
 
-def _public(address: str) -> bool:
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        # An IPv4 address in IPv6 clothes is as private as it is.
-        if found in _NAT64:
-            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        # An IPv4 address embedded in an IPv6 address is judged as the IPv4 address.
+        if address in _NAT64:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         else:
-            found = found.ipv4_mapped or found.sixtofour or found
-    return found.is_global and not found.is_multicast
+            address = address.ipv4_mapped or address.sixtofour or address
+    return address.is_global and not address.is_multicast
 
 
-def _asked(
-    connection: http.client.HTTPConnection, address: _Address, *, rules: FetchRules
+def _request(
+    connection: http.client.HTTPConnection, target: _Target, *, rules: FetchRules
 ) -> http.client.HTTPResponse:
-    port = "" if address.port == _PORTS[address.scheme] else f":{address.port}"
-    host = f"[{address.host}]" if ":" in address.host else address.host
+    port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
+    host = f"[{target.host}]" if ":" in target.host else target.host
     try:
         connection.sock.settimeout(min(rules.timeout, CONNECT_TIMEOUT_S))
         connection.request(
-            "GET", address.target, headers={"Host": host + port, "Accept-Encoding": "identity"}
+            "GET", target.path, headers={"Host": host + port, "Accept-Encoding": "identity"}
         )
         return connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        raise ImportFailedError(f"{address.host} does not answer: {_reason(error)}.") from error
+        raise ImportFailedError(f"No response from {target.host}: {_reason(error)}.") from error
 
 
-def _chunks(
+def _read_chunks(
     connection: http.client.HTTPConnection,
-    reply: http.client.HTTPResponse,
-    address: _Address,
+    response: http.client.HTTPResponse,
+    target: _Target,
     *,
     deadline: float,
 ) -> Iterator[bytes]:
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise ImportFailedError(f"{address.host} has not sent all of it in time.")
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise ImportFailedError(f"The download from {target.host} timed out.")
         try:
             if connection.sock is not None:
-                connection.sock.settimeout(min(left, CONNECT_TIMEOUT_S))
-            # read1 returns what is there: a slow sender cannot hold us beyond the deadline.
-            chunk = reply.read1(CHUNK)
+                connection.sock.settimeout(min(remaining, CONNECT_TIMEOUT_S))
+            # read1 returns what is available, so a slow sender cannot block past the deadline.
+            chunk = response.read1(CHUNK)
         except (OSError, http.client.HTTPException) as error:
-            raise ImportFailedError(f"{address.host} stops sending: {_reason(error)}.") from error
+            raise ImportFailedError(
+                f"The download from {target.host} failed: {_reason(error)}."
+            ) from error
         if not chunk:
-            if reply.length:
-                raise ImportFailedError(f"{address.host} stops before the end.")
+            if response.length:
+                raise ImportFailedError(f"{target.host} closed the connection early.")
             return
         yield chunk
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "it takes too long"
+        return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
+        return f"untrusted certificate ({error.verify_message})"
     return getattr(error, "strerror", None) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Whether the service can do its work: database, migrations, broker, disk."""
+"""Health checks: database, migrations, broker, disk."""
 
 import os
 import shutil
@@ -10,24 +10,24 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database
-from app.schema import migration_state
 from app.services.queue import AnalysisQueue, WorkerState
+from app.services.schema import migration_state
 from app.services.storage import Storage
 
-# A full disk often still has room for an empty file, so something is really written.
-_TRIAL = b"\0" * 65536
+# A full disk often still has room for an empty file, so write actual data.
+_TEST_DATA = b"\0" * 65536
 
 _BROKER = {
-    WorkerState.EMBEDDED: "none is needed: this service carries out analyses itself",
-    WorkerState.CELERY: "it answers",
-    WorkerState.UNREACHABLE: "it does not answer; what is queued is kept until it does",
-    WorkerState.STOPPED: "nobody carries out analyses: the worker dies as soon as it starts",
+    WorkerState.EMBEDDED: "not needed: this service runs analyses itself",
+    WorkerState.CELERY: "reachable",
+    WorkerState.UNREACHABLE: "unreachable; queued analyses are kept until it is back",
+    WorkerState.STOPPED: "no analyses are run: the worker crashes on startup",
 }
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding."""
+    """The result of one check."""
 
     ok: bool
     detail: str
@@ -35,7 +35,7 @@ class Check:
 
 
 def check_ready(*, database: Database, storage: Storage) -> dict[str, Check]:
-    """Look at what requests need: not the broker, since work is accepted and kept without it."""
+    """Check what requests need. Not the broker: work is accepted and kept without it."""
     return {
         "database": _guarded(lambda: _database(database)),
         "migrations": _guarded(lambda: _migrations(database)),
@@ -46,11 +46,11 @@ def check_ready(*, database: Database, storage: Storage) -> dict[str, Check]:
 def check_all(
     *, database: Database, storage: Storage, queue: AnalysisQueue
 ) -> tuple[dict[str, Check], WorkerState]:
-    """Look at everything; never raises. The checks are keyed by name, in a fixed order."""
+    """Run all checks without ever raising; return them by name in a fixed order."""
     worker = queue.state()
-    works = worker in (WorkerState.EMBEDDED, WorkerState.CELERY)
+    working = worker in (WorkerState.EMBEDDED, WorkerState.CELERY)
     checks = check_ready(database=database, storage=storage)
-    checks["broker"] = Check(works, _BROKER[worker])
+    checks["broker"] = Check(working, _BROKER[worker])
     return checks, worker
 
 
@@ -58,10 +58,10 @@ def _guarded(check: Callable[[], Check]) -> Check:
     try:
         return check()
     except SQLAlchemyError as error:
-        # The text of database errors names hosts and users; the class says enough to strangers.
-        return Check(ok=False, detail=f"the database does not answer ({type(error).__name__})")
+        # Database error texts contain hosts and users; expose only the class.
+        return Check(ok=False, detail=f"the database is unavailable ({type(error).__name__})")
     except OSError as error:
-        return Check(ok=False, detail=f"DATA_DIR cannot be written: {error.strerror}")
+        return Check(ok=False, detail=f"DATA_DIR is not writable: {error.strerror}")
 
 
 def _database(database: Database) -> Check:
@@ -80,7 +80,7 @@ def _migrations(database: Database) -> Check:
             if state.pending
             else "up to date"
             if state.current == state.head
-            else "ahead: a newer version has migrated"
+            else "ahead: migrated by a newer version"
         ),
         facts={"current": state.current, "head": state.head},
     )
@@ -88,7 +88,7 @@ def _migrations(database: Database) -> Check:
 
 def _disk(storage: Storage) -> Check:
     with tempfile.TemporaryFile(dir=storage.root) as file:
-        file.write(_TRIAL)
+        file.write(_TEST_DATA)
         os.fsync(file.fileno())
     return Check(
         ok=True, detail="writable", facts={"free_bytes": shutil.disk_usage(storage.root).free}

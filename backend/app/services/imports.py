@@ -1,6 +1,7 @@
-"""Takes a video from a folder or an address that the operator has allowed: a copy, like an upload.
+"""Import a video from a directory or URL that the operator has allowed.
 
-A copy, so that what was analysed stays what is shown, whatever happens to the original.
+The video is copied like an upload, so that what was analysed remains available whatever happens to
+the original.
 """
 
 import errno
@@ -18,63 +19,63 @@ from app.errors import (
     StorageFullError,
     UploadTooLargeError,
 )
-from app.services.fetch import CHUNK, FetchRules, fetched
+from app.services.fetch import CHUNK, FetchRules, fetch
 from app.services.storage import Storage
 from app.services.videos import Upload, hasher
 
 
 @dataclass(frozen=True)
 class ImportRules:
-    """What may be imported."""
+    """What may be imported, and from where."""
 
     directory: Path | None
-    """Where files may come from; None is nowhere."""
-    fetching: FetchRules
+    """Files below it may be imported; None allows no file."""
+    fetch: FetchRules
     limit: int
-    """Bytes."""
+    """Largest video in bytes."""
 
 
 @contextmanager
 def from_path(path: str, *, rules: ImportRules, storage: Storage) -> Iterator[Upload]:
-    """Yield a copy of a file under the allowed directory; gone after the block, unless moved.
+    """Yield a copy of a file below the allowed directory; deleted after the block, unless moved.
 
-    Raises ForbiddenImportError, ImportFileError, NotAVideoError, UploadTooLargeError or
+    Raise ForbiddenImportError, ImportFileError, NotAVideoError, UploadTooLargeError or
     StorageFullError.
     """
     if rules.directory is None:
-        raise ForbiddenImportError("IMPORT_DIR is not set, so no file can be imported.")
-    descriptor = _opened(rules.directory, path)
+        raise ForbiddenImportError("Importing files is disabled: IMPORT_DIR is not set.")
+    descriptor = _open_below(rules.directory, path)
     with os.fdopen(descriptor, "rb") as file:
         chunks = iter(lambda: file.read(CHUNK), b"")
-        yield from _copied(
+        yield from _copy(
             chunks, name=PurePosixPath(path).name, source="path", rules=rules, storage=storage
         )
 
 
 @contextmanager
 def from_url(url: str, *, rules: ImportRules, storage: Storage) -> Iterator[Upload]:
-    """Yield a copy of what an allowed URL answers with; gone after the block, unless moved.
+    """Yield a copy of the content of an allowed URL; deleted after the block, unless moved.
 
-    Raises ImportFailedError, and otherwise as `from_path` does.
+    Raise ImportFailedError if the fetch fails, and otherwise as `from_path` does.
     """
-    if not rules.fetching.hosts:
-        raise ForbiddenImportError("IMPORT_HOSTS is empty, so no address can be fetched.")
-    with fetched(url, rules=rules.fetching) as chunks:
+    if not rules.fetch.hosts:
+        raise ForbiddenImportError("Importing URLs is disabled: IMPORT_HOSTS is empty.")
+    with fetch(url, rules=rules.fetch) as chunks:
         name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
-        yield from _copied(chunks, name=name, source="url", rules=rules, storage=storage)
+        yield from _copy(chunks, name=name, source="url", rules=rules, storage=storage)
 
 
-def _opened(directory: Path, path: str) -> int:
-    """Open a file below `directory`, following no link: neither `..` nor links lead out of it."""
+def _open_below(directory: Path, path: str) -> int:
+    """Open a file below `directory`; follow no symlinks, so the path cannot escape."""
     parts = PurePosixPath(path).parts
     if not parts or "\0" in path or ".." in parts or PurePosixPath(path).is_absolute():
-        raise ForbiddenImportError("The path must lead downwards from IMPORT_DIR.")
+        raise ForbiddenImportError("The path must be relative to IMPORT_DIR and stay below it.")
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         current = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
-            # O_NONBLOCK: a pipe in the folder must not hold us.
+            # O_NONBLOCK: opening a FIFO must not block.
             more = os.O_NONBLOCK if last else os.O_DIRECTORY
             try:
                 inner = os.open(part, flags | more, dir_fd=current)
@@ -83,16 +84,16 @@ def _opened(directory: Path, path: str) -> int:
             current = inner
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise ForbiddenImportError("The path must lead through folders, not links.") from error
-        reason = error.strerror if isinstance(error, OSError) else "no file name"
-        raise ImportFileError(f"The file cannot be read: {reason}.") from error
+            raise ForbiddenImportError("The path must not contain symlinks.") from error
+        reason = error.strerror if isinstance(error, OSError) else "not a valid file name"
+        raise ImportFileError(f"The file cannot be opened: {reason}.") from error
     if not stat.S_ISREG(os.fstat(current).st_mode):
         os.close(current)
         raise ForbiddenImportError("Only regular files can be imported.")
     return current
 
 
-def _copied(
+def _copy(
     chunks: Iterator[bytes], *, name: str, source: str, rules: ImportRules, storage: Storage
 ) -> Iterator[Upload]:
     target = storage.incoming()
@@ -103,17 +104,19 @@ def _copied(
                 for chunk in chunks:
                     size += len(chunk)
                     if size > rules.limit:
-                        raise UploadTooLargeError(f"Videos of up to {rules.limit} bytes are taken.")
+                        raise UploadTooLargeError(
+                            f"The video exceeds the limit of {rules.limit} bytes."
+                        )
                     digest.update(chunk)
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFullError("There is no room left for this file.") from error
+                raise StorageFullError("Not enough disk space for this file.") from error
             raise
         if size == 0:
-            raise NotAVideoError("It is empty.")
+            raise NotAVideoError("The file is empty.")
         yield Upload(target, size, digest.hexdigest(), name, source)
     finally:
         target.unlink(missing_ok=True)

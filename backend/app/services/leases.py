@@ -1,8 +1,8 @@
-"""The life of an analysis: queued, claimed under a lease, then done or failed, exactly once.
+"""The life cycle of an analysis: queued, claimed under a lease, then done or failed, exactly once.
 
-Each step is one UPDATE whose WHERE clause states what must still be true, so that two workers, or
-one task delivered twice, cannot both succeed. Times come from the caller. Every visible change
-raises `revision`, which is what live progress follows.
+Each step is one UPDATE whose WHERE clause states the precondition, so that of two workers, or of
+one task delivered twice, only one can succeed. Callers pass the time. Every visible change
+increments `revision`, which live progress follows.
 """
 
 import uuid
@@ -22,7 +22,7 @@ from app.video import Parameters
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to carry out one analysis, as long as its lease is renewed."""
+    """The exclusive right to run one analysis while its lease is renewed."""
 
     analysis_id: uuid.UUID
     video_id: uuid.UUID
@@ -31,8 +31,8 @@ class Claim:
     parameters: Parameters
 
 
-def _free(now: datetime) -> ColumnElement[bool]:
-    """Match what a worker may claim: queued, or abandoned by a worker that fell silent."""
+def _claimable(now: datetime) -> ColumnElement[bool]:
+    """Match analyses that a worker may claim: queued, or running with an expired lease."""
     return or_(
         Analysis.status == AnalysisStatus.QUEUED,
         and_(Analysis.status == AnalysisStatus.RUNNING, Analysis.lease_until < now),
@@ -47,24 +47,23 @@ def _owned(claim: Claim) -> ColumnElement[bool]:
     )
 
 
-def changed(session: Session, statement: Update) -> bool:
-    """Tell whether the statement has found its row."""
+def update_one(session: Session, statement: Update) -> bool:
+    """Execute the statement and return whether it matched a row."""
     result = session.execute(statement.execution_options(synchronize_session=False))
-    assert isinstance(result, CursorResult)  # noqa: S101  (what an UPDATE returns)
+    assert isinstance(result, CursorResult)  # noqa: S101 - the result type of an UPDATE
     return result.rowcount == 1
 
 
-def unfinished(session: Session) -> bool:
-    """Tell whether any analysis is queued or running."""
-    waiting = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
-    return (
-        session.scalar(select(Analysis.id).where(Analysis.status.in_(waiting)).limit(1)) is not None
-    )
+def any_unfinished(session: Session) -> bool:
+    """Return whether any analysis is queued or running."""
+    unfinished = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
+    query = select(Analysis.id).where(Analysis.status.in_(unfinished)).limit(1)
+    return session.scalar(query) is not None
 
 
-def next_free(session: Session, *, now: datetime) -> uuid.UUID | None:
-    """Return the oldest analysis that waits for a worker."""
-    query = select(Analysis.id).where(_free(now)).order_by(Analysis.id).limit(1)
+def next_claimable(session: Session, *, now: datetime) -> uuid.UUID | None:
+    """Return the id of the oldest analysis that a worker may claim."""
+    query = select(Analysis.id).where(_claimable(now)).order_by(Analysis.id).limit(1)
     return session.scalar(query)
 
 
@@ -76,26 +75,26 @@ def claim(
     lease: timedelta,
     max_attempts: int,
 ) -> Claim | None:
-    """Take an analysis, or return None because it is finished, held by another, gone or hopeless.
+    """Claim an analysis; return None if it is finished, claimed, deleted or out of attempts.
 
-    One whose worker has died `max_attempts` times becomes failed here, so that a video that kills
-    its workers cannot do so for ever.
+    An analysis whose worker has died `max_attempts` times is failed here, so that a video that
+    crashes its workers cannot do so forever.
     """
-    hopeless = (
+    give_up = (
         update(Analysis)
-        .where(Analysis.id == analysis_id, _free(now), Analysis.attempts >= max_attempts)
+        .where(Analysis.id == analysis_id, _claimable(now), Analysis.attempts >= max_attempts)
         .values(
             status=AnalysisStatus.FAILED,
-            reason=f"given up: the worker died during each of {max_attempts} attempts",
-            **ended(now),
+            reason=f"gave up: the worker died in each of {max_attempts} attempts",
+            **ended_values(now),
         )
     )
-    if changed(session, hopeless):
+    if update_one(session, give_up):
         return None
     owner = uuid.uuid4()
-    taken = (
+    take = (
         update(Analysis)
-        .where(Analysis.id == analysis_id, _free(now))
+        .where(Analysis.id == analysis_id, _claimable(now))
         .values(
             status=AnalysisStatus.RUNNING,
             attempts=Analysis.attempts + 1,
@@ -106,7 +105,7 @@ def claim(
             revision=Analysis.revision + 1,
         )
     )
-    if not changed(session, taken):
+    if not update_one(session, take):
         return None
     row = session.execute(
         select(Analysis.video_id, Analysis.attempts, Analysis.parameters).where(
@@ -125,19 +124,19 @@ def claim(
 def renew(
     session: Session, *, claim: Claim, now: datetime, lease: timedelta, progress: float | None
 ) -> bool:
-    """Extend the lease and note how far the work is (0 to 1, None for no change).
+    """Extend the lease and record progress (0 to 1, None for no change).
 
-    False when the claim was lost: cancelled, taken over, or the video deleted.
+    Return False if the claim was lost: cancelled, taken over, or the video deleted.
     """
     values: dict[str, Any] = {"lease_until": now + lease}
     if progress is not None:
         values |= {"progress": progress, "revision": Analysis.revision + 1}
-    return changed(session, update(Analysis).where(_owned(claim)).values(**values))
+    return update_one(session, update(Analysis).where(_owned(claim)).values(**values))
 
 
 def complete(session: Session, *, claim: Claim, now: datetime, findings: Findings) -> bool:
-    """Store what was found; False when the claim was lost and the findings must be dropped."""
-    kept = _finish(
+    """Store the findings; return False if the claim was lost and they must be discarded."""
+    stored = _finish(
         session,
         claim,
         status=AnalysisStatus.DONE,
@@ -147,26 +146,26 @@ def complete(session: Session, *, claim: Claim, now: datetime, findings: Finding
         event_count=len(findings.events),
         progress=1.0,
     )
-    if kept:
+    if stored:
         session.add_all(
             MotionEvent(analysis_id=claim.analysis_id, **values) for values in findings.events
         )
         session.flush()
-    return kept
+    return stored
 
 
 def fail(session: Session, *, claim: Claim, now: datetime, reason: str) -> bool:
-    """Store why there is no result; False when the claim was lost."""
+    """Store the reason for the failure; return False if the claim was lost."""
     return _finish(session, claim, status=AnalysisStatus.FAILED, now=now, reason=reason)
 
 
 def _finish(session: Session, claim: Claim, *, now: datetime, **values: Any) -> bool:
     statement = update(Analysis).where(_owned(claim))
-    return changed(session, statement.values(**ended(now), **values))
+    return update_one(session, statement.values(**ended_values(now), **values))
 
 
-def ended(now: datetime) -> dict[str, Any]:
-    """Return what an analysis's row holds once nobody works on it any more."""
+def ended_values(now: datetime) -> dict[str, Any]:
+    """Return the column values that end an analysis."""
     return {
         "finished_at": now,
         "lease_owner": None,
@@ -176,9 +175,9 @@ def ended(now: datetime) -> dict[str, Any]:
 
 
 def release(session: Session, *, claim: Claim) -> bool:
-    """Hand an analysis back because the worker stops in good order; the attempt does not count."""
+    """Requeue an analysis because its worker is shutting down; the attempt does not count."""
     statement = update(Analysis).where(_owned(claim))
-    return changed(
+    return update_one(
         session,
         statement.values(
             status=AnalysisStatus.QUEUED,
@@ -194,7 +193,7 @@ def release(session: Session, *, claim: Claim) -> bool:
 
 
 def expire_leases(session: Session, *, now: datetime) -> int:
-    """Free every running analysis; for whoever knows that no worker runs (`app.embedded`)."""
+    """Expire the lease of every running analysis; only for a caller that knows no worker runs."""
     statement = (
         update(Analysis)
         .where(Analysis.status == AnalysisStatus.RUNNING)
@@ -202,21 +201,23 @@ def expire_leases(session: Session, *, now: datetime) -> int:
         .execution_options(synchronize_session=False)
     )
     result = session.execute(statement)
-    assert isinstance(result, CursorResult)  # noqa: S101  (what an UPDATE returns)
+    assert isinstance(result, CursorResult)  # noqa: S101 - the result type of an UPDATE
     return result.rowcount
 
 
 def undispatched(
     session: Session, *, now: datetime, again_after: timedelta, limit: int
 ) -> Sequence[uuid.UUID]:
-    """Return what the broker should hear of: never told, or told long ago and still not taken."""
-    told = Analysis.dispatched_at
-    silent = or_(told.is_(None), told < now - again_after)
-    # The message of a dead worker comes back by itself only after the visibility timeout.
-    abandoned = and_(Analysis.status == AnalysisStatus.RUNNING, told < Analysis.lease_until)
+    """Return ids to publish: never dispatched, or dispatched long ago and still not claimed."""
+    dispatched_at = Analysis.dispatched_at
+    due = or_(dispatched_at.is_(None), dispatched_at < now - again_after)
+    # The broker redelivers a dead worker's message only after the visibility timeout.
+    abandoned = and_(
+        Analysis.status == AnalysisStatus.RUNNING, dispatched_at < Analysis.lease_until
+    )
     query = (
         select(Analysis.id)
-        .where(_free(now), or_(silent, abandoned))
+        .where(_claimable(now), or_(due, abandoned))
         .order_by(Analysis.id)
         .limit(limit)
     )
@@ -224,7 +225,7 @@ def undispatched(
 
 
 def mark_dispatched(session: Session, *, analysis_ids: Sequence[uuid.UUID], now: datetime) -> None:
-    """Note that the broker has been told."""
+    """Record that these analyses have been published to the broker."""
     session.execute(
         update(Analysis)
         .where(Analysis.id.in_(analysis_ids))

@@ -1,7 +1,6 @@
-"""Pictures and clips made of stored videos: by ffmpeg, on first demand, and kept as files.
+"""Thumbnails and clips of stored videos: created by ffmpeg on first request, then cached as files.
 
-What is made is a cache (`Storage.derived`): it can be deleted at any time, and a bounded share of
-the disk holds it.
+The cache (`Storage.derived`) can be deleted at any time, and its size is bounded.
 """
 
 import contextlib
@@ -29,16 +28,16 @@ from app.video import Box, Tools, cut_clip, thumbnail
 from app.video.errors import ToolError, VideoError
 
 CLIP_MARGIN_S = 1.0
-# A thumbnail at any time can be asked for; that many per second of video can come to be.
+# Requested times are rounded down to this grid, which bounds the number of thumbnails.
 TIMES_PER_SECOND = 10
 _LOCKS = 64
 _POLL_S = 0.1
-# Called ten times a second while something is made; raises when nobody wants it any more.
+# Called ten times a second while a file is created; raises when it is no longer needed.
 Checkpoint = Callable[[], None]
 
 
 class Width(enum.IntEnum):
-    """How wide a thumbnail can be, in pixels."""
+    """Available thumbnail widths in pixels."""
 
     SMALL = 160
     MEDIUM = 320
@@ -46,25 +45,26 @@ class Width(enum.IntEnum):
 
 
 class Media:
-    """Makes and keeps thumbnails and clips."""
+    """Create and cache thumbnails and clips."""
 
     def __init__(
         self, *, database: Database, storage: Storage, tools: Tools, cache_bytes: int
     ) -> None:
-        """Keep the parts; nothing is opened."""
+        """Store the dependencies; open nothing."""
         self._database = database
         self._storage = storage
         self._tools = tools
         self._cache_bytes = cache_bytes
-        # Two requests for one file make it once; different files seldom share a lock.
+        # Concurrent requests create a file once; different files rarely share a lock.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def video_thumbnail(
         self, video_id: uuid.UUID, *, time: float | None, width: Width, checkpoint: Checkpoint
     ) -> Path:
-        """Return a JPEG of the picture at `time` (seconds), by default one near the start.
+        """Return a JPEG of the frame at `time` (seconds), by default one near the start.
 
-        Raises VideoNotFoundError, ConflictError (no such picture) or UnavailableError.
+        Raise VideoNotFoundError, ConflictError (no such frame), StorageFullError or
+        UnavailableError.
         """
         with self._database.reading() as session:
             stored = videos.get(session, video_id=video_id).video
@@ -72,24 +72,24 @@ class Media:
             time = min(1.0, (stored.duration or 0.0) / 10)
         ticks = math.floor(time * TIMES_PER_SECOND)
         moment = Fraction(ticks, TIMES_PER_SECOND)
-        return self._made(
+        return self._get_or_create(
             video_id,
             f"{ticks}-{width.value}.jpg",
-            lambda target: self._picture(
+            lambda target: self._write_thumbnail(
                 video_id, target, time=moment, width=width, box=None, checkpoint=checkpoint
             ),
             checkpoint,
         )
 
     def event_thumbnail(self, event_id: uuid.UUID, *, width: Width, checkpoint: Checkpoint) -> Path:
-        """Return a JPEG of the moment in which most moved. Raises EventNotFoundError and such."""
+        """Return a JPEG of the event's peak. Raise EventNotFoundError, or as `video_thumbnail`."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
         event, video_id = found.event, found.video.id
-        return self._made(
+        return self._get_or_create(
             video_id,
             f"{event_id}-{width.value}.jpg",
-            lambda target: self._picture(
+            lambda target: self._write_thumbnail(
                 video_id,
                 target,
                 time=_exact(event.peak_time),
@@ -101,13 +101,13 @@ class Media:
         )
 
     def event_clip(self, event_id: uuid.UUID, *, checkpoint: Checkpoint) -> Path:
-        """Return an MP4 of the event with a margin around it. Raises as the others do."""
+        """Return an MP4 of the event with CLIP_MARGIN_S around it. Raise as `event_thumbnail`."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
         event, source = found.event, self._storage.path(found.video.id)
         start = _exact(max(0.0, event.start_time - CLIP_MARGIN_S))
         end = _exact(event.end_time + CLIP_MARGIN_S)
-        return self._made(
+        return self._get_or_create(
             found.video.id,
             f"{event_id}.mp4",
             lambda target: cut_clip(
@@ -121,13 +121,13 @@ class Media:
             checkpoint,
         )
 
-    def forget(self, video_id: uuid.UUID, *, event_ids: Sequence[uuid.UUID]) -> None:
-        """Delete what was made for these events."""
+    def discard(self, video_id: uuid.UUID, *, event_ids: Sequence[uuid.UUID]) -> None:
+        """Delete the cached files of these events."""
         for event_id in event_ids:
             for name in (f"{event_id}.mp4", *(f"{event_id}-{width.value}.jpg" for width in Width)):
                 self._storage.derived(video_id, name).unlink(missing_ok=True)
 
-    def _picture(
+    def _write_thumbnail(
         self,
         video_id: uuid.UUID,
         target: Path,
@@ -137,7 +137,7 @@ class Media:
         box: Box | None,
         checkpoint: Checkpoint,
     ) -> None:
-        found = thumbnail(
+        jpeg = thumbnail(
             self._storage.path(video_id),
             tools=self._tools,
             time=time,
@@ -145,43 +145,43 @@ class Media:
             box=box,
             checkpoint=checkpoint,
         )
-        target.write_bytes(found)
+        target.write_bytes(jpeg)
 
-    def _made(
+    def _get_or_create(
         self,
         video_id: uuid.UUID,
         name: str,
-        make: Callable[[Path], None],
+        create: Callable[[Path], None],
         checkpoint: Checkpoint,
     ) -> Path:
         target = self._storage.derived(video_id, name)
-        with _held(self._locks[hash(target) % _LOCKS], checkpoint):
+        with _acquired(self._locks[hash(target) % _LOCKS], checkpoint):
             with contextlib.suppress(FileNotFoundError):
-                os.utime(target)  # the least recently wanted goes first when the cache is full
+                os.utime(target)  # the least recently used files are evicted first
                 return target
             temporary = self._storage.incoming()
             try:
-                make(temporary)
+                create(temporary)
                 self._storage.keep_derived(temporary, target)
             except ToolError as error:
                 raise UnavailableError(
-                    "No picture can be made at the moment; try again."
+                    "Thumbnails and clips are unavailable right now; try again."
                 ) from error
             except VideoError as error:
                 if os.strerror(errno.ENOSPC) in str(error):
-                    raise StorageFullError("There is no room left to make it.") from error
-                raise ConflictError(f"There is no such picture: {error}.") from error
+                    raise StorageFullError("Not enough disk space to create this file.") from error
+                raise ConflictError(f"The file cannot be created: {error}.") from error
             finally:
                 temporary.unlink(missing_ok=True)
-        if not self._storage.path(video_id).exists():  # deleted while we were at work
-            self._storage.forget_derived(video_id)
-            raise VideoNotFoundError(f"There is no video {video_id}.")
+        if not self._storage.path(video_id).exists():  # deleted in the meantime
+            self._storage.discard_derived(video_id)
+            raise VideoNotFoundError(f"Video {video_id} does not exist.")
         self._storage.trim_derived(self._cache_bytes)
         return target
 
 
 @contextlib.contextmanager
-def _held(lock: threading.Lock, checkpoint: Checkpoint) -> Iterator[None]:
+def _acquired(lock: threading.Lock, checkpoint: Checkpoint) -> Iterator[None]:
     checkpoint()
     while not lock.acquire(timeout=_POLL_S):
         checkpoint()
@@ -196,7 +196,7 @@ def _exact(seconds: float) -> Fraction:
 
 
 def _peak_box(event: MotionEvent) -> Box | None:
-    """Return the largest box at the event's peak, or the nearest there is."""
+    """Return the largest box at the event's peak, or at the time closest to it."""
     if not event.boxes:
         return None
     found = min(

@@ -1,7 +1,7 @@
-"""Lists in pages that stay right while rows come and go: keyset pagination.
+"""Keyset pagination: pages stay correct while rows are added and deleted.
 
-A cursor holds the place of the last row seen, so the next page is one index lookup however deep it
-is. Callers get it as opaque text; whatever is not a cursor of the same list is refused.
+A cursor holds the position of the last row, so any page costs one index lookup. Cursors are opaque
+to clients; a cursor of another list is rejected.
 """
 
 import base64
@@ -22,7 +22,7 @@ Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """A stretch of a list."""
+    """One page of a list."""
 
     items: list[Row]
     next_cursor: str | None
@@ -30,34 +30,34 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True)
 class Order:
-    """How a list is sorted: by `key`, and by `id` among equals. Without `key` by `id` alone."""
+    """The sort order of a list: by `key`, then `id`; without `key`, by `id` alone."""
 
     name: str
-    """Written into cursors, so that one list's cursor is not taken for another's."""
+    """Part of each cursor, so that a cursor of another list is rejected."""
     id: ColumnElement[uuid.UUID]
     key: ColumnElement[Any] | None = None
     descending: bool = False
 
     def apply(self, query: Query, *, after: str | None, limit: int) -> Query:
-        """Sort `query` and let it begin after the cursor. Raises InvalidCursorError."""
+        """Sort `query` and start it after the cursor. Raise InvalidCursorError."""
         if after is not None:
-            query = query.where(self._beyond(*self._decode(after)))
+            query = query.where(self._after(*self._decode(after)))
         columns = [self.id] if self.key is None else [self.key, self.id]
         sorted_by = [column.desc() if self.descending else column for column in columns]
         return query.order_by(*sorted_by).limit(limit + 1)
 
     def page(
-        self, rows: list[Row], *, limit: int, place: Callable[[Row], tuple[Any, uuid.UUID]]
+        self, rows: list[Row], *, limit: int, position: Callable[[Row], tuple[Any, uuid.UUID]]
     ) -> Page[Row]:
-        """Cut the rows that `apply` asked for (one more than shown) into a page.
+        """Build a page from the rows that `apply` selected, which are one more than are shown.
 
-        `place` tells a row's sort key (None for a list sorted by id) and id.
+        `position` returns a row's sort key (None for a list sorted by id) and id.
         """
         if len(rows) <= limit:
             return Page(rows, None)
-        return Page(rows[:limit], self._encode(*place(rows[limit - 1])))
+        return Page(rows[:limit], self._encode(*position(rows[limit - 1])))
 
-    def _beyond(self, key: Any, row_id: uuid.UUID) -> ColumnElement[bool]:
+    def _after(self, key: Any, row_id: uuid.UUID) -> ColumnElement[bool]:
         if self.key is None:
             return self.id < row_id if self.descending else self.id > row_id
         if self.descending:
@@ -69,18 +69,18 @@ class Order:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     def _decode(self, cursor: str) -> tuple[Any, uuid.UUID]:
-        wrong = InvalidCursorError("The cursor is not one that this list has given out.")
+        invalid = InvalidCursorError("The cursor does not belong to this list.")
         try:
             text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
             name, key, row_id = json.loads(text)
             found = uuid.UUID(row_id)
         except (ValueError, binascii.Error, TypeError, AttributeError, RecursionError):
-            raise wrong from None
+            raise invalid from None
         kind = type(None) if self.key is None else self.key.type.python_type
-        # An integer that fits no column would be the database's error instead of the caller's.
+        # An integer too large for any column would fail in the database.
         fits = not isinstance(key, int) or abs(key) < 2**63
         if name != self.name or not isinstance(key, kind) or not fits:
-            raise wrong
+            raise invalid
         if isinstance(key, str) and ("\0" in key or not key.isprintable()):
-            raise wrong
+            raise invalid
         return key, found

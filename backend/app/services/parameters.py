@@ -7,7 +7,7 @@ from app.video import Parameters, Region
 
 
 def to_json(parameters: Parameters) -> dict[str, Any]:
-    """Turn parameters into what is stored. Equal parameters give equal documents."""
+    """Return the stored form. Equal parameters give equal documents."""
     region = parameters.region
     return {
         "sensitivity": parameters.sensitivity,
@@ -20,7 +20,7 @@ def to_json(parameters: Parameters) -> dict[str, Any]:
 
 
 def from_json(stored: dict[str, Any] | None) -> Parameters:
-    """Read what `to_json` stored; None, as the first version left it, means the defaults."""
+    """Return the parameters from their stored form; None, from old rows, means the defaults."""
     if stored is None:
         return Parameters()
     region = stored["region"]

@@ -1,39 +1,39 @@
-"""What use-cases need of whatever carries out analyses."""
+"""The interface through which use cases reach whatever runs analyses."""
 
 import enum
 from typing import Protocol
 
 
 class WorkerState(enum.StrEnum):
-    """How analyses are carried out at this moment."""
+    """How analyses are currently run."""
 
     EMBEDDED = "embedded"
     """By a child of this process."""
     CELERY = "celery"
-    """By Celery workers; the broker answers."""
+    """By Celery workers; the broker is reachable."""
     UNREACHABLE = "unreachable"
-    """By Celery workers, but the broker does not answer; work is kept until it does."""
+    """By Celery workers, but the broker is unreachable; work is kept until it is back."""
     STOPPED = "stopped"
-    """By nobody: the child dies as soon as it starts, or its keeper has died."""
+    """Not at all: the child crashes on startup, or the thread that supervises it has died."""
 
 
 class AnalysisQueue(Protocol):
-    """Carries out queued analyses. The rows are the queue; this is only told to look at them."""
+    """Runs queued analyses. The rows are the queue; `wake` only prompts a look at them."""
 
     name: str
-    """For the log."""
+    """For logs."""
 
     def start(self) -> None:
-        """Begin; called once, when the database is there or may come."""
+        """Start; called once. The database may still be unavailable."""
 
-    def ask_to_stop(self) -> None:
-        """Hand back at once what is in hand; returns without waiting."""
+    def request_stop(self) -> None:
+        """Hand running analyses back immediately; return without waiting."""
 
     def stop(self) -> None:
-        """End, waiting for a while."""
+        """Stop and wait, up to a timeout."""
 
     def wake(self) -> None:
-        """Look for queued rows now. To be called after the commit that queued them."""
+        """Look for queued rows now. Call this after the commit that queued them."""
 
     def state(self) -> WorkerState:
-        """Tell how analyses are carried out; answers within two seconds."""
+        """Return how analyses are currently run, within two seconds."""

@@ -1,4 +1,4 @@
-"""The stored form of what an analysis found: JSON, times in seconds, rates as exact fractions."""
+"""The stored form of an analysis's results: JSON, times in seconds, rates as exact fractions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Findings:
-    """What is stored of one analysis."""
+    """The stored results of one analysis."""
 
     result: dict[str, Any]
     timeline: dict[str, Any]
     events: list[dict[str, Any]]
-    """The columns of each event's row."""
+    """Column values of each event row."""
 
 
-def findings(analysis: Analysis) -> Findings:
-    """Turn what the library returns into what is stored and served."""
+def to_findings(analysis: Analysis) -> Findings:
+    """Convert the result of the video library to its stored form."""
     facts = analysis.probe
     return Findings(
         result={

@@ -1,13 +1,13 @@
-"""Files of videos under DATA_DIR, named by ids only; a client's file name never touches the disk.
+"""Video files below DATA_DIR, named by ids only; client file names are never used as paths.
 
-- `videos/ab/<uuid>`: stored content; ab are the last two digits, so that no folder grows large.
-- `incoming/<uuid>.part`: uploads under way; renamed into place when complete.
-- `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache, deleted without loss.
-- `incoming/<uuid>`: an empty mark beside content whose row is being added or removed.
-- `reserve`: nothing, but on the disk; given up when it is so full that nothing can be deleted.
+- `videos/ab/<uuid>`: stored content; ab are the last two digits, to keep directories small.
+- `incoming/<uuid>.part`: uploads in progress; renamed into place when complete.
+- `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache that can be deleted.
+- `incoming/<uuid>`: an empty mark for content whose row is being added or removed.
+- `reserve`: preallocated space, released when a full disk would prevent deletions.
 
-The mark is what makes a crash harmless. A later start looks at old marks only and asks the database
-which side won. Content without a mark is never touched, so a service that is given the wrong
+The marks make crashes harmless: a later sweep looks at old marks only and asks the database whether
+the row exists. Content without a mark is never touched, so a service started with the wrong
 database by mistake deletes nothing.
 """
 
@@ -20,20 +20,20 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-# Marks and uploads this old belong to a process that died; younger ones may be at work.
+# Marks and uploads this old belong to a dead process; younger ones may still be in use.
 ORPHAN_AGE_S = 3600.0
-# How often the size of the cache is looked at, at most.
+# Minimum interval between checks of the cache size.
 TRIM_INTERVAL_S = 30.0
-# More than SQLite writes to its log when it deletes a video with all its events.
+# More than SQLite writes to its log to delete a video with all its events.
 RESERVE_BYTES = 1024 * 1024
 _PART = ".part"
 
 
 class Storage:
-    """Where the bytes are. All paths lie on one file system, so a rename is atomic."""
+    """The files of the service. All paths are on one file system, so renames are atomic."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Remember the directory; `prepare` makes it usable."""
+        """Store the directory; `prepare` makes it usable."""
         self.root = data_dir
         self._videos = data_dir / "videos"
         self._incoming = data_dir / "incoming"
@@ -43,77 +43,78 @@ class Storage:
         self._trimmed_at = -TRIM_INTERVAL_S
 
     def prepare(self) -> None:
-        """Create the folders. Raises OSError when DATA_DIR cannot be written."""
+        """Create the directories. Raise OSError if DATA_DIR is not writable."""
         self._videos.mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._derived.mkdir(parents=True, exist_ok=True)
-        self.reserve()
+        self.allocate_reserve()
 
-    def reserve(self) -> None:
-        """Set some room aside for deleting; without any left to set aside, do nothing."""
+    def allocate_reserve(self) -> None:
+        """Preallocate space for deletions; do nothing if there is not enough."""
         with contextlib.suppress(OSError), self._reserve.open("ab") as file:
             try:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
             except OSError:
-                # Half a reserve would only make the disk fuller.
+                # A partial reserve would only make the disk fuller.
                 self._reserve.unlink(missing_ok=True)
 
-    def give_up_reserve(self) -> None:
-        """Make the reserved room available, to whoever is quickest."""
+    def release_reserve(self) -> None:
+        """Release the reserved space; other writers may take it first."""
         self._reserve.unlink(missing_ok=True)
 
     def path(self, video_id: uuid.UUID) -> Path:
-        """Return where the content of a video is, or would be."""
+        """Return the path of a video's content, whether or not it exists."""
         return self._videos / video_id.hex[-2:] / str(video_id)
 
     def incoming(self) -> Path:
-        """Return a fresh name for an upload; nothing is created."""
+        """Return a fresh path for an upload; create nothing."""
         return self._incoming / f"{uuid.uuid4()}{_PART}"
 
     def mark(self, video_id: uuid.UUID) -> None:
-        """Note that the row of this content is about to be added or removed."""
+        """Mark content whose row is about to be added or removed."""
         self._mark_path(video_id).touch()
 
-    def settle(self, video_id: uuid.UUID) -> None:
-        """Note that row and content agree again."""
+    def unmark(self, video_id: uuid.UUID) -> None:
+        """Remove the mark: row and content are consistent again."""
         self._mark_path(video_id).unlink(missing_ok=True)
 
     def keep(self, temporary: Path, *, video_id: uuid.UUID) -> None:
-        """Move a complete upload to its place, marked until `settle`."""
+        """Move a complete upload into place, marked until `unmark`."""
         self.mark(video_id)
         target = self.path(video_id)
         target.parent.mkdir(exist_ok=True)
         temporary.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(folder)  # the name itself must be on disk before the row that refers to it
+            os.fsync(directory)  # the directory entry must be on disk before the row
         finally:
-            os.close(folder)
+            os.close(directory)
 
     def delete(self, video_id: uuid.UUID) -> None:
-        """Remove content and mark; what is gone already is fine."""
-        # Whoever makes a thumbnail looks for the content afterwards, so it goes first.
+        """Delete content, derived files and mark; missing ones are ignored."""
+        # Content first, because thumbnail requests check for it after creating their file.
         self.path(video_id).unlink(missing_ok=True)
-        self.forget_derived(video_id)
-        self.settle(video_id)
+        self.discard_derived(video_id)
+        self.unmark(video_id)
 
     def derived(self, video_id: uuid.UUID, name: str) -> Path:
-        """Return where something made from a video is kept, or would be."""
-        return self._derived_folder(video_id) / name
+        """Return the path of a file derived from a video, whether or not it exists."""
+        return self._derived_directory(video_id) / name
 
     def keep_derived(self, temporary: Path, target: Path) -> None:
-        """Move something complete to the place that `derived` has named."""
+        """Move a complete file to a path returned by `derived`."""
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
 
-    def forget_derived(self, video_id: uuid.UUID) -> None:
-        """Delete everything made from a video."""
-        shutil.rmtree(self._derived_folder(video_id), ignore_errors=True)
+    def discard_derived(self, video_id: uuid.UUID) -> None:
+        """Delete everything derived from a video."""
+        shutil.rmtree(self._derived_directory(video_id), ignore_errors=True)
 
     def trim_derived(self, limit: int) -> int:
-        """Delete the least recently wanted files until `limit` bytes are left; return how many.
+        """Delete the least recently used files until at most `limit` bytes are left.
 
-        Looks at most every TRIM_INTERVAL_S, so that a busy cache is not walked for each new file.
+        Return the number of deleted files. Run at most every TRIM_INTERVAL_S, so that a busy cache
+        is not walked for each new file.
         """
         with self._trim_lock:
             now = time.monotonic()
@@ -123,8 +124,8 @@ class Storage:
         files = []
         for path in self._derived.glob("*/*/*"):
             with contextlib.suppress(FileNotFoundError):
-                found = path.stat()
-                files.append((found.st_mtime, found.st_size, path))
+                status = path.stat()
+                files.append((status.st_mtime, status.st_size, path))
         total, deleted = sum(size for _, size, _ in files), 0
         for _, size, path in sorted(files):
             if total <= limit:
@@ -135,9 +136,9 @@ class Storage:
         return deleted
 
     def sweep(self, *, exists: Callable[[uuid.UUID], bool]) -> int:
-        """Clear up after processes that died; `exists` tells whether a video has a row.
+        """Clean up after dead processes; `exists` returns whether a video has a row.
 
-        Returns how many uploads and contents were deleted.
+        Return the number of deleted files.
         """
         limit = time.time() - ORPHAN_AGE_S
         swept = 0
@@ -150,13 +151,13 @@ class Storage:
                     path.unlink()
                     swept += 1
                 elif exists(video_id := uuid.UUID(path.name)):
-                    self.settle(video_id)
+                    self.unmark(video_id)
                 else:
                     self.delete(video_id)
                     swept += 1
         return swept
 
-    def _derived_folder(self, video_id: uuid.UUID) -> Path:
+    def _derived_directory(self, video_id: uuid.UUID) -> Path:
         return self._derived / video_id.hex[-2:] / str(video_id)
 
     def _mark_path(self, video_id: uuid.UUID) -> Path:

@@ -1,4 +1,4 @@
-"""Use-cases around videos: take one in, list, read, delete."""
+"""Use cases for videos: register, list, read, delete."""
 
 import enum
 import functools
@@ -20,11 +20,11 @@ from app.models.video import UNKNOWN_DURATION
 from app.services.paging import Order, Page
 from app.video import Probe
 
-FILENAME_CHARACTERS = 255
+MAX_FILENAME_LENGTH = 255
 
 
 class Sort(enum.StrEnum):
-    """How the list of videos can be sorted; a minus sign means descending."""
+    """Sort orders of the list of videos; a minus sign means descending."""
 
     NEWEST = "-created_at"
     OLDEST = "created_at"
@@ -38,11 +38,11 @@ class Sort(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Upload:
-    """A complete upload that waits in a temporary file."""
+    """A complete upload in a temporary file."""
 
     path: Path
     size: int
-    """Bytes."""
+    """In bytes."""
     sha256: str
     filename: str
     source: str = "upload"
@@ -50,12 +50,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Filters:
-    """What the list of videos is narrowed to; None is no condition."""
+    """Filters of the list of videos; None means no filter."""
 
     status: Sequence[AnalysisStatus] = ()
-    """Of the latest analysis."""
+    """Status of the latest analysis."""
     name: str | None = None
-    """Part of the file name, in any case."""
+    """Part of the file name, ignoring case."""
     created_from: datetime | None = None
     created_before: datetime | None = None
 
@@ -69,21 +69,21 @@ class VideoState:
 
 
 def display_name(raw: str) -> str:
-    """Reduce a client's file name to something safe to show: last component, printable, bounded."""
+    """Return a client's file name made safe for display: last component, printable, bounded."""
     last = PurePosixPath(raw.replace("\\", "/")).name
-    # Lone surrogates are printable to no database; control characters to no terminal.
+    # Databases reject lone surrogates, and control characters can garble a terminal.
     shown = "".join(character for character in last if character.isprintable()).strip()
-    return shown[:FILENAME_CHARACTERS] or "unnamed"
+    return shown[:MAX_FILENAME_LENGTH] or "unnamed"
 
 
 def hasher() -> "hashlib._Hash":
-    """Return the hash that recognises duplicates."""
+    """Return the hash by which duplicates are detected."""
     return hashlib.sha256()
 
 
 @functools.cache  # building it costs a sixth of a whole request
 def _latest_analysis_id() -> ScalarSelect[uuid.UUID]:
-    # Ids sort by time; the index on (video_id, id) makes this one look-up per video shown.
+    # Ids sort by time; the index on (video_id, id) makes this one lookup per video.
     inner = aliased(Analysis)
     return (
         select(inner.id)
@@ -96,14 +96,14 @@ def _latest_analysis_id() -> ScalarSelect[uuid.UUID]:
 
 
 def find_duplicate(session: Session, *, sha256: str) -> VideoState | None:
-    """Return the video with this content, if there is one."""
+    """Return the video with this content, or None."""
     return _first(session, Video.sha256 == sha256)
 
 
 def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
-    """Add a video. The caller moves the file before it commits.
+    """Add a video. The caller moves the file into place before committing.
 
-    Raises sqlalchemy's IntegrityError when the same content was registered at the same moment.
+    Raise SQLAlchemy's IntegrityError if the same content is registered concurrently.
     """
     video = Video(
         id=new_id(),
@@ -126,11 +126,11 @@ def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
 
 
 def get(session: Session, *, video_id: uuid.UUID) -> VideoState:
-    """Return a video with its latest analysis. Raises VideoNotFoundError."""
-    found = _first(session, Video.id == video_id)
-    if found is None:
-        raise VideoNotFoundError(f"There is no video {video_id}.")
-    return found
+    """Return a video with its latest analysis. Raise VideoNotFoundError if it does not exist."""
+    state = _first(session, Video.id == video_id)
+    if state is None:
+        raise VideoNotFoundError(f"Video {video_id} does not exist.")
+    return state
 
 
 def _first(session: Session, condition: ColumnElement[bool]) -> VideoState | None:
@@ -146,9 +146,9 @@ def _first(session: Session, condition: ColumnElement[bool]) -> VideoState | Non
 def page(
     session: Session, *, filters: Filters, sort: Sort, limit: int, after: str | None
 ) -> Page[VideoState]:
-    """Return up to `limit` videos that follow the cursor `after`: one query, whatever is shown.
+    """Return up to `limit` videos after the cursor `after`, in a single query.
 
-    Raises InvalidCursorError.
+    Raise InvalidCursorError if the cursor is not one of this list.
     """
     order = _order(sort)
     query = select(Video, Analysis).outerjoin(Analysis, Analysis.id == _latest_analysis_id())
@@ -164,16 +164,16 @@ def page(
     return order.page(
         [VideoState(video, analysis) for video, analysis in rows],
         limit=limit,
-        place=lambda state: (_sort_key(sort, state.video), state.video.id),
+        position=lambda state: (_sort_key(sort, state.video), state.video.id),
     )
 
 
 def _order(sort: Sort) -> Order:
     keys: dict[str, ColumnElement[Any] | None] = {
-        "created_at": None,  # ids are made in order of time
+        "created_at": None,  # ids sort by creation time
         "filename": Video.filename.expression,
         "size": Video.size.expression,
-        # Word for word as in its index: a parameter in its place would keep it from being used.
+        # Exactly as in its index; with a bind parameter the index would not be used.
         "duration": func.coalesce(
             Video.duration, literal_column(str(UNKNOWN_DURATION)), type_=Float()
         ),
@@ -197,11 +197,11 @@ def _sort_key(sort: Sort, video: Video) -> Any:
 
 
 def delete(session: Session, *, video_id: uuid.UUID) -> None:
-    """Remove a video and its analyses. The caller deletes the file after it has committed."""
+    """Delete a video and its analyses. The caller deletes the file after the commit."""
     session.delete(get(session, video_id=video_id).video)
     session.flush()
 
 
 def exists(session: Session, *, video_id: uuid.UUID) -> bool:
-    """Tell whether there is such a video."""
+    """Return whether the video exists."""
     return session.scalar(select(Video.id).where(Video.id == video_id)) is not None

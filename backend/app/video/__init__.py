@@ -1,8 +1,8 @@
-"""Video analysis as a library: files in, facts out.
+"""Video analysis as a library.
 
-It knows nothing of the database, HTTP or Celery. Times are exact (`fractions.Fraction` seconds from
-the start of the stream); a float frame count never stands for time. Importing it is cheap: OpenCV
-and numpy are loaded by the first analysis.
+It does not depend on the database, HTTP or Celery. Times are exact (`fractions.Fraction` seconds
+from the start of the stream); a float frame count never represents time. Importing it is cheap: the
+first analysis loads OpenCV and numpy.
 """
 
 from app.video.analysis import analyse

@@ -1,4 +1,4 @@
-"""The whole look at one file: probe, decode, detect, sum up."""
+"""Analyse one file: probe, decode, detect, summarise."""
 
 import time
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from app.video.timeline import TimelineBuilder
 if TYPE_CHECKING:
     from app.video.decode import FrameSource
 
-# How much of what is announced may be missing before the file counts as truncated. Containers
-# round, and sound often outlasts the picture a little.
-MISSING_SHARE = Fraction(1, 10)
-MISSING_SECONDS = Fraction(1)
+# How much of the announced duration may be missing before the file counts as truncated. Containers
+# round, and audio often lasts slightly longer than video.
+MAX_MISSING_SHARE = Fraction(1, 10)
+MAX_MISSING_SECONDS = Fraction(1)
 _PROGRESS_STEP = 0.01
 _FALLBACK_INTERVAL = Fraction(1, 25)
 
@@ -33,14 +33,14 @@ def analyse(
     progress: Callable[[float], None],
     checkpoint: Callable[[], None],
 ) -> Analysis:
-    """Find out when and where something moves in the video `path`.
+    """Detect when and where something moves in the video `path`.
 
-    `progress` is told the share done (0 to 1, rising, at most about a hundred times). `checkpoint`
-    is called at least ten times a second and may raise to stop: that passes through, and ffmpeg is
-    gone by then. Raises a VideoError
-    otherwise: what is wrong with the file, TimeLimitError, or ToolError.
+    `progress` is called with the fraction done (0 to 1, increasing, about a hundred times at most).
+    `checkpoint` is called at least ten times a second and may raise to abort: the exception
+    propagates after ffmpeg has been stopped. Raise a VideoError that says what is wrong with the
+    file, TimeLimitError, or ToolError.
     """
-    # OpenCV and numpy take 0.2 s and 60 MB: only who analyses pays.
+    # OpenCV and numpy cost 0.2 s and 60 MB, so only an analysis loads them.
     from app.video.decode import FrameSource
     from app.video.detector import MotionDetector
 
@@ -49,9 +49,7 @@ def analyse(
     def check() -> None:
         checkpoint()
         if time.monotonic() > deadline:
-            raise TimeLimitError(
-                f"the analysis took longer than the {limits.wall_time:g} s allowed"
-            )
+            raise TimeLimitError(f"the analysis exceeded the limit of {limits.wall_time:g} s")
 
     check()
     facts = probe(path, tools=tools, limits=limits, checkpoint=check)
@@ -70,13 +68,13 @@ def analyse(
         check=check,
     ) as source:
         for frame in source:
-            _refuse_too_long(frame.time, limits=limits)
+            _check_length(frame.time, limits=limits)
             motion = detector.process_frame(frame.time, frame.image)
             events.add(motion)
             timeline.add(motion.time, motion.score)
             analysed += 1
-            report.at(frame.time, source=source)
-    _refuse_truncated(facts, source=source, rate=parameters.frame_rate)
+            report.update(frame.time, source=source)
+    _check_complete(facts, source=source, rate=parameters.frame_rate)
     duration = _duration(facts, end=source.end)
     progress(1.0)
     return Analysis(
@@ -90,43 +88,41 @@ def analyse(
 
 
 class _Progress:
-    """Passes progress on when it has become a hundredth more."""
+    """Report progress in steps of one percent."""
 
-    def __init__(self, duration: Fraction | None, tell: Callable[[float], None]) -> None:
+    def __init__(self, duration: Fraction | None, callback: Callable[[float], None]) -> None:
         self._duration = duration
-        self._tell = tell
-        self._told = 0.0
+        self._callback = callback
+        self._reported = 0.0
 
-    def at(self, time: Fraction, *, source: "FrameSource") -> None:
-        # A recording that was not closed does not say how long it is, but the file has a length.
+    def update(self, time: Fraction, *, source: "FrameSource") -> None:
+        # An unfinished recording has no duration, but its file has a size.
         share = float(time / self._duration) if self._duration else source.share_read()
-        share = min(share, 1 - _PROGRESS_STEP)  # the rest is told when all is summed up
-        if share >= self._told + _PROGRESS_STEP:
-            self._told = share
-            self._tell(share)
+        share = min(share, 1 - _PROGRESS_STEP)  # `analyse` reports 1 itself, at the very end
+        if share >= self._reported + _PROGRESS_STEP:
+            self._reported = share
+            self._callback(share)
 
 
 def _duration(facts: Probe, *, end: Fraction) -> Fraction:
-    """Return when the last picture ends: `end` is when the last one looked at begins."""
+    """Return when the last frame ends; `end` is when the last analysed frame starts."""
     last = 1 / facts.frame_rate if facts.frame_rate else _FALLBACK_INTERVAL
-    return max(end + last, facts.picture_duration or Fraction(0))
+    return max(end + last, facts.video_duration or Fraction(0))
 
 
-def _refuse_too_long(time: Fraction, *, limits: Limits) -> None:
+def _check_length(time: Fraction, *, limits: Limits) -> None:
     if time > limits.duration:
-        raise VideoTooBigError(
-            f"the video goes on after {float(limits.duration):.0f} s, which is the limit"
-        )
+        raise VideoTooBigError(f"the video exceeds the limit of {float(limits.duration):.0f} s")
 
 
-def _refuse_truncated(facts: Probe, *, source: "FrameSource", rate: Fraction) -> None:
-    if facts.frames is not None and source.frames_decoded >= facts.frames * (1 - MISSING_SHARE):
-        return  # all pictures are there, and the last one may be shown for long
-    if facts.picture_duration is None:
+def _check_complete(facts: Probe, *, source: "FrameSource", rate: Fraction) -> None:
+    if facts.frames is not None and source.frames_decoded >= facts.frames * (1 - MAX_MISSING_SHARE):
+        return  # all frames are there; the last one may be displayed for long
+    if facts.video_duration is None:
         return
-    missing = facts.picture_duration - source.end - 1 / rate
-    if missing > max(MISSING_SECONDS, facts.picture_duration * MISSING_SHARE):
+    missing = facts.video_duration - source.end - 1 / rate
+    if missing > max(MAX_MISSING_SECONDS, facts.video_duration * MAX_MISSING_SHARE):
         raise UnreadableVideoError(
-            f"the picture ends at {float(source.end):.1f} s, "
-            f"{float(facts.picture_duration):.1f} s are announced; the file is truncated or damaged"
+            f"the video ends at {float(source.end):.1f} s, but its duration is "
+            f"{float(facts.video_duration):.1f} s; the file is truncated or damaged"
         )

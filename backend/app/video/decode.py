@@ -1,11 +1,11 @@
-"""Reads a file as timestamped grey pictures: an ffmpeg of its own decodes, in constant memory.
+"""Decode a file into timestamped grey frames with ffmpeg, in constant memory.
 
-    file ──ffmpeg: decode, choose, crop, scale, grey, turn──▶ pixels (stdout)
-                                                          └─▶ exact times (a second pipe)
+    file → ffmpeg: decode, select, crop, scale, grey, rotate → pixels (stdout)
+                                                             → exact times (a second pipe)
 
-One `tee` muxer writes both, so that each picture has its own time, in ticks of the stream's clock:
-a variable frame rate is right by construction. ffmpeg decodes ahead while the caller looks at a
-picture; full pipes are what stops it.
+One `tee` muxer writes both, so every frame has its own time in ticks of the stream's time base, and
+variable frame rates are handled by construction. ffmpeg decodes ahead while the caller processes a
+frame, until the pipes are full.
 """
 
 import contextlib
@@ -23,48 +23,46 @@ import numpy as np
 import numpy.typing as npt
 
 from app.video.errors import UnreadableVideoError
-from app.video.options import WHOLE_PICTURE, Limits, Region, Tools
+from app.video.options import WHOLE_FRAME, Limits, Region, Tools
 from app.video.pipes import Pipes
-from app.video.probe import CLOSED, Probe
+from app.video.probe import RESTRICTIONS, Probe
 from app.video.process import POLL_S, start
 
 GreyImage = npt.NDArray[np.uint8]
 
-# Motion is judged on pictures of about this size, whatever the size of the video.
+# Motion is detected on frames of about this size, whatever the size of the video.
 WORKING_PIXELS = 288 * 162
-LONGEST_SIDE = 1024
-_MOST_THREADS = 8
-# Share of the pictures that may be damaged before the file counts as unreadable.
-_MOST_ERRORS = 0.1
-# ffmpeg's transposes, by degrees clockwise.
-_TURNS = {0: (), 90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
+MAX_SIDE = 1024
+_MAX_THREADS = 8
+# Share of frames that may be damaged before the file counts as unreadable.
+_MAX_ERROR_RATE = 0.1
+# ffmpeg filters by clockwise rotation in degrees.
+_ROTATIONS = {0: (), 90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: grey, scaled, upright, and the exact time it is shown at (seconds)."""
+    """One frame: grey, scaled, upright, with its exact presentation time in seconds."""
 
     time: Fraction
     image: GreyImage
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
-    """Return the size (both sides at least 2) that a picture is judged at: never enlarged."""
-    shrink = min(
-        1.0, math.sqrt(WORKING_PIXELS / (width * height)), LONGEST_SIDE / max(width, height)
-    )
-    return max(2, round(width * shrink)), max(2, round(height * shrink))
+    """Return the size at which a frame is analysed: both sides at least 2, never enlarged."""
+    scale = min(1.0, math.sqrt(WORKING_PIXELS / (width * height)), MAX_SIDE / max(width, height))
+    return max(2, round(width * scale)), max(2, round(height * scale))
 
 
-def as_coded(region: Region, *, rotation: int, mirrored: bool = False) -> Region:
-    """Return where a region of the upright picture lies in the picture as it is coded."""
-    turned = _turned_back(region, rotation=rotation)
+def to_coded(region: Region, *, rotation: int, mirrored: bool = False) -> Region:
+    """Convert a region of the upright frame to the frame as encoded."""
+    rotated = _rotate_back(region, rotation=rotation)
     if not mirrored:
-        return turned
-    return Region(max(0.0, 1 - turned.x - turned.width), turned.y, turned.width, turned.height)
+        return rotated
+    return Region(max(0.0, 1 - rotated.x - rotated.width), rotated.y, rotated.width, rotated.height)
 
 
-def _turned_back(region: Region, *, rotation: int) -> Region:
+def _rotate_back(region: Region, *, rotation: int) -> Region:
     x, y, width, height = region.x, region.y, region.width, region.height
     if rotation == 90:
         return Region(y, max(0.0, 1 - x - width), height, width)
@@ -76,11 +74,11 @@ def _turned_back(region: Region, *, rotation: int) -> Region:
 
 
 class FrameSource:
-    """Yields the pictures of one file, at most `rate` per second, while a `with` block lasts.
+    """Iterate over the frames of one file, at most `rate` per second, inside a `with` block.
 
-    `check` is called for every picture and at least ten times a second, and may raise to stop.
-    After the block ffmpeg is gone, whatever happened. `frames_decoded` is known at the end, `end`
-    (time of the last picture) always.
+    `check` is called for every frame and at least ten times a second, and may raise to abort.
+    ffmpeg is stopped when the block ends, however it ends. `frames_decoded` is known after the
+    iteration, `end` (time of the latest frame) at any time.
     """
 
     def __init__(
@@ -97,28 +95,29 @@ class FrameSource:
         self._path = path
         self._check = check
         self._limits = limits
-        coded = as_coded(region or WHOLE_PICTURE, rotation=probe.rotation, mirrored=probe.mirrored)
+        coded = to_coded(region or WHOLE_FRAME, rotation=probe.rotation, mirrored=probe.mirrored)
         width, height = working_size(
             max(1, round(probe.width * coded.width)), max(1, round(probe.height * coded.height))
         )
-        turned = probe.rotation in {90, 270}
-        self.width, self.height = (height, width) if turned else (width, height)
-        upright = (*(("hflip",) if probe.mirrored else ()), *_TURNS[probe.rotation])
+        sideways = probe.rotation in {90, 270}
+        self.width, self.height = (height, width) if sideways else (width, height)
+        upright = (*(("hflip",) if probe.mirrored else ()), *_ROTATIONS[probe.rotation])
         self._filters = _filters(coded, size=(width, height), upright=upright, rate=rate)
         self._program, self._stream = tools.ffmpeg, probe.index
         self.frames_decoded = 0
         self.end = Fraction(0)
 
     def __enter__(self) -> Self:
-        """Start ffmpeg. Raises ToolError."""
-        self._times, side = os.pipe()
+        """Start ffmpeg. Raise ToolError if it cannot be started."""
+        self._times, times_in = os.pipe()
         try:
-            self._process = start(self._command(side=side), limits=self._limits, pass_fds=(side,))
+            command = self._command(times_in=times_in)
+            self._process = start(command, limits=self._limits, pass_fds=(times_in,))
         except BaseException:
             os.close(self._times)
             raise
         finally:
-            os.close(side)
+            os.close(times_in)
         return self
 
     def __exit__(
@@ -127,7 +126,7 @@ class FrameSource:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End ffmpeg."""
+        """Stop ffmpeg."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -136,27 +135,27 @@ class FrameSource:
             if pipe is not None:
                 pipe.close()
 
-    def _command(self, *, side: int) -> list[str]:
-        # Only decoding is work for threads; each costs memory, and by default every step has one
-        # for each core. The display matrix is obeyed by our own filters: turning small grey
-        # pictures is cheap.
-        threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)) + 1)
+    def _command(self, *, times_in: int) -> list[str]:
+        # Only decoding benefits from threads; each costs memory, and by default every stage starts
+        # one per core. Our own filters apply the display matrix, because rotating small grey frames
+        # is cheap.
+        threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)) + 1)
         return [
             self._program, "-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose",
-            *CLOSED, "-max_pixels", str(self._limits.pixels), "-noautorotate",
+            *RESTRICTIONS, "-max_pixels", str(self._limits.pixels), "-noautorotate",
             "-threads", str(threads), "-i", f"file:{self._path}", "-filter_threads", "1",
-            "-max_error_rate", str(_MOST_ERRORS), "-map", f"0:{self._stream}", "-vf", self._filters,
-            "-fps_mode", "passthrough", "-enc_time_base", "-1", "-c:v", "rawvideo",
-            "-threads", "1", "-f", "tee",
-            f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{side}",
+            "-max_error_rate", str(_MAX_ERROR_RATE), "-map", f"0:{self._stream}",
+            "-vf", self._filters, "-fps_mode", "passthrough", "-enc_time_base", "-1",
+            "-c:v", "rawvideo", "-threads", "1", "-f", "tee",
+            f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{times_in}",
         ]  # fmt: skip
 
     def __iter__(self) -> Iterator[Frame]:
-        """Decode to the end. Raises a VideoError when ffmpeg fails or not one picture comes."""
+        """Decode to the end. Raise a VideoError if ffmpeg fails or decodes no frame."""
         frames = 0
         with Pipes(self._process, self._times, frame_bytes=self.width * self.height) as pipes:
-            for time, pixels in pipes.pictures(self._check):
-                # A clock that runs backwards is damage; its pictures have no place in time.
+            for time, pixels in pipes.frames(self._check):
+                # Timestamps that go backwards are damage; drop these frames.
                 if frames and time <= self.end:
                     continue
                 frames += 1
@@ -164,23 +163,21 @@ class FrameSource:
                 image = np.frombuffer(pixels, np.uint8).reshape(self.height, self.width)
                 yield Frame(time, image)
             self._await_end()
-            self.frames_decoded = pipes.complaints.frames_decoded
-        failure = pipes.complaints.failure(
-            self._process.returncode, path=self._path, limits=self._limits
-        )
+            self.frames_decoded = pipes.log.frames_decoded
+        failure = pipes.log.failure(self._process.returncode, path=self._path, limits=self._limits)
         if failure is not None:
             raise failure
         if frames == 0:
-            raise UnreadableVideoError("not one picture could be decoded; the file is damaged")
+            raise UnreadableVideoError("no frame could be decoded; the file is damaged")
 
     def share_read(self) -> float:
-        """Return the share (0 to 1) of the file that ffmpeg has read; 0 when nobody can tell."""
-        with contextlib.suppress(OSError, ValueError):  # ended meanwhile, or no /proc
-            whole = self._path.stat()
+        """Return the share (0 to 1) of the file that ffmpeg has read, or 0 if unknown."""
+        with contextlib.suppress(OSError, ValueError):  # ffmpeg has exited, or there is no /proc
+            file = self._path.stat()
             for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
-                if os.path.samestat(link.stat(), whole):
-                    facts = (link.parent.parent / "fdinfo" / link.name).read_text(encoding="ascii")
-                    return int(facts.split()[1]) / whole.st_size  # proc(5): "pos:" comes first
+                if os.path.samestat(link.stat(), file):
+                    info = (link.parent.parent / "fdinfo" / link.name).read_text(encoding="ascii")
+                    return int(info.split()[1]) / file.st_size  # proc(5): "pos:" comes first
         return 0.0
 
     def _await_end(self) -> None:
@@ -196,12 +193,12 @@ class FrameSource:
 def _filters(
     region: Region, *, size: tuple[int, int], upright: Sequence[str], rate: Fraction
 ) -> str:
-    """Choose pictures by time, then crop, scale, grey and turn them, cheapest first."""
-    # The first picture of each interval of 1/rate; the small term absorbs rounding of `t`.
+    """Return filters that select frames by time, then crop, scale, grey and rotate them."""
+    # Select the first frame of each interval of 1/rate; the small term absorbs rounding of `t`.
     cell, last = (f"floor({name}*{float(rate)}+1e-3)" for name in ("t", "prev_selected_t"))
     steps = [f"select='isnan(prev_selected_t)+not(eq({cell},{last}))'"]
-    if region != WHOLE_PICTURE:
-        # In shares, so that a picture size that changes on the way is cropped alike.
+    if region != WHOLE_FRAME:
+        # Relative, so that frames whose size changes midway are cropped alike.
         steps.append(
             f"crop=max(1\\,iw*{region.width:.6f}):max(1\\,ih*{region.height:.6f})"
             f":iw*{region.x:.6f}:ih*{region.y:.6f}"

@@ -1,4 +1,4 @@
-"""What can be wrong with a video or with looking at it. Messages are shown to users."""
+"""Errors of the video library. Messages are shown to users."""
 
 
 class VideoError(Exception):
@@ -6,24 +6,24 @@ class VideoError(Exception):
 
 
 class UnreadableVideoError(VideoError):
-    """The file is no media file of a known kind, or it is damaged."""
+    """The file is not a supported media file, or it is damaged."""
 
 
 class NoVideoStreamError(VideoError):
-    """The file is readable but has nothing to look at, such as a sound recording."""
+    """The file is readable but has no video, for example an audio recording."""
 
 
 class VideoTooBigError(VideoError):
-    """The picture has more pixels, or the video more seconds, than we decode."""
+    """The video exceeds the limit of pixels per frame or of seconds."""
 
 
 class MemoryLimitError(VideoError):
-    """Looking at the video took more memory than allowed."""
+    """Processing the video needs more memory than allowed."""
 
 
 class TimeLimitError(VideoError):
-    """Looking at the video took longer than allowed."""
+    """Processing the video takes longer than allowed."""
 
 
 class ToolError(VideoError):
-    """A program could not be run at all, or was killed. The video is not to blame."""
+    """A program could not be started, or was killed. The video is not at fault."""

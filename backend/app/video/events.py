@@ -1,8 +1,8 @@
-"""Turns what moves in single pictures into events, with hysteresis in time.
+"""Combine motion in single frames into events, with hysteresis in time.
 
-An event begins with a picture in which something surely moves, or with the doubtful ones directly
-before it; it lives on through doubtful ones and ends after a pause. Between two pictures nobody
-looked, so an event begins and ends half way between a picture with motion and one without.
+An event starts with a frame with certain motion, or with the frames of uncertain motion directly
+before it. It continues through uncertain motion and ends after a pause. What happens between two
+frames is unknown, so an event starts and ends halfway between a frame with motion and one without.
 """
 
 from collections.abc import Iterator
@@ -13,49 +13,49 @@ from app.video.findings import Box, Event
 
 # Motion that pauses for no longer than this is one event.
 PAUSE = Fraction(1)
-MOST_BOXES = 120  # of one event
-MANY_EVENTS = 2000  # of one video; after that only the peak's boxes are kept
+MAX_BOXES = 120  # per event
+MANY_EVENTS = 2000  # per video; further events keep only the boxes of their peak
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What moves in one picture."""
+    """The motion in one frame."""
 
     time: Fraction
     score: float
-    """Share (0 to 1) of the region that moves, surely or perhaps."""
+    """Share (0 to 1) of the region that moves, including uncertain motion."""
     sure: bool
-    """Whether some of it stands out enough to begin an event."""
+    """Whether some of it is distinct enough to start an event."""
     boxes: tuple[Box, ...] = ()
 
 
 @dataclass
 class _Open:
-    """An event that may still go on."""
+    """An event that may still continue."""
 
     start: Fraction
     last: Motion
     peak: Motion
     sure: int = 0
-    """Pictures with sure motion."""
+    """Number of frames with certain motion."""
     after: Fraction | None = None
-    """Time of the first picture without motion since `last`."""
+    """Time of the first frame without motion since `last`."""
     kept: list[Motion] = field(default_factory=list)
     stride: int = 1
     seen: int = 0
 
     def keep(self, motion: Motion) -> None:
-        """Keep every `stride`-th moment, and fewer whenever the boxes become too many."""
+        """Keep every `stride`-th moment; double the stride when there are too many boxes."""
         if self.seen % self.stride == 0:
             self.kept.append(motion)
         self.seen += 1
-        while sum(len(moment.boxes) for moment in self.kept) > MOST_BOXES and len(self.kept) > 1:
+        while sum(len(moment.boxes) for moment in self.kept) > MAX_BOXES and len(self.kept) > 1:
             self.kept = self.kept[::2]
             self.stride *= 2
 
 
 class EventBuilder:
-    """Takes `Motion` in the order of time."""
+    """Builds events from `Motion` in chronological order."""
 
     def __init__(self, *, minimum_duration: Fraction) -> None:
         self._minimum = minimum_duration
@@ -64,13 +64,14 @@ class EventBuilder:
         self._previous: Fraction | None = None
 
     def add(self, motion: Motion) -> None:
-        """Take in the next picture."""
+        """Add the motion of the next frame."""
         if self._open is not None and motion.time - self._open.last.time > PAUSE:
             self._close()
-        # Across a pause only sure motion leads on: what is doubtful now and then is noise.
+        # Only certain motion continues an event across a pause; occasional uncertain motion is
+        # noise.
         paused = self._open is not None and self._open.after is not None
         if motion.sure or (motion.score > 0 and not paused):
-            self._go_on(motion)
+            self._extend(motion)
         elif self._open is not None:
             if not self._open.sure:
                 self._open = None
@@ -78,7 +79,7 @@ class EventBuilder:
                 self._open.after = motion.time
         self._previous = motion.time
 
-    def _go_on(self, motion: Motion) -> None:
+    def _extend(self, motion: Motion) -> None:
         if self._open is None:
             before = motion.time if self._previous is None else self._previous
             self._open = _Open(start=(before + motion.time) / 2, last=motion, peak=motion)

@@ -1,6 +1,6 @@
-"""Takes parts out of a video for people to look at: one picture, or a stretch of it.
+"""Extract a thumbnail or a clip from a video.
 
-Both are coded anew by ffmpeg, upright and with square pixels, in kinds every browser plays.
+ffmpeg re-encodes both, upright and with square pixels, in formats that every browser supports.
 """
 
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from app.video.errors import NoVideoStreamError, UnreadableVideoError
 from app.video.findings import Box
-from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_stop
-from app.video.probe import CLOSED, probe
-from app.video.process import presentable, run
+from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_checkpoint
+from app.video.probe import RESTRICTIONS, probe
+from app.video.process import run, sanitize
 
 THUMBNAIL_TIMEOUT_S = 60.0
-LARGEST_WIDTH = 1920
-# Seeking reaches at or before the time asked for, but the very end has nothing after it.
+MAX_WIDTH = 1920
+# At the very end of a video there is no frame to seek to, so step back.
 _STEP_BACK = Fraction(1)
-# Square pixels, at most 1280 on the longer side, both sides even as H.264 wants.
+# Square pixels, at most 1280 on the longer side, both sides even as H.264 requires.
 _CLIP_FILTERS = (
     "scale=max(2\\,trunc(iw*sar/2)*2):max(2\\,trunc(ih/2)*2),setsar=1,"
     "scale=min(1280\\,iw):min(1280\\,ih)"
@@ -35,24 +35,25 @@ def thumbnail(
     width: int = 320,
     box: Box | None = None,
     limits: Limits = DEFAULT_LIMITS,
-    checkpoint: Callable[[], None] = no_stop,
+    checkpoint: Callable[[], None] = no_checkpoint,
 ) -> bytes:
-    """Return the picture shown at `time` (seconds) as a JPEG `width` pixels wide, `box` framed.
+    """Return the frame at `time` (seconds) as a JPEG `width` pixels wide, with `box` outlined.
 
-    A time after the end gives the last picture. `checkpoint` as for `analyse`. Raises a VideoError.
+    A time after the end gives the last frame. See `analyse` for `checkpoint`. Raise a VideoError if
+    there is no such frame.
     """
-    if not 16 <= width <= LARGEST_WIDTH:
-        raise ValueError(f"a thumbnail is 16 to {LARGEST_WIDTH} pixels wide; found {width}")
+    if not 16 <= width <= MAX_WIDTH:
+        raise ValueError(f"width must be 16 to {MAX_WIDTH} pixels, not {width}")
     facts = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
     begin = max(Fraction(0), time)
     if facts.duration is not None:
         begin = min(begin, facts.duration)
     finished = None
-    # The time asked for, else the last picture near the end, else of all.
+    # The requested time, otherwise the last frame after a step back, otherwise the last of all.
     for start, last in ((begin, False), (begin - _STEP_BACK, True), (Fraction(0), True)):
         filters = _filters(width=width, box=box, last=last)
         finished = run(
-            [*_opened(path, tools=tools, limits=limits, start=max(Fraction(0), start)),
+            [*_input_arguments(path, tools=tools, limits=limits, start=max(Fraction(0), start)),
              "-map", f"0:{facts.index}", "-frames:v", "1", "-vf", filters,
              "-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p",
              "-flags", "+bitexact", "-f", "image2pipe", "pipe:1"],
@@ -61,8 +62,8 @@ def thumbnail(
         )  # fmt: skip
         if finished.code == 0 and finished.output:
             return finished.output
-    reason = presentable(finished.error_tail, path=path) if finished else "no message"
-    raise UnreadableVideoError(f"no picture can be taken at {float(time):.1f} s: {reason}")
+    reason = sanitize(finished.error_tail, path=path) if finished else "no error message"
+    raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s: {reason}")
 
 
 def _filters(*, width: int, box: Box | None, last: bool) -> str:
@@ -77,9 +78,9 @@ def _filters(*, width: int, box: Box | None, last: bool) -> str:
     return ",".join(filters)
 
 
-def _opened(path: Path, *, tools: Tools, limits: Limits, start: Fraction) -> list[str]:
+def _input_arguments(path: Path, *, tools: Tools, limits: Limits, start: Fraction) -> list[str]:
     return [
-        tools.ffmpeg, "-hide_banner", "-nostdin", "-v", "error", *CLOSED,
+        tools.ffmpeg, "-hide_banner", "-nostdin", "-v", "error", *RESTRICTIONS,
         "-max_pixels", str(limits.pixels), "-ss", f"{float(start):.6f}", "-i", f"file:{path}",
     ]  # fmt: skip
 
@@ -92,24 +93,24 @@ def cut_clip(
     end: Fraction,
     target: Path,
     limits: Limits = DEFAULT_LIMITS,
-    checkpoint: Callable[[], None] = no_stop,
+    checkpoint: Callable[[], None] = no_checkpoint,
 ) -> None:
-    """Write the stretch from `start` to `end` (seconds) to `target`: MP4 with H.264 and AAC.
+    """Write the part from `start` to `end` (seconds) to `target`: MP4 with H.264 and AAC.
 
-    The file appears complete or not at all, and its index comes first, so that playing can begin
-    while it loads. `checkpoint` as for `analyse`. Raises a VideoError; ValueError when the stretch
-    is empty.
+    The file appears complete or not at all, and its index comes first, so that playback can start
+    while it loads. See `analyse` for `checkpoint`. Raise a VideoError, or ValueError if the part is
+    empty.
     """
     if not 0 <= start < end:
-        raise ValueError(f"a clip needs 0 <= start < end; found {start} and {end}")
+        raise ValueError(f"a clip needs 0 <= start < end, not {start} and {end}")
     facts = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
-    # Beside the target: renaming is only atomic within a file system.
+    # In the target's directory, because renames are atomic only within a file system.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
         finished = run(
-            [*_opened(path, tools=tools, limits=limits, start=start),
+            [*_input_arguments(path, tools=tools, limits=limits, start=start),
              "-t", f"{float(end - start):.6f}",
              "-map", f"0:{facts.index}", "-map", "0:a:0?", "-map_metadata", "-1",
              "-map_chapters", "-1",
@@ -120,20 +121,18 @@ def cut_clip(
             timeout=limits.wall_time, limits=limits, checkpoint=checkpoint,
         )  # fmt: skip
         if finished.code != 0:
-            reason = presentable(finished.error_tail, path=path)
-            raise UnreadableVideoError(f"no clip can be cut from the video: {reason}")
-        _refuse_nothing(part, tools=tools, start=start)
+            reason = sanitize(finished.error_tail, path=path)
+            raise UnreadableVideoError(f"no clip can be extracted: {reason}")
+        _check_not_empty(part, tools=tools, start=start)
         part.chmod(0o644)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _refuse_nothing(part: Path, *, tools: Tools, start: Fraction) -> None:
-    # ffmpeg calls a file without pictures a success.
+def _check_not_empty(part: Path, *, tools: Tools, start: Fraction) -> None:
+    # ffmpeg succeeds even if it writes a file without frames.
     try:
         probe(part, tools=tools)
     except (UnreadableVideoError, NoVideoStreamError) as error:
-        raise UnreadableVideoError(
-            f"the video has no picture after {float(start):.1f} s"
-        ) from error
+        raise UnreadableVideoError(f"the video has no frame after {float(start):.1f} s") from error

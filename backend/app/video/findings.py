@@ -1,4 +1,4 @@
-"""What an analysis finds. All times are exact seconds from the start of the video."""
+"""The result of an analysis. All times are exact seconds from the start of the video."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,7 +8,7 @@ from app.video.probe import Probe
 
 @dataclass(frozen=True)
 class Box:
-    """Where something moved at one moment: shares (0 to 1) of the whole upright picture."""
+    """A bounding box of motion at one moment, in fractions (0 to 1) of the upright frame."""
 
     time: Fraction
     x: float
@@ -19,31 +19,31 @@ class Box:
 
 @dataclass(frozen=True)
 class Event:
-    """A stretch of time in which something moves."""
+    """A period of motion."""
 
     start: Fraction
     end: Fraction
     peak_time: Fraction
-    """When most of the picture moved; the moment for a thumbnail."""
+    """Time of the most motion; the best moment for a thumbnail."""
     peak_score: float
-    """Share (0 to 1) of the region's pixels that moved then."""
+    """Share (0 to 1) of the region's pixels that moved at that time."""
     boxes: tuple[Box, ...]
-    """Ordered by time, some of each moment's largest; a long event keeps a bounded selection."""
+    """Chronological; the largest of each moment. A long event keeps a bounded selection."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """How much moved when. The number of entries is bounded, however long the video."""
+    """How much moved when. The number of buckets is bounded, however long the video."""
 
     bucket: Fraction
-    """Seconds that each entry stands for."""
+    """Duration of each bucket in seconds."""
     scores: tuple[float, ...]
-    """The largest share (0 to 1) of the region that moved within the bucket."""
+    """Largest share (0 to 1) of the region that moved in each bucket."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that is known of a video after looking at it."""
+    """The result of an analysis."""
 
     probe: Probe
     events: tuple[Event, ...]
@@ -51,4 +51,4 @@ class Analysis:
     frames_decoded: int
     frames_analysed: int
     duration: Fraction
-    """Seconds, as found by decoding: to the end of the last picture."""
+    """In seconds, found by decoding: to the end of the last frame."""

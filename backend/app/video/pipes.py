@@ -1,4 +1,4 @@
-"""Reads what ffmpeg writes while it decodes: pixels, times and complaints, each as it comes."""
+"""Read ffmpeg's pixels, timestamps and log concurrently while it decodes."""
 
 import contextlib
 import fcntl
@@ -10,39 +10,39 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Self
 
-from app.video.complaints import Complaints
 from app.video.process import POLL_S
+from app.video.stderr import FfmpegLog
 
 _PIPE_BYTES = 1 << 20
 
 
 class Pipes:
-    """Three pipes read by one thread, so that none of them can block another."""
+    """Three pipes read by one thread, so that none can block another."""
 
     def __init__(self, process: subprocess.Popen[bytes], times: int, *, frame_bytes: int) -> None:
-        assert process.stdout is not None  # noqa: S101 -- start() makes pipes
-        assert process.stderr is not None  # noqa: S101 -- same
+        assert process.stdout is not None  # noqa: S101 - `start` creates pipes
+        assert process.stderr is not None  # noqa: S101 - same
         self._stdout = process.stdout.fileno()
         self._frame_bytes = frame_bytes
         self._readers: dict[int, Callable[[], bool]] = {
             self._stdout: self._read_pixels,
             times: self._read_times,
-            process.stderr.fileno(): self._read_complaints,
+            process.stderr.fileno(): self._read_log,
         }
         self._times_fd, self._stderr = times, process.stderr.fileno()
-        self._picture = bytearray(frame_bytes)
+        self._frame = bytearray(frame_bytes)
         self._filled = 0
         self._times: deque[Fraction | None] = deque()
         self._line = b""
         self._tick = Fraction(0)
-        self.complaints = Complaints()
+        self.log = FfmpegLog()
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
         for descriptor in self._readers:
             self._selector.register(descriptor, selectors.EVENT_READ)
-        # A deeper pipe lets ffmpeg work further ahead. The user's share of pipe memory may be used
-        # up; then the usual depth will do.
+        # A larger pipe lets ffmpeg decode further ahead. If the user's pipe quota is exhausted, the
+        # default size will do.
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return self
@@ -50,33 +50,29 @@ class Pipes:
     def __exit__(self, *_: object) -> None:
         self._selector.close()
 
-    def pictures(self, check: Callable[[], None]) -> Iterator[tuple[Fraction, bytearray]]:
-        """Yield each complete picture with its time until all pipes have ended."""
+    def frames(self, check: Callable[[], None]) -> Iterator[tuple[Fraction, bytearray]]:
+        """Yield each complete frame with its time until all pipes have ended."""
         while True:
             check()
             while self._filled == self._frame_bytes and self._times:
-                picture, self._picture, self._filled = (
-                    self._picture,
-                    bytearray(self._frame_bytes),
-                    0,
-                )
+                frame, self._frame, self._filled = self._frame, bytearray(self._frame_bytes), 0
                 time = self._times.popleft()
                 if time is not None:
-                    yield time, picture
-                self._listen(self._stdout)
+                    yield time, frame
+                self._register(self._stdout)
             if not self._selector.get_map():
                 return
             for key, _ in self._selector.select(POLL_S):
                 if not self._readers[key.fd]():
                     self._selector.unregister(key.fd)
 
-    def _listen(self, descriptor: int) -> None:
+    def _register(self, descriptor: int) -> None:
         if descriptor not in self._selector.get_map():
             self._selector.register(descriptor, selectors.EVENT_READ)
 
     def _read_pixels(self) -> bool:
-        """Fill the picture; False when it is full, and nothing more is wanted, or at the end."""
-        count = os.readv(self._stdout, [memoryview(self._picture)[self._filled :]])
+        """Read into the frame; return False if it is complete or the pipe has ended."""
+        count = os.readv(self._stdout, [memoryview(self._frame)[self._filled :]])
         self._filled += count
         return count > 0 and self._filled < self._frame_bytes
 
@@ -96,7 +92,7 @@ class Pipes:
             known = ticks.lstrip("-").isdigit()
             self._times.append(int(ticks) * self._tick if known else None)
 
-    def _read_complaints(self) -> bool:
+    def _read_log(self) -> bool:
         data = os.read(self._stderr, 1 << 16)
-        self.complaints.add(data)
+        self.log.add(data)
         return bool(data)

@@ -1,24 +1,24 @@
-"""Sums scores up into a bounded number of equal stretches of time."""
+"""Summarise scores in a bounded number of time buckets of equal length."""
 
 from fractions import Fraction
 
 from app.video.findings import Timeline
 
-MOST_BUCKETS = 1200
+MAX_BUCKETS = 1200
 FIRST_BUCKET = Fraction(1, 2)
 
 
 class TimelineBuilder:
-    """Takes scores in the order of time; halves the resolution whenever there is too much."""
+    """Collects scores in chronological order; halves the resolution when there are too many."""
 
     def __init__(self) -> None:
         self._bucket = FIRST_BUCKET
         self._scores: list[float] = []
 
     def add(self, time: Fraction, score: float) -> None:
-        """Note that `score` holds at `time`, and since the time before."""
+        """Record `score` for the time since the previous call, up to `time`."""
         index = int(time / self._bucket)
-        while index >= MOST_BUCKETS:
+        while index >= MAX_BUCKETS:
             self._halve()
             index = int(time / self._bucket)
         if index < len(self._scores):
@@ -32,5 +32,5 @@ class TimelineBuilder:
         self._bucket *= 2
 
     def finish(self) -> Timeline:
-        """Return what was noted."""
+        """Return the timeline."""
         return Timeline(self._bucket, tuple(self._scores))

@@ -1,4 +1,4 @@
-"""Videos and their analyses."""
+"""Create the tables of videos and analyses."""
 
 import sqlalchemy as sa
 from alembic import op

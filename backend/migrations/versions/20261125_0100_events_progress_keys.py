@@ -1,7 +1,7 @@
-"""Events, parameters, progress and cancellation of analyses; facts about videos; API keys.
+"""Add events, API keys, video metadata, and parameters, progress and cancellation of analyses.
 
-Only adds: columns are nullable or have a server default and the status check is widened, so the
-version before this one goes on reading and writing.
+The changes are additive: columns are nullable or have a server default, and the status check is
+widened, so the previous version can keep reading and writing.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ _ANALYSIS_COLUMNS: tuple[tuple[str, sa.types.TypeEngine[Any]], ...] = (
 
 
 def _analyses(check: str, *more: sa.Column[object]) -> sa.Table:
-    """Return the table as it stands: SQLite can only change a check by building it anew."""
+    """Return the table definition: SQLite can change a check only by rebuilding the table."""
     return sa.Table(
         "analyses",
         sa.MetaData(),
@@ -78,7 +78,7 @@ def upgrade() -> None:
     op.add_column(
         "analyses", sa.Column("revision", sa.Integer(), server_default="0", nullable=False)
     )
-    # The batch above has built the table anew on SQLite, without its indexes.
+    # On SQLite the batch above has rebuilt the table without its indexes.
     op.execute("DROP INDEX IF EXISTS ix_analyses_video_id")
     op.create_index(op.f("ix_analyses_status_id"), "analyses", ["status", "id"], if_not_exists=True)
     op.create_index(op.f("ix_analyses_video_id_id"), "analyses", ["video_id", "id"])
@@ -125,7 +125,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo all of it; a cancelled analysis becomes a failed one, which the old version knows."""
+    """Revert everything; cancelled analyses become failed, a status the old version knows."""
     op.drop_table("api_keys")
     op.drop_table("events")
     op.drop_index(op.f("ix_videos_size_id"), "videos")

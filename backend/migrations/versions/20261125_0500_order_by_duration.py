@@ -1,6 +1,6 @@
-"""An index for lists sorted by duration.
+"""Add an index for lists sorted by duration.
 
-Only adds what the version before this one does not look at.
+The previous version does not use it.
 """
 
 import sqlalchemy as sa
@@ -15,12 +15,12 @@ _NAME = "ix_videos_duration_id"
 
 
 def upgrade() -> None:
-    """Add it."""
+    """Create the index."""
     op.create_index(
         op.f(_NAME), "videos", [sa.text("coalesce(duration, -1.0)"), "id"], if_not_exists=True
     )
 
 
 def downgrade() -> None:
-    """Remove it."""
+    """Drop the index."""
     op.drop_index(op.f(_NAME), "videos", if_exists=True)

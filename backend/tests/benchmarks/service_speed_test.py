@@ -1,10 +1,10 @@
-"""How quickly the service starts, and answers when 200 clients read at once; how much it holds.
+"""Start-up time, latencies with 200 concurrent readers, and memory of the service.
 
     tools/bazelw test //backend:service_benchmark --test_output=all
 
-The clients share the machine with the service, so its figures are upper bounds. Starting is set
-beside starting Python with nothing but FastAPI and uvicorn, which is what no service can do
-without. It never fails on time.
+The clients run on the same machine, so the latencies are upper bounds. Start-up is compared with
+importing only FastAPI and uvicorn, the minimum for any such service. It never fails because of
+slowness.
 """
 
 import subprocess
@@ -18,19 +18,19 @@ import pytest
 from pydantic import SecretStr
 from tests.support import clips, rows, servers
 from tests.support.audit import FINAL, VIDEOS
-from tests.support.swarm import Swarm, memory, tell
+from tests.support.swarm import Swarm, memory, print_lines
 
-from app import schema
 from app.db import Database
+from app.services import schema
 from app.settings import load_settings
 
 CLIENTS = 200
 READS = 10
 ROWS = 1000
-TURNS = 7
+RUNS = 7
 
 
-def address(kind: str, folder: Path, create: Callable[[str], str]) -> str:
+def prepare_database(kind: str, folder: Path, create: Callable[[str], str]) -> str:
     url = f"sqlite:///{folder}/speed.db" if kind == "sqlite" else create("speed")
     settings = load_settings({"database_url": SecretStr(url)})
     schema.upgrade(settings.sqlalchemy_url())
@@ -42,14 +42,14 @@ def address(kind: str, folder: Path, create: Callable[[str], str]) -> str:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_reading(kind: str, tmp_path: Path) -> None:
+def test_read_throughput(kind: str, tmp_path: Path) -> None:
     with servers.postgres() as create:
-        variables = {"DATABASE_URL": address(kind, tmp_path, create)}
+        variables = {"DATABASE_URL": prepare_database(kind, tmp_path, create)}
         with servers.api(tmp_path, log=tmp_path / "log", variables=variables) as (url, process):
             idle = memory(process.popen.pid)
             ids = [row["id"] for row in httpx2.get(url + VIDEOS).json()["videos"]]
 
-            async def life(swarm: Swarm, client: httpx2.AsyncClient, number: int) -> None:
+            async def scenario(swarm: Swarm, client: httpx2.AsyncClient, number: int) -> None:
                 for _ in range(READS):
                     await swarm.ask(client, "list videos", VIDEOS)
                     await swarm.ask(client, "list, sorted", f"{VIDEOS}?sort=filename")
@@ -59,11 +59,11 @@ def test_reading(kind: str, tmp_path: Path) -> None:
 
             began = time.perf_counter()
             swarm = Swarm(url)
-            swarm.run(CLIENTS, life)
+            swarm.run(CLIENTS, scenario)
             rate = 5 * READS * CLIENTS / (time.perf_counter() - began)
-            tell(f"\n{kind}, {ROWS} videos, {CLIENTS} clients: {rate:.0f} requests/s")
-            tell(swarm.report())
-            tell(f"API: idle {idle}; after the load {memory(process.popen.pid)}")
+            print_lines(f"\n{kind}, {ROWS} videos, {CLIENTS} clients: {rate:.0f} requests/s")
+            print_lines(swarm.report())
+            print_lines(f"API: idle {idle}; after load {memory(process.popen.pid)}")
 
 
 def test_memory_of_a_worker(tmp_path: Path) -> None:
@@ -79,18 +79,20 @@ def test_memory_of_a_worker(tmp_path: Path) -> None:
         servers.eventually(ended)
         tasks = Path(f"/proc/{process.popen.pid}/task").iterdir()
         children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-        tell(f"\nAPI: {memory(process.popen.pid)}")
+        print_lines(f"\nAPI: {memory(process.popen.pid)}")
         for pid in children:
-            tell(f"worker, after ten seconds of 720p: {memory(pid)}")
+            print_lines(f"worker after ten seconds of 720p: {memory(pid)}")
 
 
 def test_cold_start(tmp_path: Path) -> None:
     bare, ours = [], []
-    for number in range(TURNS):
+    for number in range(RUNS):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", "import fastapi, uvicorn"], check=True)
         bare.append(time.perf_counter() - began)
         began = time.perf_counter()
         with servers.api(tmp_path / str(number), log=tmp_path / "log"):
             ours.append(time.perf_counter() - began)
-    tell(f"\nimports alone {min(bare):.2f} s, to the first healthy answer {min(ours):.2f} s")
+    print_lines(
+        f"\nimports only {min(bare):.2f} s, to the first healthy response {min(ours):.2f} s"
+    )

@@ -1,4 +1,4 @@
-"""The page, as people use it: in a real browser, against the real service, with real videos."""
+"""The web page in a real browser, with the real service and real videos."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.support.browser import DESKTOP, PHONE, Browser, chromium
 
 
 def upload(browser: Browser, path: Path) -> None:
-    """Upload a file and wait until its video is shown, analysed."""
+    """Upload a file and wait until its video is shown and analysed."""
     browser.choose_files(path)
     browser.until_text(path.name, "#detail h2")
     browser.until_text("Done", "#state", timeout=60)
@@ -20,13 +20,13 @@ def upload(browser: Browser, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def stored(tab: Browser, service: str, yard: Path) -> str:
-    """Upload the yard once; returns the address of the page that shows it."""
+    """Upload the yard clip once; return the URL of the page that shows it."""
     tab.open(service)
     upload(tab, yard)
     return str(tab.driver.current_url)
 
 
-def test_a_video_is_uploaded_analysed_and_its_events_are_shown(
+def test_upload_analysis_and_events_are_shown_live(
     browser: Browser, service: str, clip_dir: Path
 ) -> None:
     browser.open(service)
@@ -39,20 +39,20 @@ def test_a_video_is_uploaded_analysed_and_its_events_are_shown(
         }).observe(document.getElementById("state"), {childList: true, subtree: true})"""
     )
     upload(browser, clips.yard(clip_dir / "front yard.mp4", name="first"))
-    # Told by the service, live: nobody has loaded the page again.
+    # Updated live: the page has not been reloaded.
     assert {"queued", "running"} & set(browser.script("return window.seen"))
     browser.until_text("2 events", "#events-note")
     assert browser.text("#events button").startswith("0:0")
     browser.until(
         lambda: all(browser.script("return arguments[0].naturalWidth", image)
                     for image in browser.all("#events img, #videos img")),
-        "pictures of the events",
+        "thumbnails of the events",
     )  # fmt: skip
     assert "2 events" in browser.text("#videos")
     assert browser.console() == []
 
 
-def test_choosing_an_event_plays_it_and_shows_what_moves(browser: Browser, stored: str) -> None:
+def test_clicking_an_event_plays_it_with_bounding_boxes(browser: Browser, stored: str) -> None:
     browser.open(stored)
     browser.until_text("2 events", "#events-note")
     second = browser.all("#events button")[1]
@@ -63,15 +63,15 @@ def test_choosing_an_event_plays_it_and_shows_what_moves(browser: Browser, store
     browser.until(lambda: browser.all("#overlay rect.moving"), "a box around what moves")
     browser.script("player.pause()")
     box = browser.find("#overlay rect.moving")
-    assert 0.5 < float(str(box.get_attribute("y"))) < 1, "the car drives in the lower half"
-    pictures = "return [...document.images].every((each) => each.naturalWidth > 0)"
-    browser.until(lambda: browser.script(pictures), "pictures of the events")
+    assert 0.5 < float(str(box.get_attribute("y"))) < 1, "the car is in the lower half"
+    loaded = "return [...document.images].every((each) => each.naturalWidth > 0)"
+    browser.until(lambda: browser.script(loaded), "thumbnails of the events")
     browser.screenshot("desktop-light")
     browser.theme("dark")
     browser.screenshot("desktop-dark")
 
 
-def test_the_timeline_is_used_with_the_mouse_and_with_keys(browser: Browser, stored: str) -> None:
+def test_timeline_works_with_mouse_and_keyboard(browser: Browser, stored: str) -> None:
     browser.open(stored)
     timeline = browser.find("#timeline")
     browser.until(timeline.is_displayed, "the timeline")
@@ -79,13 +79,15 @@ def test_the_timeline_is_used_with_the_mouse_and_with_keys(browser: Browser, sto
     ActionChains(browser.driver).move_to_element(timeline).click().perform()
     browser.until(lambda: abs(browser.script("return player.currentTime") - 6) < 0.3, "the middle")
     timeline.send_keys(Keys.ARROW_RIGHT)
-    browser.until(lambda: abs(browser.script("return player.currentTime") - 7) < 0.3, "a step on")
+    browser.until(
+        lambda: abs(browser.script("return player.currentTime") - 7) < 0.3, "one step forward"
+    )
     assert str(timeline.get_attribute("aria-valuetext")).startswith("0:0")
     timeline.send_keys(Keys.HOME)
     browser.until(lambda: browser.script("return player.currentTime") == 0, "the beginning")
 
 
-def test_other_settings_are_tried_and_earlier_results_stay(
+def test_reanalysis_with_other_settings_keeps_earlier_results(
     browser: Browser, service: str, clip_dir: Path
 ) -> None:
     browser.open(service)
@@ -94,46 +96,48 @@ def test_other_settings_are_tried_and_earlier_results_stay(
     browser.find("#again-box summary").click()
     height = browser.find("#again [name=height]")
     height.clear()
-    height.send_keys("20")  # nothing but the sky
+    height.send_keys("20")  # only the sky
     browser.find("#again button").click()
-    browser.until_text("Nothing moved", "#events-note")
+    browser.until_text("No motion", "#events-note")
     choice = browser.find("#state select")
     assert len(choice.find_elements("css selector", "option")) == 2
     choice.send_keys(Keys.ARROW_DOWN)
     browser.until_text("2 events", "#events-note")
 
 
-def test_what_is_refused_is_said_in_words(browser: Browser, service: str, tmp_path: Path) -> None:
+def test_rejected_uploads_show_the_reason(browser: Browser, service: str, tmp_path: Path) -> None:
     browser.open(service)
     text = tmp_path / "notes.mp4"
-    text.write_text("this is no video")
+    text.write_text("not a video")
     large = tmp_path / "large.mp4"
     large.write_bytes(b"\0" * (4 * 1024 * 1024))
     browser.choose_files(text, large)
-    browser.until(lambda: len(browser.all("#uploads li.failed")) == 2, "both to be refused")
+    browser.until(
+        lambda: len(browser.all("#uploads li.failed")) == 2, "both uploads to be rejected"
+    )
     first, second = (item.text for item in browser.all("#uploads li"))
     assert "notes.mp4" in first
     assert "cannot" in first
     assert "large.mp4" in second
     assert "3145728 bytes" in second
-    browser.screenshot("refused")
+    browser.screenshot("rejected")
     for button in browser.all("#uploads .plain"):
         button.click()
     assert browser.all("#uploads li") == []
 
 
-def test_a_search_narrows_the_list(browser: Browser, stored: str) -> None:
+def test_search_filters_the_list(browser: Browser, stored: str) -> None:
     browser.open(stored)
     browser.until_text("yard.mp4", "#videos")
     search = browser.find("#filters [name=name]")
     search.send_keys("no such name")
-    browser.until_text("No video matches", "#empty")
+    browser.until_text("No matching videos", "#empty")
     search.clear()
     search.send_keys("YARD")
     browser.until_text("yard.mp4", "#videos")
 
 
-def test_nothing_is_asked_of_another_host_and_nothing_is_refused_by_the_policy(
+def test_page_requests_no_other_host_and_satisfies_its_content_security_policy(
     browser: Browser, service: str, stored: str
 ) -> None:
     browser.open(stored)
@@ -151,33 +155,33 @@ def test_nothing_is_asked_of_another_host_and_nothing_is_refused_by_the_policy(
     assert "Content Security Policy" in " ".join(browser.console())
 
 
-def test_everything_can_be_told_and_reached_without_a_mouse(browser: Browser, stored: str) -> None:
+def test_page_is_accessible_by_keyboard_and_screen_reader(browser: Browser, stored: str) -> None:
     browser.open(stored)
     browser.until_text("2 events", "#events-note")
-    told = browser.accessible()
+    nodes = browser.accessible()
     controls = {"button", "link", "searchbox", "combobox", "slider", "spinbutton", "img"}
-    assert [entry for entry in told if entry[0] in controls and not entry[1].strip()] == []
+    assert [node for node in nodes if node[0] in controls and not node[1].strip()] == []
     for wanted in [
         ("heading", "Videos"),
         ("heading", "yard.mp4"),
         ("slider", "Position in the video"),
-        ("searchbox", "Part of a name"),
+        ("searchbox", "Search by name"),
     ]:
-        assert wanted in told
-    assert any(role == "button" and name.startswith("Event 1, from") for role, name in told)
-    # Focus has gone to the video's title; from there the Tab key goes on, and is always visible.
+        assert wanted in nodes
+    assert any(role == "button" and name.startswith("Event 1, from") for role, name in nodes)
+    # Focus is on the video's title. Tab moves it on, and it is always visible.
     assert browser.script("return document.activeElement.id") == "title"
     reached = []
     for _ in range(12):
         ActionChains(browser.driver).send_keys(Keys.TAB).perform()
         reached.append(browser.script("return document.activeElement.id"))
-        if reached[-1] != "player":  # the browser's own controls are its own business
+        if reached[-1] != "player":  # the browser's own controls
             style = "return getComputedStyle(document.activeElement).outlineStyle"
             assert browser.script(style) != "none", reached
     assert "timeline" in reached
 
 
-def test_on_a_phone_one_thing_is_shown_at_a_time(
+def test_phone_layout_shows_either_the_list_or_the_video(
     browser: Browser, service: str, stored: str
 ) -> None:
     browser.resize(PHONE)
@@ -195,7 +199,7 @@ def test_on_a_phone_one_thing_is_shown_at_a_time(
     browser.resize(DESKTOP)
 
 
-def test_a_video_is_deleted_only_when_that_is_confirmed(
+def test_deleting_a_video_requires_confirmation(
     browser: Browser, service: str, clip_dir: Path, data_dir: Path
 ) -> None:
     browser.open(service)
@@ -212,41 +216,41 @@ def test_a_video_is_deleted_only_when_that_is_confirmed(
     assert sum(1 for path in data_dir.rglob("*") if path.is_file()) < before
 
 
-def test_a_service_that_is_gone_is_said_and_its_return_is_noticed(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_outage_is_shown_and_recovery_is_detected(browser: Browser, tmp_path: Path) -> None:
     port = servers.free_port()
     data = tmp_path / "data"
     with servers.api(data, log=tmp_path / "log", port=port) as (url, _process):
         browser.open(url)
         browser.until_text("No videos yet", "#empty")
     browser.find("#filters [name=name]").send_keys("x")
-    browser.until_text("does not answer", "#banner")
+    browser.until_text("is not responding", "#banner")
     with servers.api(data, log=tmp_path / "log", port=port):
-        browser.until(lambda: not browser.find("#banner").is_displayed(), "the banner to go")
-        browser.until_text("No video matches", "#empty")
+        browser.until(lambda: not browser.find("#banner").is_displayed(), "the banner to disappear")
+        browser.until_text("No matching videos", "#empty")
 
 
-def test_where_a_key_is_demanded_the_page_asks_for_it(
+def test_page_asks_for_an_api_key_when_one_is_required(
     service: str, yard: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
     variables = {"REQUIRE_API_KEY": "true"}
     with servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process):
         key = subprocess.run(
-            [sys.executable, "-m", "app.keys", "create", "page"],
+            [sys.executable, "-m", "app.cli.keys", "create", "page"],
             env=servers.service_environment(data), cwd=servers.BACKEND,
             check=True, capture_output=True, text=True,
         ).stdout.split()[-1]  # fmt: skip
         with chromium(tmp_path) as browser:
             browser.open(url)
-            browser.until(lambda: browser.find("#key-dialog").is_displayed(), "the question")
+            browser.until(lambda: browser.find("#key-dialog").is_displayed(), "the key dialog")
             browser.find("#key").send_keys("wrong" + Keys.ENTER)
-            browser.until_text("does not know this key", "#key-dialog")
+            browser.until_text("invalid or has been revoked", "#key-dialog")
             browser.find("#key").send_keys(key + Keys.ENTER)
             browser.until_text("No videos yet", "#empty")
             upload(browser, yard)
             browser.until_text("2 events", "#events-note")
             images = "return [...document.images].every((each) => each.naturalWidth > 0)"
-            browser.until(lambda: browser.script(images), "pictures, which carry no header")
+            browser.until(
+                lambda: browser.script(images), "images, which are requested without headers"
+            )
             assert key not in browser.driver.page_source

@@ -1,4 +1,4 @@
-"""What the service's commands import is compiled already: no start compiles anything."""
+"""Everything the service's commands import has been compiled ahead: no start compiles anything."""
 
 import http.client
 import os
@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def _compiled_now(output: str) -> set[str]:
-    """Return the sources that Python had to compile, from what it says when it is verbose."""
+    """Return the sources that Python compiled, according to its verbose output."""
     sources = re.findall(r"^# code object from '(/\S+\.py)'", output, re.MULTILINE)
-    # Configuration, which is never compiled ahead.
+    # Configuration files, which are never compiled ahead.
     return set(sources) - {
         "/etc/python3.11/sitecustomize.py",
         "/usr/lib/python3.11/sitecustomize.py",
@@ -34,7 +34,7 @@ def _run_verbosely(command: list[str], *, environment: dict[str, str]) -> str:
     return done.stderr
 
 
-def test_the_interpreter_finds_bytecode_for_all_that_the_services_commands_import(
+def test_every_module_imported_by_the_services_commands_has_bytecode(
     tmp_path: Path,
 ) -> None:
     broker = {"REDIS_URL": "redis://127.0.0.1:1/0", "DATA_DIR": str(tmp_path)}
@@ -53,7 +53,7 @@ def test_the_interpreter_finds_bytecode_for_all_that_the_services_commands_impor
     assert {command: names for command, names in found.items() if names} == {}
 
 
-def test_the_api_starts_without_compiling_anything(tmp_path: Path) -> None:
+def test_api_starts_without_compiling_anything(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -70,7 +70,7 @@ def test_the_api_starts_without_compiling_anything(tmp_path: Path) -> None:
         ) as server,
     ):
         try:
-            assert _answer(port) == http.client.OK
+            assert _health_status(port) == http.client.OK
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(30)
@@ -79,8 +79,8 @@ def test_the_api_starts_without_compiling_anything(tmp_path: Path) -> None:
     assert _compiled_now(output) == set()
 
 
-def _answer(port: int) -> int | None:
-    """Return the status of /health, or None when nothing listens for half a minute."""
+def _health_status(port: int) -> int | None:
+    """Return the status of /health, or None if nothing listens for 30 s."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

@@ -1,7 +1,7 @@
-"""What the image promises of video: each codec in each container that holds it, there and back.
+"""Video support of the image: a round trip for each codec in each container.
 
-Every clip is encoded by ffmpeg, named by ffprobe, decoded by ffmpeg and by OpenCV, which brings
-decoders of its own, and compared with what was put in, picture by picture.
+Every clip is encoded by ffmpeg, identified by ffprobe, decoded by ffmpeg and by OpenCV, which has
+its own decoders, and compared with the original frame by frame.
 """
 
 import functools
@@ -19,15 +19,15 @@ import pytest
 
 WIDTH, HEIGHT, RATE, FRAMES = 320, 240, 25, 25
 _SOURCE = f"testsrc2=size={WIDTH}x{HEIGHT}:rate={RATE}:duration=1"
-# Peak signal-to-noise ratio in dB: pictures that look alike have more, neighbours have less.
+# Peak signal-to-noise ratio in dB: above it for similar frames, below it for adjacent ones.
 _ALIKE = 30.0
 
-Pictures = npt.NDArray[np.uint8]  # frames, height, width, and blue, green, red
+Frames = npt.NDArray[np.uint8]  # frames, height, width, and blue, green, red
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How ffprobe calls it, how ffmpeg encodes it quickly, and the containers that hold it."""
+    """A codec: ffprobe's name, fast encoder options of ffmpeg, and supported containers."""
 
     name: str
     encoder: tuple[str, ...]
@@ -54,7 +54,7 @@ _CODECS = (
     Codec("av1", _RAV1E, ("mkv",)),
     Codec("mjpeg", _MJPEG, ("mp4", "mkv", "avi", "mov")),
 )
-# What ffprobe calls each container.
+# ffprobe's name of each container.
 _FORMATS = {
     "mp4": "mov,mp4,m4a,3gp,3g2,mj2",
     "mov": "mov,mp4,m4a,3gp,3g2,mj2",
@@ -66,26 +66,26 @@ _PAIRS = [(codec, container) for codec in _CODECS for container in codec.contain
 
 
 def ffmpeg(*arguments: str | Path) -> bytes:
-    """Run ffmpeg and return what it writes to standard output."""
+    """Run ffmpeg and return its standard output."""
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command}: {done.stderr.decode(errors='replace')}"
     return done.stdout
 
 
-def pictures(*arguments: str | Path) -> Pictures:
-    """Return the pictures that ffmpeg makes of an input."""
+def decode(*arguments: str | Path) -> Frames:
+    """Return the frames that ffmpeg decodes from an input."""
     raw = ffmpeg(*arguments, "-f", "rawvideo", "-pix_fmt", "bgr24", "-")
     return np.frombuffer(raw, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
 
 
-def grey(coloured: npt.NDArray[Any]) -> Pictures:
-    """Return the brightness alone, for decoders that spread colours in ways of their own."""
-    return np.array([cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in coloured])[..., None]
+def grey(coloured: npt.NDArray[Any]) -> Frames:
+    """Return only the luminance, because decoders upsample chroma differently."""
+    return np.array([cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in coloured])[..., None]
 
 
-def likeness(one: Pictures, other: Pictures) -> float:
-    """Return the PSNR in dB of the picture that fares worst."""
+def worst_psnr(one: Frames, other: Frames) -> float:
+    """Return the PSNR in dB of the worst frame."""
     assert one.shape == other.shape
     difference = one.astype(np.float64) - other.astype(np.float64)
     worst = np.mean(difference**2, axis=(1, 2, 3)).max()
@@ -93,16 +93,16 @@ def likeness(one: Pictures, other: Pictures) -> float:
 
 
 def probe(path: Path) -> dict[str, object]:
-    """Return what ffprobe says of a clip's container and of its first video stream."""
+    """Return ffprobe's data about a clip's container and first video stream."""
     entries = "format=format_name:stream=codec_name,width,height,avg_frame_rate,nb_read_frames"
     command = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0"]
     command += ["-show_entries", entries, "-of", "json", str(path)]
-    answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return {**answer["format"], **answer["streams"][0]}
+    document = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return {**document["format"], **document["streams"][0]}
 
 
-def read_by_opencv(path: Path) -> Pictures:
-    """Return all pictures that OpenCV reads from a clip."""
+def read_by_opencv(path: Path) -> Frames:
+    """Return all frames that OpenCV reads from a clip."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     assert capture.isOpened()
     found = []
@@ -112,11 +112,13 @@ def read_by_opencv(path: Path) -> Pictures:
 
 
 @pytest.fixture(scope="session")
-def original() -> Pictures:
-    """Return what is put in, of the 4:2:0 kind that every codec here takes."""
-    made = pictures("-f", "lavfi", "-i", f"{_SOURCE},format=yuv420p")
+def original() -> Frames:
+    """Return the source frames in 4:2:0, which every codec here supports."""
+    made = decode("-f", "lavfi", "-i", f"{_SOURCE},format=yuv420p")
     assert len(made) == FRAMES
-    assert likeness(made[1:], made[:-1]) < _ALIKE, "or a lost or doubled picture goes unnoticed"
+    assert worst_psnr(made[1:], made[:-1]) < _ALIKE, (
+        "otherwise a lost or duplicated frame goes unnoticed"
+    )
     return made
 
 
@@ -137,7 +139,7 @@ def clip_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Codec, str], 
 
 @pytest.mark.parametrize(("codec", "container"), _PAIRS, ids=str)
 def test_ffmpeg_encodes_and_decodes(
-    codec: Codec, container: str, clip_of: Callable[[Codec, str], Path], original: Pictures
+    codec: Codec, container: str, clip_of: Callable[[Codec, str], Path], original: Frames
 ) -> None:
     path = clip_of(codec, container)
     assert probe(path) == {
@@ -148,32 +150,32 @@ def test_ffmpeg_encodes_and_decodes(
         "avg_frame_rate": f"{RATE}/1",
         "nb_read_frames": str(FRAMES),
     }
-    assert likeness(pictures("-i", path), original) > _ALIKE
+    assert worst_psnr(decode("-i", path), original) > _ALIKE
 
 
 @pytest.mark.parametrize(
     ("codec", "container"), [pair for pair in _PAIRS if pair[0].name != "av1"], ids=str
 )
 def test_opencv_reads_what_ffmpeg_wrote(
-    codec: Codec, container: str, clip_of: Callable[[Codec, str], Path], original: Pictures
+    codec: Codec, container: str, clip_of: Callable[[Codec, str], Path], original: Frames
 ) -> None:
-    assert likeness(grey(read_by_opencv(clip_of(codec, container))), grey(original)) > _ALIKE
+    assert worst_psnr(grey(read_by_opencv(clip_of(codec, container))), grey(original)) > _ALIKE
 
 
 def test_opencvs_wheel_has_no_decoder_for_av1(clip_of: Callable[[Codec, str], Path]) -> None:
-    # ffmpeg has three. When this fails, OpenCV has learned it: let it read AV1 above.
+    # When this fails, OpenCV has gained AV1 support: include AV1 in the test above.
     codec = next(codec for codec in _CODECS if codec.name == "av1")
     capture = cv2.VideoCapture(str(clip_of(codec, "mp4")), cv2.CAP_FFMPEG)
     assert not capture.read()[0]
 
 
 @pytest.mark.parametrize("decoder", ["libdav1d", "libaom-av1"])
-def test_each_av1_decoder_sees_the_same(
-    decoder: str, clip_of: Callable[[Codec, str], Path], original: Pictures
+def test_av1_decoders_agree(
+    decoder: str, clip_of: Callable[[Codec, str], Path], original: Frames
 ) -> None:
     codec = next(codec for codec in _CODECS if codec.name == "av1")
     path = clip_of(codec, "webm")
-    assert likeness(pictures("-c:v", decoder, "-i", path), original) > _ALIKE
+    assert worst_psnr(decode("-c:v", decoder, "-i", path), original) > _ALIKE
 
 
 @pytest.mark.parametrize(
@@ -189,19 +191,19 @@ def test_each_av1_decoder_sees_the_same(
     ],
 )
 def test_opencv_writes_what_ffmpeg_reads(
-    tag: str, container: str, codec: str, original: Pictures, tmp_path: Path
+    tag: str, container: str, codec: str, original: Frames, tmp_path: Path
 ) -> None:
     path = tmp_path / f"written.{container}"
     fourcc = cv2.VideoWriter.fourcc(*tag)
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, RATE, (WIDTH, HEIGHT))
     assert writer.isOpened()
-    for picture in original:
-        writer.write(picture)
+    for frame in original:
+        writer.write(frame)
     writer.release()
     found = probe(path)
     assert (found["codec_name"], found["nb_read_frames"]) == (codec, str(FRAMES))
-    assert likeness(pictures("-i", path), original) > _ALIKE
-    assert likeness(grey(read_by_opencv(path)), grey(original)) > _ALIKE
+    assert worst_psnr(decode("-i", path), original) > _ALIKE
+    assert worst_psnr(grey(read_by_opencv(path)), grey(original)) > _ALIKE
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_opencv_writes_what_ffmpeg_reads(
         ("mkv", _X264, "flac", "flac"),
     ],
 )
-def test_sound_goes_along(
+def test_audio_is_encoded_and_decoded(
     container: str, video: tuple[str, ...], audio: str, name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"sound.{container}"
@@ -231,30 +233,26 @@ def test_sound_goes_along(
     assert loudest * 48000 / 38400 == pytest.approx(1000, abs=5)
 
 
-def test_ffmpeg_writes_jpeg_and_png_and_opencv_reads_them(
-    original: Pictures, tmp_path: Path
-) -> None:
-    jpeg, png = tmp_path / "picture.jpg", tmp_path / "picture.png"
+def test_ffmpeg_writes_jpeg_and_png_and_opencv_reads_them(original: Frames, tmp_path: Path) -> None:
+    jpeg, png = tmp_path / "frame.jpg", tmp_path / "picture.png"
     source = ["-f", "lavfi", "-i", f"{_SOURCE},format=yuv420p", "-frames:v", "1"]
     ffmpeg(*source, "-q:v", "2", jpeg)
     ffmpeg(*source, png)
-    assert (cv2.imread(str(png)) == original[0]).all(), "PNG loses nothing"
+    assert (cv2.imread(str(png)) == original[0]).all(), "PNG is lossless"
     read = cv2.imread(str(jpeg))
     assert read is not None
-    assert likeness(grey(read[None]), grey(original[:1])) > _ALIKE
-    assert likeness(pictures("-i", jpeg), original[:1]) > _ALIKE
-    assert (pictures("-i", png) == original[:1]).all()
+    assert worst_psnr(grey(read[None]), grey(original[:1])) > _ALIKE
+    assert worst_psnr(decode("-i", jpeg), original[:1]) > _ALIKE
+    assert (decode("-i", png) == original[:1]).all()
 
 
-def test_opencv_writes_jpeg_and_png_and_ffmpeg_reads_them(
-    original: Pictures, tmp_path: Path
-) -> None:
+def test_opencv_writes_jpeg_and_png_and_ffmpeg_reads_them(original: Frames, tmp_path: Path) -> None:
     for name in ("jpg", "png"):
         done, data = cv2.imencode(f".{name}", original[0])
         assert done
-        path = tmp_path / f"picture.{name}"
+        path = tmp_path / f"frame.{name}"
         path.write_bytes(data.tobytes())
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
         assert decoded is not None
-        assert likeness(grey(decoded[None]), grey(original[:1])) > _ALIKE
-        assert likeness(grey(pictures("-i", path)), grey(original[:1])) > _ALIKE
+        assert worst_psnr(grey(decoded[None]), grey(original[:1])) > _ALIKE
+        assert worst_psnr(grey(decode("-i", path)), grey(original[:1])) > _ALIKE

@@ -1,4 +1,4 @@
-"""What a program expects of the system it runs on, found in the image."""
+"""System files and databases that programs expect, in the image."""
 
 import ctypes.util
 import mimetypes
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-# Nothing is expected to lead nowhere.
+# No dangling symlink is expected.
 _DANGLING: set[str] = set()
 _NOT_THE_IMAGE = ("/dev", "/proc", "/sys", "/srv", "/app/tests", "/tmp")
-# Imports psycopg where no program can be started: neither ldconfig nor gcc nor ld can be asked.
+# Import psycopg where no program can be started: neither ldconfig nor gcc nor ld.
 _WITHOUT_PROGRAMS = """
 import subprocess
 def refuse(*arguments, **options):
@@ -30,7 +30,7 @@ print(engine.dialect.dbapi.pq.__impl__, engine.dialect.dbapi.pq.version())
 """
 
 
-def test_no_link_leads_nowhere() -> None:
+def test_no_symlink_is_dangling() -> None:
     dangling = set()
     for directory, names, files in os.walk("/"):
         names[:] = [
@@ -45,12 +45,12 @@ def test_no_link_leads_nowhere() -> None:
     assert dangling == _DANGLING
 
 
-def test_the_process_is_the_images_user_and_no_other() -> None:
+def test_process_runs_as_the_images_user() -> None:
     assert pwd.getpwuid(os.getuid()).pw_name == "appuser"
     assert os.getgroups() in ([], [1000])
 
 
-def test_the_webs_authorities_are_trusted() -> None:
+def test_public_certificate_authorities_are_trusted() -> None:
     context = ssl.create_default_context()
     assert context.cert_store_stats()["x509_ca"] > 100
     known = str(context.get_ca_certs())
@@ -58,7 +58,7 @@ def test_the_webs_authorities_are_trusted() -> None:
     assert "DigiCert Global Root G2" in known
 
 
-def test_every_time_zone_loads() -> None:
+def test_every_timezone_loads() -> None:
     zones = zoneinfo.available_timezones()
     assert {"Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC"} <= zones
     assert len(zones) > 450
@@ -78,13 +78,13 @@ def test_every_time_zone_loads() -> None:
         ("a.png", "image/png"),
     ],
 )
-def test_types_of_files_are_known_from_the_system(name: str, kind: str) -> None:
-    # Python's own table knows neither Matroska nor, of old, WebM.
+def test_media_types_come_from_the_system(name: str, kind: str) -> None:
+    # Python's own table lacks Matroska and, in older versions, WebM.
     assert mimetypes.MimeTypes(["/etc/mime.types"]).guess_type(name) == (kind, None)
     assert mimetypes.guess_type(name) == (kind, None)
 
 
-def test_names_of_services_hosts_and_protocols_are_known() -> None:
+def test_service_host_and_protocol_names_resolve() -> None:
     assert socket.getservbyname("https", "tcp") == 443
     assert socket.getprotobyname("tcp") == socket.IPPROTO_TCP
     assert socket.gethostbyname("localhost") == "127.0.0.1"
@@ -96,7 +96,7 @@ def test_psycopg_finds_libpq() -> None:
     assert _python(program).startswith("python 15")
 
 
-def test_the_service_finds_libpq_where_nobody_can_be_asked_for_it() -> None:
+def test_service_finds_libpq_without_running_any_program() -> None:
     assert _python(_WITHOUT_PROGRAMS).startswith("python 15")
 
 

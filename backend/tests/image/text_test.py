@@ -1,4 +1,4 @@
-"""Writing on pictures: fonts are found, and subtitles read in the character set they are in."""
+"""Text in video frames: fonts are found, and subtitles are decoded from their character sets."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ _BLACK = "color=black:size=320x120:rate=1:duration=1"
 
 
 def _drawn(filters: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return which pixels a filter brightens on a black picture, as (height, width) of 0 and 1."""
+    """Return a 0/1 mask (height, width) of the pixels a filter brightens on a black frame."""
     source = ["-f", "lavfi", "-i", f"{_BLACK},{filters}", "-frames:v", "1"]
     command = ["ffmpeg", "-v", "warning", *source, "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     done = subprocess.run(command, capture_output=True, check=False)
@@ -26,13 +26,13 @@ def _width(text: str, font: str) -> int:
     return int(columns[-1] - columns[0])
 
 
-def test_drawtext_finds_a_font_and_one_of_fixed_width() -> None:
+def test_drawtext_finds_a_proportional_and_a_monospace_font() -> None:
     assert _width("iiiiii", "Sans") < _width("mmmmmm", "Sans") / 2
     narrow, wide = _width("iiiiii", "Monospace"), _width("mmmmmm", "Monospace")
     assert abs(narrow - wide) < wide / 8
 
 
-# Python's names of character sets, and a line in each, as a subtitle file may be in.
+# Character sets of subtitle files by Python's name, each with a sample line.
 _LINES = {
     "cp1250": "Příliš žluťoučký kůň",
     "cp1251": "Съешь же ещё этих булок",
@@ -68,12 +68,12 @@ _LINES = {
     "euc-kr": "키스의 고유조건은",
     "cp949": "키스의 고유조건은 똠",
 }
-# The C library's names where they differ.
+# The C library's names where they differ from Python's.
 _NAMES = {"cp737": "CP737", "gb2312": "GB2312", "cp949": "UHC", "iso2022-jp": "ISO-2022-JP"}
 
 
 @pytest.mark.parametrize("encoding", _LINES)
-def test_subtitles_are_read_in_their_character_set(encoding: str, tmp_path: Path) -> None:
+def test_subtitles_are_decoded_from_their_character_set(encoding: str, tmp_path: Path) -> None:
     line = _LINES[encoding]
     source = tmp_path / "old.srt"
     source.write_bytes(f"1\n00:00:00,000 --> 00:00:01,000\n{line}\n\n".encode(encoding))
@@ -84,7 +84,7 @@ def test_subtitles_are_read_in_their_character_set(encoding: str, tmp_path: Path
     assert line in done.stdout.decode("utf-8")
 
 
-def test_subtitles_are_drawn_into_the_picture(tmp_path: Path) -> None:
+def test_subtitles_are_burned_into_the_frame(tmp_path: Path) -> None:
     path = tmp_path / "old.srt"
     path.write_bytes("1\n00:00:00,000 --> 00:00:01,000\nЪЫЭ\n\n".encode("cp1251"))
     style = "force_style=Fontsize=80"

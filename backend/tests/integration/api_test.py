@@ -1,4 +1,4 @@
-"""The API end to end, with real videos and the embedded worker, on SQLite and on PostgreSQL."""
+"""The API end to end with real videos and the embedded worker, on SQLite and PostgreSQL."""
 
 import re
 import uuid
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tests.support import clips
 from tests.support.servers import eventually
 
-from app.application import create_app
+from app.api.application import create_app
 from app.settings import Settings, load_settings
 
 VIDEOS = "/api/v1/videos"
@@ -57,7 +57,7 @@ def files(settings: Settings) -> list[Path]:
     return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
-def test_a_new_instance_is_healthy(client: TestClient) -> None:
+def test_new_instance_is_healthy(client: TestClient) -> None:
     reply = client.get("/health")
     document = reply.json()
     assert reply.status_code == 200, document
@@ -66,7 +66,7 @@ def test_a_new_instance_is_healthy(client: TestClient) -> None:
     assert set(document["checks"]) == {"database", "migrations", "broker", "disk"}
 
 
-def test_a_video_is_taken_in_analysed_read_and_deleted(
+def test_video_is_ingested_analysed_read_and_deleted(
     client: TestClient, clip: Path, settings: Settings
 ) -> None:
     reply = upload(client, clip, name="../../etc/cron.d/evil.mp4")
@@ -92,7 +92,7 @@ def test_a_video_is_taken_in_analysed_read_and_deleted(
     assert client.delete(f"{VIDEOS}/{video['id']}").status_code == 404
 
 
-def test_the_same_content_is_recognised_under_another_name(
+def test_duplicate_content_is_detected_under_another_name(
     client: TestClient, clip: Path, settings: Settings
 ) -> None:
     first = upload(client, clip)
@@ -102,7 +102,7 @@ def test_the_same_content_is_recognised_under_another_name(
     assert len(files(settings)) == 1
 
 
-def test_the_same_content_uploaded_at_once_is_kept_once(
+def test_duplicate_content_uploaded_concurrently_is_stored_once(
     client: TestClient, clip: Path, settings: Settings
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
@@ -112,7 +112,7 @@ def test_the_same_content_uploaded_at_once_is_kept_once(
     assert len(files(settings)) == 1
 
 
-def test_different_videos_uploaded_at_once_are_all_analysed(
+def test_different_videos_uploaded_concurrently_are_all_analysed(
     client: TestClient, clip_dir: Path
 ) -> None:
     made = [clips.pattern(clip_dir / f"rate{rate}.mp4", rate=str(rate)) for rate in range(5, 11)]
@@ -123,7 +123,7 @@ def test_different_videos_uploaded_at_once_are_all_analysed(
         assert finished(client, reply.json()["id"])["status"] == "done"
 
 
-def test_the_list_is_newest_first_and_pages_by_cursor(client: TestClient, clip_dir: Path) -> None:
+def test_list_is_newest_first_and_paginated_by_cursor(client: TestClient, clip_dir: Path) -> None:
     colours = ("black", "gray", "white", "red", "blue")
     made = [clips.brightness(clip_dir / f"{name}.mp4", colour=name) for name in colours]
     ids = [upload(client, path).json()["id"] for path in made]
@@ -156,12 +156,12 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#
         (write(b"just text\n" * 100), "text.mp4", 415, "cannot read the file as a video"),
         (write(PLAYLIST), "list.mp4", 415, "cannot read the file as a video"),
         (write(b"ffconcat version 1.0\nfile '/etc/passwd'\n"), "c.mp4", 415, "cannot read"),
-        (clips.sound, "sound.mp4", 415, "no video stream; it holds audio"),
-        (write(b"\0" * (LIMIT + 1)), "big.mp4", 413, f"up to {LIMIT} bytes"),
+        (clips.audio_only, "sound.mp4", 415, "no video stream, only audio"),
+        (write(b"\0" * (LIMIT + 1)), "big.mp4", 413, f"exceeds the limit of {LIMIT} bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_is_no_video_is_refused_with_a_reason_and_leaves_nothing(
+def test_invalid_video_is_rejected_with_a_reason_and_leaves_no_files(
     make: Callable[[Path], Path],
     name: str,
     status: int,
@@ -181,26 +181,24 @@ def test_what_is_no_video_is_refused_with_a_reason_and_leaves_nothing(
     assert client.get(VIDEOS).json()["videos"] == []
 
 
-def test_a_video_that_ffprobe_cannot_get_through_in_time_is_refused_like_any_other(
+def test_video_on_which_ffprobe_times_out_is_rejected(
     client: TestClient, settings: Settings, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_module("app.video.probe"), "PROBE_TIMEOUT_S", 0.001)
     reply = upload(client, clip)
     assert reply.status_code == 415, reply.text
-    assert "did not get through it in 0.001 s" in reply.json()["detail"]
+    assert "ffprobe timed out after 0.001 s" in reply.json()["detail"]
     assert files(settings) == []
 
 
-def test_a_truncated_video_ends_as_failed_with_a_reason(client: TestClient, tmp_path: Path) -> None:
+def test_truncated_video_fails_with_a_reason(client: TestClient, tmp_path: Path) -> None:
     video = upload(client, clips.truncated(tmp_path / "cut.mp4", keep=0.5)).json()
     analysis = finished(client, video["id"])
     assert analysis["status"] == "failed"
-    assert re.search(r"ends at \d\.\d s, 10\.0 s are announced", analysis["reason"])
+    assert re.search(r"ends at \d\.\d s, but its duration is 10\.0 s", analysis["reason"])
 
 
-def test_a_sound_file_named_mp4_and_a_video_named_txt_are_told_apart(
-    client: TestClient, clip: Path
-) -> None:
+def test_video_named_txt_is_accepted(client: TestClient, clip: Path) -> None:
     assert upload(client, clip, name="notes.txt").status_code == 201
 
 
@@ -230,7 +228,7 @@ def test_every_error_is_a_problem_document(
     assert {"type", "title", "status"} <= set(reply.json())
 
 
-def test_the_page_and_its_parts_are_served_and_ask_nobody_else(client: TestClient) -> None:
+def test_page_and_assets_are_served_and_reference_no_other_host(client: TestClient) -> None:
     for path in ("/", "/static/page.js", "/static/page.css"):
         reply = client.get(path)
         assert reply.status_code == 200
@@ -238,14 +236,14 @@ def test_the_page_and_its_parts_are_served_and_ask_nobody_else(client: TestClien
     assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
-def test_the_openapi_document_describes_the_upload(client: TestClient) -> None:
+def test_openapi_document_describes_the_upload(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operation = document["paths"][VIDEOS]["post"]
     assert "multipart/form-data" in operation["requestBody"]["content"]
     assert {"200", "201", "401", "413", "415", "507"} <= set(operation["responses"])
 
 
-def test_the_openapi_document_is_complete(client: TestClient) -> None:
+def test_openapi_document_is_complete(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     ids = []
     for path, operations in document["paths"].items():
@@ -265,11 +263,11 @@ def test_the_openapi_document_is_complete(client: TestClient) -> None:
                     assert link["operationId"] in str(document), (place, link)
     assert len(ids) == len(set(ids))
     for name, schema in document["components"]["schemas"].items():
-        if name.endswith(("Out", "In", "Shape")) and name not in ("BoxOut", "CheckOut", "LiveOut"):
+        if name.endswith(("Out", "In", "Schema")) and name not in ("BoxOut", "CheckOut", "LiveOut"):
             assert schema["examples"], name
 
 
-def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
+def test_method_not_allowed_lists_the_allowed_methods(client: TestClient) -> None:
     for path, allowed in (
         (VIDEOS, "GET, POST"),
         (f"{VIDEOS}/{uuid.uuid4()}", "GET, DELETE"),
@@ -280,9 +278,7 @@ def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
         assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
 
 
-def test_a_video_is_imported_from_the_folder_that_is_allowed(
-    settings: Settings, clip: Path
-) -> None:
+def test_video_is_imported_from_the_allowed_directory(settings: Settings, clip: Path) -> None:
     allowed = settings.model_copy(update={"import_dir": clip.parent})
     with TestClient(create_app(allowed)) as client:
         reply = client.post("/api/v1/imports", json={"path": clip.name})
@@ -302,13 +298,13 @@ def test_a_video_is_imported_from_the_folder_that_is_allowed(
     assert clip.exists()
 
 
-def test_a_caller_can_name_the_request_but_not_abuse_it(client: TestClient) -> None:
+def test_client_request_id_is_echoed_only_if_safe(client: TestClient) -> None:
     assert client.get("/", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     odd = client.get("/", headers={"x-request-id": "a b"}).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", odd)
 
 
-def test_pending_migrations_are_unhealthy_when_they_do_not_run_by_themselves(
+def test_pending_migrations_are_unhealthy_without_auto_migrate(
     tmp_path: Path, database_url: str
 ) -> None:
     settings = load_settings(

@@ -1,4 +1,4 @@
-"""Real servers and real clips, shared by a whole test session."""
+"""Real servers and real clips, shared by the test session."""
 
 import itertools
 import shlex
@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 from tests.support import clips, programs, servers
 
-from app import schema
 from app.db import Database
+from app.services import schema
 from app.settings import load_settings
 
 _numbers = itertools.count()
@@ -22,14 +22,14 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def new_postgres_url() -> Iterator[Callable[[], str]]:
-    """Make an empty database on a real PostgreSQL server, per call."""
+    """Return a function that creates an empty database on a real PostgreSQL server."""
     with servers.postgres() as create:
         yield lambda: create(f"test{next(_numbers)}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return an empty database, of each kind in turn."""
+    """Return the URL of an empty database, of each kind in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/test.db"
     create: Callable[[], str] = request.getfixturevalue("new_postgres_url")
@@ -38,10 +38,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a migrated SQLite file, to be copied."""
+    """Return a migrated SQLite file to copy."""
     path = tmp_path_factory.mktemp("template") / "test.db"
     schema.upgrade(f"sqlite:///{path}")
-    # What is still in the write-ahead log would not be copied.
+    # The write-ahead log is not copied.
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path
@@ -49,7 +49,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_postgres(new_postgres_url: Callable[[], str]) -> Callable[[], str]:
-    """Make a migrated database on the PostgreSQL server, per call."""
+    """Return a function that creates a migrated database on the PostgreSQL server."""
     template = new_postgres_url()
     schema.upgrade(load_settings({"database_url": SecretStr(template)}).sqlalchemy_url())
     server, name = template.rsplit("/", 1)
@@ -65,7 +65,7 @@ def migrated_postgres(new_postgres_url: Callable[[], str]) -> Callable[[], str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return a migrated database, of each kind in turn."""
+    """Return the URL of a migrated database, of each kind in turn."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "test.db")
         return f"sqlite:///{tmp_path}/test.db"
@@ -92,28 +92,28 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def clip_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that clips are kept in."""
+    """Return the directory of cached clips."""
     return tmp_path_factory.mktemp("clips")
 
 
 @pytest.fixture(scope="session")
 def clip(clip_dir: Path) -> Path:
-    """Return two seconds of the moving test pattern."""
+    """Return a clip with two seconds of the moving test pattern."""
     return clips.pattern(clip_dir / "pattern.mp4")
 
 
 @pytest.fixture(scope="session")
 def long_clip(clip_dir: Path) -> Path:
-    """Return a clip that takes seconds to analyse, so that something can happen meanwhile."""
+    """Return a clip that takes seconds to analyse, so that tests can act meanwhile."""
     part = clips.pattern(clip_dir / "part.mp4", seconds=5, size="1280x720", rate="30")
     return clips.repeated(part, clip_dir / "long.mp4", times=12)
 
 
 @pytest.fixture(scope="session")
 def slowly(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return variables of a service that takes at least four seconds over `long_clip`.
+    """Return environment variables that make an analysis of `long_clip` take at least 4 s.
 
-    Its ffmpeg reads no more than 15 seconds of video a second, however fast the machine is.
+    Its ffmpeg reads at most 15 seconds of video per second, however fast the machine is.
     """
     program = programs.find("ffmpeg", variable="FFMPEG")
     slow = tmp_path_factory.mktemp("slow") / "ffmpeg"

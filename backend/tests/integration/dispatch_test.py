@@ -1,4 +1,4 @@
-"""What the broker is told of, and when again; with a real Redis, and no worker that takes it."""
+"""Dispatching analyses to a real Redis, without a worker that consumes the messages."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from kombu.exceptions import OperationalError
 from tests.support import rows
 from tests.support.servers import Redis
 
-from app.celery_app import make_celery, messages
 from app.db import Database
-from app.dispatch import AGAIN_AFTER, UNDER_WAY, CeleryDispatcher
 from app.models.base import utc_now
 from app.services import analyses, leases
 from app.video import Parameters
+from app.worker.broker import make_celery, queue_length
+from app.worker.dispatch import IN_FLIGHT, REDISPATCH_AFTER, CeleryDispatcher
 
-LONGEST = 60.0
+ANALYSIS_TIMEOUT_S = 60.0
 
 
 @pytest.fixture
@@ -27,8 +27,10 @@ def redis(tmp_path: Path) -> Redis:
 
 @pytest.fixture
 def dispatcher(database: Database, redis: Redis) -> Iterator[CeleryDispatcher]:
-    make_celery.cache_clear()  # each test has a broker of its own
-    yield CeleryDispatcher(broker_url=redis.url, database=database, longest=LONGEST)
+    make_celery.cache_clear()  # each test has its own broker
+    yield CeleryDispatcher(
+        broker_url=redis.url, database=database, analysis_timeout=ANALYSIS_TIMEOUT_S
+    )
     make_celery.cache_clear()
 
 
@@ -40,50 +42,52 @@ def analysis_id(database: Database) -> uuid.UUID:
         return analysis.id
 
 
-def told(database: Database, analysis_id: uuid.UUID, *, at: datetime) -> None:
+def set_dispatched(database: Database, analysis_id: uuid.UUID, *, at: datetime) -> None:
     with database.writing() as session:
         leases.mark_dispatched(session, analysis_ids=[analysis_id], now=at)
 
 
-def waiting(redis: Redis) -> int:
-    return messages(make_celery(redis.url, longest=LONGEST))
+def queued(redis: Redis) -> int:
+    return queue_length(make_celery(redis.url, analysis_timeout=ANALYSIS_TIMEOUT_S))
 
 
-def test_a_broker_that_remembers_is_told_once(
+def test_analysis_is_published_once_to_a_broker_that_keeps_its_queue(
     database: Database, redis: Redis, dispatcher: CeleryDispatcher, analysis_id: uuid.UUID
 ) -> None:
     with redis.running():
-        assert waiting(redis) == 0
+        assert queued(redis) == 0
         dispatcher.step()
-        assert waiting(redis) == 1
-        told(database, analysis_id, at=utc_now() - UNDER_WAY - timedelta(seconds=1))
+        assert queued(redis) == 1
+        set_dispatched(database, analysis_id, at=utc_now() - IN_FLIGHT - timedelta(seconds=1))
         dispatcher.step()
-        assert waiting(redis) == 1
-        told(database, analysis_id, at=utc_now() - AGAIN_AFTER - timedelta(seconds=1))
+        assert queued(redis) == 1
+        set_dispatched(
+            database, analysis_id, at=utc_now() - REDISPATCH_AFTER - timedelta(seconds=1)
+        )
         dispatcher.step()
-        assert waiting(redis) == 2
+        assert queued(redis) == 2
 
 
-def test_a_broker_that_forgot_is_told_again_unless_the_message_may_be_under_way(
+def test_lost_message_is_republished_unless_it_may_be_in_flight(
     database: Database, redis: Redis, dispatcher: CeleryDispatcher, analysis_id: uuid.UUID
 ) -> None:
     with redis.running():
         dispatcher.step()
     with redis.running():
-        told(database, analysis_id, at=utc_now())
+        set_dispatched(database, analysis_id, at=utc_now())
         dispatcher.step()
-        assert waiting(redis) == 0
-        told(database, analysis_id, at=utc_now() - UNDER_WAY - timedelta(seconds=1))
+        assert queued(redis) == 0
+        set_dispatched(database, analysis_id, at=utc_now() - IN_FLIGHT - timedelta(seconds=1))
         dispatcher.step()
         dispatcher.step()
-        assert waiting(redis) == 1
+        assert queued(redis) == 1
 
 
-def test_a_broker_that_is_away_is_asked_only_when_something_waits(
+def test_broker_is_contacted_only_when_an_analysis_is_queued(
     database: Database, redis: Redis, dispatcher: CeleryDispatcher, analysis_id: uuid.UUID
 ) -> None:
-    told(database, analysis_id, at=utc_now())
+    set_dispatched(database, analysis_id, at=utc_now())
     dispatcher.step()
-    told(database, analysis_id, at=utc_now() - UNDER_WAY - timedelta(seconds=1))
+    set_dispatched(database, analysis_id, at=utc_now() - IN_FLIGHT - timedelta(seconds=1))
     with pytest.raises(OperationalError):
         dispatcher.step()

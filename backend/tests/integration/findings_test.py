@@ -1,4 +1,4 @@
-"""What is found in a video, and everything one can look at: on both databases, with real media."""
+"""Results, media and metrics through the API, on both databases with real videos."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tests.support import clips, programs
 from tests.support.servers import eventually
 
-from app.application import create_app
+from app.api.application import create_app
 from app.settings import Settings, load_settings
 
 VIDEOS, ANALYSES, EVENTS = "/api/v1/videos", "/api/v1/analyses", "/api/v1/events"
@@ -47,7 +47,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def video(client: TestClient, clip_dir: Path) -> dict[str, Any]:
-    """Nine seconds in which a square crosses the picture from 3 s to 6 s; analysed."""
+    """Return an analysed video of nine seconds in which a square crosses from 3 s to 6 s."""
     path = clips.still_then_moving(clip_dir / "crossing.mp4")
     with path.open("rb") as file:
         reply = client.post(VIDEOS, files={"file": ("crossing.mp4", file)})
@@ -80,7 +80,7 @@ def probed(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_event_is_told_with_its_times_score_and_boxes(
+def test_event_has_times_score_and_boxes(
     client: TestClient, video: dict[str, Any], event: dict[str, Any]
 ) -> None:
     assert video["analysis"]["event_count"] == 1
@@ -127,7 +127,7 @@ def test_a_region_without_motion_has_no_events(client: TestClient, video: dict[s
         "text",
     ],
 )
-def test_parameters_out_of_bounds_are_refused(
+def test_invalid_parameters_are_rejected(
     parameters: object, client: TestClient, video: dict[str, Any]
 ) -> None:
     reply = client.post(f"{VIDEOS}/{video['id']}/analyses", json=parameters)
@@ -135,7 +135,7 @@ def test_parameters_out_of_bounds_are_refused(
     assert reply.json()["errors"]
 
 
-def test_a_body_that_is_far_too_large_is_not_read(
+def test_oversized_body_is_rejected_without_being_read(
     client: TestClient, video: dict[str, Any]
 ) -> None:
     url = f"{VIDEOS}/{video['id']}/analyses"
@@ -146,7 +146,7 @@ def test_a_body_that_is_far_too_large_is_not_read(
     assert deep.status_code == 400
 
 
-def test_the_timeline_shows_when_something_moves(client: TestClient, video: dict[str, Any]) -> None:
+def test_timeline_shows_when_something_moves(client: TestClient, video: dict[str, Any]) -> None:
     base = f"{ANALYSES}/{video['analysis']['id']}/timeline"
     timeline = client.get(base).json()
     scores, bucket = timeline["scores"], timeline["bucket"]
@@ -164,7 +164,7 @@ def test_the_timeline_shows_when_something_moves(client: TestClient, video: dict
 
 
 @pytest.mark.parametrize("width", [160, 320, 640])
-def test_thumbnails_are_jpegs_of_the_width_asked_for(
+def test_thumbnails_are_jpegs_of_the_requested_width(
     width: int, client: TestClient, video: dict[str, Any], event: dict[str, Any], tmp_path: Path
 ) -> None:
     for path in (f"{EVENTS}/{event['id']}", f"{VIDEOS}/{video['id']}"):
@@ -179,18 +179,18 @@ def test_thumbnails_are_jpegs_of_the_width_asked_for(
     assert client.get(f"{VIDEOS}/{video['id']}/thumbnail?time=inf").status_code == 422
 
 
-def test_a_thumbnail_shows_the_moment_asked_for(client: TestClient, video: dict[str, Any]) -> None:
-    def picture(time: float) -> bytes:
+def test_thumbnail_shows_the_requested_time(client: TestClient, video: dict[str, Any]) -> None:
+    def thumbnail(time: float) -> bytes:
         reply = client.get(f"{VIDEOS}/{video['id']}/thumbnail", params={"time": time})
         assert reply.status_code == 200, reply.text
         return reply.content
 
-    assert picture(1) == picture(1.04)
-    assert picture(1) != picture(4.5)
-    picture(1000)  # after the end: the last picture
+    assert thumbnail(1) == thumbnail(1.04)
+    assert thumbnail(1) != thumbnail(4.5)
+    thumbnail(1000)  # after the end: the last frame
 
 
-def test_a_clip_plays_the_event_and_is_served_in_ranges(
+def test_clip_covers_the_event_and_supports_range_requests(
     client: TestClient, event: dict[str, Any], tmp_path: Path
 ) -> None:
     url = f"{EVENTS}/{event['id']}/clip"
@@ -206,7 +206,7 @@ def test_a_clip_plays_the_event_and_is_served_in_ranges(
     assert part.headers["content-range"] == f"bytes 10-19/{len(whole.content)}"
 
 
-def test_the_original_is_served_whole_in_ranges_and_never_as_a_page(
+def test_original_supports_range_requests_and_never_renders_as_a_page(
     client: TestClient, video: dict[str, Any], settings: Settings
 ) -> None:
     url = f"{VIDEOS}/{video['id']}/content"
@@ -227,7 +227,7 @@ def test_the_original_is_served_whole_in_ranges_and_never_as_a_page(
         assert reply.json()["status"] == status
 
 
-def test_metrics_tell_of_the_service_and_of_requests(
+def test_metrics_cover_the_service_and_its_requests(
     client: TestClient, video: dict[str, Any]
 ) -> None:
     client.get(f"{VIDEOS}/{video['id']}")
@@ -247,19 +247,19 @@ def test_metrics_tell_of_the_service_and_of_requests(
     assert video["id"] not in text
 
 
-def test_probes_tell_alive_from_ready(client: TestClient) -> None:
+def test_liveness_and_readiness_probes_differ(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "alive"}
     ready = client.get("/health/ready").json()
     assert ready["status"] == "ready"
     assert set(ready["checks"]) == {"database", "migrations", "disk"}
 
 
-def test_deleting_a_video_deletes_all_that_was_made_of_it(
+def test_deleting_a_video_deletes_its_derived_files(
     client: TestClient, video: dict[str, Any], event: dict[str, Any], settings: Settings
 ) -> None:
     client.get(f"{EVENTS}/{event['id']}/thumbnail")
-    made = settings.data_dir / "derived"
-    assert [path for path in made.rglob("*") if path.is_file()]
+    derived = settings.data_dir / "derived"
+    assert [path for path in derived.rglob("*") if path.is_file()]
     assert client.delete(f"{VIDEOS}/{video['id']}").status_code == 204
     for folder in ("derived", "videos", "incoming"):
         left = [path for path in (settings.data_dir / folder).rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""Lists on both databases: every sort, every filter, cursors that survive changes."""
+"""Lists on both databases: sort orders, filters, and cursors that survive changes."""
 
 import uuid
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def walk(
 
 @pytest.mark.parametrize("limit", [2, 5])
 @pytest.mark.parametrize("sort", list(Sort))
-def test_every_sort_shows_every_video_once_and_in_order(
+def test_every_sort_order_lists_every_video_once(
     sort: Sort, limit: int, database: Database, ids: list[uuid.UUID]
 ) -> None:
     named: dict[str, list[Any]] = {
@@ -58,19 +58,19 @@ def test_every_sort_shows_every_video_once_and_in_order(
     keys = named[sort.value.removeprefix("-")]
     expected = sorted(zip(keys, ids, strict=True), reverse=sort.value.startswith("-"))
     found = list(walk(database, sort=sort, limit=limit))
-    if sort.value.endswith("filename"):  # collation decides about capitals
+    if sort.value.endswith("filename"):  # depends on the collation
         assert sorted(found) == sorted(ids)
     else:
         assert found == [video_id for _, video_id in expected]
 
 
-def test_a_cursor_stays_right_when_rows_come_and_go(
+def test_cursor_stays_valid_while_rows_are_added_and_deleted(
     database: Database, ids: list[uuid.UUID]
 ) -> None:
     with database.reading() as session:
         first = videos.page(session, filters=Filters(), sort=Sort.NEWEST, limit=2, after=None)
     with database.writing() as session:
-        videos.delete(session, video_id=ids[3])  # the one the cursor stands on
+        videos.delete(session, video_id=ids[3])  # the row of the cursor
     rows.video(database)
     with database.reading() as session:
         second = videos.page(
@@ -98,7 +98,7 @@ def test_filters_narrow_the_list(database: Database, ids: list[uuid.UUID]) -> No
         analyses.request(session, video_id=ids[1], parameters=Parameters())
     assert found(status=[AnalysisStatus.CANCELLED]) == [ids[0]]
     assert found(status=[AnalysisStatus.CANCELLED, AnalysisStatus.QUEUED]) == sorted(ids[:2])
-    with database.writing() as session:  # the latest one counts
+    with database.writing() as session:  # only the latest analysis counts
         other = Parameters(sensitivity=0.9)
         analyses.request(session, video_id=ids[0], parameters=other)
     assert found(status=[AnalysisStatus.CANCELLED]) == []
@@ -111,17 +111,17 @@ def test_filters_narrow_the_list(database: Database, ids: list[uuid.UUID]) -> No
         "x",
         "ÿ",
         "bnVsbA",  # null
-        "WyItY3JlYXRlZF9hdCIsbnVsbCwieCJd",  # no id
+        "WyItY3JlYXRlZF9hdCIsbnVsbCwieCJd",  # without a valid id
         "WyJzaXplIiwxLCIwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMSJd",  # of another list
-        "WyJzaXplIiwiYSIsIjAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAxIl0",  # text for a size
+        "WyJzaXplIiwiYSIsIjAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAxIl0",  # text instead of a size
     ],
 )
-def test_a_cursor_that_nobody_gave_out_is_refused(cursor: str, database: Database) -> None:
+def test_invalid_cursor_is_rejected(cursor: str, database: Database) -> None:
     with database.reading() as session, pytest.raises(InvalidCursorError):
         videos.page(session, filters=Filters(), sort=Sort.NEWEST, limit=2, after=cursor)
 
 
-def test_the_list_is_one_query_however_many_videos_it_shows(
+def test_list_takes_one_query_for_any_number_of_videos(
     database: Database, ids: list[uuid.UUID]
 ) -> None:
     for video_id in ids:
@@ -139,7 +139,7 @@ def test_the_list_is_one_query_however_many_videos_it_shows(
     assert len([text for text in statements if str(text).startswith("SELECT")]) == 1
 
 
-def test_the_same_analysis_is_not_queued_twice_while_it_waits(
+def test_identical_unfinished_analysis_is_not_queued_twice(
     database: Database, ids: list[uuid.UUID]
 ) -> None:
     now = datetime.now(UTC)
@@ -160,21 +160,21 @@ def test_the_same_analysis_is_not_queued_twice_while_it_waits(
 
 
 @pytest.mark.parametrize("sort", list(Sort))
-def test_every_sort_reads_an_index_and_sorts_nothing(
+def test_every_sort_order_uses_an_index(
     sort: Sort, database: Database, ids: list[uuid.UUID]
 ) -> None:
-    said: list[tuple[str, Any]] = []
+    executed: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        said.append((statement, values))
+    def record(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        executed.append((statement, values))
 
     sqlite = database.engine.dialect.name == "sqlite"
-    sqlalchemy.event.listen(database.engine, "before_cursor_execute", note)
+    sqlalchemy.event.listen(database.engine, "before_cursor_execute", record)
     assert len(list(walk(database, sort=sort, limit=len(ids)))) == len(ids)
-    sqlalchemy.event.remove(database.engine, "before_cursor_execute", note)
-    (statement, values) = said[-1]
+    sqlalchemy.event.remove(database.engine, "before_cursor_execute", record)
+    (statement, values) = executed[-1]
     with database.engine.connect() as connection:
-        if not sqlite:  # so few rows would be sorted, whatever indexes there are
+        if not sqlite:  # it would sort so few rows rather than use an index
             connection.exec_driver_sql("SET enable_seqscan = off")
             connection.exec_driver_sql("SET enable_sort = off")
         explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"

@@ -1,4 +1,4 @@
-"""Migrations up, down and compared with the models, on both databases, and several starters."""
+"""Migrations on both databases: up, down, concurrent, and compared with the models."""
 
 import subprocess
 import sys
@@ -18,9 +18,9 @@ from sqlalchemy import MetaData, Table, bindparam, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from tests.support.servers import BACKEND
 
-from app import schema
 from app.db import make_engine
 from app.models import Analysis, AnalysisStatus, Base
+from app.services import schema
 from app.settings import load_settings
 
 
@@ -43,8 +43,8 @@ def tables(url: str) -> set[str]:
         engine.dispose()
 
 
-def shape(url: str) -> dict[str, Any]:
-    """Return all that is to be told of the tables of a database, in an order of its own."""
+def describe(url: str) -> dict[str, Any]:
+    """Return a normalised description of all tables of a database."""
     engine = make_engine(url)
     with engine.connect() as connection:
         found = inspect(connection)
@@ -67,20 +67,20 @@ def shape(url: str) -> dict[str, Any]:
     return tables
 
 
-def test_a_new_sqlite_database_is_what_the_migrations_make(tmp_path: Path) -> None:
-    at_once, stepwise = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db"
-    schema.upgrade(at_once)
-    command.upgrade(config(stepwise), "head")
-    assert shape(at_once) == shape(stepwise)
+def test_new_sqlite_database_equals_a_migrated_one(tmp_path: Path) -> None:
+    created, migrated = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db"
+    schema.upgrade(created)
+    command.upgrade(config(migrated), "head")
+    assert describe(created) == describe(migrated)
 
 
-def test_a_migrated_database_keeps_its_rows_up_and_down(url: str) -> None:
+def test_rows_survive_upgrade_and_downgrade(url: str) -> None:
     first = "20261122_0100"
     command.upgrade(config(url), first)
     engine = make_engine(url)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     video, analysis = uuid.uuid4(), uuid.uuid4()
-    as_before: dict[str, dict[str, Any]] = {
+    old_rows: dict[str, dict[str, Any]] = {
         "videos": {"id": video, "filename": "a", "size": 1, "sha256": "x", "container": "mov",
                    "created_at": now},
         "analyses": {"id": analysis, "video_id": video, "status": "done", "attempts": 1,
@@ -88,9 +88,9 @@ def test_a_migrated_database_keeps_its_rows_up_and_down(url: str) -> None:
     }  # fmt: skip
 
     def write(number: int) -> None:
-        # What the old version writes, before and after the new one has migrated.
+        # As the old version writes, before and after the new one has migrated.
         with engine.begin() as connection:
-            for table, row in as_before.items():
+            for table, row in old_rows.items():
                 reflected = Table(table, MetaData(), autoload_with=connection)
                 ids: dict[str, Any] = {"id": uuid.UUID(int=row["id"].int + number)}
                 ids |= {"sha256": f"x{number}"} if table == "videos" else {}
@@ -118,7 +118,7 @@ def test_a_migrated_database_keeps_its_rows_up_and_down(url: str) -> None:
     engine.dispose()
 
 
-def test_a_version_behind_its_database_goes_on(url: str) -> None:
+def test_older_version_works_with_a_newer_schema(url: str) -> None:
     schema.upgrade(url)
     engine = make_engine(url)
     with engine.begin() as connection:
@@ -127,7 +127,7 @@ def test_a_version_behind_its_database_goes_on(url: str) -> None:
     engine.dispose()
 
 
-def test_up_down_and_up_again(url: str) -> None:
+def test_upgrade_downgrade_and_upgrade_again(url: str) -> None:
     schema.upgrade(url)
     assert tables(url) == {"alembic_version", *Base.metadata.tables}
     command.downgrade(config(url), "base")
@@ -137,7 +137,7 @@ def test_up_down_and_up_again(url: str) -> None:
     assert tables(url) == {"alembic_version", *Base.metadata.tables}
 
 
-def test_the_migrated_schema_is_what_the_models_say(url: str) -> None:
+def test_migrated_schema_matches_the_models(url: str) -> None:
     schema.upgrade(url)
     engine = make_engine(url)
     with engine.connect() as connection:
@@ -149,11 +149,11 @@ def test_the_migrated_schema_is_what_the_models_say(url: str) -> None:
             for constraint in inspect(connection).get_check_constraints(table)
         }
     engine.dispose()
-    # Alembic does not compare check constraints, so their names are.
+    # Alembic does not compare check constraints, so compare their names.
     assert names == {"ck_videos_size_positive", "ck_analyses_status_known", "ck_events_order"}
 
 
-def test_several_replicas_that_start_at_once_migrate_once(url: str) -> None:
+def test_concurrently_starting_replicas_migrate_once(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: _upgrade_in_process(url), range(4)))
     engine = make_engine(url)
@@ -164,14 +164,14 @@ def test_several_replicas_that_start_at_once_migrate_once(url: str) -> None:
 
 
 def _upgrade_in_process(url: str) -> None:
-    # Alembic keeps its context in module globals, so replicas are processes here as in life.
-    program = "import sys; from app import schema; schema.upgrade(sys.argv[1])"
+    # Alembic keeps its context in module globals, so run replicas as separate processes.
+    program = "import sys; from app.services import schema; schema.upgrade(sys.argv[1])"
     subprocess.run(
         [sys.executable, "-c", program, url], cwd=BACKEND, check=True, capture_output=True
     )
 
 
-def test_the_constraints_are_enforced(url: str) -> None:
+def test_constraints_are_enforced(url: str) -> None:
     schema.upgrade(url)
     engine = make_engine(url)
     bad = (

@@ -1,4 +1,4 @@
-"""Real processes: uvicorn, Celery, Redis; killed in the middle and started again."""
+"""Real processes (uvicorn, Celery, Redis) that are killed and restarted mid-work."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from tests.support import clips, programs, servers
 from tests.support.servers import BACKEND, eventually, service_environment
 
 VIDEOS = "/api/v1/videos"
-# uvicorn shuts down in good order and then lets the signal end it, as its caller expects.
+# uvicorn shuts down gracefully and then re-raises the signal.
 STOPPED = -signal.SIGTERM
 
 
@@ -34,8 +34,8 @@ def upload(url: str, path: Path) -> dict[str, Any]:
 
 def analysis(url: str, video: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = httpx2.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()
-    answer: dict[str, Any] = found["analysis"]
-    return answer
+    current: dict[str, Any] = found["analysis"]
+    return current
 
 
 def finished(url: str, video: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def finished(url: str, video: dict[str, Any]) -> dict[str, Any]:
     return eventually(ask, timeout=120)
 
 
-def started(url: str, video: dict[str, Any]) -> None:
+def wait_until_running(url: str, video: dict[str, Any]) -> None:
     eventually(lambda: analysis(url, video)["status"] == "running")
 
 
@@ -61,20 +61,20 @@ def healthcheck(url: str) -> int:
     ).returncode
 
 
-def test_the_healthcheck_follows_the_service_through_its_life(tmp_path: Path) -> None:
+def test_healthcheck_tracks_the_state_of_the_service(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with servers.api(data, log=tmp_path / "log") as (url, process):
         assert healthcheck(url) == 0
         began = time.monotonic()
         assert healthcheck(url) == 0
-        assert time.monotonic() - began < 5  # the most that the image allows
+        assert time.monotonic() - began < 5  # the image's healthcheck timeout
         shutil.rmtree(data)
         assert healthcheck(url) == 1
         assert process.stop() == STOPPED
         assert healthcheck(url) == 1
 
 
-def test_every_line_the_service_prints_is_json_and_holds_no_secret(tmp_path: Path) -> None:
+def test_every_log_line_is_json_and_contains_no_secret(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with servers.api(tmp_path / "data", log=log, variables={"GEMINI_API_KEY": "hunter2"}) as (
         url,
@@ -90,15 +90,15 @@ def test_every_line_the_service_prints_is_json_and_holds_no_secret(tmp_path: Pat
     assert "hunter2" not in log.read_text()
 
 
-def test_an_analysis_interrupted_by_kill_is_taken_up_at_once_and_done_once(
+def test_analysis_interrupted_by_sigkill_restarts_at_once_and_completes_once(
     tmp_path: Path, long_clip: Path, slowly: dict[str, str]
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     with servers.api(data, log=log, variables=slowly) as (url, process):
         video = upload(url, long_clip)
-        started(url, video)
+        wait_until_running(url, video)
         process.kill()
-    # The lease (30 s) has not run out: the dead process's file lock is what tells.
+    # The lease (30 s) has not expired; the released file lock reveals the dead process.
     began = time.monotonic()
     with servers.api(data, log=log, variables=slowly) as (url, _process):
         eventually(lambda: analysis(url, video)["attempts"] == 2)
@@ -108,13 +108,13 @@ def test_an_analysis_interrupted_by_kill_is_taken_up_at_once_and_done_once(
     assert done["result"]["frames_decoded"] == 1800
 
 
-def test_an_analysis_is_handed_back_when_the_service_stops_in_good_order(
+def test_analysis_is_handed_back_on_graceful_shutdown(
     tmp_path: Path, long_clip: Path, slowly: dict[str, str]
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     with servers.api(data, log=log, variables=slowly) as (url, process):
         video = upload(url, long_clip)
-        started(url, video)
+        wait_until_running(url, video)
         began = time.monotonic()
         assert process.stop() == STOPPED
         assert time.monotonic() - began < 15
@@ -123,7 +123,7 @@ def test_an_analysis_is_handed_back_when_the_service_stops_in_good_order(
         assert (finished(url, video)["status"], analysis(url, video)["attempts"]) == ("done", 1)
 
 
-def test_two_processes_on_one_data_folder_share_the_work_without_doing_it_twice(
+def test_two_processes_on_one_data_directory_do_no_work_twice(
     tmp_path: Path, clip_dir: Path
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
@@ -143,7 +143,7 @@ def broker_variables(new_postgres_url: Callable[[], str], redis_url: str) -> dic
     return {"DATABASE_URL": new_postgres_url(), "REDIS_URL": redis_url, "LEASE": "3"}
 
 
-def test_a_celery_worker_carries_out_what_the_api_took_in(
+def test_celery_worker_runs_analyses_queued_by_the_api(
     tmp_path: Path, clip: Path, broker_variables: dict[str, str]
 ) -> None:
     data = tmp_path / "data"
@@ -167,28 +167,28 @@ def test_a_celery_worker_carries_out_what_the_api_took_in(
         assert worker.stop() == 0
 
 
-def test_an_analysis_survives_the_death_of_its_celery_worker(
+def test_analysis_survives_the_death_of_its_celery_worker(
     tmp_path: Path, long_clip: Path, broker_variables: dict[str, str], slowly: dict[str, str]
 ) -> None:
     data, variables = tmp_path / "data", broker_variables | slowly
     with servers.api(data, log=tmp_path / "api", variables=variables) as (url, _):
         with servers.celery_worker(data, log=tmp_path / "w1", variables=variables) as worker:
             video = upload(url, long_clip)
-            started(url, video)
+            wait_until_running(url, video)
             worker.kill()
         with servers.celery_worker(data, log=tmp_path / "w2", variables=variables):
             done = finished(url, video)
     assert (done["status"], done["attempts"]) == ("done", 2)
 
 
-def test_a_celery_worker_that_is_asked_to_stop_hands_its_analysis_to_another(
+def test_celery_worker_hands_its_analysis_back_on_graceful_shutdown(
     tmp_path: Path, long_clip: Path, broker_variables: dict[str, str], slowly: dict[str, str]
 ) -> None:
     data, variables = tmp_path / "data", broker_variables | slowly | {"LEASE": "60"}
     with servers.api(data, log=tmp_path / "api", variables=variables) as (url, _):
         with servers.celery_worker(data, log=tmp_path / "w1", variables=variables) as worker:
             video = upload(url, long_clip)
-            started(url, video)
+            wait_until_running(url, video)
             began = time.monotonic()
             assert worker.stop() == 0, worker.output()
             assert time.monotonic() - began < 20
@@ -199,7 +199,7 @@ def test_a_celery_worker_that_is_asked_to_stop_hands_its_analysis_to_another(
     assert (done["status"], done["attempts"]) == ("done", 1)
 
 
-def test_a_video_that_kills_its_worker_is_parked_and_the_next_one_is_done(
+def test_video_that_crashes_its_worker_fails_and_the_next_one_is_analysed(
     tmp_path: Path, long_clip: Path, clip: Path, slowly: dict[str, str]
 ) -> None:
     data = tmp_path / "data"
@@ -210,28 +210,28 @@ def test_a_video_that_kills_its_worker_is_parked_and_the_next_one_is_done(
                 lambda: (
                     found
                     if (found := analysis(url, video))["status"] == "running"
-                    and found["attempts"] == attempt  # noqa: B023 -- asked within the loop
+                    and found["attempts"] == attempt  # noqa: B023 - called within the loop
                     else None
                 )
             )
             assert current["progress"] < 1
-            # As a crash in a decoder would: the service itself goes on.
+            # Like a crash in a decoder; the service itself keeps running.
             children = Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children")
             for task in children.parent.parent.iterdir():
                 for child in (task / "children").read_text().split():
                     os.kill(int(child), signal.SIGKILL)
-        parked = finished(url, video)
-        assert parked["status"] == "failed"
-        assert parked["reason"] == "given up: the worker died during each of 3 attempts"
+        failed = finished(url, video)
+        assert failed["status"] == "failed"
+        assert failed["reason"] == "gave up: the worker died in each of 3 attempts"
         assert finished(url, other)["status"] == "done"
         assert httpx2.get(f"{url}/health").status_code == 200
 
 
-def test_the_least_memory_is_enough_for_an_ordinary_video_and_named_when_it_is_not(
+def test_minimum_memory_limit_suffices_for_full_hd_and_is_reported_when_exceeded(
     tmp_path: Path, clip_dir: Path, broker_variables: dict[str, str]
 ) -> None:
     ordinary = clips.pattern(clip_dir / "ordinary.mp4", seconds=3, size="1920x1080")
-    large = clips.still_picture(clip_dir / "large.mkv", size="8192x4320")
+    large = clips.still_frames(clip_dir / "large.mkv", size="8192x4320")
     least = {"ANALYSIS_MEMORY": "256MiB"}
     for name, variables in ("embedded", least), ("celery", least | broker_variables):
         data = tmp_path / name
@@ -244,11 +244,11 @@ def test_the_least_memory_is_enough_for_an_ordinary_video_and_named_when_it_is_n
             assert finished(url, upload(url, ordinary))["status"] == "done"
             failed = finished(url, upload(url, large))
             assert (failed["status"], failed["attempts"]) == ("failed", 1)
-            allowed = "the 256 MiB allowed (ANALYSIS_MEMORY)"
-            assert failed["reason"] == f"the analysis needs more memory than {allowed}"
+            limit = "256 MiB (ANALYSIS_MEMORY)"
+            assert failed["reason"] == f"the analysis exceeded the memory limit of {limit}"
 
 
-def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
+def test_upload_during_a_broker_outage_is_analysed_after_recovery(
     tmp_path: Path, clip: Path, new_postgres_url: Callable[[], str]
 ) -> None:
     data = tmp_path / "data"
@@ -268,7 +268,7 @@ def test_an_upload_while_the_broker_is_away_is_done_when_it_is_back(
             assert healthcheck(url) == 0
 
 
-def test_an_api_that_starts_before_its_database_migrates_and_serves_once_it_is_there(
+def test_api_started_before_its_database_migrates_once_it_is_up(
     tmp_path: Path,
 ) -> None:
     port = servers.free_port()
@@ -285,7 +285,7 @@ def test_an_api_that_starts_before_its_database_migrates_and_serves_once_it_is_t
             assert httpx2.get(url + VIDEOS).json()["videos"] == []
 
 
-def test_a_video_deleted_while_it_is_analysed_stops_the_analysis_and_leaves_nothing(
+def test_deleting_a_video_stops_its_analysis_and_leaves_no_files(
     tmp_path: Path, long_clip: Path, clip: Path, slowly: dict[str, str]
 ) -> None:
     data = tmp_path / "data"
@@ -294,7 +294,7 @@ def test_a_video_deleted_while_it_is_analysed_stops_the_analysis_and_leaves_noth
         process,
     ):
         video = upload(url, long_clip)
-        started(url, video)
+        wait_until_running(url, video)
         assert httpx2.delete(f"{url}{VIDEOS}/{video['id']}").status_code == 204
         eventually(lambda: '"outcome": "lost"' in process.output())
         assert finished(url, upload(url, clip))["status"] == "done"
@@ -303,12 +303,10 @@ def test_a_video_deleted_while_it_is_analysed_stops_the_analysis_and_leaves_noth
         assert list((data / "incoming").iterdir()) == []
 
 
-def test_a_clip_is_given_up_when_its_client_hangs_up_or_the_service_stops(
-    tmp_path: Path, clip: Path
-) -> None:
+def test_clip_creation_is_aborted_on_disconnect_or_shutdown(tmp_path: Path, clip: Path) -> None:
     data, script = tmp_path / "data", tmp_path / "ffmpeg"
     program = shlex.quote(programs.find("ffmpeg", variable="FFMPEG"))
-    # Cutting would take minutes.
+    # With this ffmpeg, creating a clip would take minutes.
     script.write_text(
         f'#!/bin/sh\ncase "$*" in *libx264*) set -- -readrate 0.01 "$@";; esac\n'
         f'exec {program} "$@"\n'
@@ -344,7 +342,7 @@ def test_a_clip_is_given_up_when_its_client_hangs_up_or_the_service_stops(
         assert '"level": "error"' not in process.output()
 
 
-def test_a_missing_ffprobe_is_said_to_be_our_fault_not_the_videos(
+def test_missing_ffprobe_is_reported_as_unavailable_not_as_an_invalid_video(
     tmp_path: Path, clip: Path
 ) -> None:
     variables = {"FFPROBE": "/nowhere/ffprobe"}

@@ -23,8 +23,8 @@ def url(tmp_path_factory: pytest.TempPathFactory, slowly: dict[str, str]) -> Ite
         yield url
 
 
-def requested(url: str, path: Path, **parameters: Any) -> str:
-    """Upload a video, or find it, and queue an analysis of it; return the analysis's id."""
+def request_analysis(url: str, path: Path, **parameters: Any) -> str:
+    """Upload a video unless it exists, queue an analysis, and return the analysis's id."""
     with path.open("rb") as file:
         video = httpx2.post(
             f"{url}{VIDEOS}?analyse=false", files={"file": (path.name, file)}, timeout=60
@@ -35,7 +35,7 @@ def requested(url: str, path: Path, **parameters: Any) -> str:
 
 
 def read(stream: httpx2.Response) -> Iterator[dict[str, str]]:
-    """Yield each event of a stream as its fields."""
+    """Yield the fields of each event of a stream."""
     fields: dict[str, str] = {}
     for line in stream.iter_lines():
         if line:
@@ -46,7 +46,7 @@ def read(stream: httpx2.Response) -> Iterator[dict[str, str]]:
             fields = {}
 
 
-def followed(url: str, analysis_id: str, **headers: str) -> list[dict[str, str]]:
+def follow(url: str, analysis_id: str, **headers: str) -> list[dict[str, str]]:
     place = f"{url}{ANALYSES}/{analysis_id}/progress"
     with httpx2.stream("GET", place, headers=headers, timeout=60) as stream:
         assert stream.status_code == 200
@@ -59,9 +59,9 @@ def state(url: str, analysis_id: str) -> dict[str, Any]:
     return found
 
 
-def test_a_stream_tells_every_step_to_the_end_and_resumes(url: str, long_clip: Path) -> None:
-    analysis_id = requested(url, long_clip)
-    events = followed(url, analysis_id)
+def test_stream_reports_every_change_to_the_end_and_resumes(url: str, long_clip: Path) -> None:
+    analysis_id = request_analysis(url, long_clip)
+    events = follow(url, analysis_id)
     states = [json.loads(event["data"]) for event in events if event.get("event") == "progress"]
     assert states[-1] == state(url, analysis_id)
     assert (states[-1]["status"], events[-1]["event"]) == ("done", "end")
@@ -71,45 +71,48 @@ def test_a_stream_tells_every_step_to_the_end_and_resumes(url: str, long_clip: P
     assert any(0 < share < 1 for share in progress), progress
     revisions = [int(event["id"]) for event in events if "id" in event]
     assert revisions == sorted(set(revisions)) == [item["revision"] for item in states]
-    again = followed(url, analysis_id, **{"last-event-id": str(revisions[0])})
+    again = follow(url, analysis_id, **{"last-event-id": str(revisions[0])})
     assert [int(event["id"]) for event in again if "id" in event] == revisions[-1:]
     seen_all = {"last-event-id": str(revisions[-1])}
     place = f"{url}{ANALYSES}/{analysis_id}/progress"
     assert httpx2.get(place, headers=seen_all).status_code == 204
 
 
-def test_many_listeners_are_all_told(url: str, clip_dir: Path) -> None:
+def test_all_listeners_are_notified(url: str, clip_dir: Path) -> None:
     path = clips.pattern(clip_dir / "listened.mp4", seconds=20, size="640x480")
-    analysis_id = requested(url, path)
+    analysis_id = request_analysis(url, path)
     with ThreadPoolExecutor(30) as pool:
-        ends = list(pool.map(lambda _: followed(url, analysis_id)[-1]["event"], range(30)))
+        ends = list(pool.map(lambda _: follow(url, analysis_id)[-1]["event"], range(30)))
     assert ends == ["end"] * 30
 
 
-def test_one_connection_follows_several_and_tells_what_is_deleted(
+def test_one_stream_follows_several_analyses_and_reports_deletions(
     url: str, long_clip: Path, clip: Path
 ) -> None:
-    ids = [requested(url, long_clip, sensitivity=0.9), requested(url, clip, sensitivity=0.9)]
+    ids = [
+        request_analysis(url, long_clip, sensitivity=0.9),
+        request_analysis(url, clip, sensitivity=0.9),
+    ]
     video_id = state(url, ids[0])["video_id"]
-    told: list[dict[str, str]] = []
+    received: list[dict[str, str]] = []
     with httpx2.stream(
         "GET", f"{url}/api/v1/progress", params={"analysis": ids}, timeout=60
     ) as stream:
         for event in read(stream):
-            told.append(event)
-            if len([one for one in told if one.get("event") == "progress"]) == 2:
+            received.append(event)
+            if len([one for one in received if one.get("event") == "progress"]) == 2:
                 httpx2.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
-    assert {"event": "deleted", "data": ids[0]} in told
-    assert told[-1]["event"] == "end"
-    assert not any("id" in event for event in told)
-    last = [json.loads(event["data"]) for event in told if event.get("event") == "progress"][-1]
+    assert {"event": "deleted", "data": ids[0]} in received
+    assert received[-1]["event"] == "end"
+    assert not any("id" in event for event in received)
+    last = [json.loads(event["data"]) for event in received if event.get("event") == "progress"][-1]
     assert (last["id"], last["status"]) == (ids[1], "done")
 
 
-def test_a_running_analysis_is_cancelled_within_seconds_and_can_be_tried_again(
+def test_running_analysis_is_cancelled_within_seconds_and_can_be_retried(
     url: str, long_clip: Path, clip: Path
 ) -> None:
-    analysis_id = requested(url, long_clip, sensitivity=0.2)
+    analysis_id = request_analysis(url, long_clip, sensitivity=0.2)
     place = f"{url}{ANALYSES}/{analysis_id}"
     assert httpx2.post(f"{place}/retry").status_code == 409
     eventually(lambda: state(url, analysis_id)["status"] == "running")
@@ -118,30 +121,30 @@ def test_a_running_analysis_is_cancelled_within_seconds_and_can_be_tried_again(
     cancelled = httpx2.post(f"{place}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert httpx2.post(f"{place}/cancel").status_code == 200
-    other = requested(url, clip, sensitivity=0.2)  # the worker is free again
+    other = request_analysis(url, clip, sensitivity=0.2)  # the worker is free again
     eventually(lambda: state(url, other)["status"] == "done")
     assert time.monotonic() - began < 30
     assert state(url, analysis_id)["status"] == "cancelled"
     again = httpx2.post(f"{place}/retry")
     assert (again.status_code, again.json()["status"]) == (202, "queued")
-    followed(url, analysis_id)
+    follow(url, analysis_id)
     done = state(url, analysis_id)
     assert (done["status"], done["attempts"], done["reason"]) == ("done", 1, None)
     for action in ("cancel", "retry"):
         assert httpx2.post(f"{place}/{action}").status_code == 409
 
 
-def test_a_stop_ends_streams_and_hands_the_analysis_back_at_once(
+def test_shutdown_ends_streams_and_hands_the_analysis_back(
     tmp_path: Path, long_clip: Path, slowly: dict[str, str]
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     ended = threading.Event()
     with servers.api(data, log=log, variables=slowly) as (url, process):
-        analysis_id = requested(url, long_clip)
+        analysis_id = request_analysis(url, long_clip)
         eventually(lambda: state(url, analysis_id)["status"] == "running")
 
         def listen() -> None:
-            followed(url, analysis_id)  # raises if the connection is cut instead of ended
+            follow(url, analysis_id)  # raises if the connection is cut instead of closed
             ended.set()
 
         thread = threading.Thread(target=listen)
@@ -156,7 +159,7 @@ def test_a_stop_ends_streams_and_hands_the_analysis_back_at_once(
         assert "service.stopped" in process.output()
 
 
-def test_what_nobody_knows_cannot_be_followed(url: str) -> None:
+def test_unknown_analyses_cannot_be_follow(url: str) -> None:
     assert httpx2.get(f"{url}{ANALYSES}/{'0' * 32}/progress").status_code == 404
     assert httpx2.get(f"{url}/api/v1/progress").status_code == 422
     many = {"analysis": ["0" * 32] * 101}

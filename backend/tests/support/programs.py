@@ -1,4 +1,4 @@
-"""Finds the real programs that integration tests use. A missing one is a failure, not a skip."""
+"""Find the real programs that integration tests use. A missing one fails the test."""
 
 import os
 import shutil
@@ -6,21 +6,21 @@ from pathlib import Path
 
 
 class MissingProgramError(Exception):
-    """A program the tests need is not there."""
+    """A program that the tests need is missing."""
 
 
 def find(name: str, *, variable: str) -> str:
-    """Return the path of a program: from an environment variable, else from PATH."""
+    """Return the path of a program from an environment variable or from PATH."""
     given = os.environ.get(variable)
     found = shutil.which(given or name)
     if found is None:
-        where = f"{variable}={given!r} is not a program" if given else f"no {name} on PATH"
+        where = f"{variable}={given!r} is not a program" if given else f"{name} is not on PATH"
         raise MissingProgramError(f"{where}: install {name}, or set {variable} to its path")
     return str(Path(found).absolute())
 
 
 def postgres_bin_dir() -> Path:
-    """Return the folder of initdb and postgres: POSTGRES_BIN_DIR, else PATH, else Debian's own."""
+    """Return the directory of initdb and postgres: POSTGRES_BIN_DIR, PATH or Debian's."""
     given = os.environ.get("POSTGRES_BIN_DIR")
     candidates = [Path(given)] if given else []
     if not given:
@@ -32,5 +32,5 @@ def postgres_bin_dir() -> Path:
             return folder.absolute()
     raise MissingProgramError(
         f"no initdb and postgres in {[str(path) for path in candidates] or 'PATH'}: install "
-        "PostgreSQL, or set POSTGRES_BIN_DIR to the folder of its programs"
+        "PostgreSQL, or set POSTGRES_BIN_DIR to the directory of its programs"
     )

@@ -1,4 +1,4 @@
-"""Starts a real RabbitMQ server on loopback, without its shell scripts and as whoever runs us."""
+"""Run a real RabbitMQ server on loopback as the current user, without its shell scripts."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ disk_free_limit.absolute = 1MB
 
 
 class Broker:
-    """One broker that can be killed and started again; its queues lie in `home`."""
+    """A broker that can be killed and restarted; its queues are stored in `home`."""
 
     def __init__(self, home: Path) -> None:
         """Choose ports and write the configuration; nothing runs before `running`."""
@@ -38,8 +38,8 @@ class Broker:
         found = sorted(self._root.glob(pattern))
         if len(found) != 1:
             raise MissingProgramError(
-                f"{len(found)} folders are {self._root / pattern}: install rabbitmq-server, or "
-                "set RABBITMQ_ROOT to the folder that holds its usr/lib"
+                f"{len(found)} directories match {self._root / pattern}: install rabbitmq-server, "
+                "or set RABBITMQ_ROOT to the directory that contains its usr/lib"
             )
         return found[0].absolute()
 
@@ -68,9 +68,9 @@ class Broker:
 
     @contextmanager
     def running(self) -> Iterator[Process]:
-        """Run the server; yields its process once it accepts connections."""
+        """Run the server; yield its process once it accepts connections."""
         environment = self._environment()
-        # Erlang's own registry of nodes; the server would start it through a script.
+        # Erlang's port mapper daemon; the server would start it through a script.
         names = [str(self._programs / "epmd"), "-address", "127.0.0.1"]
         rabbit = self._server / "plugins"
         command = [
@@ -83,12 +83,14 @@ class Broker:
             servers.running(names, log=log, environment=environment),
             servers.running(command, log=log, environment=environment) as process,
         ):
-            eventually(lambda: self._answers(process), timeout=120)
+            eventually(lambda: self._accepts_connections(process), timeout=120)
             yield process
 
-    def _answers(self, process: Process) -> bool:
+    def _accepts_connections(self, process: Process) -> bool:
         if process.popen.poll() is not None:
-            raise servers.ServerError(f"ended with {process.popen.returncode}:\n{process.output()}")
+            raise servers.ServerError(
+                f"exited with code {process.popen.returncode}:\n{process.output()}"
+            )
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
@@ -99,6 +101,6 @@ class Broker:
 
 @contextmanager
 def rabbitmq() -> Iterator[Broker]:
-    """Yield a broker that does not run yet, in a folder of its own."""
+    """Yield a broker that is not running yet, in a directory of its own."""
     with servers.short_directory() as home:
         yield Broker(home)

@@ -1,4 +1,4 @@
-"""Makes rows for tests that need no real video."""
+"""Create rows for tests that need no real video."""
 
 import itertools
 import uuid
@@ -20,14 +20,14 @@ FACTS: dict[str, Any] = {
     "rotation": 0,
     "frame_rate": Fraction(25),
     "duration": Fraction(2),
-    "picture_duration": Fraction(2),
+    "video_duration": Fraction(2),
     "time_base": Fraction(1, 12800),
     "has_audio": False,
 }
 
 
 def video(database: Database, *, filename: str = "a.mp4", size: int = 1, **facts: Any) -> uuid.UUID:
-    """Add a video whose content does not exist; return its id."""
+    """Add a video without content; return its id."""
     upload = videos.Upload(
         Path("/nowhere"), size=size, sha256=f"{next(_numbers):064x}", filename=filename
     )
@@ -39,7 +39,7 @@ def video(database: Database, *, filename: str = "a.mp4", size: int = 1, **facts
 
 
 def findings(*, events: int = 0, **result: Any) -> Findings:
-    """Return findings with that many events, one per second."""
+    """Return findings with the given number of events, one per second."""
     return Findings(
         result=result,
         timeline={"bucket": 0.5, "scores": [0.0, 0.1]},

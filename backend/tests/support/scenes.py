@@ -1,8 +1,8 @@
-"""Draws videos in which it is known what moves when: the ground truth of the quality tests.
+"""Render synthetic videos with known motion: the ground truth of the quality tests.
 
-A scene is a still background, things that move across it, and what disturbs: noise, changing
-light, flicker, shadows, fades. The frames are drawn with numpy and coded by ffmpeg, so that what
-is judged has been through a real codec.
+A scene consists of a still background, objects that move across it, and disturbances: noise,
+changing light, flicker, shadows, fades. Frames are rendered with numpy and encoded by ffmpeg, so
+that the detector sees the output of a real codec.
 """
 
 import math
@@ -16,30 +16,30 @@ import numpy as np
 import numpy.typing as npt
 from tests.support import programs
 
-_MARGIN = 60  # pixels of background beyond each border
-Picture = npt.NDArray[np.float32]
-Light = Callable[[float], "float | Picture"]
+_MARGIN = 60  # pixels of background beyond each edge
+Image = npt.NDArray[np.float32]
+Light = Callable[[float], "float | Image"]
 
 
 @dataclass(frozen=True)
 class Mover:
-    """A thing that moves evenly from one place to another; outside its time it is not there."""
+    """An object that moves at constant speed between two points, and is visible only meanwhile."""
 
     begin: float
     end: float
     path: tuple[tuple[float, float], tuple[float, float]]
-    """Centre at the begin and at the end, in pixels."""
+    """Centre at the start and at the end, in pixels."""
     size: tuple[int, int] = (40, 40)
     shade: float = 60.0
-    """Grey value, 0 to 255, averaged over its texture."""
+    """Mean grey value, 0 to 255."""
     texture: float = 10.0
     shadow: float = 1.0
-    """What is left of the light on the ground beside it."""
+    """Remaining brightness of the ground in its shadow."""
     stays: tuple[float, float] = (0.0, 0.0)
-    """Seconds that it is there, still, before and after."""
+    """Seconds for which it is visible but still, before and after."""
 
     def place(self, time: float) -> tuple[float, float] | None:
-        """Return the centre, or None when it is not there."""
+        """Return the centre, or None if the object is not visible."""
         if not self.begin - self.stays[0] <= time < self.end + self.stays[1]:
             return None
         share = min(1.0, max(0.0, (time - self.begin) / (self.end - self.begin)))
@@ -49,7 +49,7 @@ class Mover:
 
 @dataclass(frozen=True)
 class Scene:
-    """A video to be drawn."""
+    """A video to render."""
 
     name: str
     movers: tuple[Mover, ...] = ()
@@ -57,41 +57,41 @@ class Scene:
     size: tuple[int, int] = (320, 240)
     rate: int = 15
     noise: float = 2.0
-    """Standard deviation, grey values."""
+    """Standard deviation in grey values."""
     contrast: float = 25.0
     """Standard deviation of the background's texture; 0 is a flat wall."""
     level: float = 120.0
     light: Light = lambda _time: 1.0
-    """What the light is multiplied by, as a number or per pixel."""
+    """Factor of the light over time, as a number or per pixel."""
     jitter: float = 0.0
-    """Pixels that the camera trembles by."""
+    """Camera shake in pixels."""
     cut_at: float = math.inf
-    """From then on, another background."""
+    """Time from which another background is shown."""
     pan: tuple[float, float, float] = (math.inf, math.inf, 0.0)
-    """The camera turns: from when, until when, by how many pixels."""
+    """Camera pan: start, end, and shift in pixels."""
     flecks: int = 0
-    """Snow or rain: bright specks in each picture."""
-    choose: str = ""
-    """ffmpeg's `select`: which pictures stay, for a variable rate."""
+    """Number of bright specks per frame, like snow or rain."""
+    select: str = ""
+    """Expression of ffmpeg's `select` filter, for a variable frame rate."""
     quality: int = 23
     truth: tuple[tuple[float, float], ...] | None = field(default=None)
-    """Events, when they are not simply the movers' times."""
+    """Expected events, if they are not simply the times of the movers."""
 
     def events(self) -> list[tuple[float, float]]:
-        """Return what should be found: times in which something moves, overlapping ones joined."""
+        """Return the expected events: the movers' times, with overlapping ones merged."""
         if self.truth is not None:
             return list(self.truth)
-        joined: list[tuple[float, float]] = []
+        merged: list[tuple[float, float]] = []
         for begin, end in sorted((mover.begin, mover.end) for mover in self.movers):
-            if joined and begin <= joined[-1][1]:
-                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            if merged and begin <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
             else:
-                joined.append((begin, end))
-        return joined
+                merged.append((begin, end))
+        return merged
 
 
-def texture(size: tuple[int, int], *, level: float, contrast: float, seed: int) -> Picture:
-    """Return a picture with structure of every size, as surfaces and foliage have."""
+def texture(size: tuple[int, int], *, level: float, contrast: float, seed: int) -> Image:
+    """Return an image with structure at several scales, like surfaces and foliage."""
     random = np.random.default_rng(seed)
     total = np.zeros(size[::-1], np.float32)
     for spread in (1.5, 4.0, 16.0):
@@ -102,15 +102,15 @@ def texture(size: tuple[int, int], *, level: float, contrast: float, seed: int) 
     return np.asarray(level + contrast * total / total.std(), np.float32)
 
 
-def spot(size: tuple[int, int], *, centre: tuple[float, float], radius: float) -> Picture:
-    """Return a soft round spot, 0 to 1."""
+def spot(size: tuple[int, int], *, centre: tuple[float, float], radius: float) -> Image:
+    """Return a soft round spot with values from 0 to 1."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
     distance = (x - centre[0]) ** 2 + (y - centre[1]) ** 2
     return np.asarray(np.exp(-distance / (2 * radius * radius)), np.float32)
 
 
-def draw(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the frames of a scene; the same ones every time."""
+def render(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the frames of a scene deterministically."""
     random = np.random.default_rng(7)
     width, height = scene.size
     wide = (width + 2 * _MARGIN, height + 2 * _MARGIN)
@@ -129,39 +129,39 @@ def draw(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
         begin, end, way = scene.pan
         turned = way * min(1.0, max(0.0, (time - begin) / (end - begin))) if way else 0.0
         moved = np.array([[1, 0, shift[0] - _MARGIN - turned], [0, 1, shift[1] - _MARGIN]])
-        picture: Picture = np.array(
+        frame: Image = np.array(
             cv2.warpAffine(ground, moved, (width, height), borderMode=cv2.BORDER_REFLECT),
             np.float32,
         )
         for _ in range(scene.flecks):
             x, y = random.integers(0, width), random.integers(0, height)
-            picture[y : y + 4, x : x + 2] += 60
+            frame[y : y + 4, x : x + 2] += 60
         for mover, patch in zip(scene.movers, patches, strict=True):
-            _put(picture, mover, patch, time)
-        picture = picture * np.float32(scene.light(time)) + noises[random.integers(12)]
-        yield np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+            _put(frame, mover, patch, time)
+        frame = frame * np.float32(scene.light(time)) + noises[random.integers(12)]
+        yield np.clip(np.rint(frame), 0, 255).astype(np.uint8)
 
 
-def _put(picture: Picture, mover: Mover, patch: Picture, time: float) -> None:
+def _put(frame: Image, mover: Mover, patch: Image, time: float) -> None:
     place = mover.place(time)
     if place is None:
         return
-    height, width = picture.shape
+    height, width = frame.shape
     x, y = place[0] - mover.size[0] / 2, place[1] - mover.size[1] / 2
     matrix = np.array([[1, 0, x], [0, 1, y]])
     cover = cv2.warpAffine(np.ones_like(patch), matrix, (width, height))
     if mover.shadow < 1:
         beside = np.array([[1, 0, x + mover.size[0] * 0.8], [0, 1, y + mover.size[1] * 0.3]])
         shade = cv2.warpAffine(np.ones_like(patch), beside, (width, height))
-        picture *= 1 - (1 - mover.shadow) * cv2.GaussianBlur(shade, (0, 0), 2)
+        frame *= 1 - (1 - mover.shadow) * cv2.GaussianBlur(shade, (0, 0), 2)
     placed = cv2.warpAffine(patch, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    picture[:] = picture * (1 - cover) + placed * cover
+    frame[:] = frame * (1 - cover) + placed * cover
 
 
-def film(scene: Scene, target: Path) -> Path:
-    """Code a scene as H.264."""
+def encode(scene: Scene, target: Path) -> Path:
+    """Encode a scene as H.264."""
     width, height = scene.size
-    filters = ["-vf", f"select='{scene.choose}'"] if scene.choose else []
+    filters = ["-vf", f"select='{scene.select}'"] if scene.select else []
     command = [
         programs.find("ffmpeg", variable="FFMPEG"), "-v", "error", "-y",
         "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-r", str(scene.rate),
@@ -171,11 +171,11 @@ def film(scene: Scene, target: Path) -> Path:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         if process.stdin is None:
             raise AssertionError
-        for frame in draw(scene):
+        for frame in render(scene):
             process.stdin.write(frame.tobytes())
-        _, complaints = process.communicate()
+        _, stderr = process.communicate()
     if process.returncode != 0:
-        raise AssertionError(complaints.decode())
+        raise AssertionError(stderr.decode())
     return target
 
 
@@ -190,30 +190,30 @@ def _step(time: float) -> float:
 
 
 def drift(time: float) -> float:
-    """Return a light that slowly swells and fades, as under clouds."""
+    """Return light that slowly brightens and dims, as under clouds."""
     return 1.0 + 0.3 * math.sin(time * 0.7)
 
 
 def flicker(time: float) -> float:
-    """Return a light that trembles, as tubes do."""
+    """Return light that flickers, as fluorescent tubes do."""
     return 1.0 + 0.05 * math.sin(time * 41.0) + 0.03 * math.sin(time * 97.0)
 
 
-def _lamp(time: float) -> "float | Picture":
+def _lamp(time: float) -> "float | Image":
     on = 3 <= time < 8
     return 1 + 0.4 * spot((320, 240), centre=(90, 140), radius=45) if on else 1.0
 
 
-def _cloud(time: float) -> Picture:
+def _cloud(time: float) -> Image:
     return 1 - 0.35 * spot((320, 240), centre=(time * 60 - 250, 120), radius=60)
 
 
-def _slow_lamp(time: float) -> Picture:
+def _slow_lamp(time: float) -> Image:
     share = min(1.0, max(0.0, (time - 3) / 3))
     return 1 + 0.5 * share * spot((320, 240), centre=(90, 140), radius=45)
 
 
-def _blinking_lamp(time: float) -> "float | Picture":
+def _blinking_lamp(time: float) -> "float | Image":
     return 1 + 0.5 * spot((320, 240), centre=(90, 140), radius=18) if int(time * 4) % 2 else 1.0
 
 
@@ -246,7 +246,7 @@ SCENES = (
     Scene("noise 12", _TWO, noise=12),
     Scene("faint", (_across(3, 6, shade=95, texture=4), _across(9, 12, shade=143, texture=4)),
           contrast=4),
-    Scene("darker, as a shadow is", (_across(3, 6, shade=85), _across(9, 12, shade=80)),
+    Scene("darker, like a shadow", (_across(3, 6, shade=85), _across(9, 12, shade=80)),
           contrast=8),
     Scene("brighter", (_across(3, 6, shade=200), _across(9, 12, shade=220))),
     Scene("night", (_across(3, 6, shade=70), _across(9, 12, shade=60)), level=22, contrast=6,
@@ -266,24 +266,24 @@ SCENES = (
         Mover(3.5, 6, ((160, -10), (160, 250)), size=(25, 25)), _across(10.5, 12),
     )),
     Scene("fades in and out", (_across(4, 6), _across(8, 11, y=60)), light=_fade),
-    Scene("variable rate", _TWO, choose="lt(mod(t,3),1)+not(mod(n,5))"),
+    Scene("variable rate", _TWO, select="lt(mod(t,3),1)+not(mod(n,5))"),
     Scene("low rate", _TWO, rate=2),
     Scene("high rate", _TWO, rate=60),
-    Scene("stops and goes on", (
+    Scene("stops and continues", (
         Mover(2, 4, ((-10, 120), (140, 120)), stays=(0, 5)),
         Mover(9, 11, ((140, 120), (330, 120))),
     )),
-    Scene("there from the start", (Mover(5, 7, ((150, 120), (330, 120)), stays=(5, 0)),)),
+    Scene("present from the start", (Mover(5, 7, ((150, 120), (330, 120)), stays=(5, 0)),)),
     Scene("moves from the start", (_across(0, 3), _across(8, 10))),
     Scene("moves to the end", (_across(3, 5), _across(11, 14))),
     Scene("cut", cut_at=7),
-    Scene("camera trembles", jitter=0.7),
+    Scene("camera shakes", jitter=0.7),
     Scene("strongly compressed", _TWO, quality=36, noise=4),
-    Scene("turned away", (_across(3, 6, y=10, size=(30, 10)), _across(9, 12, y=230))),
+    Scene("near the edges", (_across(3, 6, y=10, size=(30, 10)), _across(9, 12, y=230))),
     Scene("noise 20", _TWO, noise=20),
     Scene("noise 12 and small", (_across(3, 7, size=(16, 16)), _across(9, 12, size=(16, 14))),
           noise=12),
-    Scene("a lamp that is turned up", light=_slow_lamp),
+    Scene("a lamp is turned up", light=_slow_lamp),
     Scene("a lamp on a flat wall", light=_slow_lamp, contrast=0),
     Scene("a blinking lamp", light=_blinking_lamp),
     Scene("a lamp blinks on a flat wall", light=_blinking_lamp, contrast=0),
@@ -294,9 +294,9 @@ SCENES = (
           truth=((3, 7),)),
     Scene("badly compressed", _TWO, quality=42, noise=6),
     Scene("badly compressed, still", quality=42, noise=6),
-    Scene("camera shakes", jitter=2.0),
+    Scene("camera shakes strongly", jitter=2.0),
     Scene("camera shakes and motion", _TWO, jitter=1.5),
-    Scene("camera turns", pan=(4, 7, 50.0), truth=((4, 7),)),
+    Scene("camera pans", pan=(4, 7, 50.0), truth=((4, 7),)),
     Scene("left behind", (
         _across(3, 6), Mover(4.5, 4.6, ((160, 150), (160, 150)), size=(18, 18), stays=(0, 20)),
     ), truth=((3, 6),)),

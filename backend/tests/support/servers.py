@@ -1,4 +1,4 @@
-"""Starts real servers for tests: PostgreSQL, Redis, uvicorn, a Celery worker. All on loopback."""
+"""Run real servers on loopback: PostgreSQL, Redis, uvicorn, a Celery worker."""
 
 import os
 import shutil
@@ -24,22 +24,22 @@ STOP_TIMEOUT_S = 20.0
 
 
 class ServerError(Exception):
-    """A server did not start, or did not stop."""
+    """A server failed to start or to stop."""
 
 
-def eventually(ask: Callable[[], T | None], *, timeout: float = START_TIMEOUT_S) -> T:
-    """Return the first answer that is neither None nor False; raise AssertionError in the end."""
+def eventually(poll: Callable[[], T | None], *, timeout: float = START_TIMEOUT_S) -> T:
+    """Poll until the result is neither None nor False; raise AssertionError after `timeout`."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        answer = ask()
-        if answer is not None and answer is not False:
-            return answer
+        result = poll()
+        if result is not None and result is not False:
+            return result
         time.sleep(0.05)
-    raise AssertionError(f"no good answer within {timeout:g} s; the last one was {answer!r}")
+    raise AssertionError(f"the condition was not met within {timeout:g} s; last result: {result!r}")
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at the moment."""
+    """Return a currently unused port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -48,23 +48,23 @@ def free_port() -> int:
 
 @dataclass
 class Process:
-    """A running program and where its output goes."""
+    """A running program and its log file."""
 
     popen: subprocess.Popen[bytes]
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
 
     def output(self) -> str:
-        """Return everything it has printed so far."""
+        """Return everything printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def kill(self) -> None:
-        """End it and its children at once, as a power cut would."""
+        """Send SIGKILL to the process and its children."""
         os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
     def stop(self) -> int:
-        """Ask it to end and return its exit code. Raises ServerError if it does not."""
+        """Stop the process and return its exit code. Raise ServerError if it does not stop."""
         if self.popen.poll() is None:
             self.popen.send_signal(self.stop_signal)
         try:
@@ -84,7 +84,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> Iterator[Process]:
-    """Run a program in a process group of its own, and end it after the block."""
+    """Run a program in its own process group until the block ends."""
     with log.open("ab") as output:
         popen = subprocess.Popen(
             command,
@@ -103,14 +103,15 @@ def running(
             process.stop()
 
 
-def _alive(process: Process) -> None:
+def _check_alive(process: Process) -> None:
     if process.popen.poll() is not None:
-        raise ServerError(f"ended with {process.popen.returncode}:\n{process.output()}")
+        code = process.popen.returncode
+        raise ServerError(f"exited with code {code}:\n{process.output()}")
 
 
 @contextmanager
 def short_directory() -> Iterator[Path]:
-    """Make a directory whose path is short enough for a socket and open to `nobody`."""
+    """Create a directory with a path short enough for a socket, accessible to `nobody`."""
     path = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
     path.chmod(0o777)
     try:
@@ -120,7 +121,7 @@ def short_directory() -> Iterator[Path]:
 
 
 class Postgres:
-    """A PostgreSQL server that can be killed and started again; its data lie in `home`."""
+    """A PostgreSQL server that can be killed and restarted; its data is stored in `home`."""
 
     def __init__(self, home: Path, *, port: int | None = None) -> None:
         """Initialise a cluster in `home`; nothing runs before `running`."""
@@ -140,17 +141,17 @@ class Postgres:
 
     @contextmanager
     def running(self) -> Iterator[Process]:
-        """Run the server; yields its process once it answers."""
+        """Run the server; yield its process once it responds."""
         command = [*self._launcher, str(self._programs / "postgres"),
                    "-D", str(self._home / "data"), "-p", str(self._port), "-h", "127.0.0.1",
                    "-k", str(self._home), "-c", "fsync=off"]  # fmt: skip
-        # On SIGTERM it would wait for every client to leave first.
+        # On SIGTERM it would wait for every client to disconnect first.
         with running(command, log=self._home / "log", stop_signal=signal.SIGINT) as process:
             eventually(lambda: self._execute("SELECT 1", process))
             yield process
 
     def create(self, name: str) -> str:
-        """Make a database and return its URL."""
+        """Create a database and return its URL."""
         eventually(lambda: self._execute(f'CREATE DATABASE "{name}"'))
         return f"{self._base}/{name}"
 
@@ -158,7 +159,7 @@ class Postgres:
         import psycopg
 
         if process is not None:
-            _alive(process)
+            _check_alive(process)
         try:
             with psycopg.connect(f"{self._base}/postgres", autocommit=True) as connection:
                 connection.execute(statement.encode())
@@ -169,7 +170,7 @@ class Postgres:
 
 @contextmanager
 def postgres(*, port: int | None = None) -> Iterator[Callable[[str], str]]:
-    """Run a PostgreSQL server; yields a function that makes a database and returns its URL."""
+    """Run a PostgreSQL server; yield a function that creates a database and returns its URL."""
     with short_directory() as home:
         server = Postgres(home, port=port)
         with server.running():
@@ -177,26 +178,26 @@ def postgres(*, port: int | None = None) -> Iterator[Callable[[str], str]]:
 
 
 class Redis:
-    """One Redis server that can be killed and started again; it then has forgotten everything."""
+    """A Redis server without persistence that can be killed and restarted."""
 
     def __init__(self, directory: Path) -> None:
-        """Choose a port; nothing runs before `running`."""
+        """Choose a port; start nothing before `running`."""
         self._directory = directory
         self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     @contextmanager
     def running(self) -> Iterator[Process]:
-        """Run the server; yields its process once it answers."""
+        """Run the server; yield its process once it responds."""
         program = programs.find("redis-server", variable="REDIS_SERVER")
         command = [program, "--port", str(self._port), "--bind", "127.0.0.1",
                    "--dir", str(self._directory), "--save", "", "--daemonize", "no"]  # fmt: skip
         with running(command, log=self._directory / "redis.log") as process:
-            eventually(lambda: self._answers(process))
+            eventually(lambda: self._responds(process))
             yield process
 
-    def _answers(self, process: Process) -> bool:
-        _alive(process)
+    def _responds(self, process: Process) -> bool:
+        _check_alive(process)
         try:
             with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -206,7 +207,7 @@ class Redis:
 
 
 def service_environment(data_dir: Path, **variables: str) -> dict[str, str]:
-    """Return an environment for a process of the backend: this one's, a data folder, and more."""
+    """Return the environment of a backend process: a subset of ours, DATA_DIR and `variables`."""
     inherited = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "FFMPEG", "FFPROBE", "PYTHONHOME")
     kept = {name: os.environ[name] for name in inherited if name in os.environ}
     path = os.pathsep.join([str(BACKEND), *filter(None, sys.path)])
@@ -223,33 +224,33 @@ def api(
     port: int | None = None,
     within: Sequence[str] = (),
 ) -> Iterator[tuple[str, Process]]:
-    """Run `uvicorn main:app`; yields its base URL and the process, once it answers (healthy).
+    """Run `uvicorn main:app`; yield its base URL and process once it responds (and is healthy).
 
-    `within` is a command that runs the one it is given.
+    `within` is a wrapper command that runs the command it is given.
     """
     chosen = free_port() if port is None else port
     command = [*within, sys.executable, "-m", "uvicorn", "main:app", "--port", str(chosen)]
-    # As the image says; structure/metadata.yaml holds it to that.
-    named = {"UVICORN_HTTP": "app.connection:Connection"} | dict(variables or {})
-    environment = service_environment(data_dir, **named)
+    # As set in the image, which structure/metadata.yaml tests.
+    all_variables = {"UVICORN_HTTP": "app.connection:Connection"} | dict(variables or {})
+    environment = service_environment(data_dir, **all_variables)
     url = f"http://127.0.0.1:{chosen}"
     with running(command, log=log, environment=environment) as process:
 
-        def answers() -> bool:
-            _alive(process)
+        def responds() -> bool:
+            _check_alive(process)
             try:
                 reply = httpx2.get(f"{url}/health", timeout=5)
             except httpx2.TransportError:
                 return False
             return reply.is_success or not healthy
 
-        eventually(answers)
+        eventually(responds)
         yield url, process
 
 
 @contextmanager
 def celery_worker(data_dir: Path, *, log: Path, variables: Mapping[str, str]) -> Iterator[Process]:
-    """Run `celery -A app.worker worker`; returns at once, tasks wait until it is ready."""
+    """Run `celery -A app.worker worker`; do not wait until it is ready."""
     command = [sys.executable, "-m", "celery", "-A", "app.worker", "worker", "--concurrency", "1"]
     environment = service_environment(data_dir, **variables)
     with running(command, log=log, environment=environment) as process:

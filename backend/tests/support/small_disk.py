@@ -1,7 +1,7 @@
-"""Runs a command for which a folder is a disk of its own: `small_disk.py DIR BYTES COMMAND…`.
+"""Run a command with a small disk mounted on a directory: `small_disk.py DIR BYTES COMMAND…`.
 
-The disk is a tmpfs that only the command sees, mounted in a mount namespace (mount_namespaces(7))
-and, for whoever is not root, in a user namespace. It is full when BYTES are written, for real.
+The disk is a tmpfs visible only to the command, mounted in a mount namespace (mount_namespaces(7))
+and, unless run as root, in a user namespace. After BYTES it really is full.
 """
 
 import ctypes
@@ -15,11 +15,11 @@ MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
 
 def mount(folder: str, size: int) -> None:
-    """Mount an empty disk of `size` bytes on `folder`, for this process and those it starts."""
+    """Mount an empty disk of `size` bytes on `folder` for this process and its children."""
     libc = ctypes.CDLL(None, use_errno=True)
 
-    def call(answer: int, what: str) -> None:
-        if answer != 0:
+    def call(result: int, what: str) -> None:
+        if result != 0:
             raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
 
     user, group = os.geteuid(), os.getegid()

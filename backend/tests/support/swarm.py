@@ -1,4 +1,4 @@
-"""Many clients at once, each a connection of its own, and how long their requests took."""
+"""Many concurrent clients, each with its own connection, and the latencies of their requests."""
 
 import asyncio
 import ssl
@@ -11,23 +11,23 @@ from pathlib import Path
 
 import httpx2
 
-# On a loaded machine two hundred answers take their time; a failure is no answer at all.
+# Generous, because 200 responses take long on a loaded machine; only no response is a failure.
 TIMEOUT_S = 300.0
 
 
 @dataclass
 class Swarm:
-    """The answers of all clients."""
+    """Runs clients and records their responses."""
 
     url: str
     statuses: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    """By kind of request."""
+    """Response statuses by kind of request."""
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     async def ask(
         self, client: httpx2.AsyncClient, kind: str, path: str, **request: object
     ) -> httpx2.Response:
-        """Send a request (POST if it has files) and note the answer under `kind`."""
+        """Send a request (POST if it has files) and record the response under `kind`."""
         method = "POST" if "files" in request else "GET"
         began = time.perf_counter()
         reply = await client.request(method, self.url + path, **request)  # type: ignore[arg-type]
@@ -36,26 +36,26 @@ class Swarm:
         return reply
 
     def run(
-        self, clients: int, life: Callable[["Swarm", httpx2.AsyncClient, int], Awaitable[None]]
+        self, clients: int, scenario: Callable[["Swarm", httpx2.AsyncClient, int], Awaitable[None]]
     ) -> None:
-        """Let each of so many clients live its life, all at the same time."""
-        context = ssl.create_default_context()  # one for all, since making it takes a while
+        """Run `scenario` for each of the clients concurrently."""
+        context = ssl.create_default_context()  # shared, because creating it is slow
 
         async def one(number: int) -> None:
             async with httpx2.AsyncClient(
                 timeout=TIMEOUT_S, trust_env=False, verify=context
             ) as client:
-                await life(self, client, number)
+                await scenario(self, client, number)
 
-        async def everybody() -> None:
+        async def run_all() -> None:
             async with asyncio.TaskGroup() as group:
                 for number in range(clients):
                     group.create_task(one(number))
 
-        asyncio.run(everybody())
+        asyncio.run(run_all())
 
     def report(self) -> str:
-        """Return a table of milliseconds: median, 99th percentile and longest, by kind."""
+        """Return a table of latencies in milliseconds by kind: p50, p99 and maximum."""
         lines = [f"{'request':<24}{'count':>7}{'p50':>8}{'p99':>8}{'max':>8}"]
         for kind, values in self.seconds.items():
             ordered = sorted(values)
@@ -66,13 +66,13 @@ class Swarm:
 
 
 def memory(pid: int) -> str:
-    """Return how much memory a process holds and has held at most, in MiB."""
+    """Return the current and peak resident memory of a process in MiB."""
     text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     values = dict(line.split(":", 1) for line in text.splitlines() if line.startswith("Vm"))
-    held, most = (int(values[name].split()[0]) // 1024 for name in ("VmRSS", "VmHWM"))
-    return f"{held} MiB, at most {most} MiB"
+    current, peak = (int(values[name].split()[0]) // 1024 for name in ("VmRSS", "VmHWM"))
+    return f"{current} MiB, peak {peak} MiB"
 
 
-def tell(*lines: str) -> None:
-    """Print for people who run a test with `-s`, or look at its log."""
+def print_lines(*lines: str) -> None:
+    """Print lines, visible with `pytest -s` and in the test log."""
     sys.stdout.write("\n".join([*lines, ""]))

@@ -1,8 +1,8 @@
-"""Runs a command as somebody who is not root: `python3 unprivileged.py COMMAND…`.
+"""Run a command as a user other than root: `python3 unprivileged.py COMMAND…`.
 
-PostgreSQL refuses to run as root, and build sandboxes may know no other user. So root first tries
-to enter a user namespace in which it is called otherwise (user_namespaces(7)); its files stay its
-own. Where that is forbidden it changes to `nobody`, which needs files that nobody can reach.
+PostgreSQL refuses to run as root, and build sandboxes may have no other user. Root first tries to
+enter a user namespace in which it has another uid (user_namespaces(7)); it still owns its files.
+Where that is forbidden it switches to `nobody`, which requires files accessible to `nobody`.
 """
 
 import ctypes
@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 CLONE_NEWUSER = 0x10000000
-NOBODY = 65534  # initdb looks its user up by number; every Debian knows this one
+NOBODY = 65534  # initdb looks up its user by uid; every Debian has this one
 
 
-def become_somebody() -> None:
-    """Stop being root, by whichever way is open. Raises OSError when none is."""
+def drop_root() -> None:
+    """Stop being root, by whichever way is permitted. Raise OSError if none is."""
     if os.geteuid() != 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -30,5 +30,5 @@ def become_somebody() -> None:
 
 
 if __name__ == "__main__":
-    become_somebody()
+    drop_root()
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Clients that upload from many threads, and remember what they were promised."""
+"""Clients that upload from many threads and record which uploads were accepted."""
 
 import hashlib
 import itertools
@@ -14,18 +14,18 @@ from tests.support.audit import VIDEOS
 
 
 class Uploader:
-    """Uploads ever new videos. `accepted` holds the sha256, by id, of all that were answered."""
+    """Uploads distinct videos. `accepted` maps the id of each accepted video to its sha256."""
 
     def __init__(self, clip: Path) -> None:
-        """Take the clip that all videos are made of."""
+        """Store the clip that all videos are variants of."""
         self._clip = clip
         self._numbers = itertools.count()
         self.accepted: dict[str, str] = {}
-        self.refused: list[int] = []
-        """Status of every answer but 201."""
+        self.rejected: list[int] = []
+        """Status of every response other than 201."""
 
     def upload(self, client: httpx2.Client, url: str) -> None:
-        """Upload one more; connections that break are what these tests are about."""
+        """Upload one more video; ignore broken connections, which these tests provoke."""
         content = clips.variant(self._clip, next(self._numbers))
         try:
             reply = client.post(url + VIDEOS, files={"file": ("a.mp4", content)})
@@ -34,16 +34,16 @@ class Uploader:
         if reply.status_code == 201:
             self.accepted[reply.json()["id"]] = hashlib.sha256(content).hexdigest()
         else:
-            self.refused.append(reply.status_code)
+            self.rejected.append(reply.status_code)
 
     @contextmanager
     def busy(self, url: str, *, clients: int = 4) -> Iterator[None]:
-        """Upload from several threads, as long as the block runs."""
-        ended = threading.Event()
+        """Upload from several threads while the block runs."""
+        done = threading.Event()
 
         def work() -> None:
             with httpx2.Client(timeout=60) as client:
-                while not ended.wait(0.02):
+                while not done.wait(0.02):
                     self.upload(client, url)
 
         with ThreadPoolExecutor(clients) as pool:
@@ -51,10 +51,10 @@ class Uploader:
             try:
                 yield
             finally:
-                ended.set()
+                done.set()
         for future in futures:
             future.result()
 
-    def accepts(self, more: int, *, since: int) -> bool:
-        """Tell whether `more` have been accepted since there were `since`."""
+    def has_accepted(self, more: int, *, since: int) -> bool:
+        """Return whether `more` uploads have been accepted since there were `since`."""
         return len(self.accepted) >= since + more

@@ -1,4 +1,4 @@
-"""The container's healthcheck against every kind of answer."""
+"""The container's healthcheck against every kind of response."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from app import healthcheck
 
 
 @contextmanager
-def answering(status: int, body: str) -> Iterator[str]:
+def serving(status: int, body: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status if self.path == "/health" else 404)
@@ -22,7 +22,7 @@ def answering(status: int, body: str) -> Iterator[str]:
             self.wfile.write(body.encode())
 
         def log_message(self, *_: object) -> None:
-            """Stay silent."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -36,8 +36,8 @@ def answering(status: int, body: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("variable", ["PORT", "UVICORN_PORT"])
-def test_a_healthy_answer_is_0(variable: str) -> None:
-    with answering(200, '{"status": "healthy"}') as port:
+def test_healthy_response_exits_with_0(variable: str) -> None:
+    with serving(200, '{"status": "healthy"}') as port:
         assert healthcheck.main({variable: port}) == 0
 
 
@@ -52,25 +52,25 @@ def test_a_healthy_answer_is_0(variable: str) -> None:
         (200, ""),
     ],
 )
-def test_anything_else_is_1_and_is_told(
+def test_any_other_response_exits_with_1_and_is_reported(
     status: int, body: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with answering(status, body) as port:
+    with serving(status, body) as port:
         assert healthcheck.main({"PORT": port}) == 1
-        assert f"port {port} answers {status}" in capsys.readouterr().err
+        assert f"port {port} responded with status {status}" in capsys.readouterr().err
 
 
-def test_nobody_listening_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_connection_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert healthcheck.main({"PORT": str(free_port())}) == 1
-    assert "no answer on port" in capsys.readouterr().err
+    assert "no response on port" in capsys.readouterr().err
 
 
-def test_a_port_that_is_no_number_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_port_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert healthcheck.main({"PORT": "http"}) == 1
     assert "PORT: 'http' is not a number" in capsys.readouterr().err
 
 
-def test_the_command_imports_nothing_but_the_standard_library() -> None:
+def test_healthcheck_imports_only_the_standard_library() -> None:
     program = (
         "import sys; import app.healthcheck; "
         "print([n for n in sys.modules if n.split('.')[0] not in sys.stdlib_module_names "

@@ -1,4 +1,4 @@
-"""Files on disk: names, sweeping, and names that clients make up."""
+"""Files on disk: sweeping, the cache, the reserve, and client file names."""
 
 import os
 import time
@@ -32,27 +32,27 @@ def age_everything(storage: Storage) -> None:
         os.utime(path, (past, past))
 
 
-def test_sweeping_follows_the_database_where_a_mark_is_old(storage: Storage) -> None:
+def test_sweep_resolves_old_marks_by_the_database(storage: Storage) -> None:
     orphan, known = put(storage), put(storage)
     abandoned = storage.incoming()
     abandoned.write_bytes(b"x")
     age_everything(storage)
-    fresh, under_way = put(storage), storage.incoming()
-    under_way.write_bytes(b"x")
+    fresh, in_progress = put(storage), storage.incoming()
+    in_progress.write_bytes(b"x")
     assert storage.sweep(exists=lambda video_id: video_id == known) == 2
     assert not storage.path(orphan).exists()
     assert not abandoned.exists()
     assert storage.path(known).exists()
     assert storage.path(fresh).exists()
-    assert under_way.exists()
+    assert in_progress.exists()
     age_everything(storage)
     assert storage.sweep(exists=lambda _: True) == 1
     assert list((storage.root / "incoming").iterdir()) == []
 
 
-def test_settled_content_survives_even_the_wrong_database(storage: Storage) -> None:
+def test_unmarked_content_survives_a_wrong_database(storage: Storage) -> None:
     video_id = put(storage)
-    storage.settle(video_id)
+    storage.unmark(video_id)
     age_everything(storage)
     assert storage.sweep(exists=lambda _: False) == 0
     assert storage.path(video_id).exists()
@@ -67,29 +67,29 @@ def derive(storage: Storage, video_id: uuid.UUID, name: str, size: int, *, age: 
     return target
 
 
-def test_the_cache_is_trimmed_from_the_least_recently_wanted(storage: Storage) -> None:
+def test_least_recently_used_files_are_evicted_first(storage: Storage) -> None:
     one, two = put(storage), put(storage)
     old = derive(storage, one, "old.jpg", 40, age=300)
     newer = derive(storage, two, "newer.jpg", 40, age=200)
     newest = derive(storage, one, "newest.jpg", 40, age=100)
     assert storage.trim_derived(90) == 1
     assert (old.exists(), newer.exists(), newest.exists()) == (False, True, True)
-    assert storage.trim_derived(0) == 0  # looked at a moment ago
+    assert storage.trim_derived(0) == 0  # checked a moment ago
     assert storage.path(one).exists()
 
 
-def test_what_was_made_of_a_video_goes_with_it_also_after_a_crash(storage: Storage) -> None:
+def test_derived_files_are_deleted_with_their_video_even_after_a_crash(storage: Storage) -> None:
     deleted, crashed = put(storage), put(storage)
-    made = [derive(storage, video_id, "a.jpg", 1, age=0) for video_id in (deleted, crashed)]
+    derived = [derive(storage, video_id, "a.jpg", 1, age=0) for video_id in (deleted, crashed)]
     storage.delete(deleted)
-    assert [path.exists() for path in made] == [False, True]
-    storage.path(crashed).unlink()  # killed in the middle of deleting: the mark is still there
+    assert [path.exists() for path in derived] == [False, True]
+    storage.path(crashed).unlink()  # killed while deleting: the mark is still there
     age_everything(storage)
     storage.sweep(exists=lambda _: False)
-    assert not made[1].parent.exists()
+    assert not derived[1].parent.exists()
 
 
-def test_deleting_twice_is_fine(storage: Storage) -> None:
+def test_deleting_twice_is_harmless(storage: Storage) -> None:
     video_id = put(storage)
     storage.delete(video_id)
     storage.delete(video_id)
@@ -110,14 +110,14 @@ def test_deleting_twice_is_fine(storage: Storage) -> None:
         ("x" * 300, "x" * 255),
     ],
 )
-def test_a_clients_file_name_is_reduced_to_something_to_show(given: str, shown: str) -> None:
+def test_client_file_name_is_made_safe_for_display(given: str, shown: str) -> None:
     assert display_name(given) == shown
 
 
-def test_room_for_deleting_is_set_aside_on_the_disk_and_given_up(storage: Storage) -> None:
+def test_disk_reserve_is_allocated_and_released(storage: Storage) -> None:
     reserve = storage.root / "reserve"
     assert reserve.stat().st_blocks * 512 >= RESERVE_BYTES
-    storage.give_up_reserve()
+    storage.release_reserve()
     assert not reserve.exists()
-    storage.reserve()
+    storage.allocate_reserve()
     assert reserve.stat().st_size == RESERVE_BYTES

@@ -1,4 +1,4 @@
-"""Receiving multipart bodies, cut into chunks at every awkward place."""
+"""Receiving multipart bodies, split into chunks at every awkward place."""
 
 import asyncio
 from pathlib import Path
@@ -48,7 +48,7 @@ def request(
     return Request({"type": "http", "method": "POST", "headers": encoded}, get)
 
 
-async def take(made: Request, storage: Storage) -> tuple[bytes, int, str]:
+async def read_upload(made: Request, storage: Storage) -> tuple[bytes, int, str]:
     async with receive(made, storage=storage, limit=LIMIT, idle_timeout=0.3) as upload:
         return upload.path.read_bytes(), upload.size, upload.filename
 
@@ -66,10 +66,10 @@ def leftovers(storage: Storage) -> list[Path]:
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 64, 100_000])
-def test_the_content_arrives_whole_however_it_is_cut(step: int, storage: Storage) -> None:
+def test_content_is_reassembled_from_chunks_of_any_size(step: int, storage: Storage) -> None:
     whole = body(CONTENT)
     chunks = [whole[start : start + step] for start in range(0, len(whole), step)]
-    content, size, filename = asyncio.run(take(request(chunks), storage))
+    content, size, filename = asyncio.run(read_upload(request(chunks), storage))
     assert (content, size, filename) == (CONTENT, len(CONTENT), "a.mp4")
     assert leftovers(storage) == []
 
@@ -77,28 +77,43 @@ def test_the_content_arrives_whole_however_it_is_cut(step: int, storage: Storage
 @pytest.mark.parametrize(
     ("chunks", "headers", "error", "message"),
     [
-        ([b"{}"], {"content-type": "application/json"}, InvalidUploadError, "Send a multipart"),
-        ([b"x"], {"content-type": "multipart/form-data"}, InvalidUploadError, "Send a multipart"),
+        (
+            [b"{}"],
+            {"content-type": "application/json"},
+            InvalidUploadError,
+            "in the field 'file' of a multipart",
+        ),
+        (
+            [b"x"],
+            {"content-type": "multipart/form-data"},
+            InvalidUploadError,
+            "in the field 'file' of a multipart",
+        ),
         (
             [b"x"],
             {"content-type": f"multipart/form-data; boundary={'b' * 71}"},
             InvalidUploadError,
-            "Send a multipart",
+            "in the field 'file' of a multipart",
         ),
         ([b"no boundary here"], {}, InvalidUploadError, "malformed"),
         ([body(CONTENT)[:-8]], {}, InvalidUploadError, "ends before its closing boundary"),
         ([body(CONTENT, name="other")], {}, InvalidUploadError, "no file in the field 'file'"),
         ([body(CONTENT, filename=None)], {}, InvalidUploadError, "no file in the field 'file'"),
         ([body(b"")], {}, InvalidUploadError, "The file is empty"),
-        ([body(b"a" * (LIMIT + 1))], {}, UploadTooLargeError, "up to 10000 bytes"),
-        ([b""], {"content-length": "99999999"}, UploadTooLargeError, "up to 10000 bytes"),
+        ([body(b"a" * (LIMIT + 1))], {}, UploadTooLargeError, "exceeds the limit of 10000 bytes"),
+        (
+            [b""],
+            {"content-length": "99999999"},
+            UploadTooLargeError,
+            "exceeds the limit of 10000 bytes",
+        ),
         ([body(CONTENT)[:80], b"hang up"], {}, InvalidUploadError, "connection closed"),
-        ([body(CONTENT)[:80], b"stall"], {}, UploadTimeoutError, "Nothing arrived for 0.3 s"),
+        ([body(CONTENT)[:80], b"stall"], {}, UploadTimeoutError, "No data received for 0.3 s"),
         (
             [body(b"a" * (OVERHEAD + 1), name="other")],
             {},
             InvalidUploadError,
-            "more beside the file",
+            "more than 65536 bytes besides the file",
         ),
         (
             [body(CONTENT, filename="a" * 20_000)],
@@ -110,11 +125,11 @@ def test_the_content_arrives_whole_however_it_is_cut(step: int, storage: Storage
             [body(b"a").removesuffix(f"--{BOUNDARY}--\r\n".encode()) + body(b"b")],
             {},
             InvalidUploadError,
-            "one file at a time",
+            "more than one file",
         ),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_left_on_disk(
+def test_invalid_upload_is_rejected_with_a_reason_and_leaves_no_files(
     chunks: list[bytes],
     headers: dict[str, str],
     error: type[AppError],
@@ -122,25 +137,25 @@ def test_what_is_wrong_is_said_and_nothing_is_left_on_disk(
     storage: Storage,
 ) -> None:
     with pytest.raises(error, match=message):
-        asyncio.run(take(request(chunks, headers=headers), storage))
+        asyncio.run(read_upload(request(chunks, headers=headers), storage))
     assert leftovers(storage) == []
 
 
-def test_who_sends_hardly_anything_is_dropped_however_busy_it_looks(storage: Storage) -> None:
+def test_slow_upload_is_dropped_even_while_data_trickles_in(storage: Storage) -> None:
     chunks = [bytes([byte]) for byte in body(CONTENT)]
-    with pytest.raises(UploadTimeoutError, match=r"Only \d+ bytes arrived within 0.3 s"):
-        asyncio.run(take(request(chunks, drip=True), storage))
+    with pytest.raises(UploadTimeoutError, match=r"Only \d+ bytes received in 0.3 s"):
+        asyncio.run(read_upload(request(chunks, drip=True), storage))
     assert leftovers(storage) == []
 
 
-def test_the_largest_allowed_file_is_accepted(storage: Storage) -> None:
-    _, size, _ = asyncio.run(take(request([body(b"a" * LIMIT)]), storage))
+def test_file_of_exactly_the_maximum_size_is_accepted(storage: Storage) -> None:
+    _, size, _ = asyncio.run(read_upload(request([body(b"a" * LIMIT)]), storage))
     assert size == LIMIT
 
 
-def test_a_cancelled_request_leaves_nothing(storage: Storage) -> None:
+def test_cancelled_request_leaves_no_files(storage: Storage) -> None:
     async def cancel() -> None:
-        task = asyncio.create_task(take(request([body(CONTENT)[:80], b"stall"]), storage))
+        task = asyncio.create_task(read_upload(request([body(CONTENT)[:80], b"stall"]), storage))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

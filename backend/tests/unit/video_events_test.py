@@ -1,4 +1,4 @@
-"""From scores to events and to a timeline, and what callers may choose."""
+"""From motion scores to events and a timeline, and validation of parameters."""
 
 import subprocess
 import sys
@@ -9,15 +9,15 @@ import pytest
 from tests.support.servers import BACKEND
 
 from app.video import Box, Event, Parameters, Region
-from app.video.decode import as_coded, working_size
-from app.video.events import MANY_EVENTS, MOST_BOXES, EventBuilder, Motion
-from app.video.timeline import MOST_BUCKETS, TimelineBuilder
+from app.video.decode import to_coded, working_size
+from app.video.events import MANY_EVENTS, MAX_BOXES, EventBuilder, Motion
+from app.video.timeline import MAX_BUCKETS, TimelineBuilder
 
 FIFTH = Fraction(1, 5)
 
 
 def events_of(signs: Iterable[str], *, minimum: Fraction = Fraction(1, 2)) -> tuple[Event, ...]:
-    """Build events of a picture each fifth of a second: `#` sure, `+` doubtful, `.` none."""
+    """Build events from a frame every 0.2 s: `#` certain motion, `+` uncertain, `.` none."""
     builder = EventBuilder(minimum_duration=minimum)
     time = Fraction(0)
     for number, sign in enumerate(signs):
@@ -32,35 +32,35 @@ def spans(signs: str, *, minimum: Fraction = Fraction(1, 2)) -> list[tuple[float
     return [(float(e.start), float(e.end)) for e in events_of(signs, minimum=minimum)]
 
 
-def test_an_event_begins_and_ends_between_two_pictures() -> None:
+def test_event_starts_and_ends_between_two_frames() -> None:
     assert spans(".....#####......") == [(0.9, 1.9)]
 
 
-def test_doubtful_motion_leads_to_an_event_and_out_of_it_but_is_none_alone() -> None:
+def test_uncertain_motion_extends_an_event_but_does_not_start_one() -> None:
     assert spans("....++####++....") == [(0.7, 2.3)]
     assert spans("....++++++++....") == []
 
 
-def test_doubtful_motion_after_a_pause_does_not_prolong() -> None:
+def test_uncertain_motion_after_a_pause_does_not_extend_an_event() -> None:
     assert spans(".....####..+..+..+..+.....") == [(0.9, 1.7)]
 
 
-def test_a_short_pause_is_bridged_and_a_long_one_is_not() -> None:
+def test_short_pause_is_bridged_and_a_long_one_is_not() -> None:
     assert len(spans("..####....####..........")) == 1
     assert len(spans("..####......####........")) == 2
 
 
-def test_what_ends_too_soon_is_no_event() -> None:
+def test_too_short_motion_is_not_an_event() -> None:
     assert spans("......#.......") == []
     assert len(spans("......###.....")) == 1
     assert spans("......###.....", minimum=Fraction(2)) == []
 
 
-def test_motion_from_the_first_picture_to_the_last_is_all_of_the_video() -> None:
+def test_motion_in_every_frame_spans_the_whole_video() -> None:
     assert spans("##########") == [(0.0, 1.9)]
 
 
-def test_the_peak_is_where_most_moves() -> None:
+def test_peak_is_the_time_of_the_most_motion() -> None:
     builder = EventBuilder(minimum_duration=Fraction(0))
     for number, score in enumerate([0, 0.1, 0.4, 0.2, 0]):
         time = number * FIFTH
@@ -69,9 +69,9 @@ def test_the_peak_is_where_most_moves() -> None:
     assert (event.peak_time, event.peak_score) == (2 * FIFTH, 0.4)
 
 
-def test_a_long_event_keeps_a_bounded_choice_of_boxes_from_all_of_it() -> None:
+def test_long_event_keeps_a_bounded_selection_of_boxes() -> None:
     (event,) = events_of("#" * 5000)
-    assert MOST_BOXES / 3 < len(event.boxes) <= MOST_BOXES + 1
+    assert MAX_BOXES / 3 < len(event.boxes) <= MAX_BOXES + 1
     times = [box.time for box in event.boxes]
     assert times == sorted(times)
     assert times[-1] - times[0] > 900
@@ -83,28 +83,28 @@ def test_very_many_events_keep_only_their_peaks() -> None:
     assert (len(events[0].boxes), len(events[-1].boxes)) == (4, 1)
 
 
-def test_a_timeline_stays_bounded_and_keeps_its_peaks() -> None:
+def test_timeline_is_bounded_and_keeps_its_peaks() -> None:
     builder = TimelineBuilder()
     for number in range(5 * 3600):
         builder.add(number * FIFTH, 1.0 if number == 9000 else 0.1)
     timeline = builder.finish()
-    assert MOST_BUCKETS / 2 < len(timeline.scores) <= MOST_BUCKETS
+    assert MAX_BUCKETS / 2 < len(timeline.scores) <= MAX_BUCKETS
     assert timeline.scores.index(1.0) == int(1800 / timeline.bucket)
     assert len(timeline.scores) * timeline.bucket >= 3600
 
 
-def test_a_timeline_of_few_pictures_has_no_holes() -> None:
+def test_timeline_of_few_frames_has_no_gaps() -> None:
     builder = TimelineBuilder()
     builder.add(Fraction(0), 0.0)
     builder.add(Fraction(2), 0.3)
     assert builder.finish().scores == (0.0, 0.3, 0.3, 0.3, 0.3)
 
 
-def test_a_leap_in_time_does_not_fill_the_memory() -> None:
+def test_jump_in_time_does_not_exhaust_memory() -> None:
     builder = TimelineBuilder()
     builder.add(Fraction(0), 0.5)
     builder.add(Fraction(10**9), 0.1)
-    assert len(builder.finish().scores) <= MOST_BUCKETS
+    assert len(builder.finish().scores) <= MAX_BUCKETS
 
 
 @pytest.mark.parametrize(
@@ -121,32 +121,32 @@ def test_a_leap_in_time_does_not_fill_the_memory() -> None:
         (lambda: Region(float("nan"), 0, 0.5, 1), "region"),
     ],
 )
-def test_a_choice_out_of_bounds_is_refused_in_words(make: object, message: str) -> None:
+def test_parameter_out_of_range_is_rejected_with_a_reason(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_a_region_is_found_in_a_turned_picture() -> None:
-    # Upper left of the upright picture; the coded one was turned clockwise to become upright.
+def test_region_is_converted_for_rotated_frames() -> None:
+    # Top left of the upright frame, to which players rotate the encoded frame clockwise.
     corner = Region(0, 0, 0.25, 0.5)
-    assert as_coded(corner, rotation=0) == corner
-    assert as_coded(corner, rotation=90) == Region(0, 0.75, 0.5, 0.25)
-    assert as_coded(corner, rotation=180) == Region(0.75, 0.5, 0.25, 0.5)
-    assert as_coded(corner, rotation=270) == Region(0.5, 0, 0.5, 0.25)
-    assert as_coded(corner, rotation=0, mirrored=True) == Region(0.75, 0, 0.25, 0.5)
-    assert as_coded(corner, rotation=90, mirrored=True) == Region(0.5, 0.75, 0.5, 0.25)
+    assert to_coded(corner, rotation=0) == corner
+    assert to_coded(corner, rotation=90) == Region(0, 0.75, 0.5, 0.25)
+    assert to_coded(corner, rotation=180) == Region(0.75, 0.5, 0.25, 0.5)
+    assert to_coded(corner, rotation=270) == Region(0.5, 0, 0.5, 0.25)
+    assert to_coded(corner, rotation=0, mirrored=True) == Region(0.75, 0, 0.25, 0.5)
+    assert to_coded(corner, rotation=90, mirrored=True) == Region(0.5, 0.75, 0.5, 0.25)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 30000), (30000, 16), (320, 180), (7680, 4320)])
-def test_pictures_are_made_small_whatever_their_shape(size: tuple[int, int]) -> None:
+def test_working_size_is_small_for_any_aspect_ratio(size: tuple[int, int]) -> None:
     width, height = working_size(*size)
     assert min(width, height) >= 2
     assert max(width, height) <= 1024
     assert width * height <= 288 * 162 * 1.01
 
 
-def test_importing_the_library_loads_no_opencv() -> None:
+def test_importing_the_library_does_not_load_opencv() -> None:
     program = "import sys, app.video; print({'cv2', 'numpy'} & set(sys.modules))"
     finished = subprocess.run(
         [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Reading ffprobe's and ffmpeg's answers, and starting programs, without any video."""
+"""Parsing the output of ffprobe and ffmpeg, and running programs, without any video."""
 
 import json
 import sys
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from app.video.complaints import Complaints
 from app.video.errors import (
     MemoryLimitError,
     NoVideoStreamError,
@@ -20,6 +19,7 @@ from app.video.errors import (
 from app.video.options import Limits
 from app.video.probe import parse
 from app.video.process import run
+from app.video.stderr import FfmpegLog
 
 STREAM: dict[str, Any] = {
     "codec_type": "video",
@@ -40,35 +40,39 @@ def matrix(a: int, b: int, c: int, d: int) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def answer(*streams: dict[str, Any], **container: str) -> bytes:
+def ffprobe_output(*streams: dict[str, Any], **container: str) -> bytes:
     return json.dumps({"format": {"format_name": "mov"} | container, "streams": streams}).encode()
 
 
 def test_rates_and_times_are_exact() -> None:
-    facts = parse(answer(STREAM))
+    facts = parse(ffprobe_output(STREAM))
     assert facts.frame_rate == Fraction(30000, 1001)
     assert facts.duration == Fraction(12345, 1000)
     assert facts.time_base == Fraction(1, 30000)
 
 
-def test_absent_facts_are_none_and_never_zero() -> None:
+def test_missing_values_are_none_not_zero() -> None:
     stream = STREAM | {"avg_frame_rate": "0/0", "r_frame_rate": "0/0", "duration": "N/A"}
-    facts = parse(answer(stream))
+    facts = parse(ffprobe_output(stream))
     assert (facts.frame_rate, facts.duration) == (None, None)
 
 
-def test_a_containers_duration_stands_in_unless_sound_may_be_what_it_measures() -> None:
+def test_container_duration_counts_as_video_duration_only_without_audio() -> None:
     stream = STREAM | {"duration": "N/A"}
-    silent = parse(answer(stream, duration="10.0"))
-    loud = parse(answer(stream, {"codec_type": "audio"}, duration="10.0"))
+    silent = parse(ffprobe_output(stream, duration="10.0"))
+    with_audio = parse(ffprobe_output(stream, {"codec_type": "audio"}, duration="10.0"))
     ten = Fraction(10)
-    assert (silent.duration, silent.picture_duration) == (ten, ten)
-    assert (loud.duration, loud.picture_duration, loud.has_audio) == (ten, None, True)
+    assert (silent.duration, silent.video_duration) == (ten, ten)
+    assert (with_audio.duration, with_audio.video_duration, with_audio.has_audio) == (
+        ten,
+        None,
+        True,
+    )
 
 
-def test_matroskas_own_duration_tag_is_read() -> None:
+def test_matroska_duration_tag_is_parsed() -> None:
     stream = STREAM | {"duration": "N/A", "tags": {"DURATION": "00:01:02.500000000"}}
-    assert parse(answer(stream, {"codec_type": "audio"})).picture_duration == Fraction(125, 2)
+    assert parse(ffprobe_output(stream, {"codec_type": "audio"})).video_duration == Fraction(125, 2)
 
 
 @pytest.mark.parametrize(
@@ -83,69 +87,84 @@ def test_matroskas_own_duration_tag_is_read() -> None:
         ({"tags": {"rotate": "sideways"}}, 0),
     ],
 )
-def test_rotation_is_told_clockwise(extra: dict[str, Any], degrees: int) -> None:
-    assert parse(answer(STREAM | extra)).rotation == degrees
+def test_rotation_is_clockwise(extra: dict[str, Any], degrees: int) -> None:
+    assert parse(ffprobe_output(STREAM | extra)).rotation == degrees
 
 
 @pytest.mark.parametrize(
     ("output", "error", "message"),
     [
-        (b"", UnreadableVideoError, "recognises no media"),
-        (b"{}", UnreadableVideoError, "recognises no media"),
-        (answer(), NoVideoStreamError, "it holds nothing"),
-        (answer({"codec_type": "audio"}), NoVideoStreamError, "it holds audio"),
+        (b"", UnreadableVideoError, "does not recognise the file as media"),
+        (b"{}", UnreadableVideoError, "does not recognise the file as media"),
+        (ffprobe_output(), NoVideoStreamError, "the file has no streams"),
         (
-            answer({"codec_type": "audio"}, STREAM | {"disposition": {"attached_pic": 1}}),
+            ffprobe_output({"codec_type": "audio"}),
             NoVideoStreamError,
-            "it holds audio and video",
+            "no video stream, only audio",
         ),
-        (answer(STREAM | {"width": 0}), UnreadableVideoError, "no picture size"),
-        (answer(STREAM | {"width": 99999, "height": 99999}), VideoTooBigError, "99999x99999"),
+        (
+            ffprobe_output({"codec_type": "audio"}, STREAM | {"disposition": {"attached_pic": 1}}),
+            NoVideoStreamError,
+            "no video stream, only audio and cover art",
+        ),
+        (ffprobe_output(STREAM | {"width": 0}), UnreadableVideoError, "no frame size"),
+        (
+            ffprobe_output(STREAM | {"width": 99999, "height": 99999}),
+            VideoTooBigError,
+            "99999x99999",
+        ),
     ],
 )
-def test_what_is_no_usable_video_is_refused_with_a_reason(
+def test_unusable_video_is_rejected_with_a_reason(
     output: bytes, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         parse(output)
 
 
-def test_a_program_that_is_missing_is_named() -> None:
-    with pytest.raises(ToolError, match="/nowhere/ffprobe could not be started"):
+def test_missing_program_is_named_in_the_error() -> None:
+    with pytest.raises(ToolError, match="cannot start /nowhere/ffprobe"):
         run(["/nowhere/ffprobe"], timeout=1)
 
 
-def test_a_program_that_hangs_is_ended() -> None:
-    with pytest.raises(TimeLimitError, match=r"^sleep did not get through it in 0\.5 s$"):
+def test_hanging_program_times_out() -> None:
+    with pytest.raises(TimeLimitError, match=r"^sleep timed out after 0\.5 s$"):
         run(["sleep", "60"], timeout=0.5)
 
 
-def test_programs_do_not_see_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_passed_to_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "hunter2")
     assert b"hunter2" not in run(["env"], timeout=5).output
 
 
-def test_a_program_that_wants_too_much_memory_gets_none() -> None:
-    want = "x = bytearray(1 << 30); print('got it')"
-    finished = run([sys.executable, "-c", want], timeout=20, limits=Limits(memory=512 << 20))
+def test_memory_of_programs_is_limited() -> None:
+    program = "x = bytearray(1 << 30); print('allocated')"
+    finished = run([sys.executable, "-c", program], timeout=20, limits=Limits(memory=512 << 20))
     assert finished.code != 0
     assert "MemoryError" in finished.error_tail
 
 
-def test_a_file_that_announces_days_is_refused() -> None:
+def test_duration_above_the_limit_is_rejected() -> None:
     stream = STREAM | {"duration": "2592000"}
-    with pytest.raises(VideoTooBigError, match=r"announces 2592000 s .* limit of 86400 s"):
-        parse(answer(stream))
+    with pytest.raises(
+        VideoTooBigError, match="duration of 2592000 s exceeds the limit of 86400 s"
+    ):
+        parse(ffprobe_output(stream))
 
 
-def test_the_number_of_pictures_is_known_only_when_told() -> None:
-    assert parse(answer(STREAM)).frames is None
-    assert parse(answer(STREAM | {"nb_frames": "250"})).frames == 250
+def test_frame_count_is_optional() -> None:
+    assert parse(ffprobe_output(STREAM)).frames is None
+    assert parse(ffprobe_output(STREAM | {"nb_frames": "250"})).frames == 250
 
 
-def test_the_upright_size_is_what_a_player_shows() -> None:
-    turned = parse(answer(STREAM | {"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]}))
-    assert (turned.upright_size, parse(answer(STREAM)).upright_size) == ((480, 640), (640, 480))
+def test_upright_size_matches_players() -> None:
+    turned = parse(
+        ffprobe_output(STREAM | {"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]})
+    )
+    assert (turned.upright_size, parse(ffprobe_output(STREAM)).upright_size) == (
+        (480, 640),
+        (640, 480),
+    )
 
 
 LOG = b"""[info] Input #0, mov, from 'file:/data/v':
@@ -157,39 +176,39 @@ LOG = b"""[info] Input #0, mov, from 'file:/data/v':
 """
 
 
-def test_a_log_tells_how_much_was_decoded_and_what_went_wrong() -> None:
-    log = Complaints()
-    for start in range(0, len(LOG), 7):  # read in any pieces
+def test_log_yields_frame_count_and_errors() -> None:
+    log = FfmpegLog()
+    for start in range(0, len(LOG), 7):  # in chunks of any size
         log.add(LOG[start : start + 7])
     log.add(b"")
     assert log.frames_decoded == 297
     words = "error while decoding MB 3 4 / the file: Invalid data found"
-    assert log.last_words(path=Path("/data/v")) == words
+    assert log.last_errors(path=Path("/data/v")) == words
     assert log.failure(0, path=Path("/data/v"), limits=Limits()) is None
     assert words in str(log.failure(1, path=Path("/data/v"), limits=Limits()))
 
 
-def test_a_log_without_end_is_kept_in_part() -> None:
-    log = Complaints()
+def test_endless_log_is_kept_in_part() -> None:
+    log = FfmpegLog()
     for number in range(3000):
         log.add(b"[error] " + str(number).encode() * 100)
     log.add(b"")
-    assert len(log.last_words(path=Path("x"))) < 2000
+    assert len(log.last_errors(path=Path("x"))) < 2000
 
 
 @pytest.mark.parametrize(
     ("code", "line", "error", "message"),
     [
-        (1, b"[error] Cannot allocate memory\n", MemoryLimitError, "than the 2048 MiB"),
-        (-11, b"", UnreadableVideoError, "ended by SIGSEGV"),
+        (1, b"[error] Cannot allocate memory\n", MemoryLimitError, "memory limit of 2048 MiB"),
+        (-11, b"", UnreadableVideoError, "ffmpeg crashed with SIGSEGV"),
         (-9, b"", ToolError, "ffmpeg was killed"),
-        (1, b"", UnreadableVideoError, "no message"),
+        (1, b"", UnreadableVideoError, "no error message"),
     ],
 )
-def test_each_way_to_fail_has_a_reason(
+def test_every_failure_has_a_reason(
     code: int, line: bytes, error: type[Exception], message: str
 ) -> None:
-    log = Complaints()
+    log = FfmpegLog()
     log.add(line)
     failure = log.failure(code, path=Path("x"), limits=Limits())
     assert isinstance(failure, error)

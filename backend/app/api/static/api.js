@@ -1,37 +1,37 @@
-// Everything that is asked of the service: calls, their errors in words, and the API key.
+// The client of the service: requests, error messages, and the API key.
 import { $ } from "./dom.js";
 
 const BASE = "/api/v1";
 const STORED_KEY = "api-key";
 const RETRY_MS = 3000;
 
-/** What the service answered when it could not do what it was asked; the message is for people. */
+/** An error response of the service; the message is shown to the user. */
 export class Problem extends Error {
   constructor(status, problem) {
     const where = problem.errors?.map(({ where, what }) => `${where}: ${what}`).join("; ");
-    super(where ?? problem.detail ?? problem.title ?? `The service answered with error ${status}.`);
+    super(where ?? problem.detail ?? problem.title ?? `The service responded with error ${status}.`);
     this.status = status;
   }
 }
 
-/** No answer at all. */
+/** No response at all. */
 export class Unreachable extends Error {
   constructor() {
-    super("The service does not answer.");
+    super("The service is not responding.");
   }
 }
 
-const whenBack = new Set();
+const recoveryCallbacks = new Set();
 let waiting = false;
 
-/** Calls `action` whenever the service answers again after it did not, or a key has been given. */
-export function onReturn(action) {
-  whenBack.add(action);
+/** Call `action` whenever the service responds again after an outage, or a key has been entered. */
+export function onRecovery(action) {
+  recoveryCallbacks.add(action);
 }
 
 export const media = (path) => `${BASE}${path}`;
 
-/** What a request needs so that it is let in; the key stays in this tab only. */
+/** Authentication headers; the key is kept in this tab only. */
 export function keyHeaders() {
   const key = sessionStorage.getItem(STORED_KEY);
   return key ? { "X-API-Key": key } : {};
@@ -44,15 +44,15 @@ export async function call(path, { method = "GET", json } = {}) {
   try {
     response = await fetch(media(path), { method, headers, body: json === undefined ? undefined : JSON.stringify(json) });
   } catch {
-    serviceIsGone();
+    reportOutage();
     throw new Unreachable();
   }
   if (response.ok) return response.status === 204 ? null : response.json();
   if (response.status === 401) askForKey();
-  throw await problemOf(response);
+  throw await readProblem(response);
 }
 
-async function problemOf(response) {
+async function readProblem(response) {
   try {
     return new Problem(response.status, await response.json());
   } catch {
@@ -60,48 +60,48 @@ async function problemOf(response) {
   }
 }
 
-/** Says so at the top, and looks every few seconds whether it is back. */
-export function serviceIsGone() {
+/** Show a banner, and poll every few seconds until the service is back. */
+export function reportOutage() {
   if (waiting) return;
   waiting = true;
   const banner = $("banner");
-  banner.textContent = "The service does not answer. Trying again every few seconds; nothing stored is lost.";
+  banner.textContent = "The service is not responding. Retrying every few seconds; stored videos are safe.";
   banner.hidden = false;
-  const look = async () => {
+  const poll = async () => {
     try {
       await fetch("/health/live", { cache: "no-store" });
     } catch {
-      setTimeout(look, RETRY_MS);
+      setTimeout(poll, RETRY_MS);
       return;
     }
     waiting = false;
     banner.hidden = true;
-    returned();
+    notifyRecovery();
   };
-  setTimeout(look, RETRY_MS);
+  setTimeout(poll, RETRY_MS);
 }
 
-function returned() {
-  for (const action of whenBack) action();
+function notifyRecovery() {
+  for (const action of recoveryCallbacks) action();
 }
 
 export function askForKey() {
   const dialog = $("key-dialog");
   if (dialog.open) return;
   if (sessionStorage.getItem(STORED_KEY)) {
-    $("key-reason").textContent = "The service does not know this key, or it has been revoked.";
+    $("key-reason").textContent = "This key is invalid or has been revoked.";
   }
   dialog.showModal();
 }
 
-/** Pictures, video and live progress cannot carry a header; for them the key is exchanged for a cookie. */
+/** Images, videos and event streams are requested without headers, so exchange the key for a cookie. */
 export async function startSession() {
   if (!sessionStorage.getItem(STORED_KEY)) return;
   $("sign-out").hidden = false;
   try {
     await call("/session", { method: "POST" });
   } catch {
-    return; // Said at the top or asked for by `call`; the next call tells again.
+    return; // `call` has shown the banner or asked for the key.
   }
 }
 
@@ -110,7 +110,7 @@ export function installKeyDialog() {
     sessionStorage.setItem(STORED_KEY, $("key").value.trim());
     $("key").value = "";
     await startSession();
-    returned();
+    notifyRecovery();
   });
   $("sign-out").addEventListener("click", async () => {
     await call("/session", { method: "DELETE" }).catch(() => null);
@@ -119,17 +119,17 @@ export function installKeyDialog() {
   });
 }
 
-/** One line about the service's own state. */
+/** Show the state of the service in one line. */
 export async function showHealth() {
   let health;
   try {
     health = await (await fetch("/health", { cache: "no-store" })).json();
   } catch {
-    serviceIsGone();
+    reportOutage();
     return;
   }
   const failed = Object.entries(health.checks).filter(([, check]) => check.status !== "ok");
   $("service").textContent = failed.length
-    ? `Trouble: ${failed.map(([name, check]) => `${name} (${check.detail})`).join(", ")}`
+    ? `Unhealthy: ${failed.map(([name, check]) => `${name} (${check.detail})`).join(", ")}`
     : `Version ${health.version}`;
 }

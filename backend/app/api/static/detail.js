@@ -1,4 +1,4 @@
-// One video: what it is, how its analysis stands, and what can be done with it.
+// The details of one video: metadata, analyses, and actions.
 import { call, media } from "./api.js";
 import { $, announce, badge, bytes, clock, confirmed, isUnfinished, make, percent, when } from "./dom.js";
 import { clearFindings, loadFindings } from "./findings.js";
@@ -9,7 +9,7 @@ import { showTime } from "./timeline.js";
 
 let video = null;
 let analysis = null;
-/** Earlier analyses of the video, newest first, the present one among them. */
+/** All analyses of the video, newest first. */
 let history = [];
 
 export function installDetail() {
@@ -74,18 +74,18 @@ function show(found) {
   choose(another || !analysis ? video.analysis : history.find(({ id }) => id === analysis.id) ?? video.analysis);
 }
 
-/** Shows one of the video's analyses. */
+/** Show one of the video's analyses. */
 function choose(chosen) {
   analysis = chosen;
   drawState();
-  if (!analysis) clearFindings("It has not been analysed.");
+  if (!analysis) clearFindings("Not analysed yet.");
   else if (analysis.status === "done") loadFindings(analysis);
-  else clearFindings(isUnfinished(analysis) ? "They appear here when the analysis is done." : "");
+  else clearFindings(isUnfinished(analysis) ? "Events appear here when the analysis is done." : "");
   if (isUnfinished(analysis)) watch(analysis.id);
   if (analysis) fillSettings(analysis.parameters);
 }
 
-/** Takes in a newer state of any analysis. */
+/** Apply a newer state of any analysis. */
 export function update(changed) {
   if (changed.video_id !== video?.id) return;
   const index = history.findIndex(({ id }) => id === changed.id);
@@ -104,7 +104,7 @@ export function update(changed) {
 
 function drawState() {
   const box = $("state");
-  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.does : null;
+  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.action : null;
   box.replaceChildren(make("div", { class: "actions" }, badge(analysis), picker(), ...buttons()));
   if (isUnfinished(analysis)) {
     box.append(make("progress", {
@@ -113,12 +113,12 @@ function drawState() {
     }));
   }
   if (analysis?.reason) box.append(make("p", { class: "reason" }, analysis.reason));
-  if (focused) box.querySelector(`[data-does="${focused}"]`)?.focus();
+  if (focused) box.querySelector(`[data-action="${focused}"]`)?.focus();
 }
 
 function picker() {
   if (history.length < 2) return null;
-  const select = make("select", { "aria-label": "Which analysis", "data-does": "pick" },
+  const select = make("select", { "aria-label": "Analysis to show", "data-action": "pick" },
     ...history.map((each) => make("option", { value: each.id, selected: each.id === analysis.id },
       `${when(each.requested_at)}, sensitivity ${each.parameters.sensitivity}`)));
   select.addEventListener("change", () => choose(history.find(({ id }) => id === select.value)));
@@ -126,22 +126,22 @@ function picker() {
 }
 
 function buttons() {
-  const button = (does, words) => make("button", { type: "button", "data-does": does, onclick: () => act(does) }, words);
+  const button = (action, label) => make("button", { type: "button", "data-action": action, onclick: () => act(action) }, label);
   if (isUnfinished(analysis)) return [button("cancel", "Cancel")];
-  if (analysis?.status === "failed" || analysis?.status === "cancelled") return [button("retry", "Try again")];
+  if (analysis?.status === "failed" || analysis?.status === "cancelled") return [button("retry", "Retry")];
   return [];
 }
 
-async function act(does) {
+async function act(action) {
   try {
-    take(await call(`/analyses/${analysis.id}/${does}`, { method: "POST" }));
+    showChanged(await call(`/analyses/${analysis.id}/${action}`, { method: "POST" }));
   } catch (error) {
-    tell(error);
+    showError(error);
   }
 }
 
-/** Shows an analysis that the service has just answered with. */
-function take(changed) {
+/** Show an analysis that the service has just returned. */
+function showChanged(changed) {
   const index = history.findIndex(({ id }) => id === changed.id);
   if (index >= 0) history[index] = changed;
   else history.unshift(changed);
@@ -163,16 +163,16 @@ async function again(event) {
     region: whole ? null : region,
   };
   try {
-    take(await call(`/videos/${video.id}/analyses`, { method: "POST", json }));
+    showChanged(await call(`/videos/${video.id}/analyses`, { method: "POST", json }));
     $("again-box").open = false;
     $("state").scrollIntoView({ block: "nearest" });
   } catch (error) {
-    tell(error);
+    showError(error);
   }
 }
 
 function fillSettings({ sensitivity, minimum_duration, frame_rate, region }) {
-  if ($("again-box").open) return; // Somebody is filling it in.
+  if ($("again-box").open) return; // The user is editing it.
   const { elements } = $("again");
   elements.sensitivity.value = sensitivity;
   elements.shown.value = sensitivity.toFixed(2);
@@ -184,20 +184,20 @@ function fillSettings({ sensitivity, minimum_duration, frame_rate, region }) {
 
 async function remove() {
   const { id, filename } = video;
-  if (!await confirmed(`Delete ${filename} with its analyses, events and clips?`)) return;
+  if (!await confirmed(`Delete ${filename} and its analyses, events and clips?`)) return;
   try {
     await call(`/videos/${id}`, { method: "DELETE" });
   } catch (error) {
     if (error.status !== 404) {
-      tell(error);
+      showError(error);
       return;
     }
   }
   library.remove(id);
-  announce(`${filename} is deleted.`);
+  announce(`${filename} has been deleted.`);
   window.location.hash = "";
 }
 
-function tell(error) {
+function showError(error) {
   $("state").append(make("p", { class: "reason", role: "alert" }, error.message));
 }

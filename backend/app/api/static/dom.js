@@ -1,10 +1,10 @@
-// Small helpers for elements and for saying things in words. Text is always set as text, never as HTML.
+// Helpers for DOM elements and formatting. Text is always set as text, never as HTML.
 
 export const $ = (id) => document.getElementById(id);
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Makes an element; `on…` properties are listeners, others attributes, and null leaves one out. */
+/** Create an element; `on…` properties are listeners, others attributes; null omits one. */
 export function make(name, properties = {}, ...children) {
   return fill(document.createElement(name), properties, children);
 }
@@ -23,12 +23,12 @@ function fill(element, properties, children) {
   return element;
 }
 
-/** Tells those who cannot see the page what has changed. */
+/** Announce a change to screen readers. */
 export function announce(text) {
   $("announcer").textContent = text;
 }
 
-/** 75.25 -> "1:15.3"; whole seconds without the tenth unless asked for. */
+/** Format seconds, for example 75.25 as "1:15" or, with tenths, "1:15.3". */
 export function clock(seconds, { tenths = false } = {}) {
   const rounded = tenths ? Math.round(seconds * 10) / 10 : Math.floor(seconds);
   const minutes = Math.floor(rounded / 60);
@@ -52,7 +52,7 @@ export function when(text) {
 }
 
 const STATES = {
-  queued: "Waiting",
+  queued: "Queued",
   running: "Analysing",
   done: "Done",
   failed: "Failed",
@@ -62,13 +62,13 @@ const STATES = {
 export function badge(analysis) {
   if (!analysis) return make("span", { class: "badge" }, "Not analysed");
   const { status, progress } = analysis;
-  const words = status === "running" ? `Analysing ${percent(progress)}` : STATES[status] ?? status;
-  return make("span", { class: "badge", "data-status": status }, words);
+  const label = status === "running" ? `Analysing ${percent(progress)}` : STATES[status] ?? status;
+  return make("span", { class: "badge", "data-status": status }, label);
 }
 
 export const isUnfinished = (analysis) => analysis?.status === "queued" || analysis?.status === "running";
 
-/** Asks a question in the page's own dialogue; the answer is true for the button with the value "yes". */
+/** Ask a question in a dialog; resolve to true if the button with the value "yes" is chosen. */
 export function confirmed(question) {
   const dialog = $("confirm");
   $("confirm-text").textContent = question;

@@ -1,4 +1,4 @@
-// What an analysis has found: its events as pictures one can click, and its timeline.
+// The results of an analysis: clickable events with thumbnails, and the timeline.
 import { call, media } from "./api.js";
 import { $, clock, make, percent } from "./dom.js";
 import { goTo, showFindings } from "./player.js";
@@ -17,7 +17,7 @@ export function installFindings() {
   });
 }
 
-/** Shows nothing but a sentence, for an analysis that is not done. */
+/** Show only a message, for an analysis that is not done. */
 export function clearFindings(text) {
   current = null;
   events = [];
@@ -30,15 +30,15 @@ export function clearFindings(text) {
   showFindings([], null);
 }
 
-/** Reads events and timeline of an analysis that is done. */
+/** Load events and timeline of an analysis that is done. */
 export async function loadFindings(analysis) {
   if (current?.id === analysis.id) return;
-  clearFindings("Reading the events …");
+  clearFindings("Loading events …");
   current = analysis;
   try {
-    const answer = await call(`/analyses/${analysis.id}/timeline`);
+    const response = await call(`/analyses/${analysis.id}/timeline`);
     if (current !== analysis) return;
-    timeline = answer;
+    timeline = response;
     await loadEvents(analysis);
   } catch (error) {
     if (current === analysis) clearFindings(error.message);
@@ -56,8 +56,8 @@ async function loadEvents(analysis) {
   $("more-events").hidden = cursor === null;
   const count = analysis.event_count ?? events.length;
   $("events-note").textContent = count
-    ? `${count === 1 ? "1 event" : `${count} events`}. Choose one to watch it.`
-    : "Nothing moved, as far as these settings can tell.";
+    ? `${count === 1 ? "1 event" : `${count} events`}. Select one to play it.`
+    : "No motion was detected with these settings.";
   drawTimeline(timeline, events, analysis.result?.duration);
   showFindings(events, analysis.parameters.region);
 }
@@ -77,7 +77,7 @@ function row(event) {
   },
   make("img", { src: media(`/events/${event.id}/thumbnail`), alt: "", width: 320, height: 180, loading: "lazy" }),
   make("span", {}, span),
-  make("span", { class: "quiet" }, `${percent(event.peak_score)} of the picture at most`));
+  make("span", { class: "quiet" }, `up to ${percent(event.peak_score)} of the frame`));
   return make("li", {}, button,
     make("a", { href: media(`/events/${event.id}/clip`), download: `event-${event.position + 1}.mp4` }, "Save clip"));
 }

@@ -1,4 +1,4 @@
-// The list of videos: filtered, sorted, page by page, kept up to date as analyses go on.
+// The list of videos: filtered, sorted, paginated, and updated live.
 import { call, media } from "./api.js";
 import { $, badge, bytes, clock, isUnfinished, make } from "./dom.js";
 import { watch } from "./live.js";
@@ -6,10 +6,10 @@ import { watch } from "./live.js";
 const PAGE = 20;
 const TYPING_MS = 250;
 
-/** Video id -> {video, item}. */
+/** Map of video ids to {video, item}. */
 const shown = new Map();
 let cursor = null;
-let question = 0;
+let latestRequest = 0;
 
 export function installLibrary() {
   const filters = $("filters");
@@ -22,20 +22,20 @@ export function installLibrary() {
   $("more").addEventListener("click", loadMore);
 }
 
-/** Reads the list anew from its beginning. */
+/** Reload the list from the first page. */
 export async function reload() {
   cursor = null;
-  await load({ anew: true });
+  await load({ reset: true });
 }
 
 async function loadMore() {
-  const first = await load({ anew: false });
-  first?.querySelector("a").focus(); // The button has moved; what it brought is where one goes on.
+  const first = await load({ reset: false });
+  first?.querySelector("a").focus(); // The button has moved, so continue at the first new item.
 }
 
-async function load({ anew }) {
-  question += 1;
-  const mine = question;
+async function load({ reset }) {
+  latestRequest += 1;
+  const thisRequest = latestRequest;
   const query = new URLSearchParams({ limit: PAGE });
   for (const [key, value] of new FormData($("filters"))) if (value) query.set(key, value);
   if (cursor) query.set("cursor", cursor);
@@ -43,26 +43,26 @@ async function load({ anew }) {
   try {
     page = await call(`/videos?${query}`);
   } catch (error) {
-    if (mine === question) note(`The list cannot be read: ${error.message}`);
+    if (thisRequest === latestRequest) note(`Cannot load the list: ${error.message}`);
     return null;
   }
-  if (mine !== question) return null; // Another question was asked meanwhile.
-  if (anew) {
+  if (thisRequest !== latestRequest) return null; // Superseded by a newer request.
+  if (reset) {
     shown.clear();
     $("videos").replaceChildren();
   }
   const items = page.videos.filter(({ id }) => !shown.has(id)).map((video) => add(video, { first: false }));
   cursor = page.next_cursor;
   $("more").hidden = cursor === null;
-  tellWhenEmpty();
+  updateEmptyNote();
   return items[0];
 }
 
-/** Puts a video that has just been stored at the top. */
+/** Add a newly stored video at the top. */
 export function addFirst(video) {
   shown.get(video.id)?.item.remove();
   add(video, { first: true });
-  tellWhenEmpty();
+  updateEmptyNote();
 }
 
 function add(video, { first }) {
@@ -78,10 +78,10 @@ function add(video, { first }) {
 export function remove(id) {
   shown.get(id)?.item.remove();
   shown.delete(id);
-  tellWhenEmpty();
+  updateEmptyNote();
 }
 
-/** Shows a newer state of a video's latest analysis. */
+/** Show a newer state of a video's latest analysis. */
 export function update(analysis) {
   const entry = shown.get(analysis.video_id);
   const known = entry?.video.analysis;
@@ -119,10 +119,10 @@ function facts({ analysis, duration, size }) {
   ].filter(Boolean);
 }
 
-function tellWhenEmpty() {
+function updateEmptyNote() {
   const filtered = [...new FormData($("filters"))].some(([key, value]) => key !== "sort" && value);
   if (shown.size) $("empty").hidden = true;
-  else note(filtered ? "No video matches." : "No videos yet. Add one above and see what moves in it.");
+  else note(filtered ? "No matching videos." : "No videos yet. Add one above to detect motion in it.");
 }
 
 function note(text) {

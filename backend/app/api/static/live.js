@@ -1,19 +1,19 @@
-// Live progress: one stream of server-sent events for every analysis that is not finished.
-// (A browser opens only six connections to a server, so one for each analysis would starve the rest.)
-import { askForKey, call, media, onReturn } from "./api.js";
+// Live progress: one stream of server-sent events for all unfinished analyses.
+// (Browsers open at most six connections per server; one per analysis would starve other requests.)
+import { askForKey, call, media, onRecovery } from "./api.js";
 
-const AT_ONCE = 100;
+const MAX_WATCHED = 100;
 const REOPEN_MS = 3000;
 
 const watched = new Set();
 let stream = null;
 let opening = null;
-let tell = () => {};
+let callback = () => {};
 
-/** `action(analysis)` is called with every change of an analysis that is watched, null-safe and in order. */
+/** Call `action(analysis)` for every change of a watched analysis, in order. */
 export function onChange(action) {
-  tell = action;
-  onReturn(reopen);
+  callback = action;
+  onRecovery(reopen);
 }
 
 export function watch(id) {
@@ -27,7 +27,7 @@ export function unwatch(id) {
 }
 
 function reopen() {
-  // Several are often added at once; one stream for all of them is enough.
+  // Several analyses are often added in quick succession; open one stream for all of them.
   clearTimeout(opening);
   opening = setTimeout(open, 50);
 }
@@ -36,13 +36,13 @@ function open() {
   stream?.close();
   stream = null;
   if (!watched.size) return;
-  const query = new URLSearchParams([...watched].slice(-AT_ONCE).map((id) => ["analysis", id]));
+  const query = new URLSearchParams([...watched].slice(-MAX_WATCHED).map((id) => ["analysis", id]));
   const current = new EventSource(media(`/progress?${query}`));
   stream = current;
   current.addEventListener("progress", ({ data }) => {
     const analysis = JSON.parse(data);
     if (analysis.status !== "queued" && analysis.status !== "running") watched.delete(analysis.id);
-    tell(analysis);
+    callback(analysis);
   });
   current.addEventListener("deleted", ({ data }) => watched.delete(data));
   current.addEventListener("end", () => {
@@ -50,7 +50,7 @@ function open() {
     if (watched.size) reopen();
   });
   current.addEventListener("error", async () => {
-    // The browser tries again by itself unless the answer was an error; ours is then a question of why.
+    // The browser reconnects by itself except after an error response; then find out why.
     if (current.readyState !== EventSource.CLOSED || stream !== current) return;
     try {
       await call("/videos?limit=1");

@@ -1,5 +1,5 @@
-// Puts the parts together: the list at one side, at the other the video that the address names (#video=ID).
-import { installKeyDialog, onReturn, showHealth, startSession } from "./api.js";
+// Entry point: connects the list with the video selected by the URL (#video=ID).
+import { installKeyDialog, onRecovery, showHealth, startSession } from "./api.js";
 import { $, announce } from "./dom.js";
 import * as detail from "./detail.js";
 import { installFindings } from "./findings.js";
@@ -13,7 +13,7 @@ const HEALTH_MS = 30000;
 
 function route() {
   const id = /^#video=([0-9a-f-]{36})$/.exec(window.location.hash)?.[1];
-  const was = document.body.classList.contains("chosen");
+  const wasOpen = document.body.classList.contains("chosen");
   document.body.classList.toggle("chosen", Boolean(id));
   library.markCurrent(id);
   if (id) {
@@ -21,7 +21,7 @@ function route() {
     return;
   }
   detail.close();
-  if (was) $("library-title").focus();
+  if (wasOpen) $("library-title").focus();
 }
 
 installKeyDialog();
@@ -35,10 +35,10 @@ onChange((analysis) => {
 });
 installUpload((video, { known }) => {
   library.addFirst(video);
-  if (known) announce(`${video.filename} was here already.`);
+  if (known) announce(`${video.filename} already exists.`);
   window.location.hash = `#video=${video.id}`;
 });
-onReturn(() => {
+onRecovery(() => {
   showHealth();
   library.reload();
   route();

@@ -1,24 +1,24 @@
-// The player: the original with boxes around what moves, or, where a browser cannot play it, the events' clips.
+// The player: the original video with bounding boxes, or event clips if the browser cannot play it.
 import { call, media } from "./api.js";
 import { $, makeSvg } from "./dom.js";
 
-// Boxes were measured a few times per second; in between they are thought of as moving evenly.
+// Boxes are known for a few frames per second; in between they are interpolated.
 const BOX_LIFE_S = 0.35;
 
 let events = [];
 let region = null;
-/** What the times of the player count from: 0, or the start of the clip that is shown instead. */
+/** Offset of the player's times: 0, or the start of the clip being played. */
 let offset = 0;
 let playable = true;
-let moved = () => {};
-let wanted = 0;
+let onTime = () => {};
+let target = 0;
 
-/** `action(seconds)` is called as the video plays or is moved. */
+/** Call `action(seconds)` while the video plays or is seeked. */
 export function installPlayer(action) {
-  moved = action;
+  onTime = action;
   const player = $("player");
   for (const name of ["timeupdate", "seeked", "loadedmetadata"]) player.addEventListener(name, follow);
-  player.addEventListener("error", cannotPlay);
+  player.addEventListener("error", onError);
   new ResizeObserver(drawBoxes).observe(player);
   if ("requestVideoFrameCallback" in player) {
     const eachFrame = () => {
@@ -53,18 +53,18 @@ export function showFindings(found, part) {
   drawBoxes();
 }
 
-/** Goes to a moment, and plays from there if asked to. */
+/** Seek to a time and optionally start playing. */
 export async function goTo(seconds, { play = false } = {}) {
   const player = $("player");
-  wanted = seconds;
+  target = seconds;
   if (!playable) {
     const event = events.find(({ start, end }) => seconds >= start - 0.01 && seconds <= end + 0.01);
     if (event) playClip(event);
     return;
   }
   player.currentTime = seconds - offset;
-  moved(seconds);
-  if (play) await player.play().catch(() => null); // Refused without a gesture: the controls are there.
+  onTime(seconds);
+  if (play) await player.play().catch(() => null); // May require a user gesture; the controls remain.
 }
 
 function playClip(event) {
@@ -75,15 +75,15 @@ function playClip(event) {
   player.play().catch(() => null);
 }
 
-async function cannotPlay() {
+async function onError() {
   const player = $("player");
   if (!player.getAttribute("src") || !playable) return;
-  // A browser does not say why it failed: a key may have run out, or the service be away.
+  // Browsers do not report the reason: the session may have expired, or the service may be down.
   const id = player.getAttribute("src").split("/").at(-2);
   try {
     await call(`/videos/${id}`);
   } catch {
-    return; // Said elsewhere.
+    return; // Already reported by `call`.
   }
   playable = false;
   $("unplayable").hidden = false;
@@ -91,7 +91,7 @@ async function cannotPlay() {
 
 function follow() {
   const seconds = $("player").currentTime + offset;
-  moved(Number.isFinite(seconds) ? seconds : wanted);
+  onTime(Number.isFinite(seconds) ? seconds : target);
   drawBoxes();
 }
 
@@ -101,14 +101,14 @@ function drawBoxes() {
   const shapes = region ? [rectangle(region, "region")] : [];
   if (playable && player.videoWidth) {
     const now = player.currentTime;
-    for (const { boxes } of events) shapes.push(...at(boxes, now).map((box) => rectangle(box, "moving")));
+    for (const { boxes } of events) shapes.push(...boxesAt(boxes, now).map((box) => rectangle(box, "moving")));
   }
   overlay.replaceChildren(...shapes);
-  place(overlay, player);
+  alignOverlay(overlay, player);
 }
 
-/** Where things are at a moment: as last measured, or, of one thing, between that and the next measurement. */
-function at(boxes, now) {
+/** Return the boxes at a time: the last known ones; a single box is interpolated to the next. */
+function boxesAt(boxes, now) {
   const times = [...new Set(boxes.map(({ time }) => time))];
   const before = times.findLast((time) => time <= now);
   if (before === undefined || now - before > BOX_LIFE_S) return [];
@@ -123,8 +123,8 @@ function at(boxes, now) {
 
 const rectangle = ({ x, y, width, height }, name) => makeSvg("rect", { class: name, x, y, width, height });
 
-/** Lays the drawing over the picture itself, which may be narrower or lower than the player. */
-function place(overlay, player) {
+/** Align the overlay with the video frame, which may be smaller than the player. */
+function alignOverlay(overlay, player) {
   const frame = player.getBoundingClientRect();
   const stage = $("stage").getBoundingClientRect();
   const ratio = player.videoWidth / player.videoHeight || 16 / 9;

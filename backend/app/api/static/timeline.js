@@ -1,4 +1,4 @@
-// The activity timeline: a drawing of how much moved when, and a slider to go there.
+// The activity timeline: a chart of motion over time that is also a seek slider.
 import { $, clock, makeSvg } from "./dom.js";
 
 const HEIGHT = 100;
@@ -9,16 +9,16 @@ let duration = 0;
 let seek = () => {};
 let playhead = null;
 
-/** `action(seconds)` is called when somebody points at a moment, or goes there with the arrow keys. */
+/** Call `action(seconds)` when the user seeks with the pointer or the keyboard. */
 export function installTimeline(action) {
   seek = action;
   const slider = $("timeline");
   slider.addEventListener("pointerdown", (event) => {
     slider.setPointerCapture(event.pointerId);
-    seek(pointed(event));
+    seek(timeAt(event));
   });
   slider.addEventListener("pointermove", (event) => {
-    if (slider.hasPointerCapture(event.pointerId)) seek(pointed(event));
+    if (slider.hasPointerCapture(event.pointerId)) seek(timeAt(event));
   });
   slider.addEventListener("keydown", (event) => {
     const now = Number(slider.getAttribute("aria-valuenow"));
@@ -32,16 +32,16 @@ export function installTimeline(action) {
   });
 }
 
-function pointed(event) {
+function timeAt(event) {
   const { left, width } = $("timeline").getBoundingClientRect();
   return Math.min(1, Math.max(0, (event.clientX - left) / width)) * duration;
 }
 
-/** Draws scores (one for each `bucket` seconds) and the stretches in which events were found. */
+/** Draw the scores (one per `bucket` seconds) and mark the events. */
 export function drawTimeline({ bucket, scores }, events, length) {
   duration = Math.max(length ?? 0, scores.length * bucket, 0.001);
   const peak = Math.max(0.01, ...scores);
-  // The square root: a person far away moves little of the picture and is seen all the same.
+  // Square root scale, so that small motion, such as a distant person, remains visible.
   const bars = scores.map((score, index) => {
     const height = Math.sqrt(score / peak) * HEIGHT * 0.92;
     return height < 0.5 ? "" : `M${index * bucket} ${HEIGHT}v${-height.toFixed(1)}h${bucket}V${HEIGHT}`;
@@ -66,7 +66,7 @@ export function hideTimeline() {
   playhead = null;
 }
 
-/** Moves the line that shows where the video is. */
+/** Move the playhead. */
 export function showTime(seconds) {
   if (!playhead) return;
   playhead.setAttribute("x1", seconds);

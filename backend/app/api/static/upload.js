@@ -1,14 +1,14 @@
-// Uploads: chosen or dropped, sent one after the other, each with a bar and with its error in words.
-import { askForKey, keyHeaders, media, serviceIsGone } from "./api.js";
+// Uploads: selected or dropped files, sent one by one, each with a progress bar and error message.
+import { askForKey, keyHeaders, media, reportOutage } from "./api.js";
 import { $, announce, bytes, make, percent } from "./dom.js";
 
 const waiting = [];
 let sending = false;
-let stored = () => {};
+let onStored = () => {};
 
-/** `action(video)` is called with each video that the service has stored. */
+/** Call `action(video)` for each video that the service has stored. */
 export function installUpload(action) {
-  stored = action;
+  onStored = action;
   const form = $("upload");
   const input = $("files");
   input.addEventListener("change", () => {
@@ -41,17 +41,17 @@ class Entry {
   constructor(file) {
     this.file = file;
     this.bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
-    this.words = make("p", { class: "quiet" }, `Waiting, ${bytes(file.size)}`);
+    this.status = make("p", { class: "quiet" }, `Queued, ${bytes(file.size)}`);
     this.button = make("button", { type: "button", class: "plain", onclick: () => this.stop() }, "Cancel");
-    this.button.setAttribute("aria-label", `Cancel ${file.name}`);
+    this.button.setAttribute("aria-label", `Cancel upload of ${file.name}`);
     const row = make("div", { class: "row" }, make("strong", {}, file.name), this.button);
-    this.item = make("li", {}, row, this.bar, this.words);
+    this.item = make("li", {}, row, this.bar, this.status);
   }
 
-  /** Sends the file; resolves when it is over, well or not. */
+  /** Send the file; resolve when the request has ended, successfully or not. */
   send() {
     if (this.stopped) return Promise.resolve();
-    // fetch() cannot tell how much has been sent; XMLHttpRequest can.
+    // Unlike fetch(), XMLHttpRequest reports upload progress.
     this.request = new XMLHttpRequest();
     const { request } = this;
     const started = performance.now();
@@ -59,9 +59,9 @@ class Entry {
       const share = total ? loaded / total : 0;
       const rate = loaded / Math.max(0.1, (performance.now() - started) / 1000);
       this.bar.value = share;
-      this.words.textContent = share < 1
+      this.status.textContent = share < 1
         ? `${percent(share)} of ${bytes(total)}, ${bytes(rate)} per second`
-        : "Sent; the service is looking at it";
+        : "Uploaded; waiting for the service";
     });
     request.open("POST", media("/videos"));
     for (const [name, value] of Object.entries(keyHeaders())) request.setRequestHeader(name, value);
@@ -83,28 +83,28 @@ class Entry {
     try {
       reply = JSON.parse(responseText);
     } catch {
-      // No answer, or one of a proxy in between; said in words below.
+      // No response, or one from a proxy; reported below.
     }
     if (status === 201 || status === 200) {
-      announce(status === 201 ? `${this.file.name} is stored.` : `${this.file.name} was here already.`);
+      announce(status === 201 ? `${this.file.name} has been stored.` : `${this.file.name} already exists.`);
       this.item.remove();
-      stored(reply, { known: status === 200 });
+      onStored(reply, { known: status === 200 });
       return;
     }
     if (status === 401) askForKey();
-    if (status === 0) serviceIsGone();
+    if (status === 0) reportOutage();
     this.fail(status === 0
-      ? "The connection broke; nothing was stored."
-      : reply.detail ?? reply.title ?? `The service answered with error ${status}.`);
+      ? "The connection was lost; nothing was stored."
+      : reply.detail ?? reply.title ?? `The service responded with error ${status}.`);
   }
 
   fail(reason) {
     this.item.classList.add("failed");
     this.bar.hidden = true;
-    this.words.classList.remove("quiet");
-    this.words.textContent = reason;
+    this.status.classList.remove("quiet");
+    this.status.textContent = reason;
     announce(`${this.file.name}: ${reason}`);
-    const again = make("button", { type: "button", "aria-label": `Try ${this.file.name} again` }, "Try again");
+    const again = make("button", { type: "button", "aria-label": `Retry upload of ${this.file.name}` }, "Retry");
     again.addEventListener("click", () => {
       this.item.remove();
       add([this.file]);

@@ -1,4 +1,4 @@
-"""kill -9 of everything, in the middle of uploads and analyses; then nothing may be amiss."""
+"""SIGKILL for every component during uploads and analyses; afterwards all invariants hold."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from tests.support.rabbitmq import Broker, rabbitmq
 from tests.support.servers import Postgres, Process, Redis, eventually
 from tests.support.uploads import Uploader
 
-# Each kill costs the analysis in hand an attempt.
+# Each kill costs the current analysis one attempt.
 PATIENT = {"ANALYSIS_ATTEMPTS": "20", "LEASE": "2"}
 KILLS = 3
 
@@ -22,9 +22,9 @@ def uploader(clip_dir: Path) -> Uploader:
     return Uploader(small if small.exists() else clips.pattern(small, seconds=1, size="160x120"))
 
 
-def some_accepted(uploader: Uploader) -> None:
+def wait_for_uploads(uploader: Uploader) -> None:
     since = len(uploader.accepted)
-    eventually(lambda: uploader.accepts(3, since=since))
+    eventually(lambda: uploader.has_accepted(3, since=since))
 
 
 def children(process: Process) -> list[int]:
@@ -32,7 +32,7 @@ def children(process: Process) -> list[int]:
     return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
 
 
-def test_killing_the_api_and_its_worker_loses_no_accepted_video_and_leaves_no_file(
+def test_killing_api_and_worker_loses_no_accepted_video_and_leaves_no_files(
     tmp_path: Path, uploader: Uploader, migrated_url: str
 ) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
@@ -42,17 +42,17 @@ def test_killing_the_api_and_its_worker_loses_no_accepted_video_and_leaves_no_fi
             servers.api(data, log=log, variables=variables) as (url, process),
             uploader.busy(url),
         ):
-            some_accepted(uploader)
+            wait_for_uploads(uploader)
             process.kill()
-    assert uploader.refused == []
-    audit.grow_old(data)
+    assert uploader.rejected == []
+    audit.age_incoming(data)
     with servers.api(data, log=log, variables=variables) as (url, _process):
-        audit.done_once(url)
-        eventually(lambda: audit.nothing_left(data))
+        audit.check_all_done_once(url)
+        eventually(lambda: audit.incoming_is_empty(data))
         audit.check(url, data, accepted=uploader.accepted)
 
 
-def test_killing_the_database_refuses_uploads_in_words_until_it_is_back_and_loses_none(
+def test_killing_the_database_rejects_uploads_until_it_is_back_and_loses_none(
     tmp_path: Path, uploader: Uploader
 ) -> None:
     data = tmp_path / "data"
@@ -65,21 +65,21 @@ def test_killing_the_database_refuses_uploads_in_words_until_it_is_back_and_lose
             servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process),
             uploader.busy(url),
         ):
-            some_accepted(uploader)
+            wait_for_uploads(uploader)
             running.kill()
-            eventually(lambda: 503 in uploader.refused)
+            eventually(lambda: 503 in uploader.rejected)
             assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200
             assert httpx2.get(f"{url}/health/ready", timeout=20).status_code == 503
-            _restart(database, lambda: some_accepted(uploader))
-            # Now the API itself is asked to stop while its database is away.
-        assert set(uploader.refused) == {503}
-        audit.grow_old(data)
+            _restart(database, lambda: wait_for_uploads(uploader))
+            # The API is then stopped while its database is down.
+        assert set(uploader.rejected) == {503}
+        audit.age_incoming(data)
         with (
             database.running(),
             servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process),
         ):
-            audit.done_once(url)
-            eventually(lambda: audit.nothing_left(data))
+            audit.check_all_done_once(url)
+            eventually(lambda: audit.incoming_is_empty(data))
             audit.check(url, data, accepted=uploader.accepted)
 
 
@@ -89,7 +89,7 @@ def _restart(database: Postgres, meanwhile: Callable[[], None]) -> None:
             with database.running():
                 meanwhile()
         except servers.ServerError:
-            return False  # the backends of the dead server have not noticed yet
+            return False  # backends of the killed server are still shutting down
         return True
 
     eventually(attempt)
@@ -97,7 +97,7 @@ def _restart(database: Postgres, meanwhile: Callable[[], None]) -> None:
 
 @pytest.fixture(params=["rabbitmq", "redis"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker | Redis]:
-    """Return a broker that does not run yet, of each kind: one remembers, the other forgets."""
+    """Return a broker that is not running yet, of each kind: one persists its queues."""
     if request.param == "redis":
         yield Redis(tmp_path)
     else:
@@ -105,7 +105,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker | 
             yield broker
 
 
-def test_killing_the_broker_and_the_worker_loses_no_analysis_and_does_none_twice(
+def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
     tmp_path: Path, uploader: Uploader, migrated_url: str, broker: Broker | Redis
 ) -> None:
     data = tmp_path / "data"
@@ -120,24 +120,24 @@ def test_killing_the_broker_and_the_worker_loses_no_analysis_and_does_none_twice
                 servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
                 uploader.busy(url, clients=2),
             ):
-                some_accepted(uploader)
+                wait_for_uploads(uploader)
                 eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
                 running.kill()
-                some_accepted(uploader)
+                wait_for_uploads(uploader)
                 worker.kill()
         with (
             broker.running(),
             servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
         ):
-            audit.done_once(url)
+            audit.check_all_done_once(url)
             assert httpx2.get(f"{url}/health", timeout=20).status_code == 200
             assert worker.stop() == 0, worker.output()
-        assert uploader.refused == []
-        audit.grow_old(data)
+        assert uploader.rejected == []
+        audit.age_incoming(data)
         audit.check(url, data, accepted=uploader.accepted)
 
 
-def test_what_a_broker_forgot_in_a_quick_restart_is_told_again(
+def test_messages_lost_in_a_broker_restart_are_republished(
     tmp_path: Path, clip: Path, migrated_url: str
 ) -> None:
     data, broker = tmp_path / "data", Redis(tmp_path)
@@ -153,14 +153,14 @@ def test_what_a_broker_forgot_in_a_quick_restart_is_told_again(
             broker.running(),
             servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
         ):
-            # Of the order of 15 s; AGAIN_AFTER is much longer than any test has patience for.
-            audit.done_once(url)
-            assert len(audit.settled(url)) == 1
+            # Takes about 15 s; REDISPATCH_AFTER would take far longer.
+            audit.check_all_done_once(url)
+            assert len(audit.wait_until_finished(url)) == 1
             assert api.output().count('"analyses.dispatched"') >= 2
             assert worker.stop() == 0, worker.output()
 
 
-def test_a_worker_process_killed_under_celery_has_its_task_given_back_by_the_broker(
+def test_task_of_a_killed_celery_pool_process_is_redelivered(
     tmp_path: Path,
     long_clip: Path,
     slowly: dict[str, str],
@@ -181,6 +181,6 @@ def test_a_worker_process_killed_under_celery_has_its_task_given_back_by_the_bro
             eventually(lambda: b'"analysis.started"' in worker.log.read_bytes())
             for pid in children(worker):
                 os.kill(pid, 9)
-            audit.done_once(url)
-            (analysis,) = audit.settled(url)
+            audit.check_all_done_once(url)
+            (analysis,) = audit.wait_until_finished(url)
             assert analysis["attempts"] == 2

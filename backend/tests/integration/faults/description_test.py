@@ -1,7 +1,7 @@
-"""The whole OpenAPI description against the running service: whatever is sent, what it promised.
+"""The running service conforms to its OpenAPI document for valid and invalid requests.
 
-Schemathesis derives requests, good and bad, from the description; Hypothesis draws the same ones
-each time, so that a failure can be repeated.
+Schemathesis derives the requests from the document; Hypothesis generates the same ones each time,
+so that failures are reproducible.
 """
 
 from collections import Counter
@@ -22,16 +22,16 @@ from tests.support.audit import VIDEOS
 from tests.support.servers import Process
 
 EXAMPLES = 12
-# Not asked: that whatever fits the schema is accepted, since a schema cannot say what a video is,
-# which cursors were given out, or which regions end within the picture; and, of streams, the shape
-# of single events, for which OpenAPI 3.1 has no words.
-LEFT_OUT: list[CheckFunction] = [checks.positive_data_acceptance]
-LEFT_OUT_OF_STREAMS: list[CheckFunction] = [*LEFT_OUT, checks.response_schema_conformance]
+# Not checked: that everything matching the schema is accepted, because a schema cannot express what
+# a video is, which cursors are valid, or which regions lie within the frame; and the schema of
+# single events in streams, which OpenAPI 3.1 cannot express.
+EXCLUDED: list[CheckFunction] = [checks.positive_data_acceptance]
+EXCLUDED_FOR_STREAMS: list[CheckFunction] = [*EXCLUDED, checks.response_schema_conformance]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[tuple[str, Process]]:
-    """Run a service that has one video, with events."""
+    """Run a service with one video that has events."""
     home = tmp_path_factory.mktemp("description")
     variables = {"MAX_UPLOAD_BYTES": "1MiB", "IMPORT_DIR": str(clip.parent)}
     with servers.api(home / "data", log=home / "log", variables=variables) as (url, process):
@@ -41,7 +41,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[tu
         yield url, process
 
 
-def test_every_operation_answers_as_described(service: tuple[str, Process]) -> None:
+def test_every_operation_conforms_to_the_openapi_document(service: tuple[str, Process]) -> None:
     url, process = service
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     failures: list[str] = []
@@ -50,7 +50,7 @@ def test_every_operation_answers_as_described(service: tuple[str, Process]) -> N
     for found in schema.get_all_operations():
         assert isinstance(found, Ok)
         operation = found.ok()
-        left_out = LEFT_OUT_OF_STREAMS if operation.path.endswith("/progress") else LEFT_OUT
+        excluded = EXCLUDED_FOR_STREAMS if operation.path.endswith("/progress") else EXCLUDED
 
         @hypothesis.settings(
             max_examples=EXAMPLES,
@@ -68,7 +68,7 @@ def test_every_operation_answers_as_described(service: tuple[str, Process]) -> N
             response = case.call(timeout=30)
             answered[case.operation.label] += 1
             try:
-                case.validate_response(response, excluded_checks=left_out)  # noqa: B023 -- run at once
+                case.validate_response(response, excluded_checks=excluded)  # noqa: B023 - called within the loop
             except FailureGroup as group:
                 failures.extend(f"{case.as_curl_command()}: {one}" for one in group.exceptions)
 

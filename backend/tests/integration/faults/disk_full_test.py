@@ -1,4 +1,4 @@
-"""A disk that really is full: words instead of a crash, and deleting makes room again."""
+"""A disk that really is full: errors instead of crashes, and deletions free space."""
 
 import hashlib
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 from tests.support import clips, servers, small_disk
-from tests.support.audit import VIDEOS, check, every
+from tests.support.audit import VIDEOS, check, iterate
 from tests.support.servers import Process
 
 MIB = 1024 * 1024
@@ -25,13 +25,13 @@ def post(url: str, content: bytes) -> httpx2.Response:
     )
 
 
-def test_a_full_disk_refuses_uploads_serves_what_it_has_and_recovers_by_deleting(
+def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
     tmp_path: Path, clip: Path
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
     disk = [sys.executable, small_disk.__file__, str(data), str(12 * MIB)]
-    padding = b"\0" * MIB  # what follows the last box is not looked at
+    padding = b"\0" * MIB  # anything after the last box is ignored
     with servers.api(data, log=tmp_path / "log", within=disk) as (url, process):
         accepted: dict[str, str] = {}
         for number in range(20):
@@ -43,7 +43,7 @@ def test_a_full_disk_refuses_uploads_serves_what_it_has_and_recovers_by_deleting
         assert len(accepted) > 4
         assert reply.status_code == 507, reply.text
         assert reply.headers["content-type"] == "application/problem+json"
-        # And now to the very last byte, as another program on the same disk would.
+        # Fill the disk to the last byte, as another program on it might.
         hog = seen_by(process, data) / "hog"
         try:
             with hog.open("wb", buffering=0) as file:
@@ -68,5 +68,5 @@ def test_a_full_disk_refuses_uploads_serves_what_it_has_and_recovers_by_deleting
         reply = post(url, clips.variant(clip, 101))
         assert reply.status_code == 201, reply.text
         assert httpx2.get(f"{url}/health", timeout=20).status_code == 200
-        assert len(list(every(url, VIDEOS, "videos"))) == len(accepted) + 1
+        assert len(list(iterate(url, VIDEOS, "videos"))) == len(accepted) + 1
         assert '"event": "request.ended", "level": "error"' not in process.output()

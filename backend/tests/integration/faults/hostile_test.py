@@ -1,4 +1,4 @@
-"""Clients that mean harm, or just hang: the service goes on, answers in words, keeps nothing."""
+"""Malicious and stalled clients: the service keeps working and cleans up."""
 
 import contextlib
 import socket
@@ -22,7 +22,7 @@ REQUEST_S = 4
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Process]]:
-    """Run one service for all of these tests."""
+    """Run one service for all tests of this module."""
     home = tmp_path_factory.mktemp("hostile")
     variables = {
         "UPLOAD_IDLE_TIMEOUT": str(IDLE_S),
@@ -41,13 +41,13 @@ def connect(url: str) -> socket.socket:
 
 
 def exchange(url: str, request: bytes) -> bytes:
-    """Send bytes as they are and return the whole answer."""
+    """Send raw bytes and return the whole response."""
     with connect(url) as connection:
         connection.sendall(request)
-        answer = b""
+        response = b""
         while chunk := connection.recv(65536):
-            answer += chunk
-        return answer
+            response += chunk
+        return response
 
 
 def upload_head(length: int) -> bytes:
@@ -62,31 +62,34 @@ def incoming(data: Path) -> list[Path]:
     return list((data / "incoming").iterdir())
 
 
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1])
+def status(response: bytes) -> int:
+    return int(response.split(b" ", 2)[1])
 
 
-def trickled(url: str, slow: list[socket.socket], *, byte: bytes, patience: float) -> list[bytes]:
-    """Send a byte now and then while others are served, until all are closed; return answers."""
-    deadline = time.monotonic() + patience
-    waiting, answers = set(slow), []
+def trickle(url: str, slow: list[socket.socket], *, byte: bytes, timeout: float) -> list[bytes]:
+    """Send single bytes until all connections are closed; return their responses.
+
+    Check meanwhile that other clients are served.
+    """
+    deadline = time.monotonic() + timeout
+    waiting, responses = set(slow), []
     while waiting:
-        assert time.monotonic() < deadline, f"{len(waiting)} still hold on"
+        assert time.monotonic() < deadline, f"{len(waiting)} connections are still open"
         assert httpx2.get(url + VIDEOS, timeout=10).status_code == 200
         for connection in list(waiting):
             connection.settimeout(0.001)
             try:
                 connection.sendall(byte)
-                answers.append(connection.recv(65536))
+                responses.append(connection.recv(65536))
             except TimeoutError:
                 continue
-            except OSError:  # closed with our last byte under way
-                answers.append(b"")
+            except OSError:  # closed while our last byte was in flight
+                responses.append(b"")
             waiting.discard(connection)
-    return answers
+    return responses
 
 
-def test_a_hundred_slow_uploads_are_dropped_while_others_are_served(
+def test_slow_uploads_are_dropped_while_other_clients_are_served(
     service: tuple[str, Path, Process],
 ) -> None:
     url, data, _ = service
@@ -94,8 +97,8 @@ def test_a_hundred_slow_uploads_are_dropped_while_others_are_served(
     for connection in slow:
         connection.sendall(upload_head(10_000_000))
     eventually(lambda: len(incoming(data)) == len(slow))
-    answers = trickled(url, slow, byte=b"x", patience=10 * IDLE_S)
-    assert {status(answer) for answer in answers if answer} == {408}
+    responses = trickle(url, slow, byte=b"x", timeout=10 * IDLE_S)
+    assert {status(response) for response in responses if response} == {408}
     eventually(lambda: incoming(data) == [])
     for connection in slow:
         connection.close()
@@ -110,21 +113,21 @@ def test_a_hundred_slow_uploads_are_dropped_while_others_are_served(
         (b"POST /api/v1/imports HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n", b"["),
     ],
 )
-def test_requests_that_never_quite_begin_are_closed_while_others_are_served(
+def test_incomplete_requests_time_out_while_other_clients_are_served(
     service: tuple[str, Path, Process], begin: bytes, byte: bytes
 ) -> None:
     url, _, process = service
     slow = [connect(url) for _ in range(50)]
     for connection in slow:
         connection.sendall(begin)
-    answers = trickled(url, slow, byte=byte, patience=10 * REQUEST_S)
-    assert {status(answer) for answer in answers if answer} == {408}
+    responses = trickle(url, slow, byte=byte, timeout=10 * REQUEST_S)
+    assert {status(response) for response in responses if response} == {408}
     for connection in slow:
         connection.close()
     assert '"level": "error"' not in process.output()
 
 
-def test_a_connection_that_says_nothing_is_closed_and_a_kept_one_may_go_on(
+def test_silent_connection_is_closed_and_keep_alive_connection_is_kept(
     service: tuple[str, Path, Process],
 ) -> None:
     url, _, _ = service
@@ -132,10 +135,10 @@ def test_a_connection_that_says_nothing_is_closed_and_a_kept_one_may_go_on(
 
     def serves(connection: socket.socket) -> None:
         connection.sendall(request)
-        answer = b""
-        while not answer.endswith(b"}"):
-            answer += connection.recv(65536)
-        assert status(answer) == 200
+        response = b""
+        while not response.endswith(b"}"):
+            response += connection.recv(65536)
+        assert status(response) == 200
 
     with connect(url) as silent, connect(url) as kept:
         silent.settimeout(0.2)
@@ -146,14 +149,14 @@ def test_a_connection_that_says_nothing_is_closed_and_a_kept_one_may_go_on(
                 break
             serves(kept)
         serves(kept)
-        # The next request may be late too, and is timed from its own first byte.
+        # The next request has its own timeout, which starts at its first byte.
         kept.sendall(request[:10])
         assert status(kept.recv(65536)) == 408
         assert kept.recv(1) == b""
 
 
-def test_headers_end_at_64_kib(service: tuple[str, Path, Process]) -> None:
-    # uvicorn has a bound for its other parser, h11, only.
+def test_headers_are_limited_to_64_kib(service: tuple[str, Path, Process]) -> None:
+    # uvicorn limits headers only with its other parser, h11.
     url, _, _ = service
     request = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
     fits = request + b"X: " + b"y" * 60_000 + b"\r\n\r\n"
@@ -163,14 +166,14 @@ def test_headers_end_at_64_kib(service: tuple[str, Path, Process]) -> None:
     assert status(exchange(url, endless)) == 431
 
 
-def test_clients_that_hang_up_in_the_middle_leave_nothing_behind(
+def test_aborted_uploads_leave_no_files(
     service: tuple[str, Path, Process],
 ) -> None:
     url, data, process = service
     for number in range(40):
         connection = connect(url)
         connection.sendall(upload_head(1_000_000) + b"x" * (number * 5000))
-        if number % 2:  # a reset instead of a goodbye
+        if number % 2:  # send RST instead of FIN
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.close()
@@ -179,7 +182,7 @@ def test_clients_that_hang_up_in_the_middle_leave_nothing_behind(
     assert '"level": "error"' not in process.output()
 
 
-def test_downloads_and_streams_that_are_broken_off_are_forgotten(
+def test_aborted_downloads_and_streams_are_cleaned_up(
     service: tuple[str, Path, Process], long_clip: Path
 ) -> None:
     url, _, process = service
@@ -191,12 +194,12 @@ def test_downloads_and_streams_that_are_broken_off_are_forgotten(
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
-    def only_ours() -> bool:
+    def only_this_request() -> bool:
         lines = httpx2.get(f"{url}/metrics", timeout=10).text.splitlines()
         (line,) = [line for line in lines if line.startswith("http_requests_in_progress ")]
         return float(line.split()[1]) == 1
 
-    eventually(only_ours)
+    eventually(only_this_request)
     assert httpx2.delete(f"{url}{VIDEOS}/{video['id']}", timeout=10).status_code == 204
     assert '"level": "error"' not in process.output()
 
@@ -220,20 +223,20 @@ def test_downloads_and_streams_that_are_broken_off_are_forgotten(
         (b"/api/v1/videos?created_from=9999-12-31T23:59:59-23:59", {422}),
     ],
 )
-def test_paths_and_queries_that_mean_harm_reach_nothing(
+def test_malicious_paths_and_queries_are_harmless(
     service: tuple[str, Path, Process], path: bytes, allowed: set[int]
 ) -> None:
     url, _, _ = service
-    answer = exchange(url, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert status(answer) in allowed, answer
-    assert b"root:" not in answer
-    assert b"DROP" not in answer.partition(b"\r\n\r\n")[0]
+    response = exchange(url, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert status(response) in allowed, response
+    assert b"root:" not in response
+    assert b"DROP" not in response.partition(b"\r\n\r\n")[0]
 
 
 @pytest.mark.parametrize(
     "name", ["../../../../app/main.py", "/etc/passwd", "a\0b.mp4", 'a";x="b.mp4', "..", "x" * 5000]
 )
-def test_file_names_that_mean_harm_stay_words(
+def test_malicious_file_names_are_harmless(
     service: tuple[str, Path, Process], clip_dir: Path, name: str
 ) -> None:
     url, data, _ = service
@@ -247,10 +250,10 @@ def test_file_names_that_mean_harm_stay_words(
         b"Connection: close\r\nContent-Length: %d"
         % (len(head.partition(b"\r\n\r\n")[2]) + len(body)),
     )
-    answer = exchange(url, head + body)
-    assert status(answer) in (201, 400), answer
-    if status(answer) == 201:
-        rows = list(audit.every(url, VIDEOS, "videos"))
+    response = exchange(url, head + body)
+    assert status(response) in (201, 400), response
+    if status(response) == 201:
+        rows = list(audit.iterate(url, VIDEOS, "videos"))
         assert all("/" not in row["filename"] and "\0" not in row["filename"] for row in rows)
         download = httpx2.get(f"{url}{VIDEOS}/{rows[0]['id']}/content", timeout=10)
         assert "attachment" not in download.headers
@@ -259,17 +262,17 @@ def test_file_names_that_mean_harm_stay_words(
     }
 
 
-def test_header_injection_comes_back_in_no_header(service: tuple[str, Path, Process]) -> None:
+def test_injected_headers_are_not_echoed(service: tuple[str, Path, Process]) -> None:
     url, _, process = service
     for value in (b"a\r\n evil: 1", b"a\x0bevil: 1", b'a"; evil', b"x" * 4000):
         request = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
-        answer = exchange(url, request + b"X-Request-Id: " + value + b"\r\n\r\n")
-        assert b"evil" not in answer
-        assert status(answer) in (200, 400)
+        response = exchange(url, request + b"X-Request-Id: " + value + b"\r\n\r\n")
+        assert b"evil" not in response
+        assert status(response) in (200, 400)
     assert process.popen.poll() is None
 
 
-def test_json_that_is_too_large_or_too_deep_is_refused_before_it_is_held(
+def test_oversized_or_deeply_nested_json_is_rejected(
     service: tuple[str, Path, Process],
 ) -> None:
     url, _, _ = service
@@ -280,7 +283,7 @@ def test_json_that_is_too_large_or_too_deep_is_refused_before_it_is_held(
         yield from [b"[" * 65536] * 64
 
     assert httpx2.post(target, content=b" " * 10_000_000, headers=kind).status_code == 413
-    # It may have answered and hung up before all was sent.
+    # The server may respond and close before everything is sent.
     with contextlib.suppress(httpx2.WriteError):
         assert httpx2.post(target, content=chunks(), headers=kind).status_code == 413
     assert httpx2.post(target, content=b"[" * 60_000, headers=kind).status_code == 400
@@ -288,7 +291,7 @@ def test_json_that_is_too_large_or_too_deep_is_refused_before_it_is_held(
     assert httpx2.post(target, content=number, headers=kind).status_code == 400
 
 
-def test_a_service_stops_at_once_whoever_is_connected_to_it(tmp_path: Path) -> None:
+def test_service_stops_promptly_despite_open_connections(tmp_path: Path) -> None:
     with servers.api(tmp_path / "data", log=tmp_path / "log") as (url, process):
         idle, half_sent = connect(url), connect(url)
         half_sent.sendall(b"GET /health HTTP/1.1\r\nHo")
@@ -296,7 +299,7 @@ def test_a_service_stops_at_once_whoever_is_connected_to_it(tmp_path: Path) -> N
         assert kept.get(f"{url}/health").status_code == 200
         began = time.monotonic()
         process.stop()
-        # Of the order of 0.2 s on a machine that has nothing else to do.
+        # About 0.2 s on an idle machine.
         assert time.monotonic() - began < 5
         kept.close()
         idle.close()
@@ -304,7 +307,7 @@ def test_a_service_stops_at_once_whoever_is_connected_to_it(tmp_path: Path) -> N
 
 
 def bomb(target: Path, *, side: int) -> Path:
-    """Make a video of kilobytes whose picture has `side` x `side` grey pixels (PNG, one bit)."""
+    """Create a video of a few kilobytes with a frame of `side` x `side` pixels (1-bit PNG)."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         check = zlib.crc32(kind + body)
@@ -313,18 +316,18 @@ def bomb(target: Path, *, side: int) -> Path:
     packer, row = zlib.compressobj(9), b"\0" * (side // 8 + 1)
     rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    picture = target.with_suffix(".png")
-    picture.write_bytes(
+    image = target.with_suffix(".png")
+    image.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     )
     ffmpeg = programs.find("ffmpeg", variable="FFMPEG")
     subprocess.run(
-        [ffmpeg, "-v", "error", "-y", "-i", str(picture), "-c", "copy", str(target)], check=True
+        [ffmpeg, "-v", "error", "-y", "-i", str(image), "-c", "copy", str(target)], check=True
     )
     return target
 
 
-def test_a_tiny_file_with_a_gigantic_picture_is_refused_or_fails_in_words(
+def test_decompression_bomb_is_rejected_or_fails_with_a_reason(
     service: tuple[str, Path, Process], tmp_path: Path, clip: Path
 ) -> None:
     url, _, _ = service

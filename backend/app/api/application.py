@@ -1,0 +1,183 @@
+"""Assemble the ASGI application from the settings."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import InterfaceError, OperationalError
+from starlette.staticfiles import StaticFiles
+
+from app import __version__
+from app.api import (
+    analyses,
+    auth,
+    events,
+    health,
+    metrics,
+    openapi,
+    page,
+    problems,
+    progress,
+    videos,
+)
+from app.api.deps import Context
+from app.api.meter import RequestMeter
+from app.api.middleware import BodyLimit, RequestLog
+from app.api.progress_hub import ProgressHub
+from app.api.shutdown import on_stop_signal
+from app.connection import TIMEOUT
+from app.db import Database
+from app.logs import event
+from app.services import schema
+from app.services.fetch import FetchRules
+from app.services.imports import ImportRules
+from app.services.media import Media
+from app.services.storage import Storage
+from app.settings import Settings
+from app.video import Tools
+from app.worker.dispatch import CeleryDispatcher
+from app.worker.embedded import EmbeddedWorker
+from app.worker.janitor import Janitor
+
+RETRY_S = 3.0
+# ffmpeg uses every core; running more in parallel only slows each one down.
+MAX_MEDIA_JOBS = 2
+# Slow requests get threads of their own, so that quick ones never wait for them.
+MAX_INGESTS = 8
+MAX_IMPORTS = 4
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the application. Open, start and write nothing before the server's lifespan starts."""
+    context = _context(settings)
+    request_timeout = settings.request_timeout.total_seconds()
+    janitor = Janitor(database=context.database, storage=context.storage)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, float]]:
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(context.progress.close)
+            context.stopping.set()
+            context.queue.request_stop()
+
+        context.storage.prepare()
+        ready = await run_in_threadpool(_prepare_database, context)
+        context.queue.start()
+        janitor.start()
+        event("service.started", version=__version__, worker=context.queue.name)
+        try:
+            with on_stop_signal(stop):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(context.progress.run)
+                    if not ready:
+                        tasks.start_soon(_retry_database, context)
+                    yield {TIMEOUT: request_timeout}
+                    tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(context.queue.stop)
+                await run_in_threadpool(janitor.stop)
+            context.database.close()
+            event("service.stopped")
+
+    app = FastAPI(
+        title="Video events",
+        version=__version__,
+        summary="Stores videos and detects when and where something moves in them.",
+        lifespan=lifespan,
+        docs_url=None,  # it would load scripts from another host
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.context = context
+    app.add_middleware(BodyLimit, timeout=request_timeout)
+    app.add_middleware(RequestLog, meter=context.meter)
+    problems.install(app)
+    openapi.install(app, keys_required=settings.require_api_key)
+    for part in (health, metrics, page, auth, videos, progress, analyses, events):
+        app.include_router(part.router)
+    # Build tools lay files out as symlinks. Nobody else writes here, so following them is safe.
+    files = StaticFiles(directory=Path(page.__file__).parent / "static", follow_symlink=True)
+    app.mount("/static", files)
+    return app
+
+
+def _context(settings: Settings) -> Context:
+    database = Database(settings.sqlalchemy_url())
+    storage = Storage(settings.data_dir)
+    tools = Tools(ffmpeg=settings.ffmpeg, ffprobe=settings.ffprobe)
+    broker_url = settings.broker()
+    queue: EmbeddedWorker | CeleryDispatcher
+    if broker_url is None:
+        queue = EmbeddedWorker(settings=settings, database=database, storage=storage)
+    else:
+        queue = CeleryDispatcher(
+            broker_url=broker_url,
+            database=database,
+            analysis_timeout=settings.analysis_timeout.total_seconds(),
+        )
+    return Context(
+        settings=settings,
+        database=database,
+        storage=storage,
+        queue=queue,
+        tools=tools,
+        media=Media(
+            database=database,
+            storage=storage,
+            tools=tools,
+            cache_bytes=int(settings.cache_bytes),
+        ),
+        media_limiter=CapacityLimiter(MAX_MEDIA_JOBS),
+        ingest_limiter=CapacityLimiter(MAX_INGESTS),
+        import_limiter=CapacityLimiter(MAX_IMPORTS),
+        import_rules=ImportRules(
+            directory=settings.import_dir,
+            fetch=FetchRules(
+                hosts=settings.import_hosts,
+                private_addresses=settings.import_private_addresses,
+                timeout=settings.import_timeout.total_seconds(),
+            ),
+            limit=int(settings.max_upload_bytes),
+        ),
+        stopping=threading.Event(),
+        progress=ProgressHub(database),
+        meter=RequestMeter(),
+    )
+
+
+async def _retry_database(context: Context) -> None:
+    # Nothing signals that a database is back, so poll.
+    while not await run_in_threadpool(_prepare_database, context):  # noqa: ASYNC110 - see above
+        await anyio.sleep(RETRY_S)
+
+
+def _prepare_database(context: Context) -> bool:
+    """Migrate if AUTO_MIGRATE allows it; return False while the database is unreachable."""
+    try:
+        with context.database.engine.connect() as connection:
+            state = schema.migration_state(connection)
+        if state.pending and not context.settings.auto_migrate:
+            event(
+                "database.migrations_pending",
+                level=logging.WARNING,
+                current=state.current,
+                head=state.head,
+            )
+        elif state.pending:
+            schema.upgrade(context.settings.sqlalchemy_url())
+            event("database.migrated", before=state.current, after=state.head)
+    except (OperationalError, InterfaceError) as error:
+        # The server may come back; until then /health reports what is wrong.
+        event("database.not_ready", level=logging.ERROR, cause=str(error.orig))
+        return False
+    return True

@@ -1,0 +1,51 @@
+"""Dependencies available to every request: the components assembled by `create_app`."""
+
+from dataclasses import dataclass
+from threading import Event
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from app.api.meter import RequestMeter
+from app.api.progress_hub import ProgressHub
+from app.db import Database
+from app.services.imports import ImportRules
+from app.services.media import Media
+from app.services.queue import AnalysisQueue
+from app.services.storage import Storage
+from app.settings import Settings
+from app.video import Tools
+
+
+@dataclass(frozen=True)
+class Context:
+    """One instance per application."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    queue: AnalysisQueue
+    tools: Tools
+    media: Media
+    media_limiter: CapacityLimiter
+    """Bounds concurrent ffmpeg runs."""
+    ingest_limiter: CapacityLimiter
+    """Bounds concurrent probing and storing of uploads."""
+    import_limiter: CapacityLimiter
+    """Bounds concurrent imports."""
+    import_rules: ImportRules
+    stopping: Event
+    """Set as soon as the service is asked to stop."""
+    progress: ProgressHub
+    meter: RequestMeter
+
+
+async def get_context(request: Request) -> Context:
+    """Return the context of the application that handles `request`."""
+    context = request.app.state.context
+    assert isinstance(context, Context)  # noqa: S101 - set by create_app
+    return context
+
+
+ContextDep = Annotated[Context, Depends(get_context)]

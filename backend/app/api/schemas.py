@@ -1,0 +1,387 @@
+"""Schemas of requests and responses."""
+
+import uuid
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from app.models import Analysis, AnalysisStatus, MotionEvent
+from app.services import parameters as stored_parameters
+from app.services.videos import VideoState
+from app.video import Parameters, Region
+
+_VIDEO_ID = "0199a3f4-5b2e-7c1d-8e4f-1a2b3c4d5e6f"
+_ANALYSIS_ID = "0199a3f4-6c80-7d22-9b3a-2b3c4d5e6f70"
+_EVENT_ID = "0199a3f5-0a11-7e33-8c4b-3c4d5e6f7081"
+_SHARE = Field(ge=0, le=1, allow_inf_nan=False)
+
+_REGION: dict[str, Any] = {"x": 0.0, "y": 0.5, "width": 1.0, "height": 0.5}
+_PARAMETERS: dict[str, Any] = {
+    "sensitivity": 0.5,
+    "minimum_duration": 0.5,
+    "frame_rate": 5,
+    "region": None,
+}
+_RESULT: dict[str, Any] = {
+    "container": "mov,mp4,m4a,3gp,3g2,mj2",
+    "codec": "h264",
+    "width": 1280,
+    "height": 720,
+    "rotation": 0,
+    "duration": 12.48,
+    "frame_rate": "30000/1001",
+    "has_audio": True,
+    "frames_decoded": 374,
+    "frames_analysed": 63,
+}
+ANALYSIS_EXAMPLE: dict[str, Any] = {
+    "id": _ANALYSIS_ID,
+    "video_id": _VIDEO_ID,
+    "status": "done",
+    "progress": 1.0,
+    "revision": 9,
+    "reason": None,
+    "attempts": 1,
+    "parameters": _PARAMETERS,
+    "requested_at": "2026-11-25T10:00:00Z",
+    "started_at": "2026-11-25T10:00:01Z",
+    "finished_at": "2026-11-25T10:00:04Z",
+    "event_count": 2,
+    "result": _RESULT,
+}
+VIDEO_EXAMPLE: dict[str, Any] = {
+    "id": _VIDEO_ID,
+    "filename": "front-door.mp4",
+    "size": 5242880,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "source": "upload",
+    **{key: value for key, value in _RESULT.items() if not key.startswith("frames_")},
+    "created_at": "2026-11-25T10:00:00Z",
+    "analysis": ANALYSIS_EXAMPLE,
+}
+EVENT_EXAMPLE: dict[str, Any] = {
+    "id": _EVENT_ID,
+    "analysis_id": _ANALYSIS_ID,
+    "position": 0,
+    "start": 3.2,
+    "end": 5.8,
+    "peak_time": 4.4,
+    "peak_score": 0.18,
+    "boxes": [{"time": 4.4, "x": 0.31, "y": 0.42, "width": 0.12, "height": 0.3}],
+}
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # the last hours of year 9999 in a zone west of UTC
+        raise ValueError("outside the years 1 to 9999 in UTC") from None
+
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+def _example(value: dict[str, Any], *, forbid: bool = False) -> ConfigDict:
+    return ConfigDict(
+        json_schema_extra={"examples": [value]}, extra="forbid" if forbid else "ignore"
+    )
+
+
+class RegionSchema(BaseModel):
+    """A rectangle in fractions (0 to 1) of the upright frame."""
+
+    model_config = _example(_REGION, forbid=True)
+
+    x: Annotated[float, _SHARE]
+    y: Annotated[float, _SHARE]
+    width: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    height: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _inside(self) -> "RegionSchema":
+        Region(self.x, self.y, self.width, self.height)
+        return self
+
+
+class ParametersSchema(BaseModel):
+    """Detection parameters. Every field has a default."""
+
+    model_config = _example(_PARAMETERS, forbid=True)
+
+    sensitivity: Annotated[float, _SHARE] = Field(
+        default=0.5,
+        description="0: only large, distinct motion; 1: anything distinguishable from noise.",
+    )
+    minimum_duration: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
+        default=0.5, description="In seconds; shorter motion is not an event."
+    )
+    frame_rate: Annotated[float, Field(ge=0.1, le=30, allow_inf_nan=False)] = Field(
+        default=5.0, description="Frames analysed per second of video."
+    )
+    region: RegionSchema | None = Field(
+        default=None, description="The part of the frame to analyse; null means all of it."
+    )
+
+    def to_parameters(self) -> Parameters:
+        """Convert to the parameters of the video library."""
+        region = self.region
+        return Parameters(
+            sensitivity=self.sensitivity,
+            # From decimal text, not the float's binary value: 0.1 means one tenth.
+            minimum_duration=Fraction(repr(self.minimum_duration)),
+            frame_rate=Fraction(repr(self.frame_rate)),
+            region=None
+            if region is None
+            else Region(region.x, region.y, region.width, region.height),
+        )
+
+    @classmethod
+    def from_parameters(cls, parameters: Parameters) -> "ParametersSchema":
+        """Convert from the parameters of the video library."""
+        region = parameters.region
+        return cls(
+            sensitivity=parameters.sensitivity,
+            minimum_duration=float(parameters.minimum_duration),
+            frame_rate=float(parameters.frame_rate),
+            region=None
+            if region is None
+            else RegionSchema(x=region.x, y=region.y, width=region.width, height=region.height),
+        )
+
+
+class ResultOut(BaseModel):
+    """Facts about the video, found by decoding all of it."""
+
+    model_config = _example(_RESULT)
+
+    container: str
+    codec: str
+    width: int = Field(description="In pixels as encoded, before rotation.")
+    height: int
+    rotation: int = Field(description="Clockwise rotation in degrees that players apply.")
+    duration: float | None = Field(description="In seconds, to the end of the last frame.")
+    frame_rate: str | None = Field(
+        description="Average frames per second as an exact fraction.", examples=["25", "30000/1001"]
+    )
+    has_audio: bool
+    frames_decoded: int
+    frames_analysed: int = Field(
+        # The first version of the service stored this as `frames_sampled`.
+        validation_alias=AliasChoices("frames_analysed", "frames_sampled"),
+    )
+
+
+class AnalysisOut(BaseModel):
+    """The state of an analysis, and its result once it is done."""
+
+    model_config = _example(ANALYSIS_EXAMPLE)
+
+    id: uuid.UUID
+    video_id: uuid.UUID
+    status: AnalysisStatus
+    progress: float = Field(description="Fraction of the work done, 0 to 1.", ge=0, le=1)
+    revision: int = Field(description="Increases with every change.")
+    reason: str | None = Field(description="Why the analysis failed.")
+    attempts: int
+    parameters: ParametersSchema
+    requested_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    event_count: int | None = Field(description="Null until the analysis is done.")
+    result: ResultOut | None
+
+    @classmethod
+    def from_row(cls, analysis: Analysis) -> "AnalysisOut":
+        """Convert a row."""
+        return cls(
+            id=analysis.id,
+            video_id=analysis.video_id,
+            status=analysis.status,
+            progress=analysis.progress or 0.0,
+            revision=analysis.revision,
+            reason=analysis.reason,
+            attempts=analysis.attempts,
+            parameters=ParametersSchema.from_parameters(
+                stored_parameters.from_json(analysis.parameters)
+            ),
+            requested_at=analysis.requested_at,
+            started_at=analysis.started_at,
+            finished_at=analysis.finished_at,
+            event_count=analysis.event_count,
+            result=None if analysis.result is None else ResultOut.model_validate(analysis.result),
+        )
+
+
+class AnalysisPageOut(BaseModel):
+    """One page of analyses, newest first."""
+
+    model_config = _example({"analyses": [ANALYSIS_EXAMPLE], "next_cursor": None})
+
+    analyses: list[AnalysisOut]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
+
+
+class VideoOut(BaseModel):
+    """A stored video and its latest analysis."""
+
+    model_config = _example(VIDEO_EXAMPLE)
+
+    id: uuid.UUID
+    filename: str = Field(description="As given by the client; for display only.")
+    size: int = Field(description="In bytes.")
+    sha256: str
+    source: str = Field(description="Where it came from: `upload`, `path` or `url`.")
+    container: str = Field(description="Container format as named by ffprobe.")
+    codec: str | None
+    width: int | None = Field(description="In pixels as encoded, before rotation.")
+    height: int | None
+    rotation: int | None = Field(description="Clockwise rotation in degrees that players apply.")
+    duration: float | None = Field(
+        description="In seconds, from the file's metadata; null if absent."
+    )
+    frame_rate: str | None = Field(description="Average frames per second as an exact fraction.")
+    has_audio: bool | None
+    created_at: datetime
+    analysis: AnalysisOut | None = Field(description="The latest analysis.")
+
+    @classmethod
+    def from_state(cls, state: VideoState) -> "VideoOut":
+        """Convert a row and its latest analysis."""
+        video, analysis = state.video, state.analysis
+        return cls(
+            id=video.id,
+            filename=video.filename,
+            size=video.size,
+            sha256=video.sha256,
+            source=video.source,
+            container=video.container,
+            codec=video.codec,
+            width=video.width,
+            height=video.height,
+            rotation=video.rotation,
+            duration=video.duration,
+            frame_rate=video.frame_rate,
+            has_audio=video.has_audio,
+            created_at=video.created_at,
+            analysis=None if analysis is None else AnalysisOut.from_row(analysis),
+        )
+
+
+class VideoPageOut(BaseModel):
+    """One page of videos."""
+
+    model_config = _example({"videos": [VIDEO_EXAMPLE], "next_cursor": None})
+
+    videos: list[VideoOut]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
+
+
+class BoxOut(BaseModel):
+    """A bounding box of motion at one moment, in fractions (0 to 1) of the upright frame."""
+
+    time: float = Field(description="In seconds.")
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class EventOut(BaseModel):
+    """A period of motion. Times are in seconds from the start of the video."""
+
+    model_config = _example(EVENT_EXAMPLE)
+
+    id: uuid.UUID
+    analysis_id: uuid.UUID
+    position: int = Field(description="Chronological, starting at 0.")
+    start: float
+    end: float
+    peak_time: float = Field(description="Time of the most motion; the thumbnail shows this frame.")
+    peak_score: float = Field(description="Share of the frame that moved at that time, 0 to 1.")
+    boxes: list[BoxOut]
+
+    @classmethod
+    def from_row(cls, event: MotionEvent) -> "EventOut":
+        """Convert a row."""
+        return cls(
+            id=event.id,
+            analysis_id=event.analysis_id,
+            position=event.position,
+            start=event.start_time,
+            end=event.end_time,
+            peak_time=event.peak_time,
+            peak_score=event.peak_score,
+            boxes=[BoxOut(**box) for box in event.boxes],
+        )
+
+
+class EventPageOut(BaseModel):
+    """One page of events, in chronological order."""
+
+    model_config = _example({"events": [EVENT_EXAMPLE], "next_cursor": None})
+
+    events: list[EventOut]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
+
+
+class TimelineOut(BaseModel):
+    """How much moved when."""
+
+    model_config = _example({"bucket": 0.5, "scores": [0.0, 0.02, 0.18, 0.07, 0.0]})
+
+    bucket: float = Field(description="Duration of each bucket in seconds.")
+    scores: list[float] = Field(
+        description="Largest share of the frame that moved in each bucket, 0 to 1."
+    )
+
+
+class ImportIn(BaseModel):
+    """The source of an import: exactly one of `path` and `url`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"url": "https://cameras.example.org/yard/latest.mp4"}],
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("path", "url")
+            ],
+        },
+    )
+
+    path: str | None = Field(
+        default=None, max_length=4096, description="A file path relative to IMPORT_DIR."
+    )
+    url: str | None = Field(default=None, max_length=2048, description="https:// or http://.")
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "ImportIn":
+        if (self.path is None) == (self.url is None):
+            raise ValueError("exactly one of path and url is required")
+        return self
+
+
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}

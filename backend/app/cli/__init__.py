@@ -1,0 +1,1 @@
+"""Operator commands, run inside the image, for example `python3 -m app.cli.keys list`."""

@@ -1,0 +1,74 @@
+"""Manage API keys: `python3 -m app.cli.keys create NAME`, `list`, `revoke PREFIX`."""
+
+import argparse
+import sys
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import Database
+from app.models.base import utc_now
+from app.services import keys
+from app.settings import SettingsError, load_settings
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return 0, or 1 with the reason on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        database = Database(load_settings().sqlalchemy_url())
+        print(_COMMANDS[options.command](database, options))  # noqa: T201 - command output
+    except (SettingsError, keys.KeyNotFoundError, ValueError) as error:
+        print(f"keys: {error}", file=sys.stderr)  # noqa: T201 - command output
+        return 1
+    except SQLAlchemyError as error:
+        reason = f"the database is not usable ({type(error).__name__}); has it been migrated?"
+        print(f"keys: {reason}", file=sys.stderr)  # noqa: T201 - command output
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m app.cli.keys", description="Create, list and revoke API keys."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create", help="create a key and print it; it is not shown again")
+    create.add_argument("name", help="who or what the key is for")
+    commands.add_parser("list", help="list prefix, state, date and name of every key")
+    revoke = commands.add_parser("revoke", help="revoke a key and its sessions")
+    revoke.add_argument("prefix", help="the eight characters after `vk_`")
+    return parser
+
+
+def _create(database: Database, options: argparse.Namespace) -> str:
+    with database.writing() as session:
+        return keys.create(session, name=options.name).text
+
+
+def _list(database: Database, _options: argparse.Namespace) -> str:
+    with database.reading() as session:
+        lines = [
+            "\t".join(
+                (
+                    row.prefix,
+                    "valid" if row.revoked_at is None else f"revoked {row.revoked_at:%Y-%m-%d}",
+                    f"{row.created_at:%Y-%m-%d}",
+                    row.name,
+                )
+            )
+            for row in keys.list_keys(session)
+        ]
+    return "\n".join(["prefix\tstate\tcreated\tname", *lines])
+
+
+def _revoke(database: Database, options: argparse.Namespace) -> str:
+    prefix = options.prefix.removeprefix("vk_")[:8]
+    with database.writing() as session:
+        row = keys.revoke(session, prefix=prefix, now=utc_now())
+        return f"revoked {row.prefix} ({row.name})"
+
+
+_COMMANDS = {"create": _create, "list": _list, "revoke": _revoke}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""Ingest a complete upload: detect duplicates, probe it, store it.
+
+The order makes a crash harmless at every point. The file is in place before its row is committed,
+so a row always has its file; a file whose row was never committed is still marked, and swept later.
+"""
+
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+
+from app.db import Database
+from app.errors import NotAVideoError, UnavailableError
+from app.models import Analysis
+from app.services import parameters, videos
+from app.services.storage import Storage
+from app.services.videos import VideoState
+from app.video import Parameters, Tools, probe
+from app.video.errors import ToolError, VideoError
+
+
+def ingest(
+    database: Database, *, storage: Storage, upload: videos.Upload, tools: Tools, analyse: bool
+) -> tuple[VideoState, bool]:
+    """Store an upload; return the video and whether it is new.
+
+    If the video is new and `analyse` is true, queue an analysis. Use transactions of its own,
+    because ffprobe must not run inside one. Raise NotAVideoError or UnavailableError.
+    """
+    duplicate = _find_duplicate(database, sha256=upload.sha256)
+    if duplicate is not None:
+        return duplicate, False
+    try:
+        facts = probe(upload.path, tools=tools)
+    except ToolError as error:
+        raise UnavailableError("Videos cannot be probed right now; try again.") from error
+    except VideoError as error:
+        raise NotAVideoError(f"{videos.display_name(upload.filename)!r}: {error}.") from error
+    video = None
+    try:
+        with database.writing() as session:
+            video = videos.register(session, upload=upload, facts=facts)
+            analysis = None
+            if analyse:
+                stored = parameters.to_json(Parameters())
+                analysis = Analysis(video_id=video.id, parameters=stored)
+                session.add(analysis)
+                session.flush()
+            storage.keep(upload.path, video_id=video.id)
+    except IntegrityError:  # registered by another request in the meantime
+        duplicate = _find_duplicate(database, sha256=upload.sha256)
+        if duplicate is None:
+            raise
+        return duplicate, False
+    except (OperationalError, InterfaceError):
+        # The commit may or may not have happened. Keep the mark; a later sweep asks the database.
+        raise
+    except BaseException:
+        if video is not None:
+            storage.delete(video.id)
+        raise
+    storage.unmark(video.id)
+    return VideoState(video, analysis), True
+
+
+def _find_duplicate(database: Database, *, sha256: str) -> VideoState | None:
+    with database.reading() as session:
+        return videos.find_duplicate(session, sha256=sha256)

@@ -1,0 +1,89 @@
+"""The Celery worker: `celery -A app.worker worker`.
+
+It uses the same image and settings as the API. The task takes an id and nothing else, and is safe
+to deliver twice. On SIGTERM a running analysis is handed back: the row immediately, and the message
+with it.
+"""
+
+import logging
+import multiprocessing
+import time
+import uuid
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery, signals
+from celery.exceptions import Reject
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import Database
+from app.logs import configure_logging, event
+from app.services.storage import Storage
+from app.settings import Settings, SettingsError, load_settings
+from app.worker.broker import TASK, make_celery
+from app.worker.confine import confine
+from app.worker.runner import AnalysisRunner, Outcome
+
+# Delay before a message is requeued while the database is down.
+DATABASE_PAUSE_S = 2.0
+
+
+@lru_cache(maxsize=1)
+def celery_application() -> Celery:
+    """Build the Celery application from the environment; exit with a message if it is wrong."""
+    try:
+        return create_celery(load_settings())
+    except SettingsError as error:
+        raise SystemExit(f"worker: {error}") from None
+
+
+def create_celery(settings: Settings) -> Celery:
+    """Build the Celery application. Raise SettingsError if no broker is configured."""
+    broker_url = settings.broker()
+    if broker_url is None:
+        raise SettingsError(
+            "REDIS_URL is not set, and neither is BROKER_URL: the worker has no broker to take "
+            "tasks from. Without a broker the API runs analyses itself; to use Celery, set "
+            "BROKER_URL for both the API and the worker."
+        )
+    application = make_celery(
+        broker_url, analysis_timeout=settings.analysis_timeout.total_seconds()
+    )
+    # Created before the pool forks, so that the children see it set by the parent.
+    stopping = multiprocessing.get_context("fork").Event()
+
+    @lru_cache(maxsize=1)
+    def runner() -> AnalysisRunner:
+        # Built on first use in the child process: connections must not be shared across a fork.
+        storage = Storage(settings.data_dir)
+        storage.prepare()
+        return AnalysisRunner(
+            settings=settings, database=Database(settings.sqlalchemy_url()), storage=storage
+        )
+
+    @application.task(name=TASK)
+    def run_analysis(analysis_id: str) -> str:
+        try:
+            outcome = runner().run(uuid.UUID(analysis_id), stopping=stopping.is_set)
+        except SQLAlchemyError as error:
+            event("worker.database_failed", level=logging.WARNING, cause=type(error).__name__)
+            time.sleep(DATABASE_PAUSE_S)
+            raise Reject(reason="the database is unavailable", requeue=True) from error
+        if outcome is Outcome.HANDED_BACK:
+            raise Reject(reason="the worker is shutting down", requeue=True)
+        return outcome.value
+
+    # `weak=False`: nothing else holds a reference to these functions.
+    @signals.setup_logging.connect(weak=False)
+    def _configure_logging(**_: Any) -> None:
+        configure_logging(settings.log_level)
+
+    @signals.worker_process_init.connect(weak=False)
+    def _confine(**_: Any) -> None:
+        confine(memory=int(settings.analysis_memory))
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def _hand_back(**_: Any) -> None:
+        stopping.set()
+
+    return application

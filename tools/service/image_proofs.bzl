@@ -1,0 +1,151 @@
+"""`image_proofs`: what proves an image of `python_service_image`, for each variant and architecture."""
+
+load("//tools/proof:defs.bzl", "elf_closure_test", "image_inventory_test", "image_loads_test", "no_traces_test", "reproducibility_test")
+load("//tools/sbom:defs.bzl", "sbom_test")
+load("//tools/size:defs.bzl", "image_size_report", "image_size_report_test")
+load(":platforms.bzl", "ARCHITECTURES")
+
+# The libraries of the tools that make an image: what is run again to compare.
+_BUILDERS = [
+    Label("//tools/apt:deb_layer"),
+    Label("//tools/apt:layer_policy"),
+    Label("//tools/apt:system_layer"),
+    Label("//tools/oci:config"),
+    Label("//tools/oci:image"),
+    Label("//tools/wheels:python_source_layer"),
+    Label("//tools/wheels:wheel_layer"),
+]
+
+def image_proofs(
+        name,
+        image,
+        debian_groups,
+        debian_lock,
+        python_locks,
+        variants = {"": []},
+        closure_allowlists = [],
+        variant_closure_allowlists = {},
+        inventory_allowlists = [],
+        import_allowlists = [],
+        emulated = []):
+    """Proves of each image that it is closed, loads, is visible to scanners, and can be built again bit for bit.
+
+    For each variant and architecture: `<image><variant>_<architecture>_closure_test` (every ELF object, script and
+    link finds what it needs) and `…_inventory_test` (scanners see exactly the locks' packages). For each variant:
+    `<image><variant>_loads_test` (its own linker agrees, and every Python module imports). For each architecture:
+    `<image>_<architecture>_reproducibility_test`, `…_traces_test` and `sbom_<architecture>_test`.
+
+    Args:
+      name: name of the test suite of all of them.
+      image: name of the `python_service_image`, in the same package.
+      debian_groups: groups of the Debian lock that every variant has.
+      debian_lock: lock of Debian packages.
+      python_locks: architecture → lock of wheels.
+      variants: suffix of the name → groups of the Debian lock that only this variant has.
+      closure_allowlists: YAML lists of allowed findings, with reasons.
+      variant_closure_allowlists: variant → further such lists.
+      inventory_allowlists: YAML lists of files that belong to no package, with reasons.
+      import_allowlists: YAML lists of modules that need not import, with reasons.
+      emulated: architectures whose `loads_test` runs in an emulator too: `<name>_<architecture>_loads_test`.
+    """
+    prefix = "" if image == "image" else image + "_"
+    for variant, groups in variants.items():
+        for architecture in ARCHITECTURES:
+            built = "{}{}_{}".format(image, variant, architecture)
+            elf_closure_test(
+                name = built + "_closure_test",
+                size = "medium",
+                allowlist = closure_allowlists + variant_closure_allowlists.get(variant, []),
+                image = ":" + built,
+            )
+            image_inventory_test(
+                name = built + "_inventory_test",
+                size = "medium",
+                allowlist = inventory_allowlists,
+                debian_groups = debian_groups + groups,
+                debian_lock = debian_lock,
+                image = ":" + built,
+                python_lock = python_locks[architecture],
+            )
+        image_loads_test(
+            name = image + variant + "_loads_test",
+            size = "medium",
+            allowlist = import_allowlists,
+            image = ":" + image + variant,
+        )
+    for architecture in ARCHITECTURES:
+        built = "{}_{}".format(image, architecture)
+        reproducibility_test(
+            name = built + "_reproducibility_test",
+            size = "large",
+            target = ":" + built,
+            deps = _BUILDERS,
+        )
+        no_traces_test(
+            name = built + "_traces_test",
+            size = "medium",
+            image = ":" + built,
+        )
+        sbom_test(
+            name = "{}sbom_{}_test".format(prefix, architecture),
+            size = "medium",
+            cyclonedx = ":{}sbom_cyclonedx_{}".format(prefix, architecture),
+            image = ":" + built,
+            spdx = ":{}sbom_spdx_{}".format(prefix, architecture),
+        )
+        if architecture in emulated:
+            image_loads_test(
+                name = built + "_loads_test",
+                size = "large",
+                allowlist = import_allowlists,
+                emulator = Label("//tools/container:emulator_" + architecture),
+                image = ":" + built,
+            )
+    native.test_suite(
+        name = name,
+        tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and (test.startswith(image) or test.startswith(prefix + "sbom_"))],
+    )
+
+def image_size_reports(name, image, debian_intent, debian_lock, python_intent, python_locks, layers, baseline = None, inventory_allowlists = []):
+    """Tells where the image's bytes are and why, for each architecture, and tests that it is true.
+
+    Args:
+      name: name of the report for the machine that builds; `<name>_<architecture>` for one architecture.
+      image: name of the `python_service_image`, in the same package.
+      debian_intent: what people asked of Debian, with reasons.
+      debian_lock: lock of Debian packages.
+      python_intent: what people asked of the Python index, with reasons.
+      python_locks: architecture → lock of wheels.
+      layers: what to call the layers, the lowest first.
+      baseline: JSON of the image to compare with.
+      inventory_allowlists: YAML lists of files that belong to no package, with reasons.
+    """
+    for architecture in ARCHITECTURES:
+        sources = {
+            "debian_intent": debian_intent,
+            "debian_lock": debian_lock,
+            "image": ":{}_{}".format(image, architecture),
+            "python_intent": python_intent,
+            "python_lock": python_locks[architecture],
+        }
+        image_size_report(
+            name = "{}_{}".format(name, architecture),
+            allowlist = inventory_allowlists,
+            baseline = baseline,
+            layers = layers,
+            title = native.package_name().rpartition("/")[2] or image,
+            **sources
+        )
+        image_size_report_test(
+            name = "{}_{}_test".format(name, architecture),
+            size = "medium",
+            report = ":{}_{}".format(name, architecture),
+            **sources
+        )
+    native.alias(
+        name = name,
+        actual = select({
+            "@platforms//cpu:aarch64": ":{}_arm64".format(name),
+            "@platforms//cpu:x86_64": ":{}_amd64".format(name),
+        }),
+    )

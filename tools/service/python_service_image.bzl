@@ -1,0 +1,246 @@
+"""`python_service_image`: a Python service as an image of several platforms and variants, and what uses it."""
+
+load("@rules_oci//oci:defs.bzl", "oci_image", "oci_image_index", "oci_load", "oci_push")
+load("//tools/apt:defs.bzl", "deb_layer", "system_layer")
+load("//tools/container:defs.bzl", "container_run")
+load("//tools/oci:defs.bzl", "oci_image_config")
+load("//tools/registry:defs.bzl", "oci_attach")
+load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
+load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
+load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS")
+
+# Format → (extension, media type).
+_SBOMS = {
+    "cyclonedx": ("cdx", "application/vnd.cyclonedx+json"),
+    "spdx": ("spdx", "application/spdx+json"),
+}
+
+def _package(label):
+    return label.rpartition("//")[2].partition(":")[0]
+
+def wheels_by_layer(wheels, layers):
+    """Sorts wheels into layers.
+
+    Args:
+      wheels: labels such as `@pypi//numpy:whl`.
+      layers: layer → names of packages, from the largest and least changed on.
+
+    Returns:
+      A dictionary, layer → labels; what no layer names is in the last one, `other`.
+    """
+    result = {layer: [label for label in wheels if _package(label) in packages] for layer, packages in layers.items()}
+    for layer, packages in layers.items():
+        missing = [package for package in packages if package not in [_package(label) for label in wheels]]
+        if missing:
+            fail("wheel_layers: {} names {}, which the lock does not have".format(repr(layer), ", ".join(missing)))
+    named = [label for labels in result.values() for label in labels]
+    return result | {"other": [label for label in wheels if label not in named]}
+
+def python_service_image(
+        name,
+        srcs,
+        debian_layers,
+        wheels,
+        user,
+        layer_policy,
+        variants = {"": {}},
+        wheel_layers = {},
+        excluded_wheel_paths = None,
+        symlinks = {},
+        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
+        directory = "/app",
+        strip_prefix = "",
+        data = {},
+        port = 8000,
+        health_path = "/health",
+        healthcheck = [],
+        healthcheck_interval = "",
+        healthcheck_timeout = "",
+        healthcheck_start_period = "",
+        healthcheck_retries = 0,
+        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
+        distro = "debian-12",
+        visibility = None,
+        **image_attributes):
+    """Makes the layers, the images, their SBOMs, and the programs that use them.
+
+    One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
+    `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
+    `push_index`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_` in front unless
+    the name is `image`. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
+    wheels, application; the layers of two services that have the same content are the same blobs.
+
+    Args:
+      name: name of the image.
+      srcs: the application's files.
+      debian_layers: layer → packages, such as `["@debian//:base"]`; the lowest first.
+      wheels: the wheels, `all_whl_requirements` of their hub.
+      user: `name:uid:gid:/home[:/shell]`, which runs the image.
+      layer_policy: a `layer_policy` of the Debian lock.
+      variants: suffix of the name → layers of Debian packages that only this variant has.
+      wheel_layers: layer → names of packages, from the largest and least changed on; the rest is in one more.
+      excluded_wheel_paths: JSON list of globs of wheels' files that stay out, each with its reason.
+      symlinks: layer of Debian packages → links in it, path → target.
+      maintainer_scripts: what is done instead of running the packages' scripts, as for `system_layer`.
+      directory: directory of the application, and working directory.
+      strip_prefix: part of the sources' paths that is left out.
+      data: directories below `directory` that the user may write, such as `{"data": "1000:1000:0755"}`;
+        `serve` keeps the first between runs.
+      port: TCP port that the service listens on.
+      health_path: HTTP path that `serve` waits for.
+      healthcheck: `["CMD", program, argument…]`, as for `oci_image_config`, and likewise the next four.
+      healthcheck_interval: as for `oci_image_config`.
+      healthcheck_timeout: as for `oci_image_config`.
+      healthcheck_start_period: as for `oci_image_config`.
+      healthcheck_retries: as for `oci_image_config`.
+      maintainer_scripts: YAML files that say what the packages' maintainer scripts would have done.
+      distro: the distribution, as package URLs name it.
+      visibility: visibility of the targets.
+      **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
+    """
+    prefix = "" if name == "image" else name + "_"
+    common = {"visibility": visibility} if visibility else {}
+
+    # Built for the platforms below only; for the machine that builds they would be built once more.
+    parts = common | {"tags": ["manual"]}
+    packages = [package for group in debian_layers.values() for package in group]
+    all_debian_layers = dict(debian_layers)
+    for layers in variants.values():
+        all_debian_layers.update(layers)
+
+    for layer, debs in all_debian_layers.items():
+        deb_layer(
+            name = prefix + layer + "_layer",
+            debs = debs,
+            lock = layer_policy,
+            symlinks = symlinks.get(layer, {}),
+            **parts
+        )
+
+    # What maintainer scripts would have done, and the user. The same in every variant.
+    system_layer(
+        name = prefix + "system_layer",
+        arch = HOST,
+        debs = packages,
+        lock = layer_policy,
+        maintainer_scripts = maintainer_scripts,
+        users = [user],
+        **parts
+    )
+    wheels_of = {layer: members for layer, members in wheels_by_layer(wheels, wheel_layers).items() if members}
+    for layer, members in wheels_of.items():
+        wheel_layer(
+            name = prefix + layer + "_wheels_layer",
+            excluded_paths = excluded_wheel_paths,
+            lock = layer_policy,
+            strip = True,
+            wheels = members,
+            **parts
+        )
+    python_source_layer(
+        name = prefix + "app_layer",
+        srcs = srcs,
+        directory = directory,
+        empty_directories = data,
+        lock = layer_policy,
+        strip_prefix = strip_prefix,
+        **parts
+    )
+
+    for variant, layers in variants.items():
+        oci_image(
+            name = "oci_" + name + variant,
+            architecture = HOST,
+            exposed_ports = ["{}/tcp".format(port)],
+            os = "linux",
+            tars = [":{}{}_layer".format(prefix, layer) for layer in list(debian_layers) + ["system"] + list(layers)] +
+                   [":{}{}_wheels_layer".format(prefix, layer) for layer in wheels_of] +
+                   [":{}app_layer".format(prefix)],
+            user = user.partition(":")[0],
+            workdir = directory,
+            **(parts | image_attributes)
+        )
+        for architecture, platform in PLATFORMS.items():
+            # Docker and Podman both honour a healthcheck only in an image of Docker's own media types.
+            oci_image_config(
+                name = "{}{}_{}".format(name, variant, architecture),
+                healthcheck = healthcheck,
+                healthcheck_interval = healthcheck_interval,
+                healthcheck_retries = healthcheck_retries,
+                healthcheck_start_period = healthcheck_start_period,
+                healthcheck_timeout = healthcheck_timeout,
+                image = ":oci_" + name + variant,
+                media_types = "docker",
+                platform = platform,
+                **common
+            )
+        for suffix in ["", ".digest"]:
+            _for_host(name + variant, suffix, common)
+
+    oci_image_index(
+        name = prefix + "index",
+        images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
+        **common
+    )
+    _sboms(name, prefix, packages + [package for group in variants.get("", {}).values() for package in group], wheels, layer_policy, distro, common)
+    _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
+
+def _for_host(name, suffix, common):
+    """Declares `<name><suffix>`, of the architecture of the machine that builds."""
+    native.alias(
+        name = name + suffix,
+        actual = select({
+            "@platforms//cpu:aarch64": ":{}_arm64{}".format(name, suffix),
+            "@platforms//cpu:x86_64": ":{}_amd64{}".format(name, suffix),
+        }),
+        **common
+    )
+
+def _sboms(name, prefix, debs, wheels, lock, distro, common):
+    title = native.package_name().rpartition("/")[2] or name
+    sbom_components(
+        name = prefix + "sbom_components",
+        debs = debs,
+        distro = distro,
+        wheels = wheels,
+        tags = ["manual"],
+        **common
+    )
+    for format, (extension, _) in _SBOMS.items():
+        for architecture, platform in PLATFORMS.items():
+            image_sbom(
+                name = "{}sbom_{}_{}".format(prefix, format, architecture),
+                out = "{}{}_{}.{}.json".format(prefix, title, architecture, extension),
+                components = ":{}sbom_components".format(prefix),
+                distro = distro,
+                format = format,
+                image = ":{}_{}".format(name, architecture),
+                image_name = title,
+                lock = lock,
+                platform = platform,
+                **common
+            )
+        _for_host(prefix + "sbom_" + format, "", common)
+
+def _programs(name, prefix, data_volume, port, health_path, common):
+    title = native.package_name().rpartition("/")[2] or name
+    container_run(
+        name = prefix + "serve",
+        data_volume = data_volume,
+        health_path = health_path,
+        image = ":" + name,
+        port = port,
+        **common
+    )
+    oci_load(name = prefix + "load", image = ":" + name, repo_tags = ["pinned-image/{}:latest".format(title)], **common)
+    oci_push(name = prefix + "push", image = ":" + name, **common)
+    oci_push(name = prefix + "push_index", image = ":{}index".format(prefix), **common)
+    for format, (_, media_type) in _SBOMS.items():
+        # After the push; the image and its digest stay as they are.
+        oci_attach(
+            name = prefix + "attach_sbom" + ("" if format == "spdx" else "_" + format),
+            artifact = ":{}sbom_{}".format(prefix, format),
+            artifact_type = media_type,
+            image = ":" + name,
+            **common
+        )

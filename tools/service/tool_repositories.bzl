@@ -1,0 +1,71 @@
+"""What has to be there before rules_python can be loaded: mirrors, hubs of Debian packages, the interpreter.
+
+What our tools need themselves comes from our own locks and is named `pinned_image_*`, so that it gets in nobody's way.
+"""
+
+load("//tools/apt:mirrors.bzl", "host_arch")
+load("//tools/apt:repositories.bzl", "deb_packages", "deb_tree")
+load("//tools/wheels:names.bzl", "canonical")
+
+_DEBIAN_HUB = "pinned_image_debian"
+_DEBIAN_LOCK = Label("//third_party/debian:bookworm.lock.json")
+
+# The libraries of tools and tests, by the architecture of the machine that builds.
+PYTHON_HUB = "pinned_image_pypi"
+_PYTHON_LOCKS = {
+    "amd64": Label("//third_party/python:requirements_dev.amd64.txt"),
+    "arm64": Label("//third_party/python:requirements_dev.arm64.txt"),
+}
+
+def tool_repositories(debian):
+    """Declare hubs of Debian packages, the tools' own included, and the interpreter.
+
+    Args:
+      debian: name of a hub → its lock.
+    """
+    for hub, lock in ({_DEBIAN_HUB: _DEBIAN_LOCK} | debian).items():
+        deb_packages(name = hub, hub = hub, lock = lock)
+
+    # The one interpreter, of tools, tests and pip: the same packages that our own image has.
+    deb_tree(
+        name = "pinned_image_cpython",
+        build_file = Label("//third_party/debian:cpython.BUILD"),
+        compiled_directories = ["usr/lib/python3.*"],
+        environment = {
+            # Nothing that a repository rule or an action starts writes bytecode beside its inputs.
+            "PYTHONDONTWRITEBYTECODE": "${PYTHONDONTWRITEBYTECODE-1}",
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONTZPATH": "$root/usr/share/zoneinfo",
+        },
+        groups = ["toolchain"],
+        launchers = {"usr/bin/python3": "usr/bin/python3.*"},
+        lock = "@@{}//:toolchain.lock.json".format(canonical(_DEBIAN_HUB)),
+    )
+
+def read_locks(ctx, debian, python):
+    """Read the locks, for declare_repositories.
+
+    Args:
+      ctx: a repository_ctx or module_ctx.
+      debian: name of a hub → its lock of Debian packages.
+      python: name of a hub → architecture → its lock of wheels.
+
+    Returns:
+      What declare_repositories takes: strings, lists and dictionaries.
+    """
+    arch = host_arch(ctx)
+    return {
+        "arch": arch,
+        "debian": {
+            hub: {"label": str(lock), "text": ctx.read(lock)}
+            for hub, lock in ({_DEBIAN_HUB: _DEBIAN_LOCK} | debian).items()
+        },
+        "python": {
+            hub: {
+                architecture: {"label": str(lock), "text": ctx.read(lock)}
+                for architecture, lock in locks.items()
+            }
+            for hub, locks in python.items()
+        },
+        "tools": {"label": str(_PYTHON_LOCKS[arch]), "text": ctx.read(_PYTHON_LOCKS[arch])},
+    }
