@@ -2,7 +2,7 @@
 
 load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 
-_DOC = """Starts an OCI image layout in the foreground.
+_DOC = """Start an OCI image layout in the foreground.
 
 ```starlark
 container_run(
@@ -20,7 +20,7 @@ _ATTRS = {
     ),
     "health_path": attr.string(
         default = "/health",
-        doc = "HTTP path that answers 2xx once the image is healthy.",
+        doc = "HTTP path that returns 2xx once the image is healthy.",
     ),
     "image": attr.label(
         mandatory = True,
