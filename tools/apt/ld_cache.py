@@ -93,9 +93,8 @@ def find_libraries(
         if real in seen:
             continue
         seen.add(real)
-        names = _directory_sonames(
-            by_directory.get(real, []), members, ARCHITECTURES[architecture].elf_machine
-        )
+        machine = ARCHITECTURES[architecture].elf_machine
+        names = _directory_sonames(by_directory.get(real, []), members, machine)
         found += [Library(soname, f"{directory}/{soname}") for soname in names]
     # The loader searches by bisection, from high to low. Equal names stay in the order found.
     return sorted(found, key=functools.cmp_to_key(_compare_libraries))

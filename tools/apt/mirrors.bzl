@@ -23,7 +23,8 @@ def _apt_mirrors_impl(ctx):
         fail("apt_mirrors: no python3 on PATH; Python 3.9 or newer is the one thing this build expects of a machine")
     root = ctx.path(ctx.attr._tool).dirname.dirname.dirname
     result = ctx.execute(
-        [python, ctx.path(ctx.attr._tool)],
+        # -S: a package `tools` among the machine's own modules must not be taken for ours.
+        [python, "-S", ctx.path(ctx.attr._tool)],
         environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(root)},
     )
     if result.return_code:

@@ -4,15 +4,15 @@ Paths are relative to the root, normalised, without a leading slash.
 """
 
 import functools
-import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from tools.archive import links
 
 # The directories that usr-merge turned into links (packages of Debian 12 still name the old ones).
 # lib32 and the like belong to foreign architectures, which no lock here has.
 MERGED_DIRECTORIES = ("bin", "sbin", "lib", "lib64")
-_MAX_LINKS = 40  # as the kernel's
 
 
 def merged(path: str) -> str:
@@ -26,23 +26,16 @@ def follow(path: str, link_of: Callable[[str], str | None]) -> str | None:
 
     `link_of` tells where a link points, and None of all else. None for a loop (ELOOP).
     """
-    parts, done, links = path.lstrip("/").split("/"), "", 0
-    while parts:
-        part = parts.pop(0)
-        if part in ("", "."):
-            continue
-        if part == "..":
-            done = posixpath.dirname(done)
-            continue
-        done = merged(posixpath.join(done, part))
-        link = link_of(done)
-        if link is not None:
-            links += 1
-            if links > _MAX_LINKS:
-                return None
-            parts = link.split("/") + parts
-            done = "" if link.startswith("/") else posixpath.dirname(done)
-    return done
+
+    def link(parts: Sequence[str]) -> str | None:
+        if len(parts) == 1 and parts[0] in MERGED_DIRECTORIES:
+            return f"usr/{parts[0]}"
+        return link_of("/".join(parts))
+
+    try:
+        return "/".join(links.follow(path, link))
+    except links.LoopError:
+        return None
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Compresses a stream on several threads, the bytes independent of how many.
+"""Compress a stream on several threads, the bytes independent of how many.
 
     with open("layer.tar.gz", "wb") as out, Compressor(out, method="gzip", jobs=2) as packed:
         packed.write(b"...")
@@ -27,10 +27,6 @@ import deflate
 from tools.cli import ToolError
 
 _MIB = 1 << 20
-
-
-class CompressionError(ToolError):
-    """A method or level that there is not; quotes it."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +65,16 @@ METHODS = {
 
 
 def method_of(name: str) -> str:
-    """The method that a file's extension stands for; raises CompressionError."""
+    """Return the method that a file's extension stands for; raise ToolError."""
     for method, properties in METHODS.items():
         if name.endswith(properties.extension):
             return method
     known = ", ".join(properties.extension for properties in METHODS.values())
-    raise CompressionError(f"{name}: the extension must be one of {known}")
+    raise ToolError(f"{name}: the extension must be one of {known}")
 
 
 def available_cores() -> int:
-    """Returns how many cores this process may use, which a container may have limited."""
+    """Return how many cores this process may use, which a container may have limited."""
     return len(os.sched_getaffinity(0))
 
 
@@ -86,7 +82,7 @@ class Compressor:
     """A writable that hashes and compresses what it is given and sends it to `sink`.
 
     After `close`, `raw_sha256` and `packed_sha256` are the hex digests of what went in and what
-    came out, and `packed_size` is the length in bytes of the latter. Raises CompressionError for
+    came out, and `packed_size` is the length in bytes of the latter. Raise ToolError for
     an unknown method, or a level it does not have.
     """
 
@@ -99,12 +95,12 @@ class Compressor:
         jobs: int | None = None,
     ) -> None:
         if method not in METHODS:
-            raise CompressionError(f"no compression '{method}'; there are {', '.join(METHODS)}")
+            raise ToolError(f"unknown compression '{method}'; known: {', '.join(METHODS)}")
         self._method = METHODS[method]
         self._level = self._method.default_level if level is None else level
         if self._level not in self._method.levels:
             levels = self._method.levels
-            raise CompressionError(
+            raise ToolError(
                 f"{method} has no level {level}, only {levels.start} to {levels.stop - 1}"
             )
         self._sink = sink
@@ -143,7 +139,7 @@ class Compressor:
         return self._packed_hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        """Adds `data` to the stream."""
+        """Add `data` to the stream."""
         view = memoryview(data)
         while view:
             taken = view[: self._method.block_size - len(self._block)]
@@ -153,7 +149,7 @@ class Compressor:
                 self._submit()
 
     def close(self) -> None:
-        """Compresses what is left; does not close the sink."""
+        """Compress what is left, without closing the sink."""
         # Nothing at all is still one member: no bytes would be no gzip file.
         if self._block or not self._blocks:
             self._submit()

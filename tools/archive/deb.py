@@ -81,7 +81,7 @@ def ar_members(path: StrPath) -> tuple[ArMember, ...]:
                 missing = offset + size - end
                 raise DebError(f"{path}: member {name!r} is truncated: {missing} bytes missing")
             if any(member.name == name for member in found):
-                raise DebError(f"{path}: two members are called {name!r}")
+                raise DebError(f"{path}: two members are named {name!r}")
             found.append(ArMember(name=name, offset=offset, size=size))
             offset += size + size % 2
     return tuple(found)
@@ -101,7 +101,7 @@ def control_files(path: StrPath) -> dict[str, bytes]:
             if not member.isreg() or "/" in name:
                 raise DebError(f"{path}: control.tar: {member.name!r} is not a plain file")
             if name in files:
-                raise DebError(f"{path}: control.tar: {name!r} is there twice")
+                raise DebError(f"{path}: control.tar: {name!r} appears twice")
             # Of a regular member, extractfile always returns a stream.
             files[name] = cast("IO[bytes]", tar.extractfile(member)).read()
     if "control" not in files:
@@ -173,7 +173,7 @@ class _StrictTarFile(tarfile.TarFile):
     def next(self) -> tarfile.TarInfo | None:
         member = super().next()
         if member is not None:
-            if member.size < 0:  # CVE-2025-8194: it would send the reader backwards for ever
+            if member.size < 0:  # CVE-2025-8194: an endless loop
                 raise tarfile.ReadError(f"member {member.name!r} has a negative size")
             return member
         fileobj = cast("BinaryIO", self.fileobj)
@@ -208,12 +208,12 @@ def _inner_content(path: StrPath, stem: str) -> bytes:
     found = tuple(member.name[: len(stem)] for member, stem in zip(order, wanted))
     if found != wanted or order[0].name != wanted[0]:
         names = ", ".join(member.name for member in members) or "none"
-        raise DebError(f"{path}: members are {names}; wanted {', '.join(wanted)} in this order")
+        raise DebError(f"{path}: members are {names}; expected {', '.join(wanted)} in this order")
     with Path(path).open("rb") as stream:
         stream.seek(order[0].offset)
         version = stream.read(order[0].size)
         if not version.startswith(b"2.") or not version.endswith(b"\n"):
-            raise DebError(f"{path}: format version {version!r}; only 2.x is known")
+            raise DebError(f"{path}: format version {version!r}; only 2.x is supported")
         member = order[1] if stem == "control.tar" else order[2]
         stream.seek(member.offset)
         packed = stream.read(member.size)
@@ -223,7 +223,7 @@ def _inner_content(path: StrPath, stem: str) -> bytes:
 def _unpack(packed: bytes, suffix: str, *, of: StrPath) -> bytes:
     """Decompress a whole member at once: one call, so threads run it truly in parallel."""
     if suffix not in _METHODS:
-        raise DebError(f"{of}: compression {suffix!r} is not known")
+        raise DebError(f"{of}: compression {suffix!r} is not supported")
     try:
         content = Decompressor([packed], _METHODS[suffix]).read(MAX_UNPACKED)
     except DecompressionError as error:

@@ -48,7 +48,7 @@ def paragraphs(text: str, *, last_wins: bool = False) -> Iterator[Mapping[str, s
             if not colon or not name or " " in name or "\t" in name:
                 raise ControlError(number, line, f"{line!r} is not a 'Name: value' line")
             if name in fields and not last_wins:
-                raise ControlError(number, line, f"field {name!r} is there twice")
+                raise ControlError(number, line, f"field {name!r} appears twice")
             fields[name] = value.strip()
         start += block.count("\n") + 2
         if fields:

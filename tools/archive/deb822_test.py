@@ -23,7 +23,7 @@ def test_nothing_but_comments_and_empty_lines_is_no_paragraph() -> None:
     [
         (" lost\n", 1, "line 1: continuation line ' lost' comes before any field"),
         ("Aa: 1\n\n lost\n", 3, "line 3: continuation line ' lost' comes before any field"),
-        ("# c\nAa: 1\naa: 2\n", 3, "line 3: field 'aa' is there twice"),
+        ("# c\nAa: 1\naa: 2\n", 3, "line 3: field 'aa' appears twice"),
         ("Aa: 1\n\n\n\nBb: 2\n: 1\n", 6, "line 6: ': 1' is not a 'Name: value' line"),
         ("garbage\n", 1, "line 1: 'garbage' is not a 'Name: value' line"),
         ("A b: 1\n", 1, "line 1: 'A b: 1' is not a 'Name: value' line"),

@@ -126,7 +126,7 @@ def test_devices_and_pipes_are_refused(root: Path, kind: bytes) -> None:
         extract(root, TarMember("./usr/share/node", type=kind))
 
 
-def test_a_file_that_is_no_package_is_named(root: Path) -> None:
+def test_file_that_is_not_a_package_is_named_in_the_error(root: Path) -> None:
     path = root.parent / "x.deb"
     path.write_bytes(b"<html>")
     with pytest.raises(ToolError, match=r"x\.deb: not a Debian package"):

@@ -110,18 +110,18 @@ def test_a_damaged_header_amid_the_archive_is_not_taken_for_its_end(tmp_path: Pa
         ),
         (
             [("debian-binary", b"2.0\n"), ("control.tar.xz", _CONTROL), ("data.tar.lz9", _DATA)],
-            "compression '.lz9' is not known",
+            "compression '.lz9' is not supported",
         ),
-        ([("debian-binary", b"2.0\n"), ("debian-binary", b"2.0\n")], "two members are called"),
+        ([("debian-binary", b"2.0\n"), ("debian-binary", b"2.0\n")], "two members are named"),
     ],
 )
-def test_an_archive_that_is_no_package_is_refused(
+def test_archive_that_is_not_a_package_is_refused(
     tmp_path: Path, members: list[tuple[str, bytes]], cause: str
 ) -> None:
     assert cause in _refusal(_write(tmp_path / "bad.deb", members))
 
 
-def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_an_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "page.deb"
     path.write_bytes(b"<html>not found</html>")
     assert "not a Debian package" in _refusal(path)
@@ -134,7 +134,7 @@ def test_a_member_larger_than_the_file_is_refused(tmp_path: Path) -> None:
     assert "is truncated" in _refusal(path)
 
 
-def test_a_size_that_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_size_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     path = _deb(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content.replace(f"{len(_DATA):<10}".encode(), b"-1        "))
@@ -167,7 +167,7 @@ def test_a_bomb_is_refused_before_it_fills_memory(
         assert "unpacks to more than 1048576 bytes" in _refusal(path)
 
 
-def test_garbage_behind_the_compressed_data_is_refused(tmp_path: Path) -> None:
+def test_garbage_after_the_compressed_data_is_refused(tmp_path: Path) -> None:
     path = _deb(tmp_path, data=_DATA + b"garbage!")
     assert "*.tar.xz: xz data is corrupt" in _refusal(path)
 
@@ -177,7 +177,7 @@ def test_garbage_behind_the_compressed_data_is_refused(tmp_path: Path) -> None:
     [
         (b"Package: a\nVersion: 1\n", "no field 'Architecture'"),
         (b" continued\n", "control: line 1: continuation line ' continued' comes before any field"),
-        (b"Package: a\npackage: b\n", "control: line 2: field 'package' is there twice"),
+        (b"Package: a\npackage: b\n", "control: line 2: field 'package' appears twice"),
         (b"Package: a\n\nPackage: b\n", "control has 2 paragraphs, expected one"),
         (b"Package a\n", "control: line 1: 'Package a' is not a 'Name: value' line"),
         (b"Package: \xff\n", "control: is not UTF-8"),

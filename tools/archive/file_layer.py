@@ -1,4 +1,4 @@
-r"""Puts plain files, directories and symlinks into one image layer.
+r"""Put plain files, directories and symlinks into one image layer.
 
     python3 -m tools.archive.file_layer --mtime 1700000000 --out etc.tar.gz --descriptor etc.json \
         --file motd.txt=/etc/motd --dir /srv/data --symlink /srv/current=data \
@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.archive.layer import LayerError, LayerWriter, add_layer_flags, normalise
+from tools.archive.layer import LayerWriter, add_layer_flags, normalise
+from tools.cli import ToolError, tool
 
 _ROOT = (0, 0)
 
@@ -31,25 +32,25 @@ class FileLayer:
 
 
 def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
-    """Returns the layer, ready to be written.
+    """Return the layer, ready to be written.
 
-    Raises LayerError for a path that two entries claim, for a mode or owner of a path that is not
+    Raise ToolError for a path that two entries claim, for a mode or owner of a path that is not
     in the layer, and for a setuid or setgid mode.
     """
     paths = [*content.files, *content.dirs, *content.symlinks]
     for kind, settings in (("a mode", content.modes), ("an owner", content.owners)):
         for path in sorted(settings.keys() - set(paths)):
-            raise LayerError(f"{path}: given {kind}, but the layer has no such path")
+            raise ToolError(f"{path}: {kind} is given, but the layer has no such path")
     for path, mode in content.modes.items():
         allowed = 0o1777 if path in content.dirs else 0o777
         if path in content.symlinks or mode & ~allowed:
-            raise LayerError(f"{path}: mode {mode:04o} is not one it can have")
+            raise ToolError(f"{path}: mode {mode:04o} is not allowed here")
     layer = LayerWriter(mtime=mtime)
     for path, source in content.files.items():
         uid, gid = content.owners.get(path, _ROOT)
         mode = content.modes.get(path, 0o644)
         if source.exists() and not source.is_file():
-            raise LayerError(f"{path}: {source} is no regular file; devices and pipes stay outside")
+            raise ToolError(f"{path}: {source} is not a regular file")
         layer.add_file(_in_image(path), source.read_bytes(), mode=mode, uid=uid, gid=gid)
     for path in content.dirs:
         uid, gid = content.owners.get(path, _ROOT)
@@ -62,7 +63,7 @@ def compose(content: FileLayer, *, mtime: int) -> LayerWriter:
 
 def _in_image(path: str) -> str:
     if not path.startswith("/"):
-        raise LayerError(f"{path}: say where it is in the image with a leading '/'")
+        raise ToolError(f"{path}: paths in the image are absolute; begin it with '/'")
     return normalise(path.lstrip("/"))
 
 
@@ -86,17 +87,18 @@ def _owner(text: str) -> tuple[str, tuple[int, int]]:
 
 
 def _unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Returns pairs as a dictionary; raises LayerError when a path is there twice."""
+    """Return pairs as a dictionary; raise ToolError when a path is there twice."""
     result: dict[str, str] = {}
     for path, value in pairs:
         if path in result:
-            raise LayerError(f"{path}: given twice: {result[path]!r} and {value!r}")
+            raise ToolError(f"{path}: given twice: {result[path]!r} and {value!r}")
         result[path] = value
     return result
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Builds a layer; prints one line and returns 1 when the flags contradict each other."""
+@tool("file_layer")
+def main(argv: list[str] | None = None) -> None:
+    """Build a layer from the command line."""
     parser = argparse.ArgumentParser(
         description="Put files, directories and symlinks into one deterministic image layer.",
         fromfile_prefix_chars="@",
@@ -113,21 +115,16 @@ def main(argv: list[str] | None = None) -> int:
         "--owner", type=_owner, metavar="/PATH=UID:GID", action="append", default=[]
     )
     options = parser.parse_args(argv)
-    try:
-        files = _unique([(path, source) for source, path in options.file])
-        content = FileLayer(
-            files={path: Path(source) for path, source in files.items()},
-            dirs=tuple(options.dir),
-            symlinks=_unique(options.symlink),
-            modes=dict(options.mode),
-            owners=dict(options.owner),
-        )
-        layer = compose(content, mtime=options.mtime)
-        layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
-    except (LayerError, OSError) as error:
-        print(f"file_layer: {error}", file=sys.stderr)
-        return 1
-    return 0
+    files = _unique([(path, source) for source, path in options.file])
+    content = FileLayer(
+        files={path: Path(source) for path, source in files.items()},
+        dirs=tuple(options.dir),
+        symlinks=_unique(options.symlink),
+        modes=dict(options.mode),
+        owners=dict(options.owner),
+    )
+    layer = compose(content, mtime=options.mtime)
+    layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
 
 
 if __name__ == "__main__":

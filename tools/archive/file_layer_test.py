@@ -32,7 +32,7 @@ def test_files_directories_and_links_are_where_the_flags_say(tmp_path: Path, sou
     assert now.linkname == "data"
 
 
-def test_what_the_file_is_like_on_disk_means_nothing(tmp_path: Path, source: Path) -> None:
+def test_metadata_on_disk_is_ignored(tmp_path: Path, source: Path) -> None:
     flags = ["--file", f"{source}=/etc/motd"]
     _build(tmp_path / "one", *flags)
     source.chmod(0o777)
@@ -52,16 +52,16 @@ def test_flags_may_stand_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "cause"),
     [
-        (["--dir", "relative"], "leading '/'"),
+        (["--dir", "relative"], "begin it with '/'"),
         (["--dir", "/a", "--symlink", "/a=b"], "a: added twice"),
-        (["--mode", "/a=0600"], "given a mode, but the layer has no such path"),
-        (["--owner", "/a=1:1"], "given an owner, but the layer has no such path"),
-        (["--dir", "/a", "--mode", "/a=4755"], "mode 4755 is not one it can have"),
+        (["--mode", "/a=0600"], "a mode is given, but the layer has no such path"),
+        (["--owner", "/a=1:1"], "an owner is given, but the layer has no such path"),
+        (["--dir", "/a", "--mode", "/a=4755"], "mode 4755 is not allowed here"),
         (["--symlink", "/a=b", "--symlink", "/a=c"], "given twice: 'b' and 'c'"),
         (["--file", "/nonexistent=/a"], "No such file"),
     ],
 )
-def test_flags_that_make_no_sense_are_one_line_of_error(
+def test_contradictory_flags_are_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], cause: str
 ) -> None:
     assert _build(tmp_path, *flags) == 1

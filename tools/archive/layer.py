@@ -1,4 +1,4 @@
-r"""Writes an image layer: entries in, one deterministic tar and its descriptor out.
+r"""Write an image layer: entries in, one deterministic tar and its descriptor out.
 
     layer = LayerWriter(mtime=1700000000)
     layer.add_file("etc/motd", b"hello\n", mode=0o644)
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.archive.atomic import replacing
-from tools.archive.compress import CompressionError, Compressor, method_of
+from tools.archive.compress import Compressor, method_of
 from tools.cli import ToolError
 
 Kind = Literal["file", "dir", "symlink", "hardlink"]
@@ -52,7 +52,7 @@ class Entry:
     target: str = ""
 
     def describe(self) -> str:
-        """Says in a few words what the entry is, for messages about conflicts."""
+        """Describe the entry in a few words, for messages about conflicts."""
         owner = f"{self.kind} {self.mode:04o} {self.uid}:{self.gid}"
         if self.kind == "file":
             return f"{owner}, {len(self.data)} bytes"
@@ -69,7 +69,7 @@ class Descriptor:
     size: int
 
     def to_json(self) -> str:
-        """Returns the descriptor as the JSON text that the OCI rules read."""
+        """Return the descriptor as the JSON text that the OCI rules read."""
         return json.dumps(vars(self), indent=2, sort_keys=True) + "\n"
 
 
@@ -91,34 +91,34 @@ class LayerWriter:
         return len(self._entries)
 
     def get(self, path: str) -> Entry | None:
-        """Returns what was added at `path`, if anything."""
+        """Return what was added at `path`, if anything."""
         return self._entries.get(path)
 
     def add_file(self, path: str, data: bytes, *, mode: int, uid: int = 0, gid: int = 0) -> None:
-        """Adds a regular file; setuid, setgid and sticky bits of `mode` are dropped."""
+        """Add a regular file; setuid, setgid and sticky bits of `mode` are dropped."""
         self._add(Entry(path=path, kind="file", mode=mode, uid=uid, gid=gid, data=data))
 
     def add_dir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
-        """Adds a directory; parents that are never added are 0755 and root's."""
+        """Add a directory; parents that are never added are 0755 and root's."""
         self._add(Entry(path=path, kind="dir", mode=mode, uid=uid, gid=gid))
 
     def add_symlink(self, path: str, target: str, *, uid: int = 0, gid: int = 0) -> None:
-        """Adds a symbolic link with the target as given."""
+        """Add a symbolic link with the target as given."""
         if not target:
             raise LayerError(f"{path}: a symlink needs a target")
         self._add(Entry(path=path, kind="symlink", mode=0o777, uid=uid, gid=gid, target=target))
 
     def add_hardlink(self, path: str, target: str) -> None:
-        """Adds another name for the regular file that is, or will be, at `target`.
+        """Add another name for the regular file that is, or will be, at `target`.
 
         Of all names of a file the first in sorted order carries the content.
         """
         self._add(Entry(path=path, kind="hardlink", mode=0, target=normalise(target)))
 
     def entries(self) -> tuple[Entry, ...]:
-        """Returns what `write` would write: complete with parents, links settled, sorted.
+        """Return what `write` would write: complete with parents, links settled, sorted.
 
-        Raises LayerError for an entry below something that is not a directory, and for a hard link
+        Raise LayerError for an entry below something that is not a directory, and for a hard link
         to something that is not a file of this layer.
         """
         complete = self._with_parents()
@@ -129,17 +129,14 @@ class LayerWriter:
     def write(
         self, out: Path, descriptor: Path, *, jobs: int | None = None, level: int | None = None
     ) -> Descriptor:
-        """Writes the tar and its descriptor, each complete or not at all.
+        """Write the tar and its descriptor, each complete or not at all.
 
         The extension of `out` says how it is compressed: .tar.gz, .tar.zst or .tar. `jobs` is the
         number of threads (default: all cores); it does not change a byte.
         """
         entries = self.entries()
-        try:
-            method = method_of(out.name)
-            return self._write(entries, out, descriptor, method=method, jobs=jobs, level=level)
-        except CompressionError as error:
-            raise LayerError(str(error)) from error
+        method = method_of(out.name)
+        return self._write(entries, out, descriptor, method=method, jobs=jobs, level=level)
 
     def _write(
         self,
@@ -196,7 +193,7 @@ class LayerWriter:
         return complete
 
     def _settle_hardlinks(self, complete: dict[str, Entry]) -> None:
-        """Puts each file's content at its first name in sorted order: a link must come later."""
+        """Put each file's content at its first name in sorted order: a link must come later."""
         names: dict[str, list[str]] = {}
         for entry in self._entries.values():
             if entry.kind == "hardlink":
@@ -222,7 +219,7 @@ class LayerWriter:
 
 
 def add_layer_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that every tool that writes a layer has: out, descriptor, level and jobs."""
+    """Add the flags that every tool that writes a layer has: out, descriptor, level and jobs."""
     parser.add_argument(
         "--out", type=Path, required=True, help="the layer: a .tar.gz, .tar.zst or .tar"
     )
@@ -232,9 +229,9 @@ def add_layer_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def normalise(path: str) -> str:
-    """Returns `path` without "./" and doubled slashes; the root itself is "".
+    """Return `path` without "./" and doubled slashes; the root itself is "".
 
-    Raises LayerError for an absolute path, for "..", for control characters, for what is not UTF-8
+    Raise LayerError for an absolute path, for "..", for control characters, for what is not UTF-8
     and for names that mean "delete" to a container engine (OCI image spec, layer whiteouts).
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -252,7 +249,7 @@ def normalise(path: str) -> str:
 
 
 def tar_header(entry: Entry, *, size: int, mtime: int) -> bytes:
-    """Returns the header blocks of a member with `size` bytes of content, of any size at all."""
+    """Return the header blocks of a member with `size` bytes of content, of any size at all."""
     info = tarfile.TarInfo(entry.path)
     info.type = _TAR_TYPES[entry.kind]
     info.mode = entry.mode

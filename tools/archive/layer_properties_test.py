@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.archive import file_layer
-from tools.archive.layer import Entry, LayerError, LayerWriter, tar_header
+from tools.archive.layer import Entry, LayerWriter, tar_header
 from tools.archive.tar_stream import TarStream
+from tools.cli import ToolError
 
 # Any text but control characters, what is no UTF-8, separators, and names with a meaning.
 _NAMES = st.text(
@@ -166,7 +167,7 @@ def test_a_sparse_file_is_stored_as_what_it_reads_as(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe", "directory"])
-def test_what_is_no_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
+def test_sources_that_are_not_regular_files_are_refused(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "source"
     if kind == "device":
         source = Path(os.devnull)
@@ -175,5 +176,5 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
     else:
         source.mkdir()
     content = file_layer.FileLayer(files={"/f": source}, dirs=(), symlinks={}, modes={}, owners={})
-    with pytest.raises(LayerError, match=f"/f: {source} is no regular file; devices and pipes"):
+    with pytest.raises(ToolError, match=f"/f: {source} is not a regular file"):
         file_layer.compose(content, mtime=0)

@@ -1,4 +1,4 @@
-"""Reads the tar archive inside one image layer: verified, decompressed, entry by entry.
+"""Read the tar archive inside one image layer: verified, decompressed, entry by entry.
 
 The layer is read once, front to back. While it streams past, its SHA-256 and size are compared
 with the descriptor, and the SHA-256 of the decompressed bytes with the layer's `diff_id`.
@@ -64,7 +64,7 @@ class LayerBlob(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where the blob lies."""
+        """The blob's file."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class TarStream:
         self._padding = 0
 
     def __iter__(self) -> Iterator[Header]:
-        """Yields each member. Raises LayerError for anything malformed."""
+        """Yield each member. Raise LayerError for anything malformed."""
         pax: dict[str, str] = {}
         long_name = long_link = ""
         while True:
@@ -126,7 +126,7 @@ class TarStream:
             yield header
 
     def body(self) -> Iterator[memoryview]:
-        """Yields the rest of the current member's content in pieces of at most 1 MiB."""
+        """Yield the rest of the current member's content in pieces of at most 1 MiB."""
         while self._body_left:
             if not self._buffer:
                 self._fill()
@@ -136,7 +136,7 @@ class TarStream:
             yield piece
 
     def read(self) -> bytes:
-        """The rest of the current member's content as one value."""
+        """Return the rest of the current member's content as one value."""
         return b"".join(self.body())
 
     def _fail(self, cause: str) -> None:
@@ -268,9 +268,9 @@ class TarStream:
 
 @contextlib.contextmanager
 def open_layer(layer: LayerBlob, *, max_bytes: int) -> Iterator[TarStream]:
-    """Opens a layer for reading, in a thread of its own, and verifies it.
+    """Open a layer for reading, in a thread of its own, and verify it.
 
-    The digests are compared when the archive has been read to its end. Raises LayerError when
+    The digests are compared when the archive has been read to its end. Raise LayerError when
     they differ, when decompression fails, when the layer holds more than `max_bytes` of
     uncompressed data, or when the file cannot be read.
     """
@@ -313,7 +313,7 @@ def open_layer(layer: LayerBlob, *, max_bytes: int) -> Iterator[TarStream]:
 
 
 def _verified_chunks(layer: LayerBlob, *, max_bytes: int) -> Iterator[bytes]:
-    """Yields decompressed chunks; raises LayerError at the end unless every digest agrees."""
+    """Yield decompressed chunks; raise LayerError at the end unless every digest agrees."""
     compressed, plain = hashlib.sha256(), hashlib.sha256()
     size = total = 0
 

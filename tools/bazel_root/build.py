@@ -1,10 +1,10 @@
-"""Builds Bazel's private root from its lock: packages in, `CACHE/roots/<key>/` out.
+"""Build Bazel's private root from its lock: packages in, `CACHE/roots/<key>/` out.
 
     CACHE/debs/<sha256>.deb    downloaded packages, shared by all roots
     CACHE/roots/<key>/usr      the root: everything is under usr, its configuration in usr/etc
 
-A root is built beside its final place and renamed when it is whole and on the disk, under a lock
-that makes a second bazelw wait; whatever interrupts the build, a root that is there is complete.
+A root is built beside its final place, synced and then renamed, under a lock that makes a second
+bazelw wait: however a build is interrupted, a root that exists is complete.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def build_root(
     mirrors: Sequence[str],
     context: ssl.SSLContext | None = None,
 ) -> None:
-    """Makes `target`, unless it is there or another process has just made it.
+    """Make `target`, unless it exists or another process has just made it.
 
-    Raises ToolError for everything the user can mend; nothing of a failed build is reused but
-    verified downloads.
+    Raise ToolError for every problem that the user can fix. A failed build leaves nothing behind
+    but verified downloads.
     """
     roots, debs = target.parent, cache / "debs"
     for directory in (roots, debs):
@@ -71,17 +71,22 @@ def build_root(
 
 
 def finish(root: Path, *, arch: str) -> None:
-    """Does what the packages' maintainer scripts would have done and Bazel needs."""
+    """Do what Bazel needs of the work of the packages' maintainer scripts."""
     usr, triplet = root / "usr", ARCHITECTURES[arch].triplet
     (usr / "bin" / "awk").symlink_to("mawk")
     (usr / "bin" / "which").symlink_to("which.debianutils")
     (usr / "lib" / "jvm" / "default-java").symlink_to(f"java-21-openjdk-{arch}")
     # Debian's server looks for it beside its jars, and crashes on zstd archives when it is missing.
     (usr / "share" / "bazel" / "libzstd-jni.so").symlink_to(f"../../lib/{triplet}/libzstd-jni.so")
+    # What `bazel version` reports, and Debian's server lacks; world.py puts it on the path.
+    label = (usr / "share" / "bazel" / "build-label.txt").read_text(encoding="utf-8").strip()
+    (usr / "share" / "bazel" / "build-data").mkdir()
+    data = usr / "share" / "bazel" / "build-data" / "build-data.properties"
+    data.write_text(f"build.label={label}\n", encoding="utf-8")
     # Everything in one tree: it is mounted in one step, and /etc is made afresh at each start.
     os.rename(root / "etc", usr / "etc")
     shutil.rmtree(usr / "etc" / "bazel")  # Debian's settings; launcher.py writes its own
-    shutil.rmtree(usr / "etc" / "ssl", ignore_errors=True)  # likewise: trust.py makes it
+    shutil.rmtree(usr / "etc" / "ssl", ignore_errors=True)  # made by trust.py
     authorities = sorted((usr / "share" / "ca-certificates" / "mozilla").glob("*.crt"))
     bundle = pem_bundle(certificates(path.read_bytes() for path in authorities))
     (usr / "share" / "ca-bundle.pem").write_bytes(bundle)
@@ -98,7 +103,7 @@ def _fill(
     mirrors: Sequence[str],
     context: ssl.SSLContext | None,
 ) -> None:
-    """Downloads and unpacks all packages; the first failure stops the others."""
+    """Download and unpack all packages; the first failure stops the others."""
     root = scratch / "root"
     root.mkdir()
     (root / "usr").mkdir()
@@ -153,7 +158,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _remove_unused(*directories: Path) -> None:
-    """Removes roots and packages of earlier locks; each start and each use renews their time."""
+    """Remove what has not been used for _KEEP; each start and each use renews the timestamp."""
     oldest = time.time() - _KEEP
     for directory in directories:
         for entry in directory.iterdir():
@@ -166,7 +171,7 @@ def _remove(directory: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Puts the file system's data on the disk, so that a power cut cannot leave a renamed husk."""
+    """Sync the file system, so that a power cut cannot leave a renamed but incomplete root."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         libc = ctypes.CDLL(None, use_errno=True)

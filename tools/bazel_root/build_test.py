@@ -33,7 +33,7 @@ PACKAGES = {
     "settings": [
         TarMember("./etc/bazel/bazelrc", b"startup --of_debian\n"),
         TarMember("./etc/services", b"http 80/tcp\n"),
-        directory("./usr/share/bazel/"),
+        TarMember("./usr/share/bazel/build-label.txt", b"7.7.1\n"),
         directory("./usr/share/ca-certificates/mozilla/"),
     ],
 }
@@ -112,6 +112,12 @@ def test_a_root_has_its_links_and_only_its_own_settings(bench: Bench) -> None:
     assert (usr / "share/bazel/libzstd-jni.so").is_symlink()
 
 
+def test_bazels_server_finds_its_version(bench: Bench) -> None:
+    bench.build()
+    data = bench.target / "usr/share/bazel/build-data/build-data.properties"
+    assert data.read_text() == "build.label=7.7.1\n"
+
+
 def test_a_root_that_is_there_is_not_built_again(bench: Bench) -> None:
     bench.target.mkdir(parents=True)
     bench.build()
@@ -127,7 +133,7 @@ def test_another_root_uses_the_downloads_of_the_first(bench: Bench) -> None:
 
 def test_a_failed_build_leaves_no_root_and_the_next_one_succeeds(bench: Bench) -> None:
     bench.server.change = lambda path, content: b"X" + content[1:] if "tools" in path else content
-    with pytest.raises(ToolError, match=r"tools 1\.0: no mirror gave the file"):
+    with pytest.raises(ToolError, match=r"tools 1\.0: no mirror has the file that the lock pins"):
         bench.build()
     assert not bench.target.exists()
     bench.server.change = lambda path, content: content

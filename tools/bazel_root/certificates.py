@@ -16,11 +16,11 @@ _JKS_MAGIC = 0xFEEDFEED
 _JKS_VERSION = 2
 _TRUSTED_ENTRY = 2
 # Not a secret: Java's own default for its trust store, there only for the checksum.
-_PASSWORD = "changeit"  # noqa: S105
+_PASSWORD = "changeit"  # noqa: S105 - public, see above
 
 
 def certificates(texts: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Returns the distinct DER certificates found in PEM texts, in order; other text is skipped.
+    """Return the distinct DER certificates found in PEM texts, in order; other text is skipped.
 
     A block that is not base64 is left out: one damaged entry in a host's bundle must not cost the
     other hundred.
@@ -38,12 +38,12 @@ def certificates(texts: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 def pem_bundle(ders: Iterable[bytes]) -> bytes:
-    """Returns certificates as one PEM text (RFC 7468)."""
+    """Return certificates as one PEM text (RFC 7468)."""
     return b"".join(_pem(der) for der in ders)
 
 
 def java_trust_store(ders: Iterable[bytes], *, created: int) -> bytes:
-    """Returns certificates as a Java key store (JKS), dated `created` (Unix seconds).
+    """Return certificates as a Java key store (JKS), dated `created` (Unix seconds).
 
     The format is that of sun.security.provider.JavaKeyStore: magic, version and count, then for
     each entry its kind, alias, date in milliseconds, certificate type and bytes, and at the end a
@@ -56,7 +56,7 @@ def java_trust_store(ders: Iterable[bytes], *, created: int) -> bytes:
         body += struct.pack(">I", _TRUSTED_ENTRY) + _utf(alias) + struct.pack(">Q", created * 1000)
         body += _utf("X.509") + struct.pack(">I", len(der)) + der
     salted = _PASSWORD.encode("utf-16-be") + b"Mighty Aphrodite" + body
-    return body + hashlib.sha1(salted).digest()  # noqa: S324 (the format's checksum)
+    return body + hashlib.sha1(salted).digest()  # noqa: S324 - the format's checksum
 
 
 def _pem(der: bytes) -> bytes:
@@ -71,7 +71,7 @@ def _utf(text: str) -> bytes:
 
 
 def _first_sequence(der: bytes) -> bytes:
-    """Cuts off what OpenSSL's TRUSTED CERTIFICATE appends; b"" when it is no certificate."""
+    """Cut off what OpenSSL's TRUSTED CERTIFICATE appends; b"" when it is no certificate."""
     if len(der) < 4 or der[0] != 0x30:
         return b""
     length, header = der[1], 2

@@ -1,8 +1,7 @@
-"""Downloads files by hash: a list of mirrors in, a verified file in a content-addressed store out.
+"""Download files by hash: a list of mirrors in, a verified file in a content-addressed store out.
 
-A file enters the store by rename after its size and sha256 have been found right, and is checked
-again whenever it is used, so that whatever interrupts a run or damages the disk, nothing wrong is
-taken for right.
+A file enters the store by a rename, once its size and sha256 have been verified, and is verified
+again at each use: neither an interrupted run nor a damaged disk can put a wrong file into a root.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ _RETRY_DELAY = 1.0  # seconds
 
 
 class CancelledError(Exception):
-    """Another part of the build has failed; this one stops quietly."""
+    """Another thread of the build has failed; this one stops without a message."""
 
 
 class _TryError(Exception):
-    """One try at one URL went wrong; `may_pass` says that another try may go right."""
+    """An attempt at one URL failed; `may_pass` says whether another attempt can succeed."""
 
     def __init__(self, problem: str, *, may_pass: bool) -> None:
         super().__init__(problem)
@@ -64,9 +63,9 @@ class Store:
         self._context = context
 
     def fetch(self, package: RootPackage) -> Path:
-        """Returns the path of the verified file, downloading it when it is not there.
+        """Return the path of the verified file, downloading it if necessary.
 
-        Raises ToolError when no mirror has the right file, OSError when the disk is at fault.
+        Raise ToolError if no mirror has the right file, OSError if the disk is at fault.
         """
         target = self._directory / f"{package.sha256}.deb"
         if _matches(target, package):
@@ -90,9 +89,9 @@ class Store:
         raise ToolError(_not_found(package, failures))
 
     def _download(self, url: str, package: RootPackage, target: Path) -> None:
-        """Downloads one URL to `target`; raises _TryError when it does not give the right file."""
+        """Download one URL to `target`; raise _TryError if it is not the right file."""
         try:
-            response = urllib.request.urlopen(  # noqa: S310 (mirrors.py: http, https and file only)
+            response = urllib.request.urlopen(  # noqa: S310 - mirrors.py allows http, https and file only
                 request(url), timeout=_TIMEOUT, context=self._context
             )
         except urllib.error.HTTPError as error:
@@ -113,7 +112,7 @@ class Store:
             raise _TryError(problem, may_pass=True)
 
     def _copy(self, source: BinaryIO, target: BinaryIO, *, limit: int) -> tuple[int, str]:
-        """Copies until the end, or just past `limit` bytes; returns the count and the sha256."""
+        """Copy until the end, or just past `limit` bytes; return the count and the sha256."""
         received = 0
         digest = hashlib.sha256()
         while received <= limit:
@@ -124,7 +123,7 @@ class Store:
             except (OSError, http.client.HTTPException) as error:
                 self._on_bytes(-received)
                 raise _TryError(
-                    f"broke off after {received} bytes: {error}", may_pass=True
+                    f"connection lost after {received} bytes: {error}", may_pass=True
                 ) from error
             if not chunk:
                 break
@@ -149,11 +148,11 @@ def _matches(path: Path, package: RootPackage) -> bool:
 
 
 def _not_found(package: RootPackage, failures: list[str]) -> str:
-    tried = "\n  ".join(failures or ["no mirror is known"])
+    tried = "\n  ".join(failures or ["no mirrors are configured"])
     return (
-        f"{package.name} {package.version}: no mirror gave the file that the lock names\n"
+        f"{package.name} {package.version}: no mirror has the file that the lock pins\n"
         f"  (sha256 {package.sha256}, {package.size} bytes):\n  {tried}\n"
         "Check the network and proxy settings, or set DEBIAN_MIRROR to the base URL of a mirror\n"
-        "that has it. If every mirror has dropped it, lock again:\n"
+        "that has it. If the package has been superseded, lock again:\n"
         "bazel run //third_party/bazel:lock"
     )

@@ -43,7 +43,7 @@ class World(NamedTuple):  # not a dataclass: importing those costs each start 7 
 
 
 def check_visible(path: str, *, what: str) -> None:
-    """Raises ToolError when `path` lies where the root hides the host's files."""
+    """Raise ToolError when `path` lies where the root hides the host's files."""
     real = os.path.realpath(path) + "/"
     if real.split("/")[1] in HIDDEN and not real.startswith(tuple(d + "/" for d in _SHOWN)):
         raise ToolError(
@@ -53,7 +53,7 @@ def check_visible(path: str, *, what: str) -> None:
 
 
 def enter(world: World, *, argv: Sequence[str], environ: Mapping[str, str], cwd: str) -> None:
-    """Replaces this process by `argv` inside the world; raises ToolError when it cannot."""
+    """Replace this process by `argv` inside the world; raise ToolError when it cannot."""
     _unshare()
     new = os.path.join(world.root, "mnt")
     try:

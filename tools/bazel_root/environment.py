@@ -1,9 +1,9 @@
 """The environment in which Bazel runs inside the root, and with it whatever `bazel run` starts.
 
 The user's variables pass through, so that a started program finds what it would find outside:
-terminal, proxies, container engines, agents. Left out is what speaks of the host's own /usr, which
-is not there. What repository rules need of the host's configuration travels here too, and not on a
-command line, which every user of the machine can read.
+terminal, proxies, container engines, agents. Variables that refer to the host's own /usr, which
+is not there, are left out. The host's configuration that repository rules need is passed here too,
+and not on a command line, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tools.bazel_root.trust import BUNDLE, VARIABLES
 from tools.wheels.pip_config import pip_environment
 
 _BUNDLE = f"/etc/ssl/certs/{BUNDLE}"
-# They would have the root's programs load the host's libraries, modules or locales.
+# They would make the root's programs load the host's libraries, modules or locales.
 _DROPPED_PREFIXES = ("LD_", "LC_", "PYTHON", "BASH_FUNC_", "PIP_")
 _DROPPED = frozenset(
     [
@@ -30,9 +30,9 @@ _PATH = "/usr/bin:/bin:/usr/local/bin"
 
 
 def bazel_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables for Bazel inside the root.
+    """Return the variables for Bazel inside the root.
 
-    Raises ToolError for a setting of the host that cannot be understood.
+    Raise ToolError for an invalid setting of the host.
     """
     inside = {
         name: value

@@ -1,4 +1,4 @@
-"""Finds a Bazel of the user's own that can do this build: `bazel` or `bazelisk`, version 7 or 8."""
+"""Find a Bazel of the user's own that can do this build: `bazel` or `bazelisk`, version 7 or 8."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FORGET_FAILURE = 3600  # seconds
 
 
 def find_host_bazel(environ: Mapping[str, str], *, cache: Path, workspace: Path) -> str | None:
-    """Returns the path of the Bazel to use, or None for the private root.
+    """Return the path of the Bazel to use, or None for the private root.
 
     `BAZELW_BAZEL` decides when it is set: "private", or a path that is used without being probed.
-    Raises ToolError when that path cannot be executed.
+    Raise ToolError if that path cannot be executed.
     """
     chosen = environ.get("BAZELW_BAZEL", "")
     if chosen == PRIVATE:
@@ -29,8 +29,8 @@ def find_host_bazel(environ: Mapping[str, str], *, cache: Path, workspace: Path)
         path = _executable(chosen, environ)
         if path is None:
             raise ToolError(
-                f"BAZELW_BAZEL: {chosen!r} is not an executable file; name a Bazel 7 or 8, or say "
-                f"'{PRIVATE}' for the one that bazelw prepares itself"
+                f"BAZELW_BAZEL: {chosen!r} is not an executable file; set it to the path of a "
+                f"Bazel 7 or 8, or to '{PRIVATE}' for the one that bazelw installs itself"
             )
         return path
     for name in _NAMES:
@@ -43,7 +43,7 @@ def find_host_bazel(environ: Mapping[str, str], *, cache: Path, workspace: Path)
 
 
 def _executable(name: str, environ: Mapping[str, str]) -> str | None:
-    """Finds a program as the shell does; importing shutil.which costs every start 2 ms."""
+    """Find a program as the shell does; importing shutil.which costs every start 2 ms."""
     directories = [""] if "/" in name else environ.get("PATH", os.defpath).split(os.pathsep)
     for directory in directories:
         path = os.path.abspath(os.path.join(directory, name))
@@ -53,7 +53,7 @@ def _executable(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Path) -> int | None:
-    """Returns the major version, remembered as long as nothing has changed that decides it."""
+    """Return the major version, cached until the program or the requested version changes."""
     import hashlib
     import time
 
@@ -75,12 +75,12 @@ def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Pat
         note.parent.mkdir(parents=True, exist_ok=True)
         replace_files({note: b"" if major is None else b"%d" % major})
     except OSError:
-        pass  # inside a sandbox the cache is read-only; then the question is asked again
+        pass  # in a sandbox the cache is read-only: probe again next time
     return major
 
 
 def probe(path: str, *, workspace: Path) -> int | None:
-    """Asks a Bazel for its version, without starting a server; None when it does not say."""
+    """Ask a Bazel for its version, without starting a server; or None if it does not say."""
     import subprocess
 
     try:

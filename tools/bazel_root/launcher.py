@@ -1,7 +1,6 @@
-"""Starts Bazel: a suitable one of the user's own, else the one in the private root.
+"""Start Bazel: a suitable one of the user's own, else the one in the private root.
 
-This module runs at every start, so it imports little and leaves the building of the root to modules
-that are loaded only then.
+This module runs at every start: it imports little, and what builds the root is imported only then.
 """
 
 from __future__ import annotations
@@ -13,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tools.bazel_root.host_bazel import find_host_bazel
-from tools.cli import ToolError
+from tools.cli import ToolError, tool
 from tools.linux.architectures import BY_MACHINE
 
+# Where our own files are, which a user may have anywhere; never the workspace that is built.
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "third_party" / "bazel" / "root.lock.json"
+# What marks the top of a workspace.
+_BOUNDARIES = ("MODULE.bazel", "REPO.bazel", "WORKSPACE.bazel", "WORKSPACE")
 # A root made by other code is another root.
 _RECIPE = (
     "archive/deb_extract.py",
@@ -27,25 +29,20 @@ _RECIPE = (
 )
 
 
-def main(argv: list[str]) -> int:
-    """Becomes Bazel; returns an exit code when that is not possible or there is nothing to run."""
+@tool("bazelw")
+def main(argv: list[str] | None = None) -> int:
+    """Become Bazel; return an exit code when that fails or there is nothing to run."""
     try:
-        return _start(argv)
-    except ToolError as error:
-        print(f"bazelw: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"bazelw: {error}", file=sys.stderr)
-        return 1
+        return _start(argv or [])
     except KeyboardInterrupt:
-        print("bazelw: interrupted; the next start goes on where this one stopped", file=sys.stderr)
+        print("bazelw: interrupted; the next start resumes where this one stopped", file=sys.stderr)
         return 130
 
 
 def _start(argv: list[str]) -> int:
     environ = dict(os.environ)
     cache = cache_directory(environ)
-    host = find_host_bazel(environ, cache=cache, workspace=REPOSITORY)
+    host = find_host_bazel(environ, cache=cache, workspace=workspace_directory(Path.cwd()))
     if host is not None:
         try:
             os.execv(host, [host, *argv])
@@ -71,7 +68,7 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     root = cache / "roots" / key
     if not root.is_dir():
         _build(root, cache=cache, arch=arch, environ=environ)
-    os.utime(root)  # build.py removes roots that nobody has started for a long time
+    os.utime(root)  # build.py removes roots that have not been used for a long time
     # Bazel's log of a server has the environment in it, and with that the passwords in its URLs.
     (cache / "bazel").mkdir(mode=0o700, exist_ok=True)
     # Bazel refuses to make a directory writable in its sandbox that does not exist.
@@ -88,8 +85,19 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     return run_outside(argv, scratch=cache, become_bazel=become_bazel)
 
 
+def workspace_directory(directory: Path) -> Path:
+    """Return the workspace that `directory` is in, as Bazel finds it; else `directory` itself.
+
+    It need not be the repository of this file: a workspace may use the bazelw of a release archive.
+    """
+    for parent in (directory, *directory.parents):
+        if any((parent / name).is_file() for name in _BOUNDARIES):
+            return parent
+    return directory
+
+
 def cache_directory(environ: Mapping[str, str]) -> Path:
-    """Returns the directory for everything that bazelw keeps."""
+    """Return the directory for everything that bazelw keeps."""
     base = environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path is to be ignored.
     if not os.path.isabs(base):
@@ -100,7 +108,7 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
 
 
 def architecture(platform: str, machine: str) -> str:
-    """Returns Debian's name of this machine's architecture, or raises ToolError."""
+    """Return Debian's name of this machine's architecture, or raise ToolError."""
     if platform != "linux" or machine not in BY_MACHINE:
         raise ToolError(
             f"Bazel's private root runs on Linux on {' or '.join(BY_MACHINE)}, and this is "
@@ -110,7 +118,7 @@ def architecture(platform: str, machine: str) -> str:
 
 
 def root_key(arch: str) -> str:
-    """Returns the name of the root that this lock and this recipe make."""
+    """Return the name of the root that this lock and this recipe make."""
     directory = REPOSITORY / "tools"
     digest = hashlib.sha256(arch.encode())
     try:
@@ -119,7 +127,7 @@ def root_key(arch: str) -> str:
             digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
     except OSError as error:
         raise ToolError(
-            f"{error.filename}: {error.strerror}; the checkout is incomplete"
+            f"{error.filename}: {error.strerror}; the checkout or release archive is incomplete"
         ) from error
     return digest.hexdigest()[:32]
 

@@ -1,6 +1,7 @@
 """Tests of launcher.py, world.py and enter.py: names, messages, and a real entering of a root."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tools.bazel_root.world import bazelrc, host_directories
 from tools.cli import ToolError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+BAZELW = REPOSITORY / "tools" / "bazelw"
 
 # Enters a root made of the host's own /usr and runs a shell command there.
 PROGRAM = """
@@ -119,8 +121,9 @@ def test_settings_name_places_only_and_survive_odd_paths(tmp_path: Path) -> None
     assert 'test --sandbox_writable_path="/home/a \\"b\\" c/rootfs"\n' in text
     # What tests are told must not differ from user to user, or they could not share results.
     assert "build --test_env=ROOTFS_CACHE=/etc/pinned_image/rootfs\n" in text
-    assert [line.split()[0] for line in text.splitlines()].count("startup") == 6
-    assert len(text.splitlines()) == 8
+    assert [line.split()[0] for line in text.splitlines()].count("startup") == 7
+    assert len(text.splitlines()) == 9
+    assert "startup --host_jvm_args=-Xbootclasspath/a:/usr/share/bazel/build-data\n" in text
 
 
 def test_a_server_is_restarted_for_another_root_other_mounts_or_other_trust(
@@ -176,27 +179,85 @@ def test_a_host_without_namespaces_is_told_what_helps() -> None:
 
 
 def test_bazelw_reports_errors_in_one_line_and_exits_with_1(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, str(REPOSITORY / "tools" / "bazelw"), "version"],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "BAZELW_BAZEL": "/nowhere"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_bazelw("version", cwd=tmp_path, BAZELW_BAZEL="/nowhere")
     assert result.returncode == 1
     assert result.stderr.startswith("bazelw: BAZELW_BAZEL: '/nowhere' is not an executable file")
     assert result.stderr.count("\n") == 1
 
 
-def test_bazelw_passes_arguments_and_exit_code_to_a_bazel_of_the_users_own(tmp_path: Path) -> None:
-    bazel = tmp_path / "bazel"
-    bazel.write_text('#!/bin/sh\nprintf "%s|" "$@"\nexit 37\n')
-    bazel.chmod(0o755)
-    result = subprocess.run(
-        [sys.executable, str(REPOSITORY / "tools" / "bazelw"), "run", "//x", "--", "a b", ""],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "BAZELW_BAZEL": str(bazel)},
+def run_bazelw(
+    *arguments: str, cwd: Path, bazelw: Path = BAZELW, **environ: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(bazelw), *arguments],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), **environ},
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
+
+
+def write_bazel(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_bazelw_passes_arguments_and_exit_code_to_a_bazel_of_the_users_own(tmp_path: Path) -> None:
+    bazel = write_bazel(tmp_path / "bazel", 'printf "%s|" "$@"; exit 37')
+    result = run_bazelw("run", "//x", "--", "a b", "", cwd=tmp_path, BAZELW_BAZEL=bazel)
     assert (result.stdout, result.returncode) == ("run|//x|--|a b||", 37)
+
+
+def test_the_workspace_is_that_of_the_current_directory(tmp_path: Path) -> None:
+    package = tmp_path / "theirs" / "deep" / "package"
+    package.mkdir(parents=True)
+    (tmp_path / "theirs" / "MODULE.bazel").touch()
+    (tmp_path / "theirs" / "deep" / "WORKSPACE").mkdir()  # a directory of that name is none
+    assert launcher.workspace_directory(package) == tmp_path / "theirs"
+    assert launcher.workspace_directory(Path("/")) == Path("/")
+
+
+def test_a_foreign_workspace_decides_the_version_and_bazel_starts_in_it(tmp_path: Path) -> None:
+    package = tmp_path / "theirs" / "package"
+    package.mkdir(parents=True)
+    (tmp_path / "theirs" / "WORKSPACE").touch()
+    # As bazelisk does: the version is the one that the workspace names.
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    write_bazel(
+        programs / "bazel",
+        'test "$1" = --version && exec echo "bazel $(cat .bazelversion)"; echo "in $PWD"',
+    )
+    (tmp_path / "theirs" / ".bazelversion").write_text("8.4.2\n")
+    path = f"{programs}:/usr/bin:/bin"
+    result = run_bazelw("build", cwd=package, PATH=path)
+    assert result.stdout == f"in {package}\n", result.stderr
+
+
+def test_bazelw_runs_from_a_directory_that_nobody_can_write(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(
+        REPOSITORY / "tools", release / "tools", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    before = sorted(release.rglob("*"))
+    for path in [release, *before]:
+        path.chmod(0o555)
+    bazel = write_bazel(tmp_path / "bazel", "echo started")
+    bazelw = release / "tools" / "bazelw"
+    result = run_bazelw("build", cwd=tmp_path, bazelw=bazelw, BAZELW_BAZEL=bazel)
+    for path in [release, *before]:
+        path.chmod(0o755)
+    assert result.stdout == "started\n", result.stderr
+    # Root may write all the same, and Python then leaves its bytecode there.
+    assert os.getuid() == 0 or sorted(release.rglob("*")) == before
+
+
+def test_another_package_called_tools_does_not_get_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    bazel = write_bazel(tmp_path / "bazel", "echo started")
+    result = run_bazelw("build", cwd=tmp_path, BAZELW_BAZEL=bazel, PYTHONPATH=str(tmp_path))
+    assert result.stdout == "started\n", result.stderr

@@ -1,7 +1,7 @@
-"""Reads from `third_party/bazel/root.lock.json` what is needed to build the root.
+"""Read the packages of the private root from `third_party/bazel/root.lock.json`.
 
-The format and its writer are in tools/apt/lockfile.py. This reader is apart because it runs on
-whatever Python a bare machine has, before the pinned one is there.
+tools/apt/lockfile.py defines the format. This reader is separate because it runs on the machine's
+own Python, before the pinned one is there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class RootLock:
 
 
 def parse_lock(text: str, *, arch: str, of: Path) -> RootLock:
-    """Parses a lock; raises ToolError naming `of` when it is not one, or not for `arch`."""
+    """Parse a lock; raise ToolError, naming `of`, if it is invalid or not for `arch`."""
     try:
         data = json.loads(text)
         if data["version"] != VERSION:
-            raise ToolError(f"{of}: is of version {data['version']!r}, wanted {VERSION}")
+            raise ToolError(f"{of}: version is {data['version']!r}, expected {VERSION}")
         packages = tuple(
             RootPackage(
                 name=str(entry["name"]),
@@ -54,7 +54,7 @@ def parse_lock(text: str, *, arch: str, of: Path) -> RootLock:
         snapshot = str(data["snapshot"])
     except (ValueError, KeyError, TypeError) as error:
         raise ToolError(
-            f"{of}: is not a lock of packages ({type(error).__name__}: {error}); restore it from "
+            f"{of}: is not a package lock ({type(error).__name__}: {error}); restore it from "
             "version control"
         ) from error
     if not packages:

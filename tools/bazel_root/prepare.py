@@ -1,4 +1,4 @@
-"""Builds the private root at the first start and turns the machine's troubles into clear errors."""
+"""Build the private root at the first start; report full disks and the like with the next step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SNAPSHOT = "https://snapshot.debian.org/archive/debian"
 def prepare(
     root: Path, *, cache: Path, arch: str, lock_file: Path, environ: Mapping[str, str]
 ) -> None:
-    """Makes `root` from the lock; raises ToolError with the next step."""
+    """Make `root` from the lock; raise ToolError with the next step."""
     # The root is the same whatever the user's umask: others may have to read it, as when root's
     # test runs a program as somebody else.
     umask = os.umask(0o022)
@@ -54,14 +54,14 @@ def prepare(
 
 
 def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Returns a context that trusts whom the user's variables and the host trust."""
+    """Return a context that trusts whom the user's variables and the host trust."""
     try:
         import ssl
     except ImportError:
         return None  # this Python has no TLS; mirrors are mostly http, and hashes are what counts
     context = ssl.create_default_context()
     for bundle in host_bundles(environ):
-        # What is no bundle of certificates adds none; downloads then say what they do not trust.
+        # A file that is not a certificate bundle adds nothing; downloads then name the problem.
         with contextlib.suppress(ssl.SSLError):
             context.load_verify_locations(cadata=bundle.decode("ascii", "ignore"))
     return context

@@ -26,19 +26,19 @@ class Progress:
         self._lock = threading.Lock()
 
     def downloaded(self, count: int) -> None:
-        """Adds bytes that have arrived; a negative number takes back those of a failed try."""
+        """Add bytes that have arrived; a negative number takes back those of a failed try."""
         with self._lock:
             self._bytes += count
             self._show()
 
     def unpacked(self) -> None:
-        """Adds one package that is in place."""
+        """Add one package that is in place."""
         with self._lock:
             self._unpacked += 1
             self._show()
 
     def close(self) -> None:
-        """Ends the updating line."""
+        """End the updating line."""
         with self._lock:
             self._show(force=True)
             if self._tty:

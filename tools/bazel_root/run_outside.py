@@ -1,10 +1,10 @@
-"""Makes `bazelw run` start its program on the host, as a Bazel of the user's own would.
+"""Make `bazelw run` start its program on the host, as a Bazel of the user's own would.
 
-What is built is started for the user: it must find docker or podman, credential helpers, apt, and
-whatever else is installed, and the private root hides those. So Bazel, inside, only writes a script
-(`--script_path`), and this process, which never entered the root, becomes that script. Between the
-two, signals of the terminal are Bazel's: it gets them because it is in the same process group.
-A test is an exception: it needs nothing of the host, but Bazel's own test runner, which is inside.
+The program needs docker or podman, credential helpers, apt and whatever else is installed, and
+the private root hides those. So Bazel, inside, only writes a script
+(`--script_path`), and this process, which never entered the root, becomes that script. In the
+meantime Bazel gets the terminal's signals, because it is in the same process group.
+Tests are an exception: they need Bazel's own test runner, which is inside, and nothing of the host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
 
 
 def script_wanted(argv: Sequence[str]) -> bool:
-    """Tells whether these arguments of Bazel start a program and leave the script to us."""
+    """Return whether these arguments start a program and do not ask for the script themselves."""
     command = next((word for word in argv if not word.startswith("-")), "")
     options = list(argv[: list(argv).index("--")]) if "--" in argv else list(argv)
     given = any(word == _OPTION or word.startswith(_OPTION + "=") for word in options)
@@ -31,7 +31,7 @@ def script_wanted(argv: Sequence[str]) -> bool:
 
 
 def with_script(argv: Sequence[str], script: Path) -> list[str]:
-    """Returns the arguments with the option that makes Bazel write `script`."""
+    """Return the arguments with the option that makes Bazel write `script`."""
     at = list(argv).index("run") + 1
     return [*argv[:at], f"{_OPTION}={script}", *argv[at:]]
 
@@ -39,9 +39,9 @@ def with_script(argv: Sequence[str], script: Path) -> list[str]:
 def run_outside(
     argv: Sequence[str], *, scratch: Path, become_bazel: Callable[[list[str]], None]
 ) -> int:
-    """Has Bazel write the script in a child and then becomes the script.
+    """Have Bazel write the script in a child process, then become the script.
 
-    Returns Bazel's exit code when there is nothing to run (128 + N when signal N ended it).
+    Return Bazel's exit code if there is nothing to run (128 + N if signal N ended it).
     `become_bazel` is called in the child, for a test here too, and returns only by an exception.
     """
     with tempfile.TemporaryDirectory(prefix="run-", dir=scratch) as directory:

@@ -1,4 +1,4 @@
-"""Makes Bazel trust the authorities this host trusts, for instance those of an intercepting proxy.
+"""Make Bazel trust the authorities this host trusts, for instance those of an intercepting proxy.
 
 The root's own bundle and the host's are merged into `CACHE/trust/<hash>/`: a PEM bundle for
 programs and a trust store for Java, made once for each set of bundles. The root itself is never
@@ -30,7 +30,7 @@ _LOCAL_AUTHORITIES = "/usr/local/share/ca-certificates/*.crt"
 
 
 def trust_directory(cache: Path, *, root: Path, environ: Mapping[str, str]) -> Path:
-    """Returns the directory that holds BUNDLE and STORE for this host, making it when it is new."""
+    """Return the directory that holds BUNDLE and STORE for this host, making it if necessary."""
     texts = [(root / "usr" / "share" / "ca-bundle.pem").read_bytes(), *host_bundles(environ)]
     digest = hashlib.sha256(b"\0".join(hashlib.sha256(text).digest() for text in texts)).hexdigest()
     target = cache / "trust" / digest[:32]
@@ -40,12 +40,12 @@ def trust_directory(cache: Path, *, root: Path, environ: Mapping[str, str]) -> P
 
 
 def host_bundles(environ: Mapping[str, str]) -> list[bytes]:
-    """Returns the contents of the host's certificate files, each once, without the missing."""
+    """Return the contents of the host's certificate files, without duplicates and missing ones."""
     named = [environ[name] for name in VARIABLES if environ.get(name)]
     paths = dict.fromkeys([*named, *_SYSTEM_BUNDLES, *sorted(glob.glob(_LOCAL_AUTHORITIES))])
     contents: dict[bytes, None] = {}
     for path in dict.fromkeys(os.path.realpath(path) for path in paths):
-        # A variable may name a file of another machine; downloads then say what they do not trust.
+        # A variable may name a file of another machine; downloads then name the problem.
         with contextlib.suppress(OSError), open(path, "rb") as stream:
             contents[stream.read()] = None
     return list(contents)
@@ -61,7 +61,7 @@ def _make(target: Path, texts: list[bytes]) -> None:
     scratch = Path(tempfile.mkdtemp(dir=target.parent))
     (scratch / BUNDLE).write_bytes(certificates.pem_bundle(authorities))
     (scratch / STORE).write_bytes(certificates.java_trust_store(authorities, created=0))
-    os.chmod(scratch, 0o755)  # noqa: S103 (mkdtemp makes it private)
+    os.chmod(scratch, 0o755)  # noqa: S103 - mkdtemp makes it private
     try:
         os.rename(scratch, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""Decides what Bazel sees inside the private root: the host's directories, and a small /etc."""
+"""Decide what Bazel sees inside the private root: the host's directories, and a small /etc."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tools.bazel_root.enter import HIDDEN, HOST_ETC, SPECIAL, World
 from tools.bazel_root.trust import BUNDLE, STORE
 
-# What programs started by `bazel run` want of the host's /etc: users, name resolution, container
+# What programs started by `bazel run` need from the host's /etc: users, name resolution, container
 # registries. Links, not copies: a server lives for hours, and a laptop changes networks meanwhile.
 _FROM_HOST = (
     *("containers", "docker", "group", "hostname", "hosts", "passwd", "resolv.conf"),
@@ -23,7 +23,7 @@ ROOTFS_CACHE = "pinned_image/rootfs"
 
 
 def make_world(cache: Path, *, root: Path, trust: Path) -> World:
-    """Returns what the user sees at this moment; `trust` is a directory of trust.py."""
+    """Return what the user sees at this moment; `trust` is a directory of trust.py."""
     binds = host_directories()
     settings = bazelrc(cache, root=root, trust=trust, binds=binds)
     files = {"bazel/bazelrc": settings.encode(), **_user(os.getuid())}
@@ -40,15 +40,15 @@ def make_world(cache: Path, *, root: Path, trust: Path) -> World:
 
 
 def host_directories() -> tuple[str, ...]:
-    """Returns the names of the host's top-level directories that Bazel is to see, sorted."""
+    """Return the names of the host's top-level directories that Bazel is to see, sorted."""
     hidden = HIDDEN | SPECIAL
     return tuple(n for n in sorted(os.listdir("/")) if n not in hidden and os.path.isdir("/" + n))
 
 
 def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> str:
-    """Returns the root's system-wide settings: where things are, and no policy.
+    """Return the root's system-wide settings: where things are, and no policy.
 
-    A server keeps the root, the mounts and the trust store of the call that started it. The
+    A server keeps the root, the mounts and the trust store of the command that started it. The
     properties make Bazel restart it when one of them changes; nothing reads `pinned_image.world`.
     """
     # A root that was deleted and built again has the same name, but the server has the old one.
@@ -62,6 +62,8 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
         f"startup --output_user_root={_quoted(str(cache / 'bazel'))}",
         f"startup --host_jvm_args={_quoted(f'-Djavax.net.ssl.trustStore={trust / STORE}')}",
         f"startup --host_jvm_args=-Dpinned_image.world={world}",
+        # A directory of resources: which version this is. Without it `bazel version` fails.
+        "startup --host_jvm_args=-Xbootclasspath/a:/usr/share/bazel/build-data",
         # `build`, so that build and test share one analysis; tools/container says what it is for.
         f"build --test_env=ROOTFS_CACHE=/etc/{ROOTFS_CACHE}",
         f"test --sandbox_writable_path={_quoted(str(cache / 'rootfs'))}",
@@ -70,13 +72,13 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
 
 
 def _quoted(value: str) -> str:
-    """Quotes a word for a bazelrc file, which splits lines as a shell does."""
+    """Quote a word for a bazelrc file, which splits lines as a shell does."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def _user(uid: int) -> dict[str, bytes]:
-    """Returns a passwd file of its own when the host's lacks the user (LDAP and the like)."""
+    """Return a passwd file if the host's does not list the user (LDAP and the like)."""
     try:
         users = Path("/etc/passwd").read_bytes()
     except FileNotFoundError:
@@ -88,6 +90,6 @@ def _user(uid: int) -> dict[str, bytes]:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return {}  # known to nobody: a container started with a bare number
+        return {}  # no name at all: a container started with a numeric user
     line = f"{entry.pw_name}:x:{uid}:{entry.pw_gid}:{entry.pw_gecos}:{entry.pw_dir}:/bin/sh\n"
     return {"passwd": users.rstrip(b"\n") + b"\n" + line.encode()}

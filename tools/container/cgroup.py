@@ -27,12 +27,12 @@ class Group:
     limits: frozenset[str]
 
     def join(self) -> None:
-        """Moves the calling process into the group. Raises OSError."""
+        """Move the calling process into the group. Raise OSError."""
         for directory in self.directories:
             (directory / "cgroup.procs").write_text("0")
 
     def remove(self) -> None:
-        """Removes the group, whose processes have ended; the kernel may need a moment for that."""
+        """Remove the group, whose processes have ended; the kernel may need a moment for that."""
         end = time.monotonic() + _REMOVE_SECONDS
         for directory in self.directories:
             while directory.exists():
@@ -45,7 +45,7 @@ class Group:
 
 
 def make_group(*, memory_bytes: int | None, max_processes: int) -> Group | None:
-    """Makes a group with these limits; None where that is not possible."""
+    """Make a group with these limits; return None where that is not possible."""
     wanted = {"pids": max_processes} | ({"memory": memory_bytes} if memory_bytes else {})
     name = f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
     directories: list[Path] = []
@@ -65,7 +65,7 @@ def make_group(*, memory_bytes: int | None, max_processes: int) -> Group | None:
 
 
 def _places() -> Iterator[tuple[str, Path, str]]:
-    """Controller, the group below which one may be made for it, and the file with its limit."""
+    """Yield each usable controller, the group to create one below, and the file of its limit."""
     try:
         memberships = Path("/proc/self/cgroup").read_text().splitlines()
         mounts = list(_mounts(Path("/proc/self/mountinfo").read_text()))
@@ -92,7 +92,7 @@ def _places() -> Iterator[tuple[str, Path, str]]:
 
 
 def _mounts(text: str) -> Iterator[tuple[str, str, str, frozenset[str]]]:
-    """Type, root, mount point and options of the mounted hierarchies (proc_pid_mountinfo(5))."""
+    """Yield type, root, mount point and options of each hierarchy (proc_pid_mountinfo(5))."""
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ")[:3]
@@ -104,7 +104,7 @@ def _mounts(text: str) -> Iterator[tuple[str, str, str, frozenset[str]]]:
 def _find(
     mounts: list[tuple[str, str, str, frozenset[str]]], controller: str, path: str
 ) -> Path | None:
-    """Where the group `path` of a hierarchy is mounted; "" is the one of version 2."""
+    """Return where the group `path` of a hierarchy is mounted; "" is the one of version 2."""
     for kind, root, point, options in mounts:
         right = kind == "cgroup" and controller in options if controller else kind == "cgroup2"
         inside = os.path.relpath(path, root)
@@ -114,7 +114,7 @@ def _find(
 
 
 def _sweep(parent: Path) -> None:
-    """Removes what killed runs left; a group with processes in it cannot be removed."""
+    """Remove the groups of killed runs; one that still has processes cannot be removed."""
     for left in parent.glob(f"{_PREFIX}*-*"):
         pid = left.name.removeprefix(_PREFIX).partition("-")[0]
         if not os.path.exists(f"/proc/{pid}"):

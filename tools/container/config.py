@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tools.cli import ToolError
 from tools.image.cache import Rootfs
-from tools.image.tree import Tree, TreeError
+from tools.image.tree import TreeError
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NANOSECONDS = 1_000_000_000
-
-
-class SettingsError(Exception):
-    """The image's configuration is malformed or names something the image does not have."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunConfig:
     """The part of the configuration that matters when the image is started."""
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -69,16 +66,16 @@ class Settings:
         return self.entrypoint + self.cmd
 
 
-def read_settings(config: Mapping[str, Any]) -> Settings:
-    """Reads an image configuration (the whole JSON object). Raises SettingsError."""
+def read_run_config(config: Mapping[str, Any]) -> RunConfig:
+    """Read an image configuration (the whole JSON object). Raise ToolError."""
     section = config.get("config") or {}
     env: dict[str, str] = {}
     for item in section.get("Env") or ():
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise SettingsError(f"the image's Env holds {item!r}, which is not KEY=VALUE")
+            raise ToolError(f"the image's Env holds {item!r}, which is not KEY=VALUE")
         env[key] = value
-    return Settings(
+    return RunConfig(
         env=env,
         entrypoint=tuple(section.get("Entrypoint") or ()),
         cmd=tuple(section.get("Cmd") or ()),
@@ -94,8 +91,8 @@ def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
     if not section or not test or test == ("NONE",):
         return None
     if test[0] not in ("CMD", "CMD-SHELL") or len(test) < 2:
-        raise SettingsError(
-            f"the image's Healthcheck.Test is {list(test)!r}; wanted ['CMD', program, ...] or "
+        raise ToolError(
+            f"the image's Healthcheck.Test is {list(test)!r}; expected ['CMD', program, ...] or "
             "['CMD-SHELL', line]"
         )
     default = Healthcheck(test)
@@ -103,7 +100,7 @@ def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
     def seconds(key: str, fallback: float) -> float:
         value = section.get(key) or 0
         if not isinstance(value, int) or value < 0:
-            raise SettingsError(f"the image's Healthcheck.{key} is {value!r}, not nanoseconds")
+            raise ToolError(f"the image's Healthcheck.{key} is {value!r}, not nanoseconds")
         return value / NANOSECONDS or fallback
 
     return Healthcheck(
@@ -117,7 +114,7 @@ def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
 
 
 def read_text(rootfs: Rootfs, path: str) -> str:
-    """A small text file of the image, links followed inside the image; "" when it is missing."""
+    """Return a small text file of the image, or ""; links are followed inside the image."""
     try:
         real = rootfs.tree.realpath(path)
     except TreeError:
@@ -129,15 +126,15 @@ def read_text(rootfs: Rootfs, path: str) -> str:
 
 
 def image_user(rootfs: Rootfs, text: str) -> User:
-    """Looks a USER value up in the image's own /etc/passwd and /etc/group."""
+    """Look a USER value up in the image's own /etc/passwd and /etc/group."""
     return resolve_user(text, read_text(rootfs, "/etc/passwd"), read_text(rootfs, "/etc/group"))
 
 
 def resolve_user(text: str, passwd: str, group: str) -> User:
-    """Resolves `user`, `uid`, `user:group` or `uid:gid`, as engines do; "" is root.
+    """Resolve `user`, `uid`, `user:group` or `uid:gid`, as engines do; "" is root.
 
     `passwd` and `group` are the files' contents (passwd(5), group(5)). A number needs no entry;
-    a name that has none raises SettingsError. Supplementary groups count only when no group is
+    a name that has none raises ToolError. Supplementary groups count only when no group is
     given, which is Docker's rule.
     """
     wanted, _, wanted_group = text.partition(":")
@@ -150,7 +147,7 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
     elif wanted.isdigit():
         uid, gid, name, home = int(wanted), 0, "", "/"
     else:
-        raise SettingsError(f"user {wanted!r} is not in the image's /etc/passwd")
+        raise ToolError(f"user {wanted!r} is not in the image's /etc/passwd")
     extra: set[int] = set()
     if wanted_group:
         found = next((g for g in groups if wanted_group in (g[0], g[2])), None)
@@ -159,19 +156,19 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
         elif wanted_group.isdigit():
             gid = int(wanted_group)
         else:
-            raise SettingsError(f"group {wanted_group!r} is not in the image's /etc/group")
+            raise ToolError(f"group {wanted_group!r} is not in the image's /etc/group")
     elif name:
         extra = {int(g[2]) for g in groups if g[2].isdigit() and name in g[3].split(",")}
     return User(uid, gid, frozenset({gid} | extra), name, home)
 
 
-def process_env(settings: Settings, user: User, extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment an engine gives a process: PATH and HOME are always there."""
+def process_env(settings: RunConfig, user: User, extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment an engine gives a process: PATH and HOME are always there."""
     return {"PATH": DEFAULT_PATH, "HOME": user.home} | dict(settings.env) | dict(extra)
 
 
 def may(tree_entry_mode: int, *, owner: tuple[int, int], user: User, bit: int) -> bool:
-    """Whether `user` has a permission by the classic rules (path_resolution(7)).
+    """Return whether `user` has a permission by the classic rules (path_resolution(7)).
 
     `bit` is 4 (read), 2 (write) or 1 (execute, search). `owner` is (uid, gid).
     """
@@ -180,17 +177,3 @@ def may(tree_entry_mode: int, *, owner: tuple[int, int], user: User, bit: int) -
     if owner[1] in user.groups or owner[1] == user.gid:
         return bool(tree_entry_mode >> 3 & bit)
     return bool(tree_entry_mode & bit)
-
-
-def find_program(tree: Tree, name: str, path: str) -> str | None:
-    """Where a command lies in the image, as execvp would search it; None when it does not."""
-    places = [name] if "/" in name else [f"{part or '.'}/{name}" for part in path.split(":")]
-    for place in places:
-        try:
-            real = tree.realpath(place)
-        except TreeError:
-            continue
-        entry = tree.lookup(real)
-        if entry is not None and entry.kind == "file" and entry.mode & 0o111:
-            return place
-    return None

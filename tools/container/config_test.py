@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tools.cli import ToolError
 from tools.container.config import (
     DEFAULT_PATH,
-    Settings,
-    SettingsError,
+    RunConfig,
     User,
     may,
     process_env,
-    read_settings,
+    read_run_config,
     resolve_user,
 )
 
@@ -42,12 +42,12 @@ def test_users_resolve_as_engines_do(text: str, expected: User) -> None:
     ],
 )
 def test_names_the_image_does_not_know_are_errors(text: str, cause: str) -> None:
-    with pytest.raises(SettingsError, match=cause):
+    with pytest.raises(ToolError, match=cause):
         resolve_user(text, PASSWD, GROUP)
 
 
-def test_settings_come_from_the_config_section() -> None:
-    settings = read_settings(
+def test_run_config_comes_from_the_config_section() -> None:
+    settings = read_run_config(
         {
             "config": {
                 "Env": ["A=1", "B=x=y"],
@@ -70,12 +70,12 @@ def test_settings_come_from_the_config_section() -> None:
 
 
 def test_an_empty_configuration_has_the_engines_defaults() -> None:
-    assert read_settings({}) == Settings()
+    assert read_run_config({}) == RunConfig()
 
 
 @pytest.mark.parametrize("test", [None, {"Test": []}, {"Test": ["NONE"]}])
 def test_no_healthcheck_is_none(test: object) -> None:
-    assert read_settings({"config": {"Healthcheck": test}}).healthcheck is None
+    assert read_run_config({"config": {"Healthcheck": test}}).healthcheck is None
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_no_healthcheck_is_none(test: object) -> None:
     ],
 )
 def test_malformed_configurations_are_errors(section: dict[str, object], cause: str) -> None:
-    with pytest.raises(SettingsError, match=cause):
-        read_settings({"config": section})
+    with pytest.raises(ToolError, match=cause):
+        read_run_config({"config": section})
 
 
 def test_the_environment_always_has_path_and_home() -> None:
     user = User(1, 1, home="/h")
-    assert process_env(Settings(), user, {}) == {"PATH": DEFAULT_PATH, "HOME": "/h"}
-    own = Settings(env={"PATH": "/p", "A": "image"})
+    assert process_env(RunConfig(), user, {}) == {"PATH": DEFAULT_PATH, "HOME": "/h"}
+    own = RunConfig(env={"PATH": "/p", "A": "image"})
     assert process_env(own, user, {"A": "given"}) == {"PATH": "/p", "HOME": "/h", "A": "given"}
 
 

@@ -1,4 +1,4 @@
-"""Starts an image in the foreground, from its own bytes: the program behind `container_run`.
+"""Start an image in the foreground, from its own bytes: the program behind `container_run`.
 
     bazel run //backend:serve -- --port 8080 --data-dir ~/data --env LOG_LEVEL=debug
     bazel run //backend:serve -- --env LOG_LEVEL=debug alembic upgrade head
@@ -20,20 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.container.config import image_user, process_env, read_settings
+from tools.cli import ToolError, tool
+from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
-from tools.container.run import START_ERRORS, Container, SpawnError
+from tools.container.run import Container, SpawnError
 from tools.container.serve import Address, Served, run_command, serve
 from tools.image.cache import Cache, default_root
-from tools.image.layout import LayoutError, read_layout
+from tools.image.layout import read_layout
 from tools.image.scratch import scratch_directory
 
 MAX_PORT = 65535
 OUTPUT_MARKER = "DO_NOT_BUILD_HERE"  # Bazel writes this file into every output base.
-
-
-class UsageError(Exception):
-    """A flag has a value that cannot work; the message says what would."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,13 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """Reads the rule's JSON; the image's path in it is relative to the runfiles directory."""
+    """Read the rule's JSON; the image's path in it is relative to the runfiles directory."""
     value: dict[str, Any] = json.loads(path.read_text())
     return Config(**{**value, "serve_args": tuple(value["serve_args"])})
 
 
 def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parses the flags; the first argument that is none starts the command, as in docker run."""
+    """Parse the flags; the first argument that is none starts the command, as in docker run."""
     parser = argparse.ArgumentParser(
         prog="serve",
         description="Start the image without a container engine.",
@@ -98,7 +95,7 @@ def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
-    """The environment of --env-file and --env, the latter winning. Raises UsageError.
+    """Return the environment of --env-file and --env, the latter winning. Raise ToolError.
 
     Values are never part of an error message: they may be secrets.
     """
@@ -107,7 +104,7 @@ def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
         try:
             lines = path.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--env-file {path}: cannot be read: {error}") from error
+            raise ToolError(f"--env-file {path}: cannot be read: {error}") from error
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.lstrip().startswith("#"):
                 _add(env, line.strip(), f"--env-file {path}, line {number}")
@@ -119,12 +116,12 @@ def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
 def _add(env: dict[str, str], pair: str, where: str) -> None:
     key, equals, value = pair.partition("=")
     if not equals or not key or " " in key:
-        raise UsageError(f"{where}: is not KEY=VALUE")
+        raise ToolError(f"{where}: is not KEY=VALUE")
     env[key] = value
 
 
 def data_directory(chosen: Path | None, state: str, environ: Mapping[str, str]) -> Path:
-    """Finds and creates the data directory. Raises UsageError when it cannot be used.
+    """Find and creates the data directory. Raise ToolError when it cannot be used.
 
     Build outputs are deleted without warning, so a directory among them is refused.
     """
@@ -135,33 +132,33 @@ def data_directory(chosen: Path | None, state: str, environ: Mapping[str, str]) 
     path = caller_path(chosen, environ)
     for parent in (path, *path.parents):
         if (parent / OUTPUT_MARKER).exists():
-            raise UsageError(
+            raise ToolError(
                 f"--data-dir {path}: lies in Bazel's output tree, which `bazel clean` deletes; "
                 "choose a directory elsewhere"
             )
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--data-dir {path}: cannot be created: {error.strerror}") from error
+        raise ToolError(f"--data-dir {path}: cannot be created: {error.strerror}") from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise UsageError(f"--data-dir {path}: is not writable for you; choose another")
+        raise ToolError(f"--data-dir {path}: is not writable; choose another")
     return path
 
 
 def caller_path(path: Path, environ: Mapping[str, str]) -> Path:
-    """An absolute path; a relative one is relative to where `bazel run` was typed."""
+    """Return an absolute path; a relative one is relative to where `bazel run` was typed."""
     base = environ.get("BUILD_WORKING_DIRECTORY") or os.getcwd()
     return Path(os.path.expanduser(os.path.join(base, path))).resolve()
 
 
 def free_address(host: str, port: int) -> Address:
-    """Checks, before anything is started, that the port can be had. Raises UsageError."""
+    """Check, before anything is started, that the port can be had. Raise ToolError."""
     if not 0 <= port <= MAX_PORT:
-        raise UsageError(f"--port {port}: wanted 0 to {MAX_PORT}")
+        raise ToolError(f"--port {port}: expected 0 to {MAX_PORT}")
     try:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
-        raise UsageError(f"--host {host}: no such address: {error}") from error
+        raise ToolError(f"--host {host}: no such address: {error}") from error
     with socket.socket(family, socket.SOCK_STREAM) as handle:
         # What the server itself will do; without it a port in TIME_WAIT would seem taken.
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -169,14 +166,14 @@ def free_address(host: str, port: int) -> Address:
             handle.bind(where)
         except OSError as error:
             hint = f"stop what uses port {port}, or choose another with --port"
-            raise UsageError(
+            raise ToolError(
                 f"cannot listen on {host} port {port}: {error.strerror}; {hint}"
             ) from error
         return Address(host, handle.getsockname()[1])
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Does what the flags say; returns the exit code. Raises UsageError and START_ERRORS."""
+    """Do what the flags say; return the exit code. Raise ToolError and START_ERRORS."""
     flags, command = parse_flags(argv)
     config = read_config(flags.runfiles / flags.target)
     image = read_layout(flags.runfiles / config.image)
@@ -185,7 +182,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     port = config.port if flags.port is None else flags.port
     address = Address(flags.host, port) if command else free_address(flags.host, port)
     data = data_directory(flags.data_dir, config.state, environ)
-    settings = read_settings(image.config)
+    settings = read_run_config(image.config)
     root = default_root(environ)
 
     def unpacking() -> None:
@@ -224,16 +221,14 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             return serve(container, served, start_timeout=flags.start_timeout)
 
 
+@tool("serve")
 def main(argv: list[str] | None = None) -> int:
-    """Command line; see the module docstring."""
+    """Run the command line; see the module docstring."""
     try:
         return run(sys.argv[1:] if argv is None else argv, os.environ)
     except SpawnError as error:
         print(f"serve: {error}", file=sys.stderr)
         return error.exit_code
-    except (UsageError, LayoutError, *START_ERRORS) as error:
-        print(f"serve: {error}", file=sys.stderr)
-        return 1
 
 
 if __name__ == "__main__":

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.container import container_run
 from tools.container.container_run import (
-    UsageError,
     caller_path,
     data_directory,
     free_address,
     parse_flags,
     read_env,
 )
-from tools.container.serve import Address, Answer
+from tools.container.serve import Address, Response
 from tools.image.images_for_test import (
     PYTHON,
     PYTHON_ENV,
@@ -182,7 +182,7 @@ def test_a_second_ctrl_c_kills_what_does_not_listen(machine: Machine) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "told twice, killing it" in err
+    assert "second stop request, killing it" in err
 
 
 def test_a_signal_to_every_one_of_its_processes_stops_it_cleanly(machine: Machine) -> None:
@@ -194,7 +194,7 @@ def test_a_signal_to_every_one_of_its_processes_stops_it_cleanly(machine: Machin
         with machine.start("--port", "0") as process:
             report(process)
             everyone = [process.pid, *below(process.pid)]
-            assert len(everyone) == 4  # serve, the keeper, PID 1, the image's command
+            assert len(everyone) == 4  # serve, the shim, PID 1, the image's command
             for pid in everyone:
                 os.kill(pid, number)
             _, err = process.communicate(timeout=20)
@@ -248,13 +248,13 @@ def test_an_image_that_ends_early_is_reported_with_its_code(machine: Machine) ->
     assert err.endswith("serve: the image's command ended before it was healthy, exit code 9\n")
 
 
-def test_an_image_that_never_gets_healthy_is_stopped_and_says_what_it_said(
+def test_unhealthy_image_is_stopped_and_its_last_response_shown(
     machine: Machine,
 ) -> None:
     code, _, err = machine.run("--port", "0", "--env", "SICK=1", "--start-timeout", "5")
     assert code == 1
     assert "serve: not healthy within 5 s; http://127.0.0.1:" in err
-    assert 'said: status 503: {"worker": "embedded"' in err
+    assert 'last response: status 503: {"worker": "embedded"' in err
 
 
 def test_secrets_are_never_printed(machine: Machine) -> None:
@@ -311,7 +311,7 @@ def test_malformed_environment_is_refused_without_repeating_it(
 ) -> None:
     if text is not None:
         (tmp_path / "env").write_text(text)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ToolError) as caught:
         read_env([tmp_path / "env"], pairs)
     assert cause in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -319,15 +319,15 @@ def test_malformed_environment_is_refused_without_repeating_it(
 
 def test_data_among_build_outputs_is_refused(tmp_path: Path) -> None:
     (tmp_path / container_run.OUTPUT_MARKER).touch()
-    with pytest.raises(UsageError, match="lies in Bazel's output tree"):
+    with pytest.raises(ToolError, match="lies in Bazel's output tree"):
         data_directory(tmp_path / "execroot" / "data", "s", {})
     assert not (tmp_path / "execroot").exists()
 
 
 @pytest.mark.usefixtures("outside")
-def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_uncreatable_data_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="file/x: cannot be created: Not a directory"):
+    with pytest.raises(ToolError, match="file/x: cannot be created: Not a directory"):
         data_directory(tmp_path / "file" / "x", "s", {})
 
 
@@ -343,12 +343,12 @@ def test_data_lies_below_the_state_home_unless_chosen(tmp_path: Path) -> None:
     ("host", "port", "cause"),
     [
         ("no.such.host.invalid", 80, "--host no.such.host.invalid: no such address"),
-        ("127.0.0.1", 99999, "--port 99999: wanted 0 to 65535"),
+        ("127.0.0.1", 99999, "--port 99999: expected 0 to 65535"),
         ("192.0.2.1", 80, "cannot listen on 192.0.2.1 port 80: Cannot assign"),
     ],
 )
-def test_addresses_that_cannot_be_had_are_refused(host: str, port: int, cause: str) -> None:
-    with pytest.raises(UsageError, match=cause):
+def test_unusable_addresses_are_refused(host: str, port: int, cause: str) -> None:
+    with pytest.raises(ToolError, match=cause):
         free_address(host, port)
 
 
@@ -361,13 +361,13 @@ def test_addresses_are_shown_as_they_can_be_reached() -> None:
 @pytest.mark.parametrize(
     ("answer", "healthy", "worker"),
     [
-        (Answer(200, '{"worker": "on"}'), True, "on"),
-        (Answer(204, ""), True, ""),
-        (Answer(200, '{"worker": {"state": "ok"}}'), True, '{"state": "ok"}'),
-        (Answer(200, "[1]"), True, ""),
-        (Answer(503, "x"), False, ""),
-        (Answer(0, "refused"), False, ""),
+        (Response(200, '{"worker": "on"}'), True, "on"),
+        (Response(204, ""), True, ""),
+        (Response(200, '{"worker": {"state": "ok"}}'), True, '{"state": "ok"}'),
+        (Response(200, "[1]"), True, ""),
+        (Response(503, "x"), False, ""),
+        (Response(0, "refused"), False, ""),
     ],
 )
-def test_answers_are_understood(answer: Answer, healthy: bool, worker: str) -> None:
+def test_health_responses_are_parsed(answer: Response, healthy: bool, worker: str) -> None:
     assert (answer.healthy, answer.worker) == (healthy, worker)

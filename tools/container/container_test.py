@@ -253,10 +253,10 @@ def test_signals_reach_the_process(app: Spec) -> None:
 def test_signals_to_the_containers_own_processes_do_not_end_it(app: Spec) -> None:
     before = set(children(os.getpid()))
     with Container(app) as container:
-        keeper, first = sorted(set(children(os.getpid())) - before)
+        shim, first = sorted(set(children(os.getpid())) - before)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
                        signal.SIGUSR1, signal.SIGALRM):  # fmt: skip
-            os.kill(keeper, number)
+            os.kill(shim, number)
             os.kill(first, number)
         time.sleep(0.1)
         assert container.run(["true"], env=ENV, timeout=10).exit_code == 0

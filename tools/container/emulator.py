@@ -13,6 +13,7 @@ import os
 import platform
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.linux import syscalls as linux
 from tools.linux.architectures import ARCHITECTURES, BY_MACHINE
 
@@ -20,12 +21,8 @@ OWN_REGISTRATIONS = (6, 7)
 _BINFMT = "binfmt_misc"
 
 
-class EmulatorError(Exception):
-    """Programs of the image's architecture cannot run here; says what would help."""
-
-
 def native() -> str:
-    """This machine's architecture, as images name it."""
+    """Return this machine's architecture, as images name it."""
     machine = platform.machine()
     return BY_MACHINE[machine].name if machine in BY_MACHINE else machine
 
@@ -33,15 +30,15 @@ def native() -> str:
 def emulator_for(
     architecture: str, emulator: Path | None, *, proc: Path = Path("/proc")
 ) -> Path | None:
-    """The emulator that has to be registered for an image, None when none has to be.
+    """Return the emulator that has to be registered for an image, None when none has to be.
 
-    Raises EmulatorError when the image's programs cannot run.
+    Raise ToolError when the image's programs cannot run.
     """
     if architecture in ("", native()):
         return None
     problem = f"the image is for {architecture} and this machine is {native()}: its commands"
     if architecture not in ARCHITECTURES:
-        raise EmulatorError(f'{problem} cannot run; static checks can (driver = "tar")')
+        raise ToolError(f'{problem} cannot run; static checks can (driver = "tar")')
     if emulator is not None and linux.kernel_version() >= OWN_REGISTRATIONS:
         return emulator
     if _registered(architecture, proc / "sys/fs" / _BINFMT):
@@ -53,7 +50,7 @@ def emulator_for(
         if linux.kernel_version() < OWN_REGISTRATIONS
         else f'{name} is given (a structure test has it with platform = "linux/{architecture}")'
     )
-    raise EmulatorError(
+    raise ToolError(
         f"{problem} need an emulator. They run when {lacking}; this kernel is {release}, and "
         "before 6.7 the emulator's registration is the administrator's. Without, only static "
         'checks can be made (driver = "tar")'
@@ -61,10 +58,10 @@ def emulator_for(
 
 
 def register(architecture: str, emulator: Path, stage: Path) -> None:
-    """Registers the emulator in the calling process's user namespace, where it has to be user 0.
+    """Register the emulator in the calling process's user namespace, where it has to be user 0.
 
     `stage` is an empty directory to mount on. The registration lasts as long as a descriptor that
-    this leaves open, which an exec does not pass on. Raises OSError.
+    this leaves open, which an exec does not pass on. Raise OSError.
     """
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
@@ -77,13 +74,13 @@ def register(architecture: str, emulator: Path, stage: Path) -> None:
 
 
 def _elf_header(architecture: str) -> bytes:
-    """Bytes 0 to 19 of a 64-bit little-endian executable (elf(5))."""
+    """Return bytes 0 to 19 of a 64-bit little-endian executable (elf(5))."""
     machine = ARCHITECTURES[architecture].elf_number.to_bytes(2, "little")
     return b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + machine
 
 
 def registration(architecture: str, program: str) -> bytes:
-    """The line that describes an architecture's programs, to be run by the file `program`.
+    """Return the line that describes an architecture's programs, to be run by the file `program`.
 
     The mask lets pass any OS ABI, and position-independent executables too. P keeps argv[0], F
     opens the emulator.
@@ -99,7 +96,7 @@ def registration(architecture: str, program: str) -> bytes:
 
 
 def _registered(architecture: str, directory: Path) -> bool:
-    """Whether the machine has a usable registration for programs of this architecture."""
+    """Return whether the machine has a usable registration for programs of this architecture."""
     header = _elf_header(architecture)
     for path in sorted(directory.glob("*")):
         try:

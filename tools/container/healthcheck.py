@@ -1,4 +1,4 @@
-"""Runs an image's own healthcheck in a running container, the way Docker's engine does.
+"""Run an image's own healthcheck in a running container, the way Docker's engine does.
 
 The first probe comes one interval after the start. In the start period the (shorter) start
 interval applies and failures do not count; after it, `retries` failures in a row make the
@@ -45,7 +45,7 @@ def watch(
     workdir: str,
     within: float,
 ) -> Health:
-    """Probes until the container is healthy or unhealthy, ends, or `within` seconds are over.
+    """Probe until the container is healthy or unhealthy, ends, or `within` seconds are over.
 
     `main` is the number of the container's main process.
     """

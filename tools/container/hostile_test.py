@@ -115,7 +115,7 @@ def test_zeros_within_the_limit_take_no_room_on_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["proc", "dev", "tmp", "etc", "etc/hosts", "bin"])
 @pytest.mark.parametrize("kind", ["file", "link out", "link to the host", "loop", "fifo"])
-def test_what_lies_where_mounts_go_neither_breaks_out_nor_breaks_the_caller(
+def test_hostile_mount_points_neither_escape_nor_break_the_caller(
     tmp_path: Path, base: TestLayer, cache: Cache, place: str, kind: str
 ) -> None:
     secret = tmp_path / "secret"
@@ -195,7 +195,7 @@ def test_a_command_that_never_ends_and_ignores_every_signal_is_killed(spec: Spec
 
 
 @pytest.mark.parametrize("stream", ["1", "2"])
-def test_output_without_end_is_cut_at_the_limit(spec: Spec, stream: str) -> None:
+def test_endless_output_is_cut_at_the_limit(spec: Spec, stream: str) -> None:
     with Container(spec) as container:
         result = container.run(
             ["sh", "-c", f"cat /dev/zero >&{stream}"], env=ENV, timeout=60, max_output=3_000_000

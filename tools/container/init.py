@@ -17,7 +17,7 @@ When the caller's end closes, PID 1 exits and the kernel kills whatever is left 
 
 from __future__ import annotations
 
-import array  # noqa: F401 (socket.recv_fds imports it when called, too late)
+import array  # noqa: F401 - socket.recv_fds imports it when called, too late
 import contextlib
 import errno
 import fcntl
@@ -40,7 +40,7 @@ TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 def serve_requests(
     control: socket.socket, *, memory_bytes: int | None = None, expendable: bool = False
 ) -> None:
-    """Runs until the caller closes its end of `control`.
+    """Run until the caller closes its end of `control`.
 
     `memory_bytes` limits the address space of each process that is started, not PID 1's own;
     `expendable` ones are what the kernel kills, and not PID 1, when their group has no memory left.
@@ -49,7 +49,7 @@ def serve_requests(
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    # PID 1 gets only signals it has a handler for, and the keeper has blocked those of the caller.
+    # PID 1 gets only signals it has a handler for, and the shim has blocked those of the caller.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     running: dict[int, int] = {}
@@ -73,21 +73,21 @@ def serve_requests(
 
 
 def send(control: socket.socket, message: dict[str, Any], handles: tuple[int, ...] = ()) -> None:
-    """Sends one message."""
+    """Send one message."""
     socket.send_fds(control, [json.dumps(message).encode()], list(handles))
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """Receives one message; b"" at the end. Descriptors are closed by an exec."""
+    """Receive one message; b"" at the end. Descriptors are closed by an exec."""
     data, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 8)
     for handle in handles:
         # recv_fds takes flags but does not pass them on, so MSG_CMSG_CLOEXEC is of no use.
-        os.set_inheritable(handle, False)  # noqa: FBT003 (takes no keyword)
+        os.set_inheritable(handle, False)  # noqa: FBT003 - takes no keyword
     return data, handles
 
 
 def default_signals() -> None:
-    """Gives every signal its default action.
+    """Give every signal its default action.
 
     Python ignores some, a caller may ignore others (nohup), and what is ignored stays so across an
     exec; a handler of the caller's would run in a process that it knows nothing of.
@@ -138,7 +138,7 @@ def _start(
 
 
 def _open_terminal() -> tuple[int, int]:
-    """A new terminal of the container (pty(7)): the caller's end, and the process's."""
+    """Open a terminal of the container (pty(7)); return the caller's end and the process's."""
     outer = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(outer, TIOCSPTLCK, struct.pack("i", 0))
@@ -151,7 +151,7 @@ def _open_terminal() -> tuple[int, int]:
 
 
 def _reap(control: socket.socket, running: dict[int, int]) -> None:
-    """Collects every process that ended: ours and the orphans PID 1 inherits."""
+    """Reap every process that ended: ours and the orphans that PID 1 inherits."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -166,7 +166,7 @@ def _reap(control: socket.socket, running: dict[int, int]) -> None:
 
 
 def _connect(control: socket.socket, request: dict[str, Any]) -> None:
-    """Opens a connection from inside the network namespace and hands it to the caller."""
+    """Open a connection from inside the network namespace and hands it to the caller."""
     try:
         # Not create_connection: resolving names would import codecs.
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as handle:
@@ -180,7 +180,7 @@ def _connect(control: socket.socket, request: dict[str, Any]) -> None:
 
 
 def _spawn(request: dict[str, Any], handles: list[int]) -> tuple[int, dict[str, Any] | None]:
-    """Forks and executes; the pipe closes silently on success and carries the error otherwise."""
+    """Fork and executes; the pipe closes silently on success and carries the error otherwise."""
     read_end, write_end = os.pipe()
     try:
         pid = os.fork()
@@ -228,7 +228,7 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
 
 
 def _execute(argv: list[str], env: dict[str, str]) -> None:
-    """execvpe(3) with the container's own PATH; raises the most telling of the errors."""
+    """Execute like execvpe(3), with the container's own PATH; raise the most telling error."""
     if "/" in argv[0]:
         os.execve(argv[0], argv, env)
     telling: OSError = FileNotFoundError(errno.ENOENT, "not found in PATH")

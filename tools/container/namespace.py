@@ -35,7 +35,7 @@ PID_MAX_MINIMUM = 301  # RESERVED_PIDS + 1 of the kernel's pid.c
 
 
 def unshare_all(plan: Plan, stage: Path) -> None:
-    """Moves the calling, single-threaded process into new namespaces and maps its one user.
+    """Move the calling, single-threaded process into new namespaces and map its one user.
 
     `stage` is an empty directory to mount on.
     """
@@ -76,7 +76,7 @@ def _explanation(error: OSError) -> str:
 
 
 def enter_root(plan: Plan, stage: Path) -> None:
-    """Builds the container's file system on `stage` and makes it the root directory.
+    """Build the container's file system on `stage` and make it the root directory.
 
     `stage` is an empty directory; what is mounted there is seen by this process only.
     """
@@ -120,7 +120,7 @@ def enter_root(plan: Plan, stage: Path) -> None:
 
 
 def configure(plan: Plan) -> None:
-    """Names the host, brings up loopback, sets limits; then gives up every other privilege."""
+    """Name the host, bring up loopback, set limits; then give up every other privilege."""
     if plan.capabilities:
         # With CAP_SYS_ADMIN the masks of /proc could be unmounted. A mount namespace that belongs
         # to another user namespace holds them fast (mount_namespaces(7), "locked" mounts).
@@ -142,7 +142,7 @@ def configure(plan: Plan) -> None:
 
 
 def _mount_overlay(plan: Plan) -> bool:
-    """Mounts the image with a writable layer above; False when the kernel cannot."""
+    """Mount the image with a writable layer above; return False when the kernel cannot."""
     linux.mount(str(plan.spec.rootfs.path), "lower", None, linux.MS_BIND)
     upper = str(plan.spec.scratch or os.getcwd())
     for name in ("upper", "work"):
@@ -167,7 +167,7 @@ def _mount_overlay(plan: Plan) -> bool:
 
 
 def _mount_copy(plan: Plan) -> None:
-    """Without overlayfs: the image itself, read-only, or a whole copy when root may write it."""
+    """Mount the image without overlayfs: read-only, or as a copy when the root is writable."""
     if plan.writable_root:
         target = str(plan.spec.scratch / "copy" if plan.spec.scratch else Path.cwd() / "copy")
         shutil.copytree(plan.spec.rootfs.path, target, symlinks=True)
@@ -200,7 +200,7 @@ def _mount_tmpfs(root: str, path: str, *, size: int) -> None:
         target = root + _point(root, path)
         linux.mount("tmpfs", target, "tmpfs", flags, f"mode=1777,size={size}")
     except OSError as error:
-        raise ToolError(f"cannot mount memory at {path}: {error.strerror}") from error
+        raise ToolError(f"cannot mount a tmpfs at {path}: {error.strerror}") from error
 
 
 def _mount_proc(target: str, max_processes: int) -> None:
@@ -267,7 +267,7 @@ def _mount_texts(plan: Plan, root: str) -> None:
 
 
 def _point(root: str, path: str, *, is_dir: bool = True) -> str:
-    """Makes sure that something can be mounted at `path`, which holds no links; returns it."""
+    """Create the mount point `path`, which holds no links, if it is missing; return it."""
     where = root
     parts = [part for part in path.split("/") if part]
     for position, part in enumerate(parts):

@@ -16,17 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.container.config import User, may
-from tools.container.emulator import EmulatorError, emulator_for
+from tools.container.emulator import emulator_for
 from tools.image.cache import Rootfs
 from tools.image.tree import Tree, TreeError
-from tools.linux.capabilities import NUMBERS, CapabilityError, granted
+from tools.linux.capabilities import NUMBERS, granted
 
 MAX_ACCESS = 2000  # Mounts; the kernel's limit per namespace is 100,000 and each costs time.
-
-
-class PlanError(Exception):
-    """The container cannot be arranged as asked."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Plan:
 
 
 def make_plan(spec: Spec) -> Plan:
-    """Resolves a spec. Raises PlanError for impossible paths and images."""
+    """Resolve a spec. Raise ToolError for impossible paths and images."""
     tree = spec.rootfs.tree
     try:
         directories = {
@@ -112,18 +109,15 @@ def make_plan(spec: Spec) -> Plan:
             "dev": tree.realpath("/dev"),
             "workdir": tree.realpath(spec.workdir),
         }
-        if tree.lookup("/tmp") is None and not spec.read_only:  # noqa: S108 (the image's, not the host's)
-            directories["tmp"] = "/tmp"  # noqa: S108
+        if tree.lookup("/tmp") is None and not spec.read_only:  # noqa: S108 - the image's own
+            directories["tmp"] = "/tmp"  # noqa: S108 - the image's own
         binds = tuple(_bind(tree, bind) for bind in spec.binds)
         tmpfs = tuple(_target(tree, path) for path in spec.tmpfs)
         texts = tuple((tree.realpath(path), text) for path, text in _texts(spec))
     except TreeError as error:
-        raise PlanError(f"the image's file system is unusable: {error}") from error
-    try:
-        kept = granted(spec.capabilities, privileged=spec.privileged, network=spec.network)
-        emulator = emulator_for(spec.architecture, spec.emulator)
-    except (CapabilityError, EmulatorError) as error:
-        raise PlanError(str(error)) from error
+        raise ToolError(f"the image's file system is unusable: {error}") from error
+    kept = granted(spec.capabilities, privileged=spec.privileged, network=spec.network)
+    emulator = emulator_for(spec.architecture, spec.emulator)
     powerful = spec.user.uid == 0 or NUMBERS["DAC_OVERRIDE"] in kept
     access = () if powerful else tuple(access_of(tree, spec.user))
     if spec.read_only:
@@ -131,7 +125,7 @@ def make_plan(spec: Spec) -> Plan:
     if NUMBERS["DAC_READ_SEARCH"] in kept:
         access = tuple(item for item in access if item.mode != "hidden")
     if len(access) > MAX_ACCESS:
-        raise PlanError(
+        raise ToolError(
             f"the image has {len(access)} paths whose owner differs from their parent's, at most "
             f"{MAX_ACCESS} can be kept apart; give {access[MAX_ACCESS].path!r} and its like the "
             "owner and mode of their directory"
@@ -158,7 +152,7 @@ def make_plan(spec: Spec) -> Plan:
 
 
 def access_of(tree: Tree, user: User) -> Iterator[Access]:
-    """Where the rights of `user`, who is not root, change; outermost first."""
+    """Yield where the rights of `user`, who is not root, change; outermost first."""
     hidden: str | None = None
     states: list[tuple[str, bool]] = []  # directories above the current path: prefix, writable
     for path, entry in tree.entries():
@@ -192,20 +186,20 @@ def access_of(tree: Tree, user: User) -> Iterator[Access]:
 
 def _target(tree: Tree, path: str) -> str:
     if not path.startswith("/"):
-        raise PlanError(f"the mount target {path!r} is not absolute")
+        raise ToolError(f"the mount target {path!r} is not absolute")
     return tree.realpath(path)
 
 
 def _bind(tree: Tree, bind: Bind) -> tuple[str, str, bool, bool]:
     target = _target(tree, bind.target)
     if not bind.source.exists():
-        raise PlanError(f"the mount source {str(bind.source)!r} does not exist; create it first")
+        raise ToolError(f"the mount source {str(bind.source)!r} does not exist; create it first")
     source = str(bind.source.resolve())
     return source, target, bind.read_only, bind.source.is_dir()
 
 
 def _texts(spec: Spec) -> Iterator[tuple[str, str]]:
-    """The files every engine writes for a container."""
+    """Yield path and content of the files that every engine writes for a container."""
     yield "/etc/hostname", f"{spec.hostname}\n"
     yield "/etc/hosts", f"127.0.0.1\tlocalhost {spec.hostname}\n::1\tlocalhost\n"
     if spec.network == "host":

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from tools.cli import ToolError
 from tools.container import plan as plan_module
 from tools.container.config import User
-from tools.container.plan import Access, Bind, PlanError, Spec, access_of, make_plan
+from tools.container.plan import Access, Bind, Spec, access_of, make_plan
 from tools.image.cache import Rootfs
 from tools.image.tree import Entry, Tree
 
@@ -100,7 +101,7 @@ def test_root_and_the_capability_to_override_may_do_everything_that_is_not_read_
         ({"capabilities": ("SYS_TIME",)}, "capability 'SYS_TIME': cannot be given: it concerns"),
         ({"capabilities": ("cap_chown",)}, "'cap_chown': cannot be given: the container has one"),
         ({"capabilities": ("ALL",)}, "'ALL': cannot be given: it includes those that"),
-        ({"capabilities": ("NET",)}, "capability 'NET': Linux has none of this name"),
+        ({"capabilities": ("NET",)}, "capability 'NET': Linux has no such capability"),
         (
             {"capabilities": ("NET_RAW",), "network": "host"},
             "'NET_RAW': cannot be given: the network is the host's",
@@ -110,7 +111,7 @@ def test_root_and_the_capability_to_override_may_do_everything_that_is_not_read_
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(changes: dict[str, Any], cause: str) -> None:
-    with pytest.raises(PlanError, match=re.escape(cause)):
+    with pytest.raises(ToolError, match=re.escape(cause)):
         make_plan(spec(Tree(), **changes))
 
 
@@ -128,12 +129,12 @@ def test_a_temporary_directory_is_given_only_to_images_that_have_none() -> None:
     ],
 )
 def test_impossible_mounts_are_errors(bind: Bind, cause: str) -> None:
-    with pytest.raises(PlanError, match=re.escape(cause)):
+    with pytest.raises(ToolError, match=re.escape(cause)):
         make_plan(spec(tree_of(file=file(0o644)), binds=(bind,)))
 
 
 def test_an_image_with_countless_owners_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "MAX_ACCESS", 2)
     tree = tree_of(a=file(0o600), b=file(0o600), c=file(0o600))
-    with pytest.raises(PlanError, match=r"3 paths whose owner differs .* give '/c'"):
+    with pytest.raises(ToolError, match=r"3 paths whose owner differs .* give '/c'"):
         make_plan(spec(tree))

@@ -1,9 +1,9 @@
-"""Starts processes in a container made of an unpacked image, with no engine and no root.
+"""Start processes in a container made of an unpacked image, with no engine and no root.
 
     with Container(Spec(rootfs=rootfs, user=user)) as container:
         result = container.run(["python3", "-V"], env=env, timeout=60)
 
-The caller forks a keeper (keeper.py), which enters the namespaces and forks PID 1 (init.py); PID
+The caller forks a shim (shim.py), which enters the namespaces and forks PID 1 (init.py); PID
 1 starts what it is asked to. Leaving the context kills every process of the container, also those
 that detached, and so does the death of the caller. Nothing the container writes reaches the rootfs.
 """
@@ -24,12 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tools.archive.tar_stream import LayerError
-from tools.container import init
-from tools.container import shim as keeper
+from tools.cli import ToolError
+from tools.container import init, shim
 from tools.container.cgroup import Group, make_group
-from tools.container.config import SettingsError
-from tools.container.plan import PlanError, Spec, make_plan
+from tools.container.plan import Spec, make_plan
 
 START_SECONDS = 60.0
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
@@ -37,12 +35,12 @@ EXIT_NOT_FOUND = 127
 EXIT_NOT_EXECUTABLE = 126
 
 
-class ContainerError(Exception):
+class ContainerError(ToolError):
     """The container could not be started, or it ended unexpectedly."""
 
 
 # What starting an image can raise; for callers that report instead of failing.
-START_ERRORS = (ContainerError, LayerError, PlanError, SettingsError)
+START_ERRORS = (ToolError,)
 
 
 class SpawnError(ContainerError):
@@ -73,17 +71,17 @@ class Container:
         self._next = 0
         self._exits: dict[int, int] = {}
         self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
-        self._keeper = -1
+        self._shim = -1
         self._stage: tempfile.TemporaryDirectory[str] | None = None
         self._control: socket.socket | None = None
         self._group: Group | None = None
 
     def __enter__(self) -> Self:
-        """Raises ContainerError, with cause and remedy, when the kernel refuses."""
+        """Raise ContainerError, with cause and remedy, when the kernel refuses."""
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
         spec = self._plan.spec
         self._group = make_group(memory_bytes=spec.memory_bytes, max_processes=spec.max_processes)
-        self._keeper, self._control = keeper.start(self._plan, Path(self._stage.name), self._group)
+        self._shim, self._control = shim.start(self._plan, Path(self._stage.name), self._group)
         try:
             self._expect_ready()
         except BaseException:
@@ -105,7 +103,7 @@ class Container:
         self.close()
 
     def close(self) -> None:
-        """Kills what still runs and removes what was mounted and created."""
+        """Kill what still runs and removes what was mounted and created."""
         for _, handles in self._replies.values():
             for handle in handles:
                 os.close(handle)
@@ -113,9 +111,9 @@ class Container:
         if self._control is not None:
             self._control.close()
             self._control = None
-        if self._keeper > 0:
-            keeper.end(self._keeper)
-            self._keeper = -1
+        if self._shim > 0:
+            shim.end(self._shim)
+            self._shim = -1
         if self._group is not None:
             self._group.remove()
             self._group = None
@@ -124,7 +122,7 @@ class Container:
             self._stage = None
 
     def fileno(self) -> int:
-        """Readable when something happened; call `poll` then."""
+        """Return a descriptor that is readable when something happened; call `poll` then."""
         return self._socket().fileno()
 
     def spawn(
@@ -137,9 +135,9 @@ class Container:
         stdout: int,
         stderr: int,
     ) -> int:
-        """Starts a process on the given descriptors and returns its number.
+        """Start a process on the given descriptors and return its number.
 
-        Raises SpawnError when there is no such command or it cannot be executed.
+        Raise SpawnError when there is no such command or it cannot be executed.
         """
         return self._spawn(argv, env, workdir, (stdin, stdout, stderr))[0]
 
@@ -150,7 +148,7 @@ class Container:
         workdir: str,
         handles: tuple[int, ...],
     ) -> tuple[int, list[int]]:
-        """Starts a process on `handles`, or without any on a terminal, whose end it returns."""
+        """Start a process on `handles`, or else on a terminal; return its number and handles."""
         if not argv:
             raise SpawnError("the image has no command and none was given", EXIT_NOT_FOUND)
         number = self._request(
@@ -169,17 +167,17 @@ class Container:
         return number, back
 
     def signal(self, number: int, which: int) -> None:
-        """Sends a signal to a process started by `spawn`; a process that ended gets none."""
+        """Send a signal to a process started by `spawn`; a process that ended gets none."""
         if number not in self._exits:
             self._send({"op": "signal", "id": number, "signal": which})
 
     def poll(self, number: int) -> int | None:
-        """The exit code of a process, None while it runs. Never blocks."""
+        """Return the exit code of a process, None while it runs. Never blocks."""
         self._receive(0)
         return self._exits.get(number)
 
     def wait(self, number: int, timeout: float) -> int | None:
-        """Waits up to `timeout` seconds for a process's exit code; None when it still runs."""
+        """Wait up to `timeout` seconds for a process's exit code; None when it still runs."""
         end = time.monotonic() + timeout
         while number not in self._exits:
             left = end - time.monotonic()
@@ -189,9 +187,9 @@ class Container:
         return self._exits[number]
 
     def connect(self, port: int) -> socket.socket:
-        """A TCP connection to 127.0.0.1:`port` made inside the container's network.
+        """Open a TCP connection to 127.0.0.1:`port` made inside the container's network.
 
-        Raises ConnectionRefusedError or another OSError, as connecting from inside would.
+        Raise ConnectionRefusedError or another OSError, as connecting from inside would.
         """
         number = self._request({"op": "connect", "port": port})
         reply, handles = self._reply(number, START_SECONDS)
@@ -208,10 +206,10 @@ class Container:
         timeout: float,
         max_output: int = MAX_OUTPUT,
     ) -> Completed:
-        """Runs a command to its end with captured output and no input.
+        """Run a command to its end with captured output and no input.
 
         After `timeout` seconds or `max_output` bytes on one stream it is killed and the result
-        says so. Raises SpawnError.
+        says so. Raise SpawnError.
         """
         started = time.monotonic()
         number, pipes = self._start_piped(argv, env, workdir)
@@ -224,7 +222,7 @@ class Container:
     def _start_piped(
         self, argv: Sequence[str], env: Mapping[str, str], workdir: str
     ) -> tuple[int, tuple[int, ...]]:
-        """Starts a process; returns its number and where its stdout and stderr are read."""
+        """Start a process; return its number and where its stdout and stderr are read."""
         if self._plan.spec.tty:
             number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, ())
             return number, tuple(terminal)
@@ -271,7 +269,7 @@ class Container:
                     else:
                         self._receive(0)
         for pipe in pipes:
-            # A detached child may hold the pipe open for ever: only what is there is taken.
+            # A detached child may never close the pipe: take only what is there.
             before = -1
             while before < len(chunks[pipe]) <= max_output:
                 before = len(chunks[pipe])
@@ -300,7 +298,7 @@ class Container:
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
-            raise ContainerError("command and environment are too long together") from error
+            raise ContainerError("the command and its environment are too long") from error
 
     def _request(self, message: dict[str, Any], handles: tuple[int, ...] = ()) -> int:
         self._next += 1
@@ -317,7 +315,7 @@ class Container:
         return self._replies.pop(number)
 
     def _receive(self, timeout: float) -> None:
-        """Takes messages until there is none; waits for the first up to `timeout` seconds."""
+        """Take all pending messages; wait up to `timeout` seconds for the first."""
         handle = self._socket()
         taken = False
         while True:
@@ -332,7 +330,7 @@ class Container:
                 handle.settimeout(None)
             if not data:
                 if taken:
-                    return  # What it said last comes first; the next call finds the end again.
+                    return  # Handle its last messages first; the next call sees the end again.
                 raise ContainerError("the container's first process ended unexpectedly")
             taken = True
             message = json.loads(data)
@@ -345,7 +343,7 @@ class Container:
 
 
 def _drain(pipe: int, into: bytearray) -> bool:
-    """Reads what is there, at most 1 MiB; False at the end of the stream."""
+    """Read what is there, at most 1 MiB; return False at the end of the stream."""
     try:
         data = os.read(pipe, 1 << 20)
     except BlockingIOError:

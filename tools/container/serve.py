@@ -1,7 +1,7 @@
-"""Runs one process of a container in the foreground: waits for its health, passes signals on.
+"""Run one process of a container in the foreground: wait for its health, forward signals.
 
-`serve` is for the image's own command, which Ctrl-C stops in an orderly way; `run_command` is for
-a command somebody typed, which gets the signals as they come.
+`serve` runs the image's own command, which Ctrl-C stops cleanly; `run_command` runs a command that
+the user typed, which receives the signals as they come.
 """
 
 from __future__ import annotations
@@ -44,16 +44,15 @@ class Address:
     port: int
 
     def fill(self, arguments: Sequence[str]) -> tuple[str, ...]:
-        """Replaces {host} and {port} in arguments."""
+        """Replace {host} and {port} in arguments."""
         filled = (item.replace("{host}", self.host) for item in arguments)
         return tuple(item.replace("{port}", str(self.port)) for item in filled)
 
     @property
     def reachable(self) -> str:
         """The address to connect to: a wildcard is reached through loopback."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(  # noqa: S104
-            self.host, self.host
-        )
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - replaced
+        return loopback.get(self.host, self.host)
 
     @property
     def url(self) -> str:
@@ -78,7 +77,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What the health path said. `status` 0 means no answer; then `text` is the reason."""
 
     status: int
@@ -91,7 +90,7 @@ class Answer:
 
     @property
     def worker(self) -> str:
-        """The `worker` key of a JSON answer, "" when there is none."""
+        """The `worker` key of a JSON response, "" when there is none."""
         try:
             value = json.loads(self.text).get("worker", "")
         except (ValueError, AttributeError):
@@ -99,24 +98,24 @@ class Answer:
         return value if isinstance(value, str) else json.dumps(value)
 
 
-def ask(address: Address, path: str) -> Answer:
-    """One GET request. Never raises for what the server does."""
+def ask(address: Address, path: str) -> Response:
+    """Make one GET request; whatever the server does, raise nothing."""
     connection = http.client.HTTPConnection(
         address.reachable, address.port, timeout=REQUEST_SECONDS
     )
     try:
         connection.request("GET", path)
         reply = connection.getresponse()
-        return Answer(reply.status, reply.read(1 << 20).decode("utf-8", "replace"))
+        return Response(reply.status, reply.read(1 << 20).decode("utf-8", "replace"))
     except (OSError, http.client.HTTPException) as error:
-        return Answer(0, str(error) or type(error).__name__)
+        return Response(0, str(error) or type(error).__name__)
     finally:
         connection.close()
 
 
 @contextlib.contextmanager
 def collected(signals: Sequence[signal.Signals]) -> Iterator[tuple[list[int], int]]:
-    """Collects signals instead of dying of them; gives the list and a descriptor to wait on."""
+    """Collect signals instead of dying from them; yield the list and a descriptor to wait on."""
     arrived: list[int] = []
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
@@ -136,7 +135,7 @@ def collected(signals: Sequence[signal.Signals]) -> Iterator[tuple[list[int], in
 
 
 def _pause(container: Container, wake: int, seconds: float) -> None:
-    """Waits for news of the container or a signal, at most `seconds`."""
+    """Wait for news of the container or a signal, at most `seconds`."""
     ready = select.select([container.fileno(), wake], [], [], seconds)[0]
     if wake in ready:
         with contextlib.suppress(BlockingIOError):
@@ -146,7 +145,7 @@ def _pause(container: Container, wake: int, seconds: float) -> None:
 def run_command(
     container: Container, command: Sequence[str], *, env: Mapping[str, str], workdir: str
 ) -> int:
-    """Runs a command on the caller's own stdin, stdout and stderr; returns its exit code."""
+    """Run a command on the caller's own stdin, stdout and stderr; return its exit code."""
     with collected(FORWARDED) as (arrived, wake):
         number = container.spawn(command, env=env, workdir=workdir, stdin=0, stdout=1, stderr=2)
         interrupts = 0
@@ -160,9 +159,9 @@ def run_command(
 
 
 def serve(container: Container, served: Served, *, start_timeout: float) -> int:
-    """Starts the image's command, reports when it is healthy, stops it when told to.
+    """Start the image's command, report when it is healthy, and stop it on request.
 
-    Returns 0 after a clean stop, 128 + the signal when it had to be killed, 1 when it never
+    Return 0 after a clean stop, 128 + the signal when it had to be killed, 1 when it never
     became healthy, and its own exit code (1 for 0) when it ended by itself.
     """
     started = time.monotonic()
@@ -172,21 +171,21 @@ def serve(container: Container, served: Served, *, start_timeout: float) -> int:
             stdin=null.fileno(), stdout=1, stderr=2,
         )  # fmt: skip
         healthy = False
-        answer = Answer(0, "")
+        response = Response(0, "")
         while (code := container.poll(main)) is None:
             if arrived:
                 return _stop(container, main, served, arrived, wake)
             if not healthy:
-                answer = ask(served.address, served.health_path)
-                healthy = answer.healthy
+                response = ask(served.address, served.health_path)
+                healthy = response.healthy
                 if healthy:
-                    print(_report(served, answer, time.monotonic() - started), flush=True)
+                    print(_report(served, response, time.monotonic() - started), flush=True)
                 elif time.monotonic() - started > start_timeout:
-                    _complain(served, answer, start_timeout)
+                    _report_unhealthy(served, response, start_timeout)
                     _stop(container, main, served, [signal.SIGTERM], wake)
                     return 1
             _pause(container, wake, POLL_SECONDS if not healthy else 3600.0)
-        if arrived:  # Whoever told us to stop has told the image's command as well.
+        if arrived:  # Stopped on request: the signal reached the image's command as well.
             print(f"{served.name}: stopped", file=sys.stderr)
             return 0
         when = "after it was healthy" if healthy else "before it was healthy"
@@ -195,7 +194,7 @@ def serve(container: Container, served: Served, *, start_timeout: float) -> int:
 
 
 def _stop(container: Container, main: int, served: Served, arrived: list[int], wake: int) -> int:
-    """Asks the main process to end; kills it after the grace period or at a second request."""
+    """Ask the main process to end; kill it after the grace period or at a second request."""
     cause = arrived.pop(0)
     wanted = getattr(signal, served.stop_signal, signal.SIGTERM)
     if served.stop_signal.isdigit():
@@ -205,7 +204,7 @@ def _stop(container: Container, main: int, served: Served, arrived: list[int], w
     while container.poll(main) is None:
         left = end - time.monotonic()
         if left <= 0 or arrived:
-            why = "told twice" if arrived else f"no end within {GRACE_SECONDS:g} s"
+            why = "second stop request" if arrived else f"still running after {GRACE_SECONDS:g} s"
             print(f"{served.name}: {why}, killing it", file=sys.stderr)
             container.signal(main, signal.SIGKILL)
             container.wait(main, GRACE_SECONDS)
@@ -215,11 +214,11 @@ def _stop(container: Container, main: int, served: Served, arrived: list[int], w
     return 0
 
 
-def _report(served: Served, answer: Answer, seconds: float) -> str:
+def _report(served: Served, response: Response, seconds: float) -> str:
     lines = [
         f"{served.name}: healthy after {seconds:.1f} s",
         f"  url     {served.address.url}",
-        f"  worker  {answer.worker}" if answer.worker else "",
+        f"  worker  {response.worker}" if response.worker else "",
         f"  data    {served.data}" if served.data else "",
         f"  image   {served.digest}",
         "  stop    Ctrl-C",
@@ -227,10 +226,10 @@ def _report(served: Served, answer: Answer, seconds: float) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _complain(served: Served, answer: Answer, seconds: float) -> None:
-    said = f"status {answer.status}: {answer.text[:400]}" if answer.status else answer.text
+def _report_unhealthy(served: Served, response: Response, seconds: float) -> None:
+    said = f"status {response.status}: {response.text[:400]}" if response.status else response.text
     print(
         f"{served.name}: not healthy within {seconds:g} s; {served.address.url}"
-        f"{served.health_path} said: {said}",
+        f"{served.health_path}: last response: {said}",
         file=sys.stderr,
     )

@@ -1,6 +1,6 @@
-"""The two processes between a caller and its container: the keeper, and PID 1.
+"""The two processes between a caller and its container: the shim, and PID 1.
 
-The keeper is forked by the caller, enters the namespaces and forks PID 1, because a PID namespace
+The shim is forked by the caller, enters the namespaces and forks PID 1, because a PID namespace
 begins with the next child. Either dies with its parent, and with PID 1 the kernel ends everything
 in the container. Both tell the caller over the control socket when they cannot go on.
 """
@@ -26,7 +26,7 @@ STOP_SECONDS = 5.0
 
 
 def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket]:
-    """Forks the keeper; returns its process id and the caller's end of the control socket.
+    """Fork the shim; return its process id and the caller's end of the control socket.
 
     Everything in the container is a member of `group`.
     """
@@ -34,30 +34,30 @@ def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.soc
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
     caller = os.getpid()
-    keeper = os.fork()
-    if keeper == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
-        _keep(plan, stage, group, theirs, caller)
+        _run_shim(plan, stage, group, theirs, caller)
     theirs.close()
-    return keeper, ours
+    return pid, ours
 
 
-def end(keeper: int) -> None:
-    """Waits until the namespace is empty, which PID 1 sees to when the control socket closes."""
-    handle = os.pidfd_open(keeper)
+def end(pid: int) -> None:
+    """Wait until the namespace is empty, which PID 1 sees to when the control socket closes."""
+    handle = os.pidfd_open(pid)
     try:
         if not select.select([handle], [], [], STOP_SECONDS)[0]:
-            # The keeper's death takes PID 1 with it, and PID 1 everything else.
-            os.kill(keeper, signal.SIGKILL)
+            # The shim's death takes PID 1 with it, and PID 1 everything else.
+            os.kill(pid, signal.SIGKILL)
     finally:
         os.close(handle)
-    os.waitpid(keeper, 0)
+    os.waitpid(pid, 0)
 
 
-def _keep(
+def _run_shim(
     plan: Plan, stage: Path, group: Group | None, control: socket.socket, caller: int
 ) -> NoReturn:
-    """The keeper: enters the namespaces, forks PID 1 and waits for it."""
+    """Be the shim: enter the namespaces, fork PID 1 and wait for it."""
     try:
         # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
         os.setsid()
@@ -76,7 +76,7 @@ def _keep(
             os._exit(1)
         pid = os.fork()
         if pid == 0:
-            _first(plan, stage, control, group)
+            _run_init(plan, stage, control, group)
         control.close()
         os.waitpid(pid, 0)
     except (ToolError, OSError) as error:
@@ -85,8 +85,8 @@ def _keep(
         os._exit(1)
 
 
-def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
-    """PID 1 of the container."""
+def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | None) -> NoReturn:
+    """Be PID 1 of the container."""
     grouped = group is not None and "memory" in group.limits
     try:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -95,9 +95,9 @@ def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None)
         init.send(control, {"id": 0, "event": "ready"})
         memory_bytes = None if grouped else plan.spec.memory_bytes
         init.serve_requests(control, memory_bytes=memory_bytes, expendable=grouped)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the caller has to be told)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to know
         message = str(error) if isinstance(error, ToolError | OSError) else repr(error)
-        # When the caller is gone there is nobody to tell.
+        # The caller may be gone.
         with contextlib.suppress(OSError):
             init.send(control, {"id": 0, "event": "error", "message": message})
     finally:
@@ -105,6 +105,6 @@ def _first(plan: Plan, stage: Path, control: socket.socket, group: Group | None)
 
 
 def _close_others(keep: int) -> None:
-    """Closes every descriptor but the standard three and `keep`."""
+    """Close every descriptor but the standard three and `keep`."""
     os.closerange(3, keep)
     os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))

@@ -14,7 +14,7 @@ NODEFLIB = 0x800
 _NEEDED, _SONAME, _RPATH, _RUNPATH, _FLAGS_1 = 1, 14, 15, 29, 0x6FFFFFFB
 
 
-def build(  # noqa: C901, PLR0915 -- one part of the file after the other
+def build(  # noqa: C901, PLR0915 - one part of the file after the other
     soname: str | None = None,
     *,
     needed: Sequence[str] = (),

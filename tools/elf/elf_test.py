@@ -109,7 +109,7 @@ def test_an_rpath_beside_a_runpath_is_void() -> None:
     assert (elf.rpath, elf.runpath) == (None, "/b")
 
 
-def test_of_foreign_objects_only_the_kind_is_told() -> None:
+def test_foreign_objects_are_only_identified() -> None:
     content = bytearray(build())
     content[4], content[18] = 1, 3
     assert (read_elf(bytes(content)).machine, read_elf(bytes(content)).bits) == ("EM_386", 32)
@@ -118,7 +118,7 @@ def test_of_foreign_objects_only_the_kind_is_told() -> None:
     assert read_elf(bytes(content)).machine == "EM_22"
 
 
-def test_whatever_is_cut_off_or_changed_is_refused_or_read_and_nothing_else() -> None:
+def test_truncated_or_corrupted_objects_never_crash_the_reader() -> None:
     content = build("liba.so", needed=["libb.so"], wants={"libb.so": ["B_1"]}, defines=["A_1"])
     for length in range(len(content)):
         with pytest.raises(ElfError):

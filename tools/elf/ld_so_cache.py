@@ -26,10 +26,6 @@ _EXTENSION_MAGIC, _HWCAPS_TAG = 0xEAA42174, 1
 _HWCAP_EXTENSION = 1 << 62
 
 
-class CacheError(ToolError):
-    """A cache that ld.so would not use, or could not search."""
-
-
 @dataclass(frozen=True)
 class CacheEntry:
     """`hwcaps` names the glibc-hwcaps subdirectory it is for, "" means for any processor."""
@@ -41,7 +37,7 @@ class CacheEntry:
 
 
 def read_cache(content: bytes) -> tuple[CacheEntry, ...]:
-    """Returns the entries in the order of the file. Raises CacheError for anything malformed."""
+    """Return the entries in the order of the file. Raise ToolError for anything malformed."""
     start = 0
     if content.startswith(_OLD_MAGIC):
         (count,) = struct.unpack_from("<I", content, 12)
@@ -50,7 +46,7 @@ def read_cache(content: bytes) -> tuple[CacheEntry, ...]:
     try:
         magic, count, _, _, extensions = HEADER.unpack_from(content)
         if magic != MAGIC:
-            raise CacheError(f"begins with {magic!r}, wanted {MAGIC!r}")
+            raise ToolError(f"begins with {magic!r}, expected {MAGIC!r}")
         subdirectories = _hwcaps(content, extensions) if extensions else ()
         entries = []
         for i in range(count):
@@ -60,7 +56,7 @@ def read_cache(content: bytes) -> tuple[CacheEntry, ...]:
                 continue  # For a processor feature of old; ld.so prefers, but never needs, these.
             entries.append(CacheEntry(_text(content, name), _text(content, path), flags, hwcaps))
     except (struct.error, ValueError, IndexError) as error:
-        raise CacheError(f"is damaged: {error!r}") from error
+        raise ToolError(f"is damaged: {error!r}") from error
     return tuple(entries)
 
 
@@ -81,7 +77,7 @@ def _text(content: bytes, at: int) -> str:
 
 
 def unsorted_names(entries: Sequence[CacheEntry]) -> tuple[str, str] | None:
-    """Returns two neighbours in the wrong order: ld.so's bisection would miss libraries."""
+    """Return two neighbours in the wrong order: ld.so's bisection would miss libraries."""
     for one, other in itertools.pairwise(entries):
         if compare_names(one.name, other.name) < 0:
             return one.name, other.name
@@ -89,7 +85,7 @@ def unsorted_names(entries: Sequence[CacheEntry]) -> tuple[str, str] | None:
 
 
 def compare_names(one: str, other: str) -> int:
-    """Compares as the loader does (_dl_cache_libcmp): runs of digits by value, the rest by byte."""
+    """Compare as the loader does (_dl_cache_libcmp): runs of digits by value, the rest by byte."""
     i = j = 0
     while i < len(one):
         a, b = one[i], other[j] if j < len(other) else "\0"

@@ -40,13 +40,13 @@ class Files(Protocol):
     """The file system that is searched; all paths are absolute."""
 
     def realpath(self, path: str) -> str | None:
-        """The regular file that `path` leads to, without links; None if there is none."""
+        """Return the regular file that `path` leads to, without links; None if there is none."""
 
     def elf(self, path: str) -> Elf | None:
-        """What the object at a real path says; None for what is no ELF object."""
+        """Return what the object at a real path says; None if it is not an ELF object."""
 
     def read(self, path: str) -> bytes:
-        """The content of a real path; asked for linkers and caches only."""
+        """Return the content of a real path; asked for linkers and caches only."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Linker:
     cache: tuple[CacheEntry, ...] = ()
 
     def on(self, platform: str, hwcaps: tuple[str, ...]) -> Linker:
-        """The same linker on another processor."""
+        """Return the same linker on another processor."""
         return replace(self, platform=platform, hwcaps=hwcaps)
 
 
@@ -87,13 +87,13 @@ class Loaded:
     by: Loaded | None = field(repr=False, default=None)
 
     def chain(self) -> str:
-        """Who loads it, from what is started down: "/usr/bin/a → /usr/lib/libb.so"."""
+        """Return the chain of loaders, from the program down: "/usr/bin/a → /usr/lib/libb.so"."""
         return f"{self.by.chain()} → {self.real}" if self.by else self.real
 
 
 @dataclass(frozen=True)
 class Unmet:
-    """A need that no file meets; `searched` are the places tried, and `cause` why that is so."""
+    """A need that no file meets; `searched` are the places tried, `cause` is the reason."""
 
     object: Loaded = field(repr=False)
     need: str
@@ -111,9 +111,9 @@ class Loading:
 
 
 def find_linker(files: Files, *, machine: str, interpreter: str | None = None) -> Linker:
-    """Returns the linker of a program with this interpreter, or the machine's usual one.
+    """Return the linker of a program with this interpreter, or the machine's usual one.
 
-    Raises LinkerError when it is not there or is not glibc's.
+    Raise LinkerError when it does not exist or is not glibc's.
     """
     architecture = BY_ELF_MACHINE.get(machine)
     if architecture is None:
@@ -122,9 +122,9 @@ def find_linker(files: Files, *, machine: str, interpreter: str | None = None) -
     real = files.realpath(path)
     elf = files.elf(real) if real is not None else None
     if real is None or elf is None:
-        raise LinkerError(f"the dynamic linker {path} is not there")
+        raise LinkerError(f"the dynamic linker {path} does not exist")
     if elf.machine != machine:
-        raise LinkerError(f"the dynamic linker {path} is for {elf.machine}, wanted {machine}")
+        raise LinkerError(f"the dynamic linker {path} is for {elf.machine}, expected {machine}")
     content = files.read(real)
     found = _SYSTEM_DIRECTORIES.search(content)
     lib = next((m for m in _LIB.finditer(content) if b".so" not in m[1]), None)
@@ -155,13 +155,13 @@ def _usable(entries: Iterable[CacheEntry], architecture: Architecture) -> tuple[
 
 
 def expand(text: str, *, linker: Linker, origin: str) -> str:
-    """Replaces $ORIGIN, $LIB and $PLATFORM, with or without braces; other names stay."""
+    """Replace $ORIGIN, $LIB and $PLATFORM, with or without braces; other names stay."""
     values = {"ORIGIN": origin, "LIB": linker.lib, "PLATFORM": linker.platform}
     return _TOKEN.sub(lambda match: values[match[1] or match[2]], text)
 
 
 def search_path(text: str | None, *, linker: Linker, origin: str) -> tuple[str, ...]:
-    """The directories of an RPATH or RUNPATH. An empty one is the current directory: '.'."""
+    """Return the directories of an RPATH or RUNPATH. An empty one is the current directory: '.'."""
     if text is None:
         return ()
     parts = (expand(part, linker=linker, origin=origin) for part in text.split(":"))
@@ -169,13 +169,13 @@ def search_path(text: str | None, *, linker: Linker, origin: str) -> tuple[str, 
 
 
 def load(real: str, *, files: Files, linker: Linker) -> Loading:
-    """Loads the object at a real path with all it needs, as a program of its own.
+    """Load the object at a real path with everything it needs, as a program of its own.
 
-    Raises LinkerError when there is no object.
+    Raise LinkerError when there is no object.
     """
     elf = files.elf(real)
     if elf is None:
-        raise LinkerError(f"{real}: no ELF object")
+        raise LinkerError(f"{real}: not an ELF object")
     return _Process(files, linker).load(Loaded(real, real, real, elf))
 
 
@@ -222,7 +222,7 @@ class _Process:
                 continue
             elf = self._files.elf(real)
             if elf is None:
-                cause = f"is no ELF object at {candidate}"
+                cause = f"is not an ELF object at {candidate}"
                 self._loading.unmet.append(Unmet(by, need, cause, tuple(searched)))
                 return None
             if (elf.machine, elf.bits) != (by.elf.machine, by.elf.bits):
@@ -274,7 +274,7 @@ class _Process:
         return any(path.startswith(f"{directory}/") for directory in self._linker.directories)
 
     def _cached(self, name: str) -> str | None:
-        """The cache's answer: by bisection, so that an unsorted cache hides what it hides."""
+        """Return the cache's answer, by bisection: what an unsorted cache hides stays hidden."""
         entries = self._linker.cache
         # Sorted from high to low: compare_names(entry, name) < 0 comes after what is wanted.
         begin = bisect.bisect_left(
@@ -292,7 +292,7 @@ class _Process:
 
 
 def unmet_versions(loading: Loading) -> list[Unmet]:
-    """The symbol versions that the loaded libraries do not define, as _dl_check_all_versions."""
+    """Return the symbol versions that no loaded library defines, as _dl_check_all_versions."""
     found = []
     providers = {(id(by), need): library for by, need, library in loading.needs}
     named = {name: each for each in loading.order for name in (each.name, each.elf.soname)}
@@ -308,7 +308,7 @@ def unmet_versions(loading: Loading) -> list[Unmet]:
 
 
 def undefined_symbols(loaded: Loaded, scope: Iterable[Loaded]) -> list[str]:
-    """The symbols of `loaded` that nothing in `scope` defines, as do_lookup_x would find them."""
+    """Return the symbols of `loaded` that nothing in `scope` defines, as do_lookup_x does."""
     exports = [each.elf.exports for each in scope]
     return sorted(
         f"{symbol.name}@{symbol.version}" if symbol.version else symbol.name

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import platform
 import re
+import struct
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from tools.cli import ToolError
 from tools.elf import ld_so_cache
 from tools.elf.elf import MAGIC, Elf, read_elf
 from tools.elf.elf_for_test import NODEFLIB, build
@@ -254,7 +256,7 @@ def loading(files: Mapping[str, bytes], path: str = "/app") -> Loading:
     return load(path, files=Memory(files), linker=linker)
 
 
-def test_what_is_missing_tells_every_place_that_was_searched(tiny: dict[str, bytes]) -> None:
+def test_unmet_needs_list_every_place_searched(tiny: dict[str, bytes]) -> None:
     (unmet,) = loading({**tiny, "/app": build(needed=["libz.so"], runpath="/opt:")}).unmet
     assert unmet.need == "libz.so"
     assert unmet.searched == (
@@ -268,13 +270,13 @@ def test_what_is_missing_tells_every_place_that_was_searched(tiny: dict[str, byt
     )
 
 
-def test_a_file_that_is_no_object_ends_the_search_as_ld_so_does(tiny: dict[str, bytes]) -> None:
+def test_file_that_is_not_an_object_ends_the_search_as_in_ld_so(tiny: dict[str, bytes]) -> None:
     files = {**tiny, "/app": build(needed=["libz.so"]), "/lib/libz.so": b"INPUT(libz.so.1)"}
     (unmet,) = loading({**files, "/usr/lib/libz.so": build()}).unmet
-    assert unmet.cause == "is no ELF object at /lib/libz.so"
+    assert unmet.cause == "is not an ELF object at /lib/libz.so"
 
 
-def test_a_version_that_the_library_does_not_define_is_told(tiny: dict[str, bytes]) -> None:
+def test_undefined_version_is_reported(tiny: dict[str, bytes]) -> None:
     files = {**tiny, "/app": build(needed=["libz.so"], wants={"libz.so": ["Z_1", "Z_2"]})}
     old = unmet_versions(loading({**files, "/lib/libz.so": build("libz.so", defines=["Z_1"])}))
     none = unmet_versions(loading({**files, "/lib/libz.so": build("libz.so")}))
@@ -324,21 +326,102 @@ def test_the_cache_is_asked_before_the_default_directories(tiny: dict[str, bytes
     assert loading({**strict, "/etc/ld.so.cache": flat}).unmet
 
 
-def cache_bytes(entries: list[tuple[str, str, int]]) -> bytes:
+def cache_bytes(
+    entries: Sequence[tuple[str, str, int] | tuple[str, str, int, int]], hwcaps: Sequence[str] = ()
+) -> bytes:
+    """Return a cache. An entry's fourth member is its hwcap; `hwcaps` names the extension's."""
     strings, packed = b"", b""
     base = ld_so_cache.HEADER.size + len(entries) * ld_so_cache.ENTRY.size
-    for name, path, flags in entries:
+    for name, path, flags, *hwcap in entries:
         at = base + len(strings)
         strings += name.encode() + b"\0" + path.encode() + b"\0"
-        packed += ld_so_cache.ENTRY.pack(flags, at, at + len(name) + 1, 0, 0)
-    header = ld_so_cache.HEADER.pack(ld_so_cache.MAGIC, len(entries), len(strings), 2, 0)
-    return header + packed + strings
+        packed += ld_so_cache.ENTRY.pack(flags, at, at + len(name) + 1, 0, *(hwcap or [0]))
+    names = []
+    for level in hwcaps:
+        names.append(base + len(strings))
+        strings += level.encode() + b"\0"
+    extension, at = b"", 0
+    if hwcaps:
+        at = base + len(strings)
+        # The directory of extensions (dl-cache.h): another one, then that of glibc-hwcaps.
+        extension = struct.pack("<II", 0xEAA42174, 2)
+        extension += struct.pack("<IIII", 0, 0, at, 0)
+        extension += struct.pack("<IIII", 1, 0, at + 40, 4 * len(names))
+        extension += struct.pack(f"<{len(names)}I", *names)
+    header = ld_so_cache.HEADER.pack(ld_so_cache.MAGIC, len(entries), len(strings), 2, at)
+    return header + packed + strings + extension
+
+
+HWCAPS = ("x86-64-v2", "x86-64-v3")
+_EXTENSION = 1 << 62  # dl-cache.h: DL_CACHE_HWCAP_EXTENSION; the low bits are an index into HWCAPS
+_FLAGS = ld_so_cache.ELF_LIBC6 | ARCHITECTURES["amd64"].cache_flags
+HWCAPS_CACHE = cache_bytes(
+    [
+        ("libz.so", "/old/libz.so", _FLAGS, 1 << 3),
+        ("libz.so", "/v2/libz.so", _FLAGS, _EXTENSION | 0),
+        ("libz.so", "/v3/libz.so", _FLAGS, _EXTENSION | 1),
+        ("libz.so", "/plain/libz.so", _FLAGS),
+    ],
+    HWCAPS,
+)
+
+
+def test_hwcaps_entries_of_the_cache_name_their_level() -> None:
+    # /old/libz.so is for a processor feature from before glibc-hwcaps; it is never needed.
+    assert [(entry.path, entry.hwcaps) for entry in ld_so_cache.read_cache(HWCAPS_CACHE)] == [
+        ("/v2/libz.so", "x86-64-v2"),
+        ("/v3/libz.so", "x86-64-v3"),
+        ("/plain/libz.so", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("levels", "path"),
+    [
+        (("x86-64-v3", "x86-64-v2"), "/v3/libz.so"),
+        (("x86-64-v2",), "/v2/libz.so"),
+        ((), "/plain/libz.so"),
+    ],
+)
+def test_the_best_hwcaps_entry_for_the_processor_is_loaded(
+    tiny: dict[str, bytes], levels: tuple[str, ...], path: str
+) -> None:
+    library = build("libz.so")
+    files = Memory(
+        {
+            **tiny,
+            "/app": build(needed=["libz.so"]),
+            **{f"/{name}/libz.so": library for name in ("old", "v2", "v3", "plain")},
+            "/etc/ld.so.cache": HWCAPS_CACHE,
+        }
+    )
+    linker = find_linker(files, machine="EM_X86_64").on("x86_64", levels)
+    assert load("/app", files=files, linker=linker).order[1].path == path
+
+
+def test_an_hwcaps_entry_that_the_processor_cannot_run_is_not_loaded(
+    tiny: dict[str, bytes],
+) -> None:
+    cache = cache_bytes([("libz.so", "/v3/libz.so", _FLAGS, _EXTENSION | 1)], HWCAPS)
+    files = {**tiny, "/app": build(needed=["libz.so"]), "/v3/libz.so": build("libz.so")}
+    assert loading({**files, "/etc/ld.so.cache": cache}).unmet
+
+
+def test_a_damaged_hwcaps_extension_is_an_error() -> None:
+    at = HWCAPS_CACHE.index(struct.pack("<I", 0xEAA42174))
+    for broken in (
+        HWCAPS_CACHE[:at] + bytes(4) + HWCAPS_CACHE[at + 4 :],
+        HWCAPS_CACHE[:-2],
+        HWCAPS_CACHE.replace(struct.pack("<Q", _EXTENSION | 1), struct.pack("<Q", _EXTENSION | 2)),
+    ):
+        with pytest.raises(ToolError, match="is damaged"):
+            ld_so_cache.read_cache(broken)
 
 
 def test_a_damaged_or_unsorted_cache_is_noticed() -> None:
-    with pytest.raises(ld_so_cache.CacheError, match="begins with"):
+    with pytest.raises(ToolError, match="begins with"):
         ld_so_cache.read_cache(bytes(64))
-    with pytest.raises(ld_so_cache.CacheError, match="is damaged"):
+    with pytest.raises(ToolError, match="is damaged"):
         ld_so_cache.read_cache(cache_bytes([("liba.so", "/liba.so", 3)])[:60])
     rising = [("liba.so", "/a", 3), ("libb.so", "/b", 3)]
     assert ld_so_cache.unsorted_names(ld_so_cache.read_cache(cache_bytes(rising))) == (
@@ -349,22 +432,22 @@ def test_a_damaged_or_unsorted_cache_is_noticed() -> None:
     assert ld_so_cache.unsorted_names(falling) is None
 
 
-def test_a_program_without_its_linker_is_told_so() -> None:
-    with pytest.raises(LinkerError, match=r"/lib64/ld-linux-x86-64\.so\.2 is not there"):
+def test_missing_linker_is_reported() -> None:
+    with pytest.raises(LinkerError, match=r"/lib64/ld-linux-x86-64\.so\.2 does not exist"):
         find_linker(Memory({}), machine="EM_X86_64")
     musl = {"/lib/ld-musl.so.1": build("libc.so")}
     with pytest.raises(LinkerError, match="no list of directories as glibc's has"):
         find_linker(Memory(musl), machine="EM_X86_64", interpreter="/lib/ld-musl.so.1")
-    with pytest.raises(LinkerError, match="is for EM_X86_64, wanted EM_AARCH64"):
+    with pytest.raises(LinkerError, match="is for EM_X86_64, expected EM_AARCH64"):
         find_linker(Memory(musl), machine="EM_AARCH64", interpreter="/lib/ld-musl.so.1")
 
 
-def test_platform_is_the_processors() -> None:
+def test_platform_token_depends_on_the_processor() -> None:
     linker = Linker("/ld", "/ld", "EM_X86_64", "ld", (), "lib", "haswell")
     assert expand("/x/$PLATFORM/${LIB}", linker=linker, origin="/o") == "/x/haswell/lib"
 
 
-def test_who_loads_what_is_told_from_the_start(tiny: dict[str, bytes]) -> None:
+def test_chain_lists_loaders_from_the_program_down(tiny: dict[str, bytes]) -> None:
     files = {
         **tiny,
         "/app": build(needed=["liba.so"]),

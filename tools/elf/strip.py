@@ -29,7 +29,7 @@ _RELOCATIONS = (4, 9)
 
 
 class StripError(ToolError):
-    """An object that begins as ELF and contradicts itself."""
+    """A damaged object: it begins like ELF and contradicts itself."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class _Extent:
 
 
 def strip_object(content: bytes) -> bytes:
-    """Returns the object in `content` stripped; what is no shared object or program, unchanged.
+    """Return the object in `content` stripped; anything but a program or library, unchanged.
 
-    Raises StripError for a damaged object.
+    Raise StripError for a damaged object.
     """
     if not content.startswith(_IDENT):
         return content
@@ -96,7 +96,7 @@ def _table(
 
 
 def _extents(segments: list[tuple[int, ...]], table: _Extent, *, size: int) -> list[_Extent]:
-    """Returns what must stay, without overlaps and sorted: the two headers and all segments."""
+    """Return what must stay, without overlaps and sorted: the two headers and all segments."""
     wanted = [_Extent(0, _HEADER.size, 1), table]
     for kind, _, offset, _, _, length, _, align in segments:
         if offset + length > size:
@@ -129,7 +129,7 @@ def _placed(extents: list[_Extent]) -> list[_Extent]:
 
 
 def _moved(offset: int, extents: list[_Extent]) -> int:
-    """Returns where the byte at `offset` went; what was in no extent keeps its number."""
+    """Return where the byte at `offset` went; what was in no extent keeps its number."""
     for extent in extents:
         if extent.start <= offset <= extent.end:
             return offset - extent.start + extent.place
@@ -143,7 +143,7 @@ def _sections(
     extents: list[_Extent],
     offset: int,
 ) -> tuple[bytes, int, int]:
-    """Returns the table of the sections that stay with their names before it, where the table
+    """Return the table of the sections that stay with their names before it, where the table
     begins in the file, and its number of entries, the last one being the names'.
     """
     names = sections[names_index]

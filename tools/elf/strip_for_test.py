@@ -14,7 +14,7 @@ _PLACES = ("p_offset",)
 
 
 def mapped(content: bytes) -> list[tuple[dict[str, object], bytes]]:
-    """Returns each segment's header, its place in the file aside, and its bytes.
+    """Return each segment's header, its place in the file aside, and its bytes.
 
     The ELF header and the program headers themselves are blanked: they say where things are in the
     file, and are part of the first segment.

@@ -49,7 +49,7 @@ def test_stripping_twice_changes_nothing_more() -> None:
     [b"", b"import os\n", b"\x7fELF\x01\x01\x01 of 32 bits", object_with_symbols(kind=RELOCATABLE)],
     ids=["empty", "text", "32 bits", "relocatable"],
 )
-def test_what_is_no_program_and_no_shared_object_is_left_as_it_is(content: bytes) -> None:
+def test_other_files_are_left_unchanged(content: bytes) -> None:
     assert strip_object(content) == content
 
 

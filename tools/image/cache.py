@@ -58,7 +58,7 @@ class Rootfs:
 
 
 def default_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_CACHE_HOME/pinned_image/rootfs`, or below ~/.cache (XDG Base Directory spec)."""
+    """Return `$XDG_CACHE_HOME/pinned_image/rootfs`, or below ~/.cache (XDG Base Directory spec)."""
     home = environ.get("XDG_CACHE_HOME") or os.path.join(
         environ.get("HOME") or os.path.expanduser("~"), ".cache"
     )
@@ -66,7 +66,7 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def shared_root(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Where tests share unpacked images: $ROOTFS_CACHE, if it is a directory of the caller's own.
+    """Return $ROOTFS_CACHE, where tests share unpacked images, if it is the caller's own.
 
     Under Bazel a test may write nothing but its own temporary directory unless somebody says so
     (README.md, "Cache"); None then, and when there is no such directory or others could have
@@ -98,9 +98,9 @@ class Cache:
         keep_prefix: bool = False,
         on_unpack: Callable[[], None] = lambda: None,
     ) -> Iterator[Rootfs]:
-        """The unpacked layers, held against deletion while the context is open.
+        """Yield the unpacked layers, held against deletion while the context is open.
 
-        `on_unpack` is called when the layers are not in the cache yet. Raises LayerError for
+        `on_unpack` is called when the layers are not in the cache yet. Raise LayerError for
         damaged or hostile layers and for a disk that is full or not writable.
         """
         try:
@@ -126,7 +126,7 @@ class Cache:
 
     @contextlib.contextmanager
     def existing(self, layers: Sequence[LayerBlob]) -> Iterator[Rootfs | None]:
-        """The layers if somebody has unpacked them here, held as by `rootfs`; None otherwise."""
+        """Yield the layers if they are in the cache, held as by `rootfs`; None otherwise."""
         if not (self._root / _key(layers)).is_dir():
             yield None
             return
@@ -139,7 +139,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _locked(self, key: str, operation: int) -> Iterator[Path | None]:
-        """Holds the lock of a key; yields its entry when it exists and is as it was built."""
+        """Hold the lock of a key; yield its entry if it exists and is unchanged."""
         handle = self._lock(key, operation)
         try:
             entry = self._root / key
@@ -196,7 +196,7 @@ class Cache:
                 raise
 
     def _evict(self) -> None:
-        """Deletes entries nobody uses: all but the newest few, and those not used for long."""
+        """Delete unused entries: all but the newest few, and those not used for long."""
         # A clock is right here: how long something is cached never changes what is built.
         oldest = time.time() - MAX_AGE
         names = (ENTRY.fullmatch(path.name) for path in self._root.iterdir())
@@ -211,7 +211,7 @@ class Cache:
             self._remove(key)
 
     def _remove(self, key: str) -> None:
-        """Deletes an entry and what was left of building it, unless somebody holds its lock."""
+        """Delete an entry and the remains of building it, unless its lock is held."""
         with contextlib.suppress(BlockingIOError):
             handle = self._lock(key, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
@@ -231,14 +231,14 @@ def _key(layers: Sequence[LayerBlob]) -> str:
 
 
 def _age(entry: Path) -> float:
-    """When an entry was used last; 0 when there is none, only what a killed process left."""
+    """Return when an entry was last used; 0 if only remains of a killed process exist."""
     with contextlib.suppress(OSError):
         return entry.stat().st_mtime
     return 0.0
 
 
 def _seal(entry: Path) -> dict[str, object]:
-    """What the files of an entry are like now: a digest of their metadata, and their bytes."""
+    """Return a digest of the current metadata of an entry's files, and their total bytes."""
     state = hashlib.sha256((entry / "tree.json").read_bytes())
     total = 0
     top = os.fsencode(entry / "rootfs")
@@ -258,7 +258,7 @@ def _seal(entry: Path) -> dict[str, object]:
 
 
 def _intact(entry: Path) -> bool:
-    """Whether an entry is there and nothing in it has changed since it was built."""
+    """Return whether an entry is there and nothing in it has changed since it was built."""
     try:
         return bool(json.loads((entry / "seal.json").read_text()) == _seal(entry))
     except (OSError, ValueError):
@@ -273,7 +273,7 @@ def _bytes_of(entry: Path) -> int:
 
 
 def _link_tree(source: Path, target: Path) -> None:
-    """Copies a tree by hard links; the files are never written again, so sharing them is safe."""
+    """Copy a tree by hard links; the files are never written again, so sharing them is safe."""
     shutil.copytree(
         source,
         target,

@@ -44,7 +44,7 @@ def test_layers_are_unpacked_once(tmp_path: Path) -> None:
     assert calls == [1]
 
 
-def test_who_only_looks_finds_what_is_there_and_unpacks_nothing(tmp_path: Path) -> None:
+def test_existing_never_unpacks(tmp_path: Path) -> None:
     layers = [layer(tmp_path, Member("a", b"1"))]
     cache = Cache(tmp_path / "cache")
     with cache.existing(layers) as rootfs:
@@ -157,7 +157,7 @@ def _hold(root: Path, layers: list[TestLayer]) -> None:
         time.sleep(60)
 
 
-def test_a_disk_that_refuses_is_one_clear_error(tmp_path: Path) -> None:
+def test_unwritable_disk_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(LayerError, match="cannot hold the unpacked image: Not a directory"),

@@ -14,24 +14,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.archive.tar_stream import Header, LayerError, TarStream
+from tools.archive.tar_stream import Header, TarStream
 from tools.cli import ToolError
 from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
-from tools.image.layout import Image, LayoutError, read_layout
+from tools.image.layout import Image, read_layout
 from tools.image.tree import Entry, Tree, TreeError
 from tools.image.unpack import collect
 from tools.linux.architectures import ARCHITECTURES
 
 # The kernel looks no further for the end of a script's first line (BINPRM_BUF_SIZE).
 _SCRIPT_LINE = 256
-
-
-class ProofError(ToolError):
-    """An image or a list that cannot be judged; the message names the file and the cause."""
-
-
-# What reading an image can raise, for programs that report instead of failing.
-READ_ERRORS = (ElfError, LayerError, LayoutError, ProofError, OSError)
 
 
 @dataclass(frozen=True)
@@ -61,11 +53,11 @@ class ImageFiles:
 
     @property
     def machine(self) -> str:
-        """The machine of ELF objects of that architecture; raises ProofError for an unknown one."""
+        """The machine of ELF objects of that architecture; raise ToolError for an unknown one."""
         try:
             return ARCHITECTURES[self.architecture].elf_machine
         except KeyError:
-            raise ProofError(
+            raise ToolError(
                 f"the image is for architecture {self.architecture!r}; known are "
                 f"{', '.join(sorted(ARCHITECTURES))}"
             ) from None
@@ -78,7 +70,7 @@ class ImageFiles:
         return tuple(values.get("PATH", "/usr/bin:/bin").split(":"))
 
     def realpath(self, path: str) -> str | None:
-        """The regular file that `path` leads to, without links; None if there is none."""
+        """Return the regular file that `path` leads to, without links; None if there is none."""
         try:
             real = self.tree.realpath(path)
         except TreeError:
@@ -86,28 +78,28 @@ class ImageFiles:
         return real if real in self.files else None
 
     def elf(self, path: str) -> Elf | None:
-        """What the object at a real path says; None for what is no ELF object."""
+        """Return what the object at a real path says; None if it is not an ELF object."""
         return self.files[path].elf
 
     def read(self, path: str) -> bytes:
-        """The content at a real path, of what was kept; raises ProofError for anything else."""
+        """Return the content at a real path; raise ToolError if it was not kept."""
         content = self.files[path].content
         if content is None:
-            raise ProofError(f"{path}: its content was not kept")
+            raise ToolError(f"{path}: its content was not kept")
         return content
 
     def mode(self, path: str) -> int:
-        """The permission bits of what is at `path`; 0 where nothing is."""
+        """Return the permission bits of what is at `path`; 0 where nothing is."""
         entry = self.tree.lookup(path)
         return entry.mode if entry is not None else 0
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Every path with its entry, parents first."""
+        """Yield every path with its entry, parents first."""
         return self.tree.entries()
 
 
 def is_linker_file(path: str) -> bool:
-    """Whether the replay of the dynamic linker reads this file's content."""
+    """Return whether the replay of the dynamic linker reads this file's content."""
     name = posixpath.basename(path)
     return name.startswith(("ld-", "ld.so", "ld64.so"))
 
@@ -119,9 +111,9 @@ def read_image(
     elf: bool = True,
     digests: bool = False,
 ) -> ImageFiles:
-    """Reads the image in the layout directory at `path`.
+    """Read the image in the layout directory at `path`.
 
-    `keep` says whose content is kept. Raises one of READ_ERRORS, naming the object at fault.
+    `keep` says whose content is kept. Raise ToolError or OSError, naming the object at fault.
     """
     image = read_layout(path)
 
@@ -135,7 +127,7 @@ def read_image(
 def describe(
     name: str, content: bytes, *, keep: bool, elf: bool = True, digests: bool = False
 ) -> File:
-    """Return what there is to say of a regular file. Raise ElfError naming a damaged object."""
+    """Describe a regular file. Raise ElfError naming a damaged object."""
     return File(
         size=len(content),
         md5=hashlib.md5(content, usedforsecurity=False).hexdigest() if digests else "",

@@ -62,14 +62,14 @@ class Layout:
     root: Descriptor
 
     def blob(self, digest: str) -> Path:
-        """Where the blob of `digest` is kept."""
+        """Return where the blob of `digest` is kept."""
         return blob_path(self.path, digest)
 
 
 def read_layout(path: Path) -> Image:
     """Read the layout directory at `path`, which must hold exactly one image.
 
-    Raises LayoutError, naming the file and the cause, for a missing or malformed file, a wrong
+    Raise LayoutError, naming the file and the cause, for a missing or malformed file, a wrong
     digest or size, more than one manifest, or an image index where an image is needed.
     """
     layout = open_layout(path)
@@ -77,7 +77,7 @@ def read_layout(path: Path) -> Image:
         count = len(read_children(layout, layout.root))
         raise LayoutError(
             f"{path}: is an image index ({layout.root.media_type}) of {count} image(s), "
-            "and one image is needed; pass the target of the platform that is meant"
+            "and one image is needed; pass the target of one platform"
         )
     return read_image(layout, layout.root)
 
@@ -85,7 +85,7 @@ def read_layout(path: Path) -> Image:
 def open_layout(path: Path) -> Layout:
     """Check `oci-layout` and `index.json` of the directory at `path`; its root may be an index.
 
-    Raises LayoutError as `read_layout` does, but accepts an image index as the one document.
+    Raise LayoutError as `read_layout` does, but accepts an image index as the one document.
     """
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
@@ -111,7 +111,7 @@ def open_layout(path: Path) -> Layout:
 
 
 def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
-    """The descriptors listed by an image index of the layout, in its order."""
+    """Return the descriptors listed by an image index of the layout, in its order."""
     file = layout.blob(index.digest)
     document = read_document(layout, index)
     manifests = document.get("manifests")
@@ -121,13 +121,13 @@ def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
 
 
 def read_image(layout: Layout, descriptor: Descriptor) -> Image:
-    """Read the image whose manifest `descriptor` names; raises LayoutError."""
+    """Read the image whose manifest `descriptor` names; raise LayoutError."""
     file = layout.blob(descriptor.digest)
     manifest = read_document(layout, descriptor)
     declared = manifest.get("mediaType", descriptor.media_type)
     if declared != descriptor.media_type:
         raise LayoutError(
-            f"{file}: the manifest calls itself '{declared}', "
+            f"{file}: the manifest's mediaType is '{declared}', "
             f"its descriptor says '{descriptor.media_type}'"
         )
     entries = manifest.get("layers")
@@ -163,7 +163,7 @@ def read_document(layout: Layout, descriptor: Descriptor) -> dict[str, Any]:
 
 
 def verify_layers(image: Image) -> None:
-    """Read every layer of `image` and compare its digest; raises LayoutError at the first lie."""
+    """Read every layer of `image` and compare its digest; raise LayoutError at the first lie."""
     for layer in image.layers:
         digest = hashlib.sha256()
         with layer.path.open("rb") as stream:
@@ -175,7 +175,7 @@ def verify_layers(image: Image) -> None:
 
 
 def blob_path(layout: Path, digest: str) -> Path:
-    """Where a layout directory keeps the blob of `digest`."""
+    """Return where a layout directory keeps the blob of `digest`."""
     algorithm, _, encoded = digest.partition(":")
     return layout / "blobs" / algorithm / encoded
 
@@ -192,7 +192,7 @@ def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path)
         target = f" (a link to {path.readlink()})" if path.is_symlink() else ""
         raise LayoutError(
             f"{path}{target}: layer blob cannot be read: {error.strerror}; "
-            "whoever passes a layout on must pass its runfiles on too"
+            "a rule that forwards a layout must forward its runfiles too"
         ) from error
     if size != descriptor.size:
         raise LayoutError(f"{path}: layer has {size} bytes, the manifest says {descriptor.size}")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def scratch_directory(root: Path) -> Iterator[Path]:
-    """A directory on disk for one run's throw-away files; what killed runs left is removed.
+    """Yield a directory on disk for one run's temporary files; remove those of killed runs.
 
     Every directory has a lock beside it that is held while the run lasts, so a free lock means
     that the run is over, however it ended.
@@ -48,7 +48,7 @@ def scratch_directory(root: Path) -> Iterator[Path]:
 
 
 def _remove_run(lock: Path) -> None:
-    """Removes a run whose lock nobody holds."""
+    """Remove a run whose lock nobody holds."""
     with contextlib.suppress(BlockingIOError, FileNotFoundError):
         handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -60,7 +60,7 @@ def _remove_run(lock: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Deletes a directory whatever the modes in it; links are never followed."""
+    """Delete a directory whatever the modes in it; links are never followed."""
 
     def retry(_function: Callable[..., object], name: str, _error: object) -> None:
         parent = os.path.dirname(name)

@@ -1,4 +1,4 @@
-"""Where the image under test comes from -> the image, its layers as files.
+"""A layout directory or an archive → the image in it, its layers as files.
 
     with open_source(path, platform="", scratch=directory) as source:
         source.image.layers
@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
+from tools.archive.links import LoopError, follow
 from tools.archive.tar_stream import LayerError, TarStream
 from tools.image import spec
+from tools.image.archive import DOCKER_MANIFEST, read_docker_manifest
 from tools.image.layout import (
     Image,
     Layer,
@@ -35,11 +37,10 @@ from tools.image.layout import (
     read_document,
     read_image,
 )
+from tools.image.platform import UNKNOWN, choose, listing, platform_text, suits
 
-MANIFEST = "manifest.json"
 MARKER = "oci-layout"
 MAX_BYTES = 16 << 30  # Of one archive; more is refused as a bomb.
-MAX_LINKS = 8
 _LAYOUT_MEMBER = re.compile("oci-layout|index[.]json|blobs/sha256/[0-9a-f]{64}")
 
 
@@ -64,39 +65,28 @@ class _Stored:
 
 @contextlib.contextmanager
 def open_source(path: Path, *, platform: str, scratch: Path) -> Iterator[Source]:
-    """Opens an image. `platform` (os/architecture[/variant]) chooses from an image index and is
-    compared with a single image; "" takes the one image there is, whatever it is for.
+    """Open an image. `platform` (os/architecture[/variant]) chooses from an image index and is
+    compared with a single image; "" accepts the only image, whatever its platform.
 
-    `scratch` is an empty directory for an archive's members. Raises LayoutError and LayerError.
+    `scratch` is an empty directory for an archive's members. Raise LayoutError or LayerError.
     """
     if path.is_dir() or not path.exists():
         source = _layout_source(path, "layout", path, platform)
     else:
         members = _unpack(path, scratch)
-        if MANIFEST in members:
+        if DOCKER_MANIFEST in members:
             source = _from_docker(path, members)
         elif MARKER in members:
             source = _layout_source(path, "oci-archive", scratch, platform)
         else:
             raise LayoutError(
-                f"{path}: is neither a docker-archive (no {MANIFEST}) nor an OCI layout (no "
+                f"{path}: is neither a docker-archive (no {DOCKER_MANIFEST}) nor an OCI layout (no "
                 f"{MARKER}) in a tar"
             )
-    found = platform_of(source.image.config)
-    if platform and not _same_platform(platform, found):
+    found = platform_text(source.image.config)
+    if platform and not suits(found, platform):
         raise LayoutError(f"{path}: is an image for {found}, and platform {platform} is wanted")
     yield source
-
-
-def platform_of(config: Mapping[str, Any]) -> str:
-    """os/architecture[/variant] of an image configuration."""
-    parts = [config.get("os", "linux"), config.get("architecture", "")]
-    return "/".join(part for part in (*parts, config.get("variant", "")) if part)
-
-
-def _same_platform(wanted: str, found: str) -> bool:
-    # Who leaves the variant out takes any.
-    return (found + "/").startswith(wanted.rstrip("/") + "/")
 
 
 def _layout_source(path: Path, kind: str, layout: Path, platform: str) -> Source:
@@ -108,43 +98,45 @@ def _from_layout(path: Path, platform: str) -> Image:
     layout = open_layout(path)
     if layout.root.media_type not in spec.INDEX_TYPES:
         return read_image(layout, layout.root)
-    names = []
-    for child in read_children(layout, layout.root):
-        name = _child_platform(layout, child)
-        if name and platform and _same_platform(platform, name):
-            return read_image(layout, child)
-        names.append(name or "an unknown platform")
+    offers = [(_child_platform(layout, each), each) for each in read_children(layout, layout.root)]
+    child = choose(offers, platform) if platform else None
+    if child is not None:
+        return read_image(layout, child)
     wanted = f"none of them is for {platform}" if platform else "say which with platform"
-    raise LayoutError(f"{path}: is an image index for {', '.join(names) or 'nothing'}; {wanted}")
+    names = listing([name for name, _ in offers])
+    raise LayoutError(f"{path}: is an image index for {names}; {wanted}")
 
 
 def _child_platform(layout: Layout, child: spec.Descriptor) -> str:
-    """The platform an index gives an image, or that of its own configuration; "" for neither."""
+    """Return the platform an index states for an entry, else that of the image's configuration."""
     if child.media_type not in spec.MANIFEST_TYPES:
-        return ""
-    platform = child.member("platform")
-    if not isinstance(platform, dict):
+        return UNKNOWN
+    stated = child.member("platform")
+    if isinstance(stated, dict):
+        return platform_text(stated)
+    try:
         config = spec.parse_descriptor(read_document(layout, child).get("config"))
-        platform = read_document(layout, config)
-    return platform_of(platform)
+    except spec.SpecError as error:
+        raise LayoutError(f"{layout.blob(child.digest)}: {error}") from error
+    return platform_text(read_document(layout, config))
 
 
 def _from_docker(path: Path, members: Mapping[str, _Stored]) -> Source:
-    """The one image of a docker-archive (the format of `docker save`)."""
+    """Read the one image of a docker-archive (the format of `docker save`)."""
 
     def member(name: object) -> _Stored:
         stored = members.get(posixpath.normpath(name)) if isinstance(name, str) else None
         if stored is None:
-            raise LayoutError(f"{path}: {MANIFEST} names {name!r}, which is not in the archive")
+            raise LayoutError(
+                f"{path}: {DOCKER_MANIFEST} names {name!r}, which is not in the archive"
+            )
         return stored
 
-    entries = _json(path, MANIFEST, members[MANIFEST])
-    if not isinstance(entries, list) or len(entries) != 1 or not isinstance(entries[0], dict):
-        count = len(entries) if isinstance(entries, list) else 0
-        raise LayoutError(f"{path}: {MANIFEST} must list exactly one image, found {count}")
-    stored_config = member(entries[0].get("Config"))
+    document = _json(path, DOCKER_MANIFEST, members[DOCKER_MANIFEST])
+    entry = read_docker_manifest(document, source=path)
+    stored_config = member(entry.config)
     config = _json(path, "the configuration", stored_config)
-    layers = [member(name) for name in entries[0].get("Layers") or []]
+    layers = [member(name) for name in entry.layers]
     diff_ids = (config.get("rootfs") or {}).get("diff_ids") if isinstance(config, dict) else None
     if not isinstance(diff_ids, list) or len(diff_ids) != len(layers):
         raise LayoutError(f"{path}: the configuration must have one diff_id for each layer")
@@ -170,7 +162,7 @@ def _json(path: Path, what: str, stored: _Stored) -> Any:
 
 
 def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
-    """Stores the content of every member below `scratch`; names that mean nothing are numbered."""
+    """Store the content of every member below `scratch`; names of no meaning are numbered."""
     members: dict[str, _Stored] = {}
     links: dict[str, str] = {}
     left = MAX_BYTES
@@ -181,10 +173,9 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
         for number, header in enumerate(tar):
             name = posixpath.normpath(header.name)
             if header.kind == "symlink":
-                folder = posixpath.dirname(name)
-                links[name] = posixpath.normpath(posixpath.join(folder, header.linkname))
+                links[name] = header.linkname
             elif header.kind == "hardlink":
-                links[name] = posixpath.normpath(header.linkname)
+                links[name] = f"/{header.linkname}"
             if header.kind != "file":
                 continue
             left -= header.size
@@ -200,11 +191,10 @@ def _unpack(archive: Path, scratch: Path) -> dict[str, _Stored]:
             members[name] = _Stored(target, f"sha256:{digest.hexdigest()}", header.size)
     # Older engines store equal layers once and link the others to it.
     for name in links:
-        target_name = name
-        for _ in range(MAX_LINKS):
-            target_name = links.get(target_name, target_name)
-        if target_name in members:
-            members[name] = members[target_name]
+        with contextlib.suppress(LoopError):
+            leads_to = "/".join(follow(name, lambda parts: links.get("/".join(parts))))
+            if leads_to in members:
+                members[name] = members[leads_to]
     return members
 
 

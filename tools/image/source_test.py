@@ -15,7 +15,7 @@ from tools.archive.tar_stream import LayerError
 from tools.image import archive
 from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.image.layout import LayoutError
-from tools.image.source import open_source, platform_of
+from tools.image.source import open_source
 from tools.image.unpack import read_files
 
 CONFIG = {"User": "app", "Cmd": ["run"]}
@@ -116,7 +116,12 @@ def stored(folder: Path, value: object) -> dict[str, object]:
 def test_the_platform_chooses_from_an_index(tmp_path: Path, described: bool) -> None:
     index = index_of(tmp_path, described=described)
     for number, (platform, name) in enumerate(
-        [("linux/amd64", "/amd64"), ("linux/arm64", "/arm64"), ("linux/arm64/v8", "/arm64")]
+        [
+            ("linux/amd64", "/amd64"),
+            ("linux/amd64/v1", "/amd64"),
+            ("linux/arm64", "/arm64"),
+            ("linux/arm64/v8", "/arm64"),
+        ]
     ):
         found = contents(index, tmp_path / str(number), platform)[1]
         assert list(found) == [name]
@@ -124,10 +129,25 @@ def test_the_platform_chooses_from_an_index(tmp_path: Path, described: bool) -> 
         ("", "is an image index for linux/amd64, linux/arm64/v8; say which with platform"),
         ("linux/s390x", "linux/arm64/v8; none of them is for linux/s390x"),
         ("linux/arm", "none of them is for linux/arm"),
+        ("linux", "none of them is for linux"),
     ]:
         with pytest.raises(LayoutError) as caught:
             contents(index, tmp_path / f"x{platform.replace('/', '-')}", platform)
         assert str(caught.value).endswith(cause)
+
+
+def test_an_index_whose_image_names_no_configuration_is_refused(tmp_path: Path) -> None:
+    index = index_of(tmp_path, described=False)
+    document = json.loads((index / "index.json").read_text())
+    media_type = "application/vnd.oci.image.manifest.v1+json"
+    child = {"mediaType": media_type, **stored(index, {"layers": []})}
+    document["manifests"][0] |= stored(index, {"manifests": [child]})
+    (index / "index.json").write_text(json.dumps(document))
+    with pytest.raises(
+        LayoutError, match="a descriptor must be an object, found nothing"
+    ) as caught:
+        contents(index, tmp_path / "s", "linux/amd64")
+    assert str(child["digest"])[7:] in str(caught.value)
 
 
 def test_an_image_for_another_platform_than_the_one_wanted_is_refused(
@@ -136,7 +156,6 @@ def test_an_image_for_another_platform_than_the_one_wanted_is_refused(
     with pytest.raises(LayoutError) as caught:
         contents(layout, tmp_path / "s", "linux/riscv64")
     assert ", and platform linux/riscv64 is wanted" in str(caught.value)
-    assert platform_of({"architecture": "arm", "variant": "v7"}) == "linux/arm/v7"
 
 
 def tar_of(*members: Member) -> bytes:
@@ -149,6 +168,12 @@ BROKEN = [
     (tar_of(Member("manifest.json", b"[")), LayoutError, "manifest.json is not JSON"),
     (tar_of(Member("manifest.json", b"[]")), LayoutError, "exactly one image, found 0"),
     (tar_of(Member("manifest.json", b"[{},{}]")), LayoutError, "exactly one image, found 2"),
+    (tar_of(Member("manifest.json", b'{"a": 1}')), LayoutError, "exactly one image, found 0"),
+    (
+        tar_of(Member("manifest.json", b'[{"Config": "c", "Layers": "l"}]')),
+        LayoutError,
+        "manifest.json: Layers must be a list, found 'l'",
+    ),
     (tar_of(Member("manifest.json", MANIFEST)), LayoutError, "names 'c', which is not in"),
     (
         tar_of(Member("manifest.json", MANIFEST), Member("c", b"{}"), link("l", "l")),

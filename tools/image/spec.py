@@ -1,4 +1,4 @@
-"""Names, descriptors and the one JSON encoder of every OCI document this project writes.
+"""Name, descriptors and the one JSON encoder of every OCI document this project writes.
 
 Media types follow the OCI image specification 1.1 (media-types.md, descriptor.md) and Docker's
 "Image Manifest Version 2, Schema 2". Nothing here reads or writes a file.
@@ -13,6 +13,8 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+
+from tools.cli import ToolError
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -44,7 +46,7 @@ _LAYER_FAMILIES = (
 _LAYER_COMPRESSIONS = ("gzip", "zstd", "none")
 
 
-class SpecError(Exception):
+class SpecError(ToolError):
     """A document does not say what the specification demands of it."""
 
 
@@ -61,17 +63,17 @@ class Descriptor:
     extra: tuple[tuple[str, Any], ...] = ()
 
     def member(self, name: str) -> Any:
-        """The optional member `name`, or None."""
+        """Return the optional member `name`, or None."""
         return dict(self.extra).get(name)
 
     def to_json(self) -> dict[str, Any]:
-        """The descriptor as the specification spells it."""
+        """Return the descriptor as the specification spells it."""
         required = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         return {**dict(self.extra), **required}
 
 
 def parse_descriptor(value: Any) -> Descriptor:
-    """Read a descriptor from parsed JSON; raises SpecError naming the member at fault."""
+    """Read a descriptor from parsed JSON; raise SpecError naming the member at fault."""
     if not isinstance(value, dict):
         raise SpecError(f"a descriptor must be an object, found {_shown(value)}")
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
@@ -91,9 +93,9 @@ def parse_descriptor(value: Any) -> Descriptor:
 
 
 def encode_json(value: Any) -> bytes:
-    """The canonical bytes of `value`: sorted keys, no white space, UTF-8, no NaN.
+    """Return the canonical bytes of `value`: sorted keys, no white space, UTF-8, no NaN.
 
-    Raises SpecError when `value` holds something JSON or UTF-8 cannot carry.
+    Raise SpecError when `value` holds something JSON or UTF-8 cannot carry.
     """
     try:
         text = json.dumps(
@@ -105,17 +107,17 @@ def encode_json(value: Any) -> bytes:
 
 
 def sha256_digest(data: bytes) -> str:
-    """The digest of `data` as descriptors spell it."""
+    """Return the digest of `data` as descriptors spell it."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def layer_compression(media_type: str) -> str:
-    """'gzip', 'zstd' or 'none' for an OCI or Docker layer type; raises SpecError for others."""
+    """Return 'gzip', 'zstd' or 'none' for a layer's media type; raise SpecError for others."""
     return _layer_parts(media_type)[1]
 
 
 def convert_layer_type(media_type: str, *, docker: bool) -> str:
-    """The same kind of layer in Docker's family, or in OCI's; raises SpecError for other types."""
+    """Return the media type of the same layer in one family; raise SpecError for other types."""
     stem, compression, counterpart = _layer_parts(media_type)
     if is_docker(media_type) != docker:
         stem = counterpart
@@ -123,7 +125,7 @@ def convert_layer_type(media_type: str, *, docker: bool) -> str:
 
 
 def layer_media_type(compression: str, *, docker: bool) -> str:
-    """The type of a layer in `compression` ('gzip', 'zstd', 'none') for one of the two families."""
+    """Return a layer's media type in one of the two families, by its compression."""
     if compression not in _LAYER_COMPRESSIONS:
         raise SpecError(f"unknown layer compression '{compression}'; known: gzip, zstd, none")
     if compression == "none":
@@ -132,12 +134,12 @@ def layer_media_type(compression: str, *, docker: bool) -> str:
 
 
 def is_docker(media_type: str) -> bool:
-    """Whether a manifest of this type belongs to Docker's family."""
+    """Return whether a manifest of this type belongs to Docker's family."""
     return media_type.startswith("application/vnd.docker.")
 
 
 def _layer_parts(media_type: str) -> tuple[str, str, str]:
-    """Stem, compression, and the stem of the other family."""
+    """Return stem, compression, and the stem of the other family."""
     for stem, mark, counterpart in _LAYER_FAMILIES:
         if media_type == stem:
             return stem, "none", counterpart
@@ -148,6 +150,6 @@ def _layer_parts(media_type: str) -> tuple[str, str, str]:
 
 
 def _shown(value: Any) -> str:
-    """A short quotation of a bad value: long ones would bury the message."""
+    """Return a bad value, quoted and shortened: a long one would bury the message."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -12,15 +12,15 @@ the order of the members within the layer.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
+from tools.archive.links import EscapeError, LoopError, follow
 from tools.cli import ToolError
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 MAX_DEPTH = 255  # Components of one path; PATH_MAX would allow 2048, nothing real comes near.
-MAX_LINKS = 40  # Linux's own limit of symbolic links in one resolution.
 
 
 class TreeError(ToolError):
@@ -56,15 +56,15 @@ class _Node:
 
 
 def split(name: str) -> tuple[str, ...]:
-    """Splits an archive member's name into components; the root itself gives an empty tuple.
+    """Split an archive member's name into components; the root is the empty tuple.
 
-    Raises TreeError for absolute names and for names with a `..`: no tool that writes image
+    Raise TreeError for absolute names and for names with a `..`: no tool that writes image
     layers produces them, and they are how an archive climbs out of its directory.
     """
     if name.startswith("/"):
         raise TreeError(f"the name {name!r} is absolute")
     if "\0" in name:
-        raise TreeError(f"the name {name!r} holds a zero byte")
+        raise TreeError(f"the name {name!r} contains a NUL byte")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise TreeError(f"the name {name!r} climbs out with '..'")
@@ -82,7 +82,7 @@ class Tree:
     # Reading.
 
     def lookup(self, path: str) -> Entry | None:
-        """The entry at `path` as lstat would see it: links in its parents are followed."""
+        """Return the entry at `path` as lstat would see it: links in its parents are followed."""
         try:
             node = self._walk(path, follow_last=False)
         except TreeError:
@@ -90,21 +90,21 @@ class Tree:
         return node[1].entry if node[1] else None
 
     def realpath(self, path: str) -> str:
-        """`path` without any symbolic link, as the kernel would resolve it inside the image.
+        """Return `path` without any symbolic link, as the kernel would resolve it inside the image.
 
-        The last components need not exist. Raises TreeError for loops and for parents that are
+        The last components need not exist. Raise TreeError for loops and for parents that are
         not directories.
         """
         return self._walk(path, follow_last=True)[0]
 
     def entries(self, top: str = "/") -> Iterator[tuple[str, Entry]]:
-        """Every path at and below `top`, parents first, siblings in byte order."""
+        """Yield every path at and below `top`, parents first, siblings in byte order."""
         real, node = self._walk(top, follow_last=False)
         if node is not None:
             yield from self._entries(real, node)
 
     def children(self, path: str) -> list[str]:
-        """The sorted names in the directory `path`; empty when it is none."""
+        """Return the sorted names in the directory `path`; empty when it is none."""
         node = self._walk(path, follow_last=True)[1]
         return sorted(node.children) if node else []
 
@@ -114,79 +114,55 @@ class Tree:
             yield from self._entries(f"{path.rstrip('/')}/{name}", node.children[name])
 
     def _walk(self, path: str, *, follow_last: bool) -> tuple[str, _Node | None]:
-        pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        trail: list[tuple[str, _Node | None]] = [("", self._root)]
-        links = 0
-        while pending:
-            part = pending.pop()
-            if part == "..":
-                # Above the root is the root, as in a real chroot.
-                if len(trail) > 1:
-                    trail.pop()
-                continue
-            parent = trail[-1][1]
+        def link_of(parts: Sequence[str]) -> str | None:
+            parent = self._node(parts[:-1])
             if parent is not None and parent.entry.kind != "dir":
-                raise TreeError(f"{path!r}: {self._join(trail)!r} is not a directory")
-            node = parent.children.get(part) if parent else None
-            if node is not None and node.entry.kind == "symlink" and (pending or follow_last):
-                links += 1
-                if links > MAX_LINKS:
-                    raise TreeError(f"{path!r}: too many levels of symbolic links")
-                if node.entry.linkname.startswith("/"):
-                    trail = trail[:1]
-                target = node.entry.linkname.split("/")
-                pending.extend(piece for piece in reversed(target) if piece not in ("", "."))
-                continue
-            trail.append((part, node))
-        return self._join(trail), trail[-1][1]
+                above = "/" + "/".join(parts[:-1])
+                raise TreeError(f"{path!r}: {above!r} is not a directory")
+            node = parent.children.get(parts[-1]) if parent else None
+            return node.entry.linkname if node and node.entry.kind == "symlink" else None
 
-    @staticmethod
-    def _join(trail: list[tuple[str, _Node | None]]) -> str:
-        return "/" + "/".join(name for name, _ in trail[1:])
+        try:
+            parts = follow(path, link_of, follow_last=follow_last)
+        except LoopError as error:
+            raise TreeError(str(error)) from error
+        return "/" + "/".join(parts), self._node(parts)
 
     # Applying a layer.
 
     def destination(self, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """Where a member named `parts` goes: links in its parents are resolved in the image.
+        """Return where a member named `parts` goes: links in its parents are resolved in the image.
 
-        Raises TreeError when a parent is a link that climbs above the root (an engine may clamp
+        Raise TreeError when a parent is a link that climbs above the root (an engine may clamp
         it; nobody writes it by accident) or is no directory.
         """
-        done: list[str] = []
-        pending = list(reversed(parts[:-1]))
-        links = 0
-        while pending:
-            part = pending.pop()
-            if part == "..":
-                if not done:
-                    raise TreeError(f"{'/'.join(parts)!r} goes through a link out of the root")
-                done.pop()
-                continue
-            node = self._node(done)
-            child = node.children.get(part) if node else None
-            if child is None or child.entry.kind == "dir":
-                done.append(part)
-            elif child.entry.kind == "symlink":
-                links += 1
-                if links > MAX_LINKS:
-                    raise TreeError(f"{'/'.join(parts)!r} goes through a loop of links")
-                if child.entry.linkname.startswith("/"):
-                    done = []
-                target = child.entry.linkname.split("/")
-                pending.extend(piece for piece in reversed(target) if piece not in ("", "."))
-            else:
-                raise TreeError(f"{'/'.join(parts)!r} lies under {part!r}, which is a file")
-            if len(done) > MAX_DEPTH:
-                raise TreeError(f"{'/'.join(parts)[:80]!r}... leads too deep through links")
-        return (*done, *parts[-1:])
+        name = "/".join(parts)
 
-    def get(self, parts: tuple[str, ...]) -> Entry | None:
-        """The entry at exactly these components; no link is followed."""
+        def link_of(above: Sequence[str]) -> str | None:
+            if len(above) > MAX_DEPTH:
+                raise TreeError(f"{name[:80]!r}... is too deep once its links are followed")
+            entry = self.get(above)
+            if entry is None or entry.kind == "dir":
+                return None
+            if entry.kind != "symlink":
+                raise TreeError(f"{name!r} lies under {above[-1]!r}, which is a file")
+            return entry.linkname
+
+        try:
+            directory = follow("/".join(parts[:-1]), link_of, clamp=False)
+        except LoopError as error:
+            raise TreeError(f"{name!r} goes through a loop of links") from error
+        except EscapeError as error:
+            raise TreeError(f"{name!r} goes through a link out of the root") from error
+        return (*directory, *parts[-1:])
+
+    def get(self, parts: Sequence[str]) -> Entry | None:
+        """Return the entry at exactly these components; no link is followed."""
         node = self._node(parts)
         return node.entry if node else None
 
     def put(self, parts: tuple[str, ...], entry: Entry) -> list[tuple[str, ...]]:
-        """Places an entry; returns the parents it had to imply, outermost first.
+        """Place an entry; return the parents it had to imply, outermost first.
 
         A directory over a directory keeps its children; everything else is replaced.
         """
@@ -209,14 +185,14 @@ class Tree:
         return implied
 
     def remove_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
-        """Removes what layers before `layer` put at and under a path; returns the topmost paths."""
+        """Remove what layers before `layer` put at and under a path; return the topmost paths."""
         parent = self._node(parts[:-1])
         if not parts or parent is None or parts[-1] not in parent.children:
             return []
         return self._prune(parent, parts, layer=layer)
 
     def clear_below(self, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
-        """Removes what layers before `layer` put inside a directory, for opaque markers."""
+        """Remove what layers before `layer` put inside a directory, for opaque markers."""
         node = self._node(parts)
         if node is None:
             return []
@@ -240,7 +216,7 @@ class Tree:
             self._has_layer(child, layer) for child in node.children.values()
         )
 
-    def _node(self, parts: tuple[str, ...] | list[str]) -> _Node | None:
+    def _node(self, parts: Sequence[str]) -> _Node | None:
         node = self._root
         for part in parts:
             child = node.children.get(part)
@@ -252,13 +228,13 @@ class Tree:
     # Keeping it beside the unpacked files.
 
     def to_json(self) -> str:
-        """The tree as JSON, one list per path; `from_json` reads it back."""
+        """Return the tree as JSON, one list per path; `from_json` reads it back."""
         rows = [[path, *astuple(entry)] for path, entry in self.entries()]
         return json.dumps(rows, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Tree:
-        """Reads what `to_json` wrote. Raises ValueError when it is something else."""
+        """Read what `to_json` wrote. Raise ValueError when it is something else."""
         tree = cls()
         for path, *values in json.loads(text):
             entry = Entry(*values)

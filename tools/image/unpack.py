@@ -59,7 +59,6 @@ class _Disk(_Sink):
 
     def __init__(self, root: Path) -> None:
         self._root = os.fspath(root)
-        self._modes: dict[Parts, int] = {}
 
     def _path(self, parts: Parts) -> str:
         return "/".join((self._root, *parts))
@@ -139,16 +138,16 @@ def unpack(
     first: int = 0,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Tree:
-    """Unpacks `layers[first:]` into the directory `root` and returns the tree.
+    """Unpack `layers[first:]` into the directory `root` and return the tree.
 
-    With `first`, `root` and `tree` must already hold the layers before it. Raises LayerError
+    With `first`, `root` and `tree` must already hold the layers before it. Raise LayerError
     (a layer is damaged or hostile) and OSError (the disk is full or not writable).
     """
     return _apply(layers, _Disk(root), tree=tree or Tree(), first=first, limits=limits)
 
 
 def scan(layers: Sequence[LayerBlob], *, limits: Limits = DEFAULT_LIMITS) -> Tree:
-    """Reads the layers' headers only: the tree, with nothing written to disk."""
+    """Return the tree alone, from the layers' headers, with nothing written to disk."""
     return _apply(layers, _Sink(), tree=Tree(), first=0, limits=limits)
 
 
@@ -158,7 +157,7 @@ def collect(
     *,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Tree, Mapping[str, T]]:
-    """One pass over the layers: the tree, and what `read` makes of each regular file.
+    """Return the tree and what `read` makes of each regular file, in one pass.
 
     `read` gets the absolute path as the archives have it, links unresolved, and may read the
     stream's body; what it returns None for is not kept, nor what a later layer replaces.
@@ -175,7 +174,7 @@ def read_files(
     max_file_bytes: int = 256 << 20,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[Tree, Mapping[str, bytes]]:
-    """One pass over the layers: the tree, and the content of the regular files wanted.
+    """Return the tree and the content of the files that `wanted` selects, in one pass.
 
     `wanted` gets absolute paths as the archives have them, links unresolved.
     """

@@ -1,8 +1,8 @@
-"""Formats every Python file and repairs what ruff can repair by itself.
+"""Format every Python file and apply the fixes that ruff can make by itself.
 
     tools/bazelw run //tools/lint:fix
 
-What is left after it is for a person to decide; `//tools/lint:lint_test` lists it.
+`//tools/lint:lint_test` lists what is left to do by hand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Changes the files in place; returns ruff's exit code, 0 when nothing is left to do."""
+    """Change the files in place; return ruff's exit code, 0 when nothing is left to do."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     workspace = os.environ.get("BUILD_WORKSPACE_DIRECTORY")
     if workspace is None:
-        print("fix: start it with `bazel run //tools/lint:fix`", file=sys.stderr)
+        print("fix: run this as `tools/bazelw run //tools/lint:fix`", file=sys.stderr)
         return 2
     flags = [f"--config={args.config.resolve()}", "--no-cache", "backend", "third_party", "tools"]
     codes = [

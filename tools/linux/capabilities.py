@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tools.cli import ToolError
+
 NUMBERS = {
     name: number
     for number, name in enumerate(
@@ -34,35 +36,31 @@ HONOURED = frozenset(
     )
 )  # fmt: skip
 NETWORK = frozenset(("NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW"))
-# One user id and one group id are mapped, so there is nobody else to become or to give files to.
+# Only one user id and one group id are mapped, so there are no others to switch to.
 OTHER_IDS = frozenset(("CHOWN", "SETGID", "SETUID"))
 
 _ENGINE = 'leave it out, or use an engine (driver = "docker" in a structure test)'
 
 
-class CapabilityError(ValueError):
-    """A capability does not exist, or cannot be given."""
-
-
 def normalize(name: str) -> str:
-    """The name without CAP_ and in capitals, as engines accept it. Raises CapabilityError."""
+    """Return the name without CAP_ and in capitals, as engines accept it. Raise ToolError."""
     short = name.strip().upper().removeprefix("CAP_")
     if short not in NUMBERS and short != "ALL":
-        raise CapabilityError(f"capability {name!r}: Linux has none of this name")
+        raise ToolError(f"capability {name!r}: Linux has no such capability")
     return short
 
 
 def granted(names: Iterable[str], *, privileged: bool, network: str) -> frozenset[int]:
-    """The numbers of the capabilities that processes get.
+    """Return the numbers of the capabilities that processes get.
 
     `privileged` is every capability that can be given, as rootless engines understand it: no
-    device and no setting of the machine comes with it. Raises CapabilityError for a capability
+    device and no setting of the machine comes with it. Raise ToolError for a capability
     that the kernel would not honour in the container.
     """
     host_network = network == "host"
     if privileged:
         if host_network:
-            raise CapabilityError(f"privileged: not possible on the host's network; {_ENGINE}")
+            raise ToolError(f"privileged: not possible on the host's network; {_ENGINE}")
         return frozenset(NUMBERS[name] for name in HONOURED)
     numbers = set()
     for given in names:
@@ -78,5 +76,5 @@ def granted(names: Iterable[str], *, privileged: bool, network: str) -> frozense
         else:
             numbers.add(NUMBERS[name])
             continue
-        raise CapabilityError(f"capability {given!r}: cannot be given: {reason}; {_ENGINE}")
+        raise ToolError(f"capability {given!r}: cannot be given: {reason}; {_ENGINE}")
     return frozenset(numbers)

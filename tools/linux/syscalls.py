@@ -124,7 +124,7 @@ def detach(target: str) -> None:
 
 
 def pivot_root_here() -> None:
-    """Make the working directory the root and drops the old one (pivot_root(2), NOTES)."""
+    """Make the working directory the root and drop the old one (pivot_root(2), NOTES)."""
     machine = os.uname().machine
     if machine not in BY_MACHINE:
         raise OSError(errno.ENOSYS, f"the number of pivot_root is not known on {machine}")

@@ -76,9 +76,28 @@ def test_two_images_for_one_platform_are_refused(
     images = [_image(tmp_path, "one"), _image(tmp_path, "two", {"author": "someone else"})]
     assert _run(tmp_path, *images) == 1
     assert capsys.readouterr().err == (
-        f"ERROR: //x:y: {tmp_path}/one and {tmp_path}/two are both for linux/amd64; "
-        "a client could never reach the second\n"
+        f"oci_image_index: //x:y: {tmp_path}/one and {tmp_path}/two are both for linux/amd64; "
+        "a client would never choose the second\n"
     )
+
+
+def test_a_default_variant_does_not_make_another_platform(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [
+        _image(tmp_path, "plain", {"architecture": "arm64"}),
+        _image(tmp_path, "v8", {"architecture": "arm64", "variant": "v8"}),
+    ]
+    assert _run(tmp_path, *images) == 1
+    assert "plain and " in (error := capsys.readouterr().err)
+    assert "v8 are both for linux/arm64/v8; a client would never choose" in error
+    others = [
+        _image(tmp_path, "v6", {"architecture": "arm", "variant": "v6"}),
+        _image(tmp_path, "v7", {"architecture": "arm", "variant": "v7"}),
+        _image(tmp_path, "one", {"os": "windows", "os.version": "10.1"}),
+        _image(tmp_path, "two", {"os": "windows", "os.version": "10.2"}),
+    ]
+    assert _run(tmp_path, *others) == 0
 
 
 def test_a_child_that_is_an_index_is_refused(
@@ -90,7 +109,7 @@ def test_a_child_that_is_an_index_is_refused(
     assert "inner: is an image index" in capsys.readouterr().err
 
 
-def test_a_child_whose_blob_is_gone_is_found_by_its_reader(tmp_path: Path) -> None:
+def test_a_missing_blob_of_a_child_is_reported_when_it_is_read(tmp_path: Path) -> None:
     assert _run(tmp_path, _image(tmp_path, "one")) == 0
     for file in (tmp_path / "one" / "blobs" / "sha256").iterdir():
         file.unlink()

@@ -1,9 +1,9 @@
-"""An OCI layout -> docker, podman or nerdctl on this machine, or a tar file.
+"""An OCI layout → docker, podman or nerdctl on this machine, or a tar file.
 
     bazel run //backend:load
     load --layout image --repo-tags tags.txt --output image.tar
 
-The archive is made while the engine reads it, and no tar is left on disk. Same inputs, same bytes.
+The archive is streamed to the engine; no tar is written to disk. Same inputs, same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,22 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from tools.cli import ToolError, tool
 from tools.image.archive import Member, docker_archive, oci_archive, write_archive
-from tools.image.layout import LayoutError
+from tools.oci import engines
+from tools.oci.engines import NoEngineError
 
 _ENGINES = ("docker", "podman", "nerdctl")
-# Seconds. A daemon that is being started by its socket takes some of them.
-_INFO_TIMEOUT = 30.0
 _FORMATS = {"docker": docker_archive, "oci": oci_archive}
-
-
-class LoadError(Exception):
-    """The image cannot be loaded; says why."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to load. Without a `loader` the first engine on PATH that works is used."""
+    """What to load. Without a `loader`, the first engine on PATH that works is used."""
 
     layout: Path
     tags: tuple[str, ...]
@@ -43,67 +38,41 @@ class Request:
     loader: Path | None = None
 
     def members(self) -> list[Member]:
-        """What goes into the archive; raises LayoutError."""
+        """Return the members of the archive; raise LayoutError."""
         return _FORMATS[self.format](self.layout, self.tags)
 
 
-def find_engine(environ: Mapping[str, str]) -> str:
-    """The first container engine on PATH that works; raises LoadError when there is none.
+def choose_engine(environ: Mapping[str, str]) -> str:
+    """Return the engine to load into: the first that works of those on PATH.
 
-    Where there are several, one whose daemon does not run is passed over, and a line says so.
+    With several, one whose daemon is down is skipped and reported. Raise ToolError for none.
     """
-    found = [path for name in _ENGINES if (path := shutil.which(name, path=environ.get("PATH")))]
-    if not found:
-        raise LoadError(
+    programs = engines.installed(_ENGINES, environ)
+    if not programs:
+        raise ToolError(
             f"none of {', '.join(_ENGINES)} is on PATH; install one, or set the attribute 'loader'"
         )
-    if len(found) == 1:
-        # What it says of itself when it is called is the best message.
-        return found[0]
-    complaints: list[str] = []
-    for engine in found:
-        complaint = _complaint(engine, environ=environ)
-        if complaint is None:
-            for passed in complaints:
-                print(f"passed over {passed}", file=sys.stderr)
-            print(f"loading into {engine}", file=sys.stderr)
-            return engine
-        complaints.append(f"{engine}: {complaint}")
-    raise LoadError(
-        f"no container engine works; start one, or set the attribute 'loader'. "
-        f"{'; '.join(complaints)}"
-    )
-
-
-def _complaint(engine: str, *, environ: Mapping[str, str]) -> str | None:
-    """Why an engine cannot be used, in its own words; None when it can."""
+    if len(programs) == 1:
+        # Its own message, when it is called, is the best one.
+        return programs[0]
     try:
-        run = subprocess.run(
-            [engine, "info"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_INFO_TIMEOUT,
-            env=dict(environ),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"'info' gave no answer in {_INFO_TIMEOUT:.0f} s"
-    except OSError as error:
-        return error.strerror or type(error).__name__
-    if run.returncode == 0:
-        return None
-    lines = run.stderr.strip().splitlines()
-    return lines[-1].strip() if lines else f"'info' ended with exit code {run.returncode}"
+        found = engines.find_engine(programs, environ)
+    except NoEngineError as error:
+        raise ToolError(
+            f"no container engine works; start one, or set the attribute 'loader'. {error}"
+        ) from error
+    for reason in found.skipped:
+        print(f"skipped {reason}", file=sys.stderr)
+    print(f"loading into {found.program}", file=sys.stderr)
+    return found.program
 
 
 def load(request: Request, *, environ: Mapping[str, str]) -> int:
     """Load the image and give the engine's exit code; raises LayoutError, LoadError, OSError."""
     members = request.members()
     if request.loader is None:
-        return _stream(members, [find_engine(environ), "load"], environ=environ)
-    # A loader is given a path, as upstream does, but to a file: podman reads its input repeatedly.
+        return _stream(members, [choose_engine(environ), "load"], environ=environ)
+    # A loader gets a path, as upstream's does, but to a file: podman reads its input repeatedly.
     with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
         with archive.file as stream:
             write_archive(members, stream)
@@ -112,7 +81,7 @@ def load(request: Request, *, environ: Mapping[str, str]) -> int:
 
 
 def _stream(members: Sequence[Member], command: list[str], *, environ: Mapping[str, str]) -> int:
-    """Write the archive into a program's standard input and give its exit code."""
+    """Write the archive to a program's standard input and return its exit code."""
     engine = subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(environ))
     stream = cast("IO[bytes]", engine.stdin)
     try:
@@ -122,7 +91,9 @@ def _stream(members: Sequence[Member], command: list[str], *, environ: Mapping[s
         # The engine gave up; its exit code and its own message say why.
         code = engine.wait()
         if code == 0:
-            raise LoadError(f"{command[0]} stopped reading and reported success") from None
+            raise ToolError(
+                f"{command[0]} stopped reading the image and still reported success"
+            ) from None
         return code
     except BaseException:
         engine.kill()
@@ -147,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def make_request(flags: argparse.Namespace) -> Request:
-    """Join the flags with what the target says; raises LoadError and OSError.
+    """Join the flags with the attributes of the target; raise ToolError or OSError.
 
     `--target` is the JSON file that the rule wrote; its paths are relative to `--runfiles`.
     """
@@ -157,7 +128,7 @@ def make_request(flags: argparse.Namespace) -> Request:
     tags = flags.repo_tags or (root / target["repo_tags"] if "repo_tags" in target else None)
     loader = flags.loader or (root / target["loader"] if target.get("loader") else None)
     if layout is None or tags is None:
-        raise LoadError("there is nothing to load. Please pass --layout and --repo-tags.")
+        raise ToolError("no image to load; pass --layout and --repo-tags")
     return Request(
         layout=layout,
         tags=read_tags(tags.read_text(encoding="utf-8").splitlines()),
@@ -167,22 +138,19 @@ def make_request(flags: argparse.Namespace) -> Request:
 
 
 def read_tags(lines: Sequence[str]) -> tuple[str, ...]:
-    """Names for the image, without blank lines or repetitions, in their order."""
+    """Return the names for the image, without blank lines or repetitions, in their order."""
     return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
+@tool("oci_load")
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the engine's exit code, or 1 for an error of its own."""
+    """Run the command line; return the engine's exit code, or 1 for an error of its own."""
     flags = _parser().parse_args(argv)
-    try:
-        request = make_request(flags)
-        if flags.output is None:
-            return load(request, environ=os.environ)
-        with flags.output.open("wb") as stream:
-            write_archive(request.members(), stream)
-    except (LayoutError, LoadError, OSError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
+    request = make_request(flags)
+    if flags.output is None:
+        return load(request, environ=os.environ)
+    with flags.output.open("wb") as stream:
+        write_archive(request.members(), stream)
     return 0
 
 

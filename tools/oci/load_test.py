@@ -113,7 +113,7 @@ def test_the_first_engine_on_the_path_reads_the_stream(
     for name in ("nerdctl", "podman"):
         _engine(tmp_path, name)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert Path(load.find_engine(os.environ)).name == "podman"
+    assert Path(load.choose_engine(os.environ)).name == "podman"
     assert load.main(_flags(layout)) == 0
     assert (tmp_path / "arguments").read_text() == "load\n"
     output = tmp_path / "written.tar"
@@ -121,7 +121,7 @@ def test_the_first_engine_on_the_path_reads_the_stream(
     assert (tmp_path / "loaded.tar").read_bytes() == output.read_bytes()
 
 
-def test_an_engine_whose_daemon_is_down_is_passed_over(
+def test_an_engine_whose_daemon_is_down_is_skipped(
     layout: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -133,13 +133,13 @@ def test_an_engine_whose_daemon_is_down_is_passed_over(
     assert load.main(_flags(layout)) == 0
     assert (tmp_path / "arguments").read_text() == "load\n"
     assert capsys.readouterr().err == (
-        f"passed over {docker}: no daemon at sock\nloading into {podman}\n"
+        f"skipped {docker}: no daemon at sock\nloading into {podman}\n"
     )
     podman.write_text("#!/bin/sh\nexit 3\n")
     assert load.main(_flags(layout)) == 1
     assert capsys.readouterr().err == (
-        "ERROR: no container engine works; start one, or set the attribute 'loader'. "
-        f"{docker}: no daemon at sock; {podman}: 'info' ended with exit code 3\n"
+        "oci_load: no container engine works; start one, or set the attribute 'loader'. "
+        f"{docker}: no daemon at sock; {podman}: 'info' failed with exit code 3\n"
     )
 
 
@@ -158,7 +158,7 @@ def test_the_engines_exit_code_is_passed_on(layout: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("code", "ends", "message"),
-    [(3, 3, ""), (0, 1, "stopped reading and reported success")],
+    [(3, 3, ""), (0, 1, "stopped reading the image and still reported success")],
 )
 def test_an_engine_that_gives_up_fails_the_load(
     tmp_path: Path,
@@ -179,7 +179,7 @@ def test_an_engine_that_gives_up_fails_the_load(
     assert message in capsys.readouterr().err
 
 
-def test_no_engine_is_an_error_that_says_what_to_do(
+def test_without_an_engine_the_error_says_what_to_do(
     layout: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -188,6 +188,13 @@ def test_no_engine_is_an_error_that_says_what_to_do(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert load.main(_flags(layout)) == 1
     assert capsys.readouterr().err == (
-        "ERROR: none of docker, podman, nerdctl is on PATH; install one, "
+        "oci_load: none of docker, podman, nerdctl is on PATH; install one, "
         "or set the attribute 'loader'\n"
+    )
+
+
+def test_without_an_image_the_missing_flags_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load.main([]) == 1
+    assert capsys.readouterr().err == (
+        "oci_load: no image to load; pass --layout and --repo-tags\n"
     )

@@ -129,7 +129,7 @@ def test_objects_of_another_machine_are_reported(tmp_path: Path) -> None:
 
 def test_a_program_without_its_linker_is_reported(tmp_path: Path) -> None:
     finding = only(judged(tmp_path, program(build(interpreter="/lib/ld-other.so"))))
-    assert finding.text == "cannot be started: the dynamic linker /lib/ld-other.so is not there"
+    assert finding.text == "cannot be started: the dynamic linker /lib/ld-other.so does not exist"
 
 
 def test_a_filter_is_reported_since_the_replay_knows_none(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from tools.cli import tool
-from tools.container.config import image_user, process_env, read_settings
+from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container
 from tools.image.cache import Cache
@@ -32,7 +32,7 @@ def check(
     """Return a sentence for each thing that does not load as it should, and print the counts."""
     shared = scratch / "shared"
     shared.mkdir()
-    settings = read_settings(image.image.config)
+    settings = read_run_config(image.image.config)
     problems: list[str] = []
     with Cache(scratch / "cache").rootfs(image.image.layers) as rootfs:
         user = image_user(rootfs, settings.user)

@@ -1,12 +1,12 @@
-"""Runs pytest inside an image: its interpreter, its packages, its libraries, its user.
+"""Run pytest inside an image, with its interpreter, packages, libraries and user.
 
-    pytest_in_image.py --image DIR --tests DIR --target /app/tests --python-path FILE --tree NAME=DIR…
+    pytest_in_image.py --image DIR --tests DIR --target /app/tests --wheels FILE --tree NAME=DIR…
         [--env KEY=VALUE…] -- pytest's own arguments, relative to the target's parent
 
-What the image lacks is brought along and is found after everything the image has: pytest itself
-(`--python-path`, a file with a directory of modules on each line) and servers for the tests (`--tree`, seen at /srv/NAME). The
-container has only a loopback network. JUnit XML goes to $XML_OUTPUT_FILE, what tests write into
-$TEST_UNDECLARED_OUTPUTS_DIR is kept there.
+What the image lacks is mounted below /srv: wheels such as pytest's (`--wheels`, a file of the rule
+`site_packages`), which come last on Python's path, so that a module of the image is never replaced;
+and servers for the tests (`--tree`, at /srv/NAME). The container has only a loopback network. JUnit
+XML goes to $XML_OUTPUT_FILE; what tests write to $TEST_UNDECLARED_OUTPUTS_DIR is kept there.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.container.config import image_user, process_env, read_settings
+from tools.cli import ToolError, tool
+from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
 from tools.image.cache import Cache, shared_root
-from tools.image.layout import LayoutError, read_layout
+from tools.image.layout import read_layout
 
-BROUGHT = "/srv"
+MOUNTS = "/srv"
 TIMEOUT_SECONDS = 3600.0
 
-# Where Bazel's tests leave what they want kept: https://bazel.build/reference/test-encyclopedia
-_OUTPUTS = {"TEST_UNDECLARED_OUTPUTS_DIR": f"{BROUGHT}/outputs"}
+# Where tests write files for Bazel to keep: https://bazel.build/reference/test-encyclopedia
+_OUTPUTS = {"TEST_UNDECLARED_OUTPUTS_DIR": f"{MOUNTS}/outputs"}
 
-# The image's own modules come first: what is tested must not be what was brought along.
+# The image's own modules come first: the tests must see them, not those that were mounted.
 _START = """\
 import sys
 sys.path.extend(sys.argv.pop(1).split(":"))
@@ -42,7 +42,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 @dataclass(frozen=True)
-class Session:
+class ImageTestRun:
     """What to run: paths on this machine, and where the tests appear in the image."""
 
     image: Path
@@ -55,17 +55,16 @@ class Session:
 
 
 def copy_following_links(source: Path, target: Path) -> None:
-    """Copies a directory of links, as a runfiles tree is, as the files they lead to."""
+    """Copy a directory of links, such as a runfiles tree, as the files they lead to."""
     shutil.copytree(
         source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
 
 
 def tree_root(directory: Path) -> Path:
-    """Returns the repository that a runfiles directory shows file by file.
+    """Return the repository of which a runfiles directory shows the files, one by one.
 
-    Raises:
-        FileNotFoundError: there is no file in it.
+    Raise FileNotFoundError if there is no file in it.
     """
     for path in sorted(directory.rglob("*")):
         if path.is_file():
@@ -74,28 +73,30 @@ def tree_root(directory: Path) -> Path:
             # A link inside the repository may lead elsewhere in it; a plain file leads to itself.
             if real.parts[-depth:] == path.relative_to(directory).parts:
                 return real.parents[depth - 1]
-    raise FileNotFoundError(f"{directory}: no file in it, so nothing to bring into the container")
+    raise FileNotFoundError(f"{directory}: no file in it, so there is nothing to mount")
 
 
-def run_session(session: Session, scratch: Path) -> int:
-    """Returns pytest's exit code. Raises one of START_ERRORS or LayoutError."""
-    image = read_layout(session.image)
-    settings = read_settings(image.config)
+def read_wheels(listing: Path) -> tuple[Path, ...]:
+    """Return the directories that a file of `site_packages` lists, from a test's directory."""
+    return tuple(Path("..", line) for line in listing.read_text("utf-8").splitlines())
+
+
+def run_tests(run: ImageTestRun, scratch: Path) -> int:
+    """Return pytest's exit code; raise one of START_ERRORS, LayoutError or OSError."""
+    image = read_layout(run.image)
+    settings = read_run_config(image.config)
     packages, results, outputs = scratch / "packages", scratch / "results", scratch / "outputs"
     for directory in (packages, results, outputs, scratch / "writes"):
         directory.mkdir()
-    for package in session.packages:
+    for package in run.packages:
         copy_following_links(package, packages)
-    copy_following_links(session.tests, scratch / "tests")
+    copy_following_links(run.tests, scratch / "tests")
     binds = [
-        Bind(scratch / "tests", session.target, read_only=True),
-        Bind(packages, f"{BROUGHT}/packages", read_only=True),
-        Bind(results, f"{BROUGHT}/results"),
-        Bind(outputs, f"{BROUGHT}/outputs"),
-        *(
-            Bind(tree_root(path), f"{BROUGHT}/{name}", read_only=True)
-            for name, path in session.trees
-        ),
+        Bind(scratch / "tests", run.target, read_only=True),
+        Bind(packages, f"{MOUNTS}/packages", read_only=True),
+        Bind(results, f"{MOUNTS}/results"),
+        Bind(outputs, f"{MOUNTS}/outputs"),
+        *(Bind(tree_root(path), f"{MOUNTS}/{name}", read_only=True) for name, path in run.trees),
     ]
     shared = shared_root()
     cache = Cache(shared or scratch / "cache")
@@ -114,16 +115,16 @@ def run_session(session: Session, scratch: Path) -> int:
                     "python3",
                     "-c",
                     _START,
-                    f"{BROUGHT}/packages",
-                    f"--junitxml={BROUGHT}/results/junit.xml",
+                    f"{MOUNTS}/packages",
+                    f"--junitxml={MOUNTS}/results/junit.xml",
                     "--import-mode=importlib",
                     "-p",
                     "no:cacheprovider",
                     "-ra",
-                    *session.arguments,
+                    *run.arguments,
                 ],
-                env=process_env(settings, user, dict(session.environment) | _OUTPUTS),
-                workdir=str(Path(session.target).parent),
+                env=process_env(settings, user, dict(run.environment) | _OUTPUTS),
+                workdir=str(Path(run.target).parent),
                 stdin=0,
                 stdout=1,
                 stderr=2,
@@ -136,15 +137,9 @@ def run_session(session: Session, scratch: Path) -> int:
     if report and (results / "junit.xml").exists():
         shutil.copyfile(results / "junit.xml", report)
     if code is None:
-        print(f"pytest_in_image: still running after {TIMEOUT_SECONDS:.0f} s", file=sys.stderr)
+        print(f"image_pytest_test: timed out after {TIMEOUT_SECONDS:.0f} s", file=sys.stderr)
         return 1
     return code
-
-
-def python_path(listing: Path) -> tuple[Path, ...]:
-    """Return the directories that a file lists; tests start in a directory of the runfiles."""
-    lines = listing.read_text(encoding="utf-8").splitlines()
-    return tuple(Path("..") / line for line in lines)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -159,36 +154,40 @@ def _tree(text: str) -> tuple[str, Path]:
     return name, Path(value)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns pytest's exit code, or 1 if the image could not be started."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+@tool("image_pytest_test")
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return pytest's exit code, or 1 if the image could not be started."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--image", type=Path, required=True, help="OCI layout directory")
     parser.add_argument("--tests", type=Path, required=True, help="directory with the tests")
     parser.add_argument("--target", required=True, help="where the image sees that directory")
     parser.add_argument(
-        "--python-path", type=Path, required=True, help="list of directories below the runfiles"
+        "--wheels", type=Path, metavar="FILE", help="list of directories of modules, in runfiles"
     )
-    parser.add_argument("--tree", type=_tree, action="append", default=[])
-    parser.add_argument("--env", type=_pair, action="append", default=[])
+    parser.add_argument(
+        "--tree", type=_tree, action="append", default=[], help="directory to see at /srv/NAME"
+    )
+    parser.add_argument(
+        "--env", type=_pair, action="append", default=[], help="variable of the tests"
+    )
     parser.add_argument("arguments", nargs="*", help="for pytest")
-    args = parser.parse_args(argv)
+    flags = parser.parse_args(argv)
     only = os.environ.get("TESTBRIDGE_TEST_ONLY", "")
-    session = Session(
-        image=args.image,
-        tests=args.tests,
-        target=args.target,
-        packages=python_path(args.python_path),
-        trees=tuple(args.tree),
-        environment=tuple(args.env),
-        arguments=(*args.arguments, *(["-k", only] if only else [])),
+    run = ImageTestRun(
+        image=flags.image,
+        tests=flags.tests,
+        target=flags.target,
+        packages=read_wheels(flags.wheels) if flags.wheels else (),
+        trees=tuple(flags.tree),
+        environment=tuple(flags.env),
+        arguments=(*flags.arguments, *(["-k", only] if only else [])),
     )
     # Tools that write sockets need a short path, and Bazel's is long.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
         try:
-            return run_session(session, Path(scratch))
-        except (*START_ERRORS, LayoutError) as error:
-            print(f"pytest_in_image: {error}", file=sys.stderr)
-            return 1
+            return run_tests(run, Path(scratch))
+        except START_ERRORS as error:
+            raise ToolError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Runs pytest on the files of one `pytest_test`; its exit code is the test's result.
+"""Run pytest on the files of one `pytest_test`; its exit code is the test's result.
 
     pytest_main.py [pytest's own flags] tools/wheels/lock_test.py …
 
 Follows Bazel's test protocol ("Test Encyclopedia"): JUnit XML to XML_OUTPUT_FILE, scratch files
 below TEST_TMPDIR, TESTBRIDGE_TEST_ONLY (`--test_filter`: a pytest -k expression or, with "::", a
-test's id) and sharding. A run that finds no test fails; only a shard may be empty, when other
-shards have the tests.
+test's id) and sharding. A run that collects no test fails; a shard may be empty if others are not.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _NO_TESTS = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 class _Shard:
-    """Keeps every n-th test left after filtering, and knows how many there were."""
+    """Keeps every n-th of the filtered tests, and counts them all."""
 
     def __init__(self, index: int, total: int) -> None:
         self._index = index
@@ -40,7 +39,7 @@ class _Shard:
 def _shard() -> _Shard:
     status_file = os.environ.get("TEST_SHARD_STATUS_FILE")
     if status_file:
-        Path(status_file).touch()  # tells Bazel that this runner knows about shards
+        Path(status_file).touch()  # Tells Bazel that this runner supports sharding.
     return _Shard(
         int(os.environ.get("TEST_SHARD_INDEX", "0")), int(os.environ.get("TEST_TOTAL_SHARDS", "1"))
     )
@@ -69,10 +68,9 @@ def _flags(arguments: list[str]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the tests and returns pytest's exit code, 0 when all passed."""
+    """Run the tests; return pytest's exit code, 0 when all passed."""
     arguments = sys.argv[1:] if argv is None else argv
-    # The directory of this file is not an import root: a module here would hide one of the same
-    # name elsewhere.
+    # The directory of this file is not an import root: its modules would hide others of their name.
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [entry for entry in sys.path if entry and str(Path(entry).resolve()) != here]
     shard = _shard()

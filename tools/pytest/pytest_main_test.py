@@ -96,7 +96,7 @@ def test_a_shard_of_no_tests_at_all_fails(runner: _Runner) -> None:
 def test_modules_beside_the_runner_do_not_hide_others(runner: _Runner) -> None:
     tests = (
         "from importlib.util import find_spec\n\n\n"
-        "def test_it():\n    assert find_spec('lockfile') is None\n"
+        "def test_it():\n    assert find_spec('pytest_in_image') is None\n"
     )
-    assert (Path(pytest_main.__file__).parent / "lockfile.py").is_file()
+    assert (Path(pytest_main.__file__).parent / "pytest_in_image.py").is_file()
     assert runner.run(tests=tests) == 0

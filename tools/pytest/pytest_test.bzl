@@ -5,8 +5,11 @@ load("@rules_python//python:defs.bzl", "py_test")
 
 _MAIN = Label(":pytest_main.py")
 
+# A Label, so that callers in other repositories get the pytest of our lock.
+_PYTEST = Label(requirement("pytest"))
+
 def pytest_test(name, srcs, deps = [], args = [], size = "small", **kwargs):
-    """A `py_test` whose tests are pytest's.
+    """Declare a `py_test` whose tests are pytest's.
 
     Args:
       name: name of the target.
@@ -22,6 +25,6 @@ def pytest_test(name, srcs, deps = [], args = [], size = "small", **kwargs):
         srcs = [_MAIN] + srcs,
         args = args + ["$(rootpath {})".format(src) for src in srcs],
         main = _MAIN,
-        deps = deps + [requirement("pytest")],
+        deps = deps + [_PYTEST],
         **kwargs
     )

@@ -15,10 +15,8 @@ from typing import Any
 
 from tools.image import spec
 from tools.image.layout import Layout, blob_path, read_children, read_document
+from tools.image.platform import choose, listing, platform_text, suits
 from tools.image.spec import Descriptor
-
-# Platforms that mean the same: OCI and containerd write the default variant or leave it out.
-_SAME = {"linux/arm64": "linux/arm64/v8", "linux/arm": "linux/arm/v7"}
 
 
 class PullError(Exception):
@@ -46,7 +44,7 @@ def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
         return Plan(document=digest)
     manifest = root
     if root.media_type in spec.INDEX_TYPES:
-        manifest = choose(read_children(Layout(directory, root), root), platform=platform)
+        manifest = choose_manifest(read_children(Layout(directory, root), root), platform=platform)
         if not blob_path(directory, manifest.digest).is_file():
             return Plan(document=manifest.digest)
     document = read_document(Layout(directory, manifest), manifest)
@@ -67,22 +65,21 @@ def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
     return Plan(manifest=manifest, blobs=tuple(missing))
 
 
-def choose(children: tuple[Descriptor, ...], *, platform: str | None) -> Descriptor:
-    """The entry of an image index for a platform `os/architecture[/variant]`; raises PullError."""
-    known = [(_platform_text(child.member("platform")), child) for child in children]
-    # Build attestations are listed beside images, for no platform.
-    offered = ", ".join(name for name, _ in known if not name.startswith("unknown"))
+def choose_manifest(children: tuple[Descriptor, ...], *, platform: str | None) -> Descriptor:
+    """Return the entry of an image index for a platform `os/architecture[/variant]`.
+
+    Raise PullError when it has none, or no platform is given.
+    """
+    offers = [(platform_text(child.member("platform")), child) for child in children]
+    names = listing([name for name, _ in offers])
     if platform is None:
         raise PullError(
-            f"is a multi-architecture image, so attribute 'platforms' is required; it has {offered}"
+            f"is a multi-architecture image, so attribute 'platforms' is required; it has {names}"
         )
-    for name, child in known:
-        if name == platform:
-            return child
-    for name, child in known:
-        if _SAME.get(name, name) == _SAME.get(platform, platform):
-            return child
-    raise PullError(f"has no image for platform {platform}; it has {offered}")
+    chosen = choose(offers, platform)
+    if chosen is None:
+        raise PullError(f"has no image for platform {platform}; it has {names}")
+    return chosen
 
 
 def media_type_of(data: bytes, *, source: str) -> str:
@@ -113,15 +110,6 @@ def _root(directory: Path, digest: str) -> Descriptor | None:
 
 
 def _check_platform(config: dict[str, Any], platform: str, digest: str) -> None:
-    found = _platform_text(config)
-    wanted = platform.split("/")
-    same = _SAME.get(found, found) == _SAME.get(platform, platform)
-    # Many images do not say their variant; one that does must have the right one.
-    if not same and found.split("/") != wanted[:2]:
+    found = platform_text(config)
+    if not suits(found, platform):
         raise PullError(f"{digest} is an image for {found}, wanted {platform}")
-
-
-def _platform_text(value: Any) -> str:
-    members = value if isinstance(value, dict) else {}
-    names = [str(members.get(name) or "unknown") for name in ("os", "architecture")]
-    return "/".join([*names, str(members["variant"])] if members.get("variant") else names)

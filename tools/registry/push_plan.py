@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tools.image import spec
 from tools.image.layout import Layout, LayoutError, open_layout, read_children, read_image
+from tools.image.platform import choose, listing, platform_text
 from tools.image.spec import Descriptor
-from tools.oci.index import platform_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
             continue
         image = read_image(layout, descriptor)
         # In an index it matters whose layer it is; one that several images share is the first's.
-        whose = f"{platform_names(image.config)[0]} " if root.media_type in spec.INDEX_TYPES else ""
+        whose = f"{platform_text(image.config)} " if root.media_type in spec.INDEX_TYPES else ""
         for position, entry in enumerate([image.manifest["config"], *image.manifest["layers"]]):
             blob = spec.parse_descriptor(entry)
             name = f"{whose}layer {position}/{len(image.layers)}" if position else f"{whose}config"
@@ -93,17 +92,12 @@ def _depth_first(layout: Layout, descriptor: Descriptor) -> Iterator[Descriptor]
 
 
 def _choose(layout: Layout, platform: str) -> Descriptor:
-    found = []
+    offers = []
     for child in read_children(layout, layout.root):
-        stated = child.member("platform") or platform_of(read_image(layout, child).config)
-        names = platform_names(stated)
-        if platform in names:
-            return child
-        found.append(names[0])
-    raise LayoutError(f"{layout.path}: has no image for {platform}; it has {', '.join(found)}")
-
-
-def platform_names(platform: dict[str, Any]) -> list[str]:
-    """A platform's full name, and its name without the variant."""
-    short = f"{platform.get('os')}/{platform.get('architecture')}"
-    return [f"{short}/{platform['variant']}", short] if platform.get("variant") else [short]
+        stated = child.member("platform") or read_image(layout, child).config
+        offers.append((platform_text(stated), child))
+    chosen = choose(offers, platform)
+    if chosen is None:
+        names = listing([name for name, _ in offers])
+        raise LayoutError(f"{layout.path}: has no image for {platform}; it has {names}")
+    return chosen

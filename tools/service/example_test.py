@@ -1,7 +1,7 @@
-"""The README's example, as somebody else's repository: from the release archive, by a Bazel of its own.
+"""The README's example as a foreign repository: from the release archive, by a Bazel of its own.
 
-The outer Bazel brings every file that the inner one needs, as a repository cache, so the inner one needs no
-network; mirrors and indexes lead nowhere.
+The outer Bazel brings every file that the inner one needs, as a repository cache, so the inner one
+needs no network; mirrors and indexes lead nowhere.
 """
 
 from __future__ import annotations

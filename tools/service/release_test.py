@@ -1,4 +1,4 @@
-"""The release archive: its layout, its modes, and that nothing but its content decides its bytes."""
+"""The release archive: its layout, its modes, and that only its content decides its bytes."""
 
 from __future__ import annotations
 

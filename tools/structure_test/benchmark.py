@@ -73,12 +73,19 @@ def _tests(tree: Tree, count: int) -> tuple[list[FileExistenceTest], list[FileCo
     paths = _spread(entries, count - len(looks))
     existences = [
         FileExistenceTest(
-            name=path, path=path, should_exist=True, permissions=file_mode(entry),
-            uid=entry.uid, gid=entry.gid, executable_by="",
+            name=path, path=path, permissions=file_mode(entry), uid=entry.uid, gid=entry.gid
         )
         for path, entry in paths
     ]  # fmt: skip
-    contents = [FileContentTest(path, path, ("(?s).",), ("no [s]uch words",)) for path in looks]
+    contents = [
+        FileContentTest(
+            name=path,
+            path=path,
+            expected_contents=("(?s).",),
+            excluded_contents=("no [s]uch words",),
+        )
+        for path in looks
+    ]
     return existences, contents
 
 

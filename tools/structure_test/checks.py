@@ -14,6 +14,7 @@ from tools.structure_test.image_under_test import Subject, SubjectError
 from tools.structure_test.schema import (
     EXECUTABLE_BITS,
     UNCHECKED,
+    Expectation,
     FileContentTest,
     FileExistenceTest,
     LicenseTest,
@@ -77,9 +78,9 @@ def check_existence(
     for what, wanted, found in (("uid", test.uid, entry.uid), ("gid", test.gid, entry.gid)):
         if wanted not in (UNCHECKED, found):
             errors.append(f"{path}: {what}: expected {wanted}, found {found}")
-    if test.executable_by and not entry.mode & EXECUTABLE_BITS[test.executable_by]:
+    if test.is_executable_by and not entry.mode & EXECUTABLE_BITS[test.is_executable_by]:
         errors.append(
-            f"{path}: must be executable by {test.executable_by}, and is {file_mode(entry)}"
+            f"{path}: must be executable by {test.is_executable_by}, and is {file_mode(entry)}"
         )
     return Outcome(tuple(errors))
 
@@ -90,7 +91,13 @@ def check_content(subject: Subject, test: FileContentTest) -> Outcome:
         text = printable(subject.read(test.path))
     except SubjectError as error:
         return Outcome((str(error),))
-    return Outcome(tuple(patterns(f"content of {test.path}", text, test.expected, test.excluded)))
+    return Outcome(
+        tuple(
+            patterns(
+                f"content of {test.path}", text, test.expected_contents, test.excluded_contents
+            )
+        )
+    )
 
 
 def is_license_file(path: str) -> bool:
@@ -124,11 +131,11 @@ def check_licenses(subject: Subject, test: LicenseTest) -> Outcome:
 def check_metadata(subject: Subject, test: MetadataTest) -> Outcome:
     """Compares the image's configuration."""
     config = subject.config
-    errors = _variables("environment variable", dict(subject.settings.env), test.env)
+    errors = _variables("environment variable", dict(subject.settings.env), test.env_vars)
     errors += _variables("label", config.get("Labels") or {}, test.labels)
     errors += [
         f"environment variable {key!r} must not be set"
-        for key in test.unbound_env
+        for key in (item.key for item in test.unbound_env_vars)
         if key in subject.settings.env
     ]
     ports = {port.split("/")[0] for port in config.get("ExposedPorts") or {}}
@@ -148,7 +155,7 @@ def check_metadata(subject: Subject, test: MetadataTest) -> Outcome:
     return Outcome(tuple(errors))
 
 
-def _variables(what: str, found: Mapping[str, str], wanted: Sequence[Variable]) -> list[str]:
+def _variables(what: str, found: Mapping[str, str], wanted: Sequence[Expectation]) -> list[str]:
     errors = []
     for item in wanted:
         if item.key not in found:

@@ -11,7 +11,7 @@ from tools.structure_test.checks import Outcome, known_env, patterns, printable
 from tools.structure_test.go_text import expand
 from tools.structure_test.image_under_test import Subject, SubjectError
 from tools.structure_test.options import Options, Session
-from tools.structure_test.schema import CommandTest, Config
+from tools.structure_test.schema import CommandTest, Config, RunOptions
 
 
 def check_command(
@@ -19,6 +19,7 @@ def check_command(
     test: CommandTest,
     config: Config,
     *,
+    source: str,
     timeout: float,
     environ: Mapping[str, str],
 ) -> Outcome:
@@ -26,17 +27,18 @@ def check_command(
 
     `timeout` is for each of them, in seconds. Raises SubjectError and START_ERRORS.
     """
-    known = known_env(subject, config.global_env)
-    env = {item.key: known[item.key] for item in config.global_env}
-    env |= _option_env(config, environ)
-    env |= {item.key: item.value for item in test.env}
+    known = known_env(subject, config.global_env_vars)
+    env = {item.key: known[item.key] for item in config.global_env_vars}
+    env |= _option_env(config.container_run_options, source, environ)
+    env |= {item.key: item.value for item in test.env_vars}
+    run = config.container_run_options
     options = Options(
         env=env,
-        user=config.options.user,
-        binds=tuple(_bind(text, config.source) for text in config.options.bind_mounts),
-        privileged=config.options.privileged,
-        tty=config.options.allocate_tty,
-        capabilities=config.options.capabilities,
+        user=run.user,
+        binds=tuple(_bind(text, source) for text in run.bind_mounts),
+        privileged=run.privileged,
+        tty=run.allocate_tty,
+        capabilities=run.capabilities,
     )
     with subject.session(options) as session:
         for step in test.setup:
@@ -82,15 +84,15 @@ def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
     return Outcome(tuple(errors), stdout, stderr)
 
 
-def _option_env(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+def _option_env(run: RunOptions, source: str, environ: Mapping[str, str]) -> dict[str, str]:
     """containerRunOptions: envFile, then variables taken from the caller's environment."""
     env: dict[str, str] = {}
-    if config.options.env_file:
-        path = Path(config.options.env_file)
+    if run.env_file:
+        path = Path(run.env_file)
         try:
             lines = path.read_text().splitlines()
         except OSError as error:
-            raise SubjectError(f"{config.source}: envFile {path}: {error.strerror}") from error
+            raise SubjectError(f"{source}: envFile {path}: {error.strerror}") from error
         for number, line in enumerate(lines, start=1):
             key, equals, value = line.strip().partition("=")
             if not key or key.startswith("#"):
@@ -98,7 +100,7 @@ def _option_env(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
             if not equals:
                 raise SubjectError(f"{path}, line {number}: is not KEY=VALUE")
             env[key] = value
-    for name in config.options.env_names:
+    for name in run.env_vars:
         if name in environ:
             env[name] = environ[name]
     return env

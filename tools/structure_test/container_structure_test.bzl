@@ -13,7 +13,7 @@ container_structure_test(
 ```
 Takes the attributes of upstream's rule. Without `driver`, commands run in namespaces of this
 machine, owners and modes are those in the layers, and no daemon is needed. Building the target
-makes sure that upstream's own tool would accept each of the configurations.
+validates its configurations: each must be one that upstream's own tool accepts, too.
 """
 
 _ATTRS = {
@@ -40,26 +40,26 @@ _ATTRS = {
         doc = "os/architecture[/variant]: which image of an index, and what a single image must " +
               "be for. Empty takes the one image there is (upstream's default is linux/amd64).",
     ),
-    "_upstream_schema": attr.label(
-        default = Label("//tools/structure_test:upstream_schema"),
+    "_validate": attr.label(
+        default = Label(":validate"),
         executable = True,
         cfg = "exec",
     ),
 }
 
 def _validation(ctx):
-    """An action that fails the build for a configuration that upstream's tool would refuse."""
+    """Declare the action that fails the build for a configuration that we or upstream's tool refuse."""
     output = ctx.actions.declare_file(ctx.label.name + ".upstream")
     args = ctx.actions.args()
     args.add_all(ctx.files.configs, before_each = "--config")
     args.add("--output", output)
     ctx.actions.run(
-        executable = ctx.executable._upstream_schema,
+        executable = ctx.executable._validate,
         arguments = [args],
         inputs = ctx.files.configs,
         outputs = [output],
         mnemonic = "StructureTestSchema",
-        progress_message = "Checking the configurations of %{label}",
+        progress_message = "Validating the configurations of %{label}",
     )
     return OutputGroupInfo(_validation = depset([output]))
 

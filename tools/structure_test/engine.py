@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -28,8 +27,9 @@ from tools.container.run import (
     SpawnError,
 )
 from tools.image import spec
-from tools.image.archive import Member, write_archive
+from tools.image.archive import Member, docker_members, write_archive
 from tools.image.source import Source
+from tools.oci.engines import NoEngineError, find_engine
 from tools.structure_test.options import Options
 
 PROGRAMS = ("docker", "podman")
@@ -47,29 +47,19 @@ _NOT_STARTED = (
 _NEVER = "0001-01-01"  # Go's zero time.
 
 
-def find_engine(environ: Mapping[str, str], program: str = "") -> str:
-    """The program of the first engine that answers. Raises ContainerError, saying what each said.
+def choose_engine(environ: Mapping[str, str], program: str = "") -> str:
+    """Return the program of the first engine that works: `program`, else docker or podman.
 
-    `program` is asked for by name or path; otherwise docker and podman are looked for on PATH.
+    Raise ContainerError, with the reason of each, when none does.
     """
-    complaints = []
-    for name in (program,) if program else PROGRAMS:
-        path = shutil.which(name, path=environ.get("PATH"))
-        if path is None:
-            complaints.append(f"{name}: not found")
-            continue
-        try:
-            # Without a daemon `docker version` fails, which `docker --version` does not.
-            _call(path, ["version"], environ=environ)
-        except ContainerError as error:
-            complaints.append(str(error))
-            continue
-        return path
-    raise ContainerError(
-        f"driver 'docker' needs Docker or Podman ({'; '.join(complaints)}); start one or set "
-        "DOCKER_HOST, or leave `driver` out to need neither. (What `tools/bazelw test` starts sees "
-        "no programs of this machine; `tools/bazelw run //tools/structure_test` does.)"
-    )
+    try:
+        return find_engine((program,) if program else PROGRAMS, environ).program
+    except NoEngineError as error:
+        raise ContainerError(
+            f"driver 'docker' needs Docker or Podman ({error}); start one or set DOCKER_HOST, or "
+            "leave `driver` out to need neither. (Tests started by `tools/bazelw test` do not see "
+            "this machine's programs; `tools/bazelw run //tools/structure_test` does.)"
+        ) from error
 
 
 def save_image(program: str, name: str, target: Path, *, environ: Mapping[str, str]) -> None:
@@ -235,22 +225,11 @@ def _flags(options: Options) -> list[str]:
 
 
 def _members(source: Source, name: str) -> list[Member]:
-    """A docker-archive of the image, with no name in it but ours."""
-    config = source.image.manifest["config"]["digest"].removeprefix("sha256:") + ".json"
-    files = {layer.digest.removeprefix("sha256:") + ".tar": layer for layer in source.image.layers}
-    manifest = {
-        "Config": config,
-        "RepoTags": [name],
-        "Layers": [layer.digest.removeprefix("sha256:") + ".tar" for layer in source.image.layers],
-    }
+    """Return the docker-archive of the image, with no name in it but ours."""
     content = dict(source.image.config)
     # Podman cannot commit twice on an image whose history does not list its layers.
     content["history"] = content.get("history") or [{} for _ in source.image.layers]
-    return [
-        Member("manifest.json", spec.encode_json([manifest])),
-        Member(config, spec.encode_json(content)),
-        *(Member(file, layer.path) for file, layer in files.items()),
-    ]
+    return docker_members(source.image, spec.encode_json(content), [name])
 
 
 def _call(

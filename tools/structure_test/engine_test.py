@@ -16,7 +16,7 @@ import pytest
 from tools.container.run import ContainerError
 from tools.image.images_for_test import Member, directory, program_layer, write_image
 from tools.structure_test import podman_for_test
-from tools.structure_test.engine import _flags, find_engine
+from tools.structure_test.engine import _flags, choose_engine
 from tools.structure_test.options import Options
 from tools.structure_test.suite import How, Selection, read_suite, run_suite
 
@@ -151,15 +151,15 @@ def test_where_there_is_no_engine_the_error_says_what_each_answered(tmp_path: Pa
     docker.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2; exit 1\n")
     docker.chmod(0o755)
     with pytest.raises(ContainerError) as caught:
-        find_engine({"PATH": str(tmp_path)})
+        choose_engine({"PATH": str(tmp_path)})
     assert str(caught.value) == (
-        "driver 'docker' needs Docker or Podman (docker version: Cannot connect to the Docker "
-        "daemon; podman: not found); start one or set DOCKER_HOST, or leave `driver` out to need "
-        "neither. (What `tools/bazelw test` starts sees no programs of this machine; "
+        f"driver 'docker' needs Docker or Podman ({docker}: Cannot connect to the Docker daemon; "
+        "podman: not found); start one or set DOCKER_HOST, or leave `driver` out to need neither. "
+        "(Tests started by `tools/bazelw test` do not see this machine's programs; "
         "`tools/bazelw run //tools/structure_test` does.)"
     )
     # The first that answers is taken, so a Docker without its daemon does not stand in the way.
     podman = tmp_path / "podman"
     podman.write_text("#!/bin/sh\n")
     podman.chmod(0o755)
-    assert find_engine({"PATH": str(tmp_path)}) == str(podman)
+    assert choose_engine({"PATH": str(tmp_path)}) == str(podman)

@@ -1,214 +1,291 @@
-"""Reads YAML and JSON configurations strictly: every field known, every value of its type.
+"""Read YAML and JSON configurations strictly: every field known, every value of its type.
 
-An unquoted YAML scalar keeps its text until a field says what it wants, so that `value: 1.10` in a
-string field stays `1.10`, as it does in Go. A quoted one, like a string in JSON, is a string only.
-Unknown and repeated fields are errors that name the place.
+An unquoted YAML scalar keeps its text until the type of its field is known, so that `value: 1.10`
+in a string field stays `1.10`, as it does in Go. A quoted one, like a string in JSON, is a string
+only. Every problem of a file is reported with its line (in YAML), its field and the cause.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-T = TypeVar("T")
+from tools.cli import ToolError
+
+M = TypeVar("M", bound="StrictModel")
+Location = tuple[int | str, ...]
+
 # Decimal only: YAML 1.1 would read 010 as eight.
 _INTEGER = re.compile("[-+]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile("(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?")
-TRUE = ("true", "yes", "on", "y")
-FALSE = ("false", "no", "off", "n")
-NULL = ("", "~", "null")
+_WORDS = dict.fromkeys(("true", "yes", "on", "y"), True) | dict.fromkeys(
+    ("false", "no", "off", "n"), False
+)
+_TAGS = "tag:yaml.org,2002:"
+_NULL = f"{_TAGS}null"
+_SHOWN = 200  # Characters of a bad value repeated in a message.
 
 
-class ConfigError(Exception):
-    """A configuration is not what the schema allows; names the file and the field."""
+class ConfigError(ToolError):
+    """A configuration is not what its schema allows. Each problem names file, field and cause."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
-class Plain(str):
-    """An unquoted YAML scalar: text that may also be read as a number, a truth value or null."""
+class Scalar(str):
+    """A YAML scalar's text. A `plain` one is not quoted, so it may also be a number or truth value.
 
-    __slots__ = ()
+    `tag` is the type that YAML 1.1 gives it: "str", "int", "bool", "binary" and so on.
+    """
+
+    __slots__ = ("plain", "tag")
+
+    def __new__(cls, text: str, *, plain: bool, tag: str) -> Self:
+        """Make a scalar of a node's text."""
+        scalar = super().__new__(cls, text)
+        scalar.plain, scalar.tag = plain, tag
+        return scalar
+
+    plain: bool
+    tag: str
 
 
-class _Loader(yaml.BaseLoader):
-    """Leaves scalars as text and refuses mappings that repeat a key."""
+def wanted(what: str, found: object) -> PydanticCustomError:
+    """Return the error of a value that is not what its field wants."""
+    shown = repr(found)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    return PydanticCustomError(
+        "wanted", "wanted {what}, found {found}", {"what": what, "found": shown}
+    )
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        """Marks what is not quoted; null is None, as nothing at all is."""
-        text = super().construct_scalar(node)
-        if node.style is not None:
-            return text
-        return None if text.lower() in NULL else Plain(text)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (PyYAML's signature)
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise ConfigError(f"the mapping at line {line} has the field {key!r} twice")
-        return super().construct_mapping(node, deep)
+def _upstream(info: ValidationInfo) -> bool:
+    """Whether the types of upstream's YAML parser count beside our own rules."""
+    return info.context is not None and bool(info.context.get("upstream"))
+
+
+def text(value: object, info: ValidationInfo) -> str:
+    """Return a string field's value: an unquoted scalar of any type is one."""
+    if not isinstance(value, str):
+        raise wanted("a string", value)
+    if isinstance(value, Scalar) and value.tag == "binary" and _upstream(info):
+        raise wanted("a string", f"binary data {value}")
+    return str(value)
+
+
+def _is(value: object, tag: str, info: ValidationInfo) -> bool:
+    """Whether a value is an unquoted scalar that may be of the type `tag`."""
+    return isinstance(value, Scalar) and value.plain and (value.tag == tag or not _upstream(info))
+
+
+def _integer(value: object, info: ValidationInfo) -> int:
+    if _is(value, "int", info) and _INTEGER.fullmatch(str(value)):
+        return int(str(value))
+    # True is an int in Python.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wanted("a whole number", value)
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, Scalar) and value.plain and _NUMBER.fullmatch(value):
+        return float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        raise wanted("a number of at least 0", value)
+    return float(value)
+
+
+def _boolean(value: object, info: ValidationInfo) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = _WORDS.get(str(value).lower()) if _is(value, "bool", info) else None
+    if word is None:
+        raise wanted("true or false", value)
+    return word
+
+
+Text = Annotated[str, BeforeValidator(text)]
+Name = Annotated[str, Field(min_length=1), BeforeValidator(text)]  # Mandatory, so never empty.
+Texts = tuple[Text, ...]
+Integer = Annotated[int, BeforeValidator(_integer)]
+Integers = tuple[Integer, ...]
+Number = Annotated[float, Field(ge=0), BeforeValidator(_number)]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+
+
+class StrictModel(BaseModel):
+    """A mapping of a configuration: its fields in camelCase, no others, null as if left out."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, validate_by_name=True
+    )
+
+    # What null means in fields where it is not the same as leaving them out.
+    nulls: ClassVar[Mapping[str, object]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.context is None:  # Made by our own code, not read from a file.
+            return value
+        if not isinstance(value, dict):
+            raise wanted("a mapping", value)
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        for name in sorted(set(value) - known):
+            raise PydanticCustomError(
+                "unknown",
+                "unknown field {quoted}; known are: {known}",
+                {"name": name, "quoted": repr(name), "known": ", ".join(sorted(known))},
+            )
+        given = {key: cls.nulls.get(key) if item is None else item for key, item in value.items()}
+        return {key: item for key, item in given.items() if item is not None}
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A mapping being read. `where` names it in messages; each method takes one field."""
+class Document:
+    """A parsed file: its value, and the YAML node that tells where each part of it stands."""
 
-    where: str
-    values: dict[str, Any]
-    used: set[str] = field(default_factory=set)
+    value: Any
+    root: yaml.Node | None = None
 
-    def fail(self, key: str, problem: str) -> ConfigError:
-        """An error about one field, to be raised by the caller."""
-        return ConfigError(f"{self.where}: {key}: {problem}")
+    def line(self, location: Location) -> int:
+        """Return the line of a part of the document; 0 in JSON, whose reader knows none."""
+        node = self.root
+        if node is None:
+            return 0
+        line = node.start_mark.line
+        for part in location:
+            if isinstance(node, yaml.MappingNode):
+                pair = next((pair for pair in node.value if pair[0].value == part), None)
+                if pair is None:
+                    break
+                line, node = pair[0].start_mark.line, pair[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                node = node.value[part]
+                line = node.start_mark.line
+        return line + 1
 
-    def has(self, key: str) -> bool:
-        """Whether the field is given at all."""
-        self.used.add(key)
-        return key in self.values
-
-    def string(self, key: str, default: str | None = None) -> str:
-        """A string; mandatory without a default."""
-        value = self._take(key)
-        if value is None:
-            if default is None:
-                raise self.fail(key, "is missing")
-            return default
-        if not isinstance(value, str):
-            raise self.fail(key, f"wanted a string, found {value!r}")
-        if default is None and not value:
-            raise self.fail(key, "is empty")
-        return value
-
-    def integer(self, key: str, default: int) -> int:
-        """A whole number."""
-        value = self._take(key)
-        if value is None:
-            return default
-        number = as_integer(value)
-        if number is None:
-            raise self.fail(key, f"wanted a whole number, found {value!r}")
-        return number
-
-    def number(self, key: str, default: float | None) -> float | None:
-        """A number, possibly with a fraction, not negative."""
-        value = self._take(key)
-        if value is None:
-            return default
-        if isinstance(value, Plain) and _NUMBER.fullmatch(value):
-            value = float(value)
-        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-            raise self.fail(key, f"wanted a number of at least 0, found {value!r}")
-        return float(value)
-
-    def boolean(self, key: str, *, default: bool) -> bool:
-        """True or false."""
-        value = self._take(key)
-        if value is None:
-            return default
-        word = str(value).lower()
-        if not isinstance(value, bool | Plain) or word not in TRUE + FALSE:
-            raise self.fail(key, f"wanted true or false, found {value!r}")
-        return word in TRUE
-
-    def integers(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers; empty when it is not given."""
-        values = self._list(key, self._take(key))
-        numbers = tuple(number for item in values if (number := as_integer(item)) is not None)
-        if len(numbers) != len(values):
-            raise self.fail(key, f"wanted a list of whole numbers, found {values!r}")
-        return numbers
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        """A list of strings; empty when it is not given."""
-        return self._strings(key, self._take(key))
-
-    def string_lists(self, key: str) -> tuple[tuple[str, ...], ...]:
-        """A list of lists of strings."""
-        return tuple(self._strings(key, item) for item in self._list(key, self._take(key)))
-
-    def string_map(self, key: str) -> dict[str, str]:
-        """A mapping of strings to strings."""
-        value = self._take(key)
-        if value is None:
-            return {}
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise self.fail(key, f"wanted a mapping of strings, found {value!r}")
-        return dict(value)
-
-    def items(self, key: str, read: Callable[[Reader], T]) -> tuple[T, ...]:
-        """A list of mappings, each read by `read` to its last field."""
-        entries = []
-        for number, value in enumerate(self._list(key, self._take(key))):
-            entries.append(read_mapping(f"{self.where}: {key}[{number}]", value, read))
-        return tuple(entries)
-
-    def item(self, key: str, read: Callable[[Reader], T]) -> T | None:
-        """One mapping; None when it is not given."""
-        value = self._take(key)
-        return None if value is None else read_mapping(f"{self.where}: {key}", value, read)
-
-    def finish(self) -> None:
-        """Raises ConfigError when a field was given that nobody asked for."""
-        unknown = sorted(set(self.values) - self.used)
-        if unknown:
-            known = ", ".join(sorted(self.used))
-            raise ConfigError(f"{self.where}: unknown field {unknown[0]!r}; known are: {known}")
-
-    def _take(self, key: str) -> Any:
-        self.used.add(key)
-        return self.values.get(key)
-
-    def _list(self, key: str, value: Any) -> list[Any]:
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.fail(key, f"wanted a list, found {value!r}")
-        return value
-
-    def _strings(self, key: str, value: Any) -> tuple[str, ...]:
-        values = self._list(key, value)
-        for item in values:
-            if not isinstance(item, str):
-                raise self.fail(key, f"wanted strings, found {item!r}")
-        return tuple(values)
+    def prefix(self, location: Location) -> str:
+        """Return the beginning of a message about a part of the document."""
+        line = self.line(location)
+        return f"line {line}: " if line else ""
 
 
-def as_integer(value: Any) -> int | None:
-    """A JSON number or an unquoted YAML one as a whole number; None when it is none."""
-    if isinstance(value, Plain) and _INTEGER.fullmatch(value):
-        return int(value)
-    # True is an int in Python.
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def read(
+    model: type[M],
+    path: Path,
+    *,
+    check_version: Callable[[str], str],
+    upstream: bool = False,
+) -> M:
+    """Read one file as `model`; raise ConfigError with everything its schema does not allow.
 
-
-def read_mapping(where: str, value: Any, read: Callable[[Reader], T]) -> T:
-    """Applies `read` to a mapping and makes sure that it used every field."""
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: wanted a mapping, found {value!r}")
-    reader = Reader(where, value)
-    result = read(reader)
-    reader.finish()
-    return result
-
-
-def load(path: Path) -> Any:
-    """Parses a .yaml, .yml or .json file. Raises ConfigError naming the file."""
+    `check_version` returns what is wrong with a schemaVersion, "" for nothing. With `upstream`,
+    upstream's own parser must accept the value's types too.
+    """
+    document = load(path)
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{path}: wanted a mapping, found {document.value!r}")
+    version = document.value.get("schemaVersion")
+    if version is not None and not isinstance(version, str):
+        raise ConfigError(f"{path}: schemaVersion: wanted a string, found {version!r}")
+    # In a file of another version every other field would be wrong as well.
+    if problem := check_version(version or ""):
+        raise ConfigError(f"{path}: {document.prefix(('schemaVersion',))}{problem}")
     try:
-        text = path.read_text("utf-8")
+        return model.model_validate(
+            document.value, context={"upstream": upstream}, by_alias=True, by_name=False
+        )
+    except ValidationError as error:
+        problems = sorted(
+            error.errors(include_url=False), key=lambda each: document.line(_place(each))
+        )
+        raise ConfigError(*(_problem(path, document, each) for each in problems)) from None
+
+
+def _place(error: ErrorDetails) -> Location:
+    """Return where an error is to be shown: an unknown field at its own line."""
+    return (*error["loc"], error["ctx"]["name"]) if error["type"] == "unknown" else error["loc"]
+
+
+def _problem(path: Path, document: Document, error: ErrorDetails) -> str:
+    location, found = error["loc"], error["input"]
+    fixed = {"missing": "is missing", "string_too_short": "is empty"}
+    kinds = {"tuple_type": "a list", "dict_type": "a mapping"}
+    if error["type"] in fixed:
+        cause = fixed[error["type"]]
+    elif error["type"] in kinds:
+        cause = str(wanted(kinds[error["type"]], found))
+    elif error["type"] == "literal_error":
+        # An empty string is a choice that nobody needs to be told of.
+        cause = str(wanted(error["ctx"]["expected"].removeprefix("'', "), found))
+    else:
+        cause = error["msg"]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f": {part}" for part in location)
+    where = f"{where.removeprefix(': ')}: " if where else ""
+    return f"{path}: {document.prefix(_place(error))}{where}{cause}"
+
+
+def load(path: Path) -> Document:
+    """Parse a .yaml, .yml or .json file; raise ConfigError naming the file."""
+    try:
+        content = path.read_text("utf-8")
         if path.suffix == ".json":
-            return json.loads(text, object_pairs_hook=_unique)
+            return Document(json.loads(content, object_pairs_hook=_unique))
         if path.suffix in (".yaml", ".yml"):
-            return yaml.load(text, _Loader)  # noqa: S506 (BaseLoader makes plain text only)
+            root = yaml.compose(content, yaml.SafeLoader)
+            return Document(None if root is None else _value(root, {}), root)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     raise ConfigError(f"{path}: is not named .yaml, .yml or .json")
+
+
+def _value(node: yaml.Node, seen: dict[int, Any]) -> Any:
+    """Return a YAML node as lists, dictionaries and text; null is None, as nothing at all is."""
+    line = node.start_mark.line + 1
+    if id(node) in seen:
+        if seen[id(node)] is node:
+            raise ConfigError(f"line {line}: an alias refers to what it is part of")
+        return seen[id(node)]
+    seen[id(node)] = node
+    value: Any
+    if isinstance(node, yaml.MappingNode):
+        keys = [str(key.value) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"the mapping at line {line} has the field {key!r} twice")
+        items = [_value(item, seen) for _, item in node.value]
+        value = dict(zip(keys, items, strict=True))
+    elif isinstance(node, yaml.SequenceNode):
+        value = [_value(item, seen) for item in node.value]
+    elif not isinstance(node, yaml.ScalarNode) or (node.style is None and node.tag == _NULL):
+        value = None
+    else:
+        tag = node.tag.removeprefix(_TAGS)
+        value = Scalar(node.value, plain=node.style is None, tag=tag)
+    seen[id(node)] = value
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -68,8 +68,8 @@ def check_healthcheck(subject: Subject, test: HealthcheckTest) -> Outcome:
     if test.interval is not None:
         check = replace(check, interval=test.interval, start_interval=test.interval)
     with (
-        subject.start(_options(test.start)) as started,
-        _main_process(started, test.start.command) as (number, log),
+        subject.start(_options(test)) as started,
+        _main_process(started, test.command) as (number, log),
     ):
         health = watch(
             started.container, check, main=number, env=started.env,
@@ -92,13 +92,13 @@ def _describe(health: Health) -> str:
 def check_entrypoint(subject: Subject, test: EntrypointTest) -> Outcome:
     """Starts the image's command, waits for it, sends requests and stops it."""
     with (
-        subject.start(_options(test.start)) as started,
-        _main_process(started, test.start.command) as (number, log),
+        subject.start(_options(test)) as started,
+        _main_process(started, test.command) as (number, log),
     ):
         errors = _wait_until_up(started, test, number, log)
         if not errors:
             for request in test.requests:
-                errors += _request(started, test.port, request)
+                errors += _request(started, test.wait_for_port, request)
             errors += _stop(started, test, number)
         output = _read_log(log)[-TAIL:]
     return Outcome(tuple(errors), stdout=output)
@@ -108,24 +108,28 @@ def _wait_until_up(
     started: Started, test: EntrypointTest, number: int, log: IO[bytes]
 ) -> list[str]:
     end = time.monotonic() + test.within
-    port_open, logged = not test.port, not test.log
+    port_open, logged = not test.wait_for_port, not test.wait_for_log
     while not (port_open and logged):
         if not port_open:
             try:
-                started.container.connect(test.port).close()
+                started.container.connect(test.wait_for_port).close()
                 port_open = True
             except OSError:
                 pass
         if not logged:
             try:
-                logged = search(test.log, _read_log(log))
+                logged = search(test.wait_for_log, _read_log(log))
             except PatternError as error:
                 return [f"waitForLog: {error}"]
         code = started.container.wait(number, POLL_SECONDS)
         if code is not None:
             return [f"the command ended before it was up, exit code {code}"]
         if time.monotonic() > end and not (port_open and logged):
-            what = "the log line did not come" if port_open else f"port {test.port} was not open"
+            what = (
+                "the log line did not come"
+                if port_open
+                else f"port {test.wait_for_port} was not open"
+            )
             return [f"{what} within {test.within:g} s"]
     return []
 

@@ -1,7 +1,7 @@
-"""The configuration of `image_test`: what container_structure_test has no words for.
+"""The configuration of `image_test`: tests that container_structure_test has no fields for.
 
 A file of its own, so that every file given to container_structure_test is one that upstream's
-tool accepts. Times are seconds.
+tool accepts. Times are in seconds.
 
     schemaVersion: image_test/1
     healthcheckTests: [{name: becomes healthy, within: 60, interval: 1}]
@@ -13,211 +13,186 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
-from tools.structure_test.fields import ConfigError, Reader, load, read_mapping
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tools.structure_test.fields import (
+    Boolean,
+    Integer,
+    Integers,
+    Name,
+    Number,
+    StrictModel,
+    Text,
+    Texts,
+    read,
+    text,
+    wanted,
+)
 
 VERSION = "image_test/1"
-EXPECTATIONS = ("healthy", "unhealthy")
-DEFAULT_WITHIN = 120.0
-DEFAULT_GRACE = 10.0
-HTTP_OK = 200
 RESTRICTED_INTERVAL = 0.5  # Between the probes of invariants, whatever the image's own is.
 
 
-@dataclass(frozen=True)
-class Start:
-    """How the image is started, where it is not as its configuration says.
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise wanted("an absolute path", path)
+    return path
+
+
+def _problem(field: str, cause: str) -> PydanticCustomError:
+    """Return the error of fields that do not fit together, named after the first."""
+    return PydanticCustomError("combination", "{field}: {cause}", {"field": field, "cause": cause})
+
+
+Directories = tuple[Annotated[Text, AfterValidator(_absolute)], ...]
+Within = Annotated[Number, Field(description="Seconds until the test fails.")]
+
+
+class Start(StrictModel):
+    """How the image is started, where it differs from its configuration.
 
     `env` adds to its environment, `command` replaces its command, `user` its user (a number needs
-    no account). With `read_only_root` nothing can be written but what `writable` names: directories
-    that start empty, as volumes do.
+    no account). With `readOnlyRoot` only the directories in `writable` are writable; they start
+    empty, as volumes do.
     """
 
-    env: Mapping[str, str] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
-    user: str = ""
-    read_only_root: bool = False
-    writable: tuple[str, ...] = ()
+    env: dict[str, Text] = Field(default_factory=dict)
+    command: Texts = ()
+    user: Text = ""
+    read_only_root: Boolean = False
+    writable: Directories = ()
 
 
-@dataclass(frozen=True)
-class HealthcheckTest:
-    """Starts the image and runs its own healthcheck until it is decided.
+class HealthcheckTest(Start):
+    """Start the image and run its own healthcheck until it is healthy or unhealthy.
 
     `interval` replaces the image's interval and start interval, so that a test need not wait;
     its timeout, retries and start period stay the image's.
     """
 
-    name: str
-    expect: str
-    within: float
-    interval: float | None
-    start: Start = Start()
+    name: Name
+    expect: Annotated[Literal["healthy", "unhealthy"], BeforeValidator(text)] = "healthy"
+    within: Within = 120.0
+    interval: Number | None = None
 
 
-@dataclass(frozen=True)
-class Request:
-    """A GET request and what its answer must be; `body` are patterns."""
+class Request(StrictModel):
+    """A GET request, and the status and patterns its response must have."""
 
-    path: str
-    status: int
-    body: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class EntrypointTest:
-    """Starts the image's command, talks to it, and stops it with a signal."""
-
-    name: str
-    port: int
-    log: str
-    within: float
-    requests: tuple[Request, ...]
-    signal: str
-    grace: float
-    exit_codes: tuple[int, ...]
-    start: Start = Start()
+    path: Name
+    status: Integer = 200
+    body: Texts = ()
 
 
-@dataclass(frozen=True)
-class Invariants:
-    """What must hold for every file of the image, and how else it must start. None is unchecked.
+class EntrypointTest(Start):
+    """Start the image's command, talk to it, and stop it with a signal."""
 
-    `restricted` are the image's own healthcheck under a read-only root and under another user.
+    name: Name
+    wait_for_port: Integer = 0
+    wait_for_log: Text = ""
+    within: Within = 120.0
+    requests: tuple[Request, ...] = ()
+    signal: Text = Field(
+        default="", description="Such as SIGTERM; by default the image's StopSignal."
+    )
+    grace: Number = 10.0
+    exit_codes: Annotated[Integers, AfterValidator(lambda codes: codes or (0,))] = (0,)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.wait_for_port and not self.wait_for_log:
+            raise _problem("waitForPort", "set it or waitForLog, to say when the image is up")
+        if self.requests and not self.wait_for_port:
+            raise _problem("requests", "need waitForPort, the port they go to")
+        if self.signal and self.signal not in signal.Signals.__members__:
+            raise _problem("signal", f"wanted a name like SIGTERM, found {self.signal!r}")
+        return self
+
+
+class Invariants(StrictModel):
+    """What must hold for every file of the image, and how else it must start.
+
+    `readOnlyRoot` and `arbitraryUid` run the image's own healthcheck under those restrictions.
     """
 
-    no_set_id: bool
-    world_writable: tuple[str, ...] | None
-    uids: tuple[int, ...] | None
-    gids: tuple[int, ...] | None
-    forbidden: tuple[str, ...]
-    max_bytes: int | None
-    max_layers: int | None
-    restricted: tuple[HealthcheckTest, ...] = ()
+    # A list that is written down counts, also when nothing stands there.
+    nulls: ClassVar[Mapping[str, object]] = {
+        "worldWritable": (),
+        "uids": (),
+        "gids": (),
+        "maxBytes": 0,
+        "maxLayers": 0,
+        "arbitraryUid": 0,
+    }
+
+    no_set_id: Boolean = False
+    world_writable: Texts | None = Field(
+        default=None, description="The only paths all may write to."
+    )
+    uids: Integers | None = Field(default=None, description="The only owners there may be.")
+    gids: Integers | None = Field(default=None, description="The only groups there may be.")
+    forbidden: Texts = Field(default=(), description="Globs; `*` stops at a slash, `**` does not.")
+    max_bytes: Integer | None = Field(default=None, description="Of the unpacked image.")
+    max_layers: Integer | None = None
+    read_only_root: Boolean = False
+    arbitrary_uid: Integer | None = None
+    writable: Directories = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.arbitrary_uid is not None and self.arbitrary_uid <= 0:
+            raise _problem(
+                "arbitraryUid", f"wanted a user that is not root, found {self.arbitrary_uid}"
+            )
+        if self.writable and not self.read_only_root and self.arbitrary_uid is None:
+            raise _problem("writable", "needs readOnlyRoot or arbitraryUid")
+        return self
+
+    @property
+    def restricted(self) -> tuple[HealthcheckTest, ...]:
+        """The image's own healthcheck, under each restriction that is asked for."""
+        tests = []
+        if self.read_only_root:
+            tests.append(
+                HealthcheckTest(
+                    name="works with a read-only root",
+                    interval=RESTRICTED_INTERVAL,
+                    read_only_root=True,
+                    writable=self.writable,
+                )
+            )
+        if self.arbitrary_uid is not None:
+            tests.append(
+                HealthcheckTest(
+                    name=f"works as user {self.arbitrary_uid}",
+                    interval=RESTRICTED_INTERVAL,
+                    # Group 0, as OpenShift gives it to its arbitrary users.
+                    user=f"{self.arbitrary_uid}:0",
+                    writable=self.writable,
+                )
+            )
+        return tuple(tests)
 
 
-@dataclass(frozen=True)
-class ImageConfig:
-    """One configuration file."""
+class ImageConfig(StrictModel):
+    """Tests of a container image that start it, and invariants of its files (image_test)."""
 
-    source: str
-    healthchecks: tuple[HealthcheckTest, ...] = ()
-    entrypoints: tuple[EntrypointTest, ...] = ()
+    schema_version: Annotated[Literal["image_test/1"], BeforeValidator(text)]
+    healthcheck_tests: tuple[HealthcheckTest, ...] = ()
+    entrypoint_tests: tuple[EntrypointTest, ...] = ()
     invariants: Invariants | None = None
 
 
 def read_image_config(path: Path) -> ImageConfig:
-    """Reads one file. Raises ConfigError for everything that is not in this module."""
-    return read_mapping(str(path), load(path), lambda reader: _config(reader, str(path)))
-
-
-def _config(reader: Reader, source: str) -> ImageConfig:
-    version = reader.string("schemaVersion", "")
-    if version != VERSION:
-        raise ConfigError(f"{source}: schemaVersion: wanted {VERSION}, found {version!r}")
-    return ImageConfig(
-        source=source,
-        healthchecks=reader.items("healthcheckTests", _healthcheck),
-        entrypoints=reader.items("entrypointTests", _entrypoint),
-        invariants=reader.item("invariants", _invariants),
-    )
-
-
-def _healthcheck(reader: Reader) -> HealthcheckTest:
-    expect = reader.string("expect", "healthy")
-    if expect not in EXPECTATIONS:
-        raise reader.fail("expect", f"wanted {' or '.join(EXPECTATIONS)}, found {expect!r}")
-    return HealthcheckTest(
-        name=reader.string("name"),
-        expect=expect,
-        within=reader.number("within", DEFAULT_WITHIN) or 0.0,
-        interval=reader.number("interval", None),
-        start=_start(reader),
-    )
-
-
-def _start(reader: Reader) -> Start:
-    return Start(
-        env=reader.string_map("env"),
-        command=reader.strings("command"),
-        user=reader.string("user", ""),
-        read_only_root=reader.boolean("readOnlyRoot", default=False),
-        writable=_directories(reader),
-    )
-
-
-def _directories(reader: Reader) -> tuple[str, ...]:
-    paths = reader.strings("writable")
-    for path in paths:
-        if not path.startswith("/"):
-            raise reader.fail("writable", f"wanted absolute paths, found {path!r}")
-    return paths
-
-
-def _entrypoint(reader: Reader) -> EntrypointTest:
-    test = EntrypointTest(
-        name=reader.string("name"),
-        port=reader.integer("waitForPort", 0),
-        log=reader.string("waitForLog", ""),
-        within=reader.number("within", DEFAULT_WITHIN) or 0.0,
-        requests=reader.items("requests", _request),
-        signal=reader.string("signal", ""),
-        grace=reader.number("grace", DEFAULT_GRACE) or 0.0,
-        exit_codes=reader.integers("exitCodes") or (0,),
-        start=_start(reader),
-    )
-    if not test.port and not test.log:
-        raise reader.fail("waitForPort", "give it or waitForLog, or nothing tells when it is up")
-    if test.requests and not test.port:
-        raise reader.fail("requests", "need waitForPort, the port they go to")
-    if test.signal and test.signal not in signal.Signals.__members__:
-        raise reader.fail("signal", f"wanted a name like SIGTERM, found {test.signal!r}")
-    return test
-
-
-def _request(reader: Reader) -> Request:
-    return Request(
-        path=reader.string("path"),
-        status=reader.integer("status", HTTP_OK),
-        body=reader.strings("body"),
-    )
-
-
-def _invariants(reader: Reader) -> Invariants:
-    def maximum(key: str) -> int | None:
-        return reader.integer(key, 0) if reader.has(key) else None
-
-    return Invariants(
-        no_set_id=reader.boolean("noSetId", default=False),
-        world_writable=reader.strings("worldWritable") if reader.has("worldWritable") else None,
-        uids=reader.integers("uids") if reader.has("uids") else None,
-        gids=reader.integers("gids") if reader.has("gids") else None,
-        forbidden=reader.strings("forbidden"),
-        max_bytes=maximum("maxBytes"),
-        max_layers=maximum("maxLayers"),
-        restricted=_restricted(reader),
-    )
-
-
-def _restricted(reader: Reader) -> tuple[HealthcheckTest, ...]:
-    """What readOnlyRoot and arbitraryUid ask for: the image's healthcheck turns healthy there."""
-    read_only = reader.boolean("readOnlyRoot", default=False)
-    uid = reader.integer("arbitraryUid", 0) if reader.has("arbitraryUid") else None
-    writable = _directories(reader)
-    if uid is not None and uid <= 0:
-        raise reader.fail("arbitraryUid", f"wanted a user that is not root, found {uid}")
-    if writable and not read_only and uid is None:
-        raise reader.fail("writable", "needs readOnlyRoot or arbitraryUid")
-    tests = []
-    if read_only:
-        start = Start(read_only_root=True, writable=writable)
-        tests.append(("works with a read-only root", start))
-    if uid is not None:
-        # Group 0, as OpenShift gives it to a user it makes up.
-        tests.append((f"works as user {uid}", Start(user=f"{uid}:0", writable=writable)))
-    return tuple(
-        HealthcheckTest(name, "healthy", DEFAULT_WITHIN, RESTRICTED_INTERVAL, start)
-        for name, start in tests
+    """Read one file; raise ConfigError for everything the schema does not allow."""
+    return read(
+        ImageConfig,
+        path,
+        check_version=lambda version: (
+            "" if version == VERSION else f"schemaVersion: wanted {VERSION}, found {version!r}"
+        ),
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.container.config import Settings, image_user, process_env, read_settings
+from tools.container.config import RunConfig, image_user, process_env, read_run_config
 from tools.container.plan import Spec
 from tools.container.run import Completed, Container, ContainerError
 from tools.image.cache import Cache, Rootfs
@@ -34,7 +34,7 @@ class Started:
     """A container, the image's settings, and the environment of processes in it."""
 
     container: Container
-    settings: Settings
+    settings: RunConfig
     env: Mapping[str, str]
 
     def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
@@ -64,7 +64,7 @@ class Subject:
         self._emulator = emulator
         self.image = image
         self.tree = tree
-        self.settings = read_settings(image.config)
+        self.settings = read_run_config(image.config)
         self._contents = dict(contents)
         self._rootfs = rootfs
         self._runs = runs

@@ -14,7 +14,7 @@ from tools.image.source import Source, open_source
 from tools.structure_test import checks, image_checks
 from tools.structure_test.checks import Outcome
 from tools.structure_test.command_checks import check_command
-from tools.structure_test.engine import Engine, find_engine, save_image
+from tools.structure_test.engine import Engine, choose_engine, save_image
 from tools.structure_test.fields import ConfigError
 from tools.structure_test.go_text import PatternError, search
 from tools.structure_test.image_schema import ImageConfig, read_image_config
@@ -91,64 +91,66 @@ def read_suite(
         try:
             config = read_config(path)
         except ConfigError as error:
-            broken.append(Result(f"Configuration: {path}", (str(error),), 0.0))
+            broken.append(Result(f"Configuration: {path}", error.problems, 0.0))
             continue
-        cases += _cases(config, timeout=timeout, environ=environ)
-        files += [test.path for test in config.contents]
-        files += [name for test in config.licenses for name in test.files]
-        licenses = licenses or any(test.debian for test in config.licenses)
+        cases += _cases(config, str(path), timeout=timeout, environ=environ)
+        files += [test.path for test in config.file_content_tests]
+        files += [name for test in config.license_tests for name in test.files]
+        licenses = licenses or any(test.debian for test in config.license_tests)
     for path in image_configs:
         try:
-            cases += _image_cases(read_image_config(path))
+            cases += _image_cases(read_image_config(path), str(path))
         except ConfigError as error:
-            broken.append(Result(f"Configuration: {path}", (str(error),), 0.0))
+            broken.append(Result(f"Configuration: {path}", error.problems, 0.0))
     return Suite(tuple(cases), tuple(broken), tuple(files), licenses)
 
 
-def _cases(config: Config, *, timeout: float, environ: Mapping[str, str]) -> list[Case]:
+def _cases(
+    config: Config, source: str, *, timeout: float, environ: Mapping[str, str]
+) -> list[Case]:
     # The order is upstream's: command, content, existence, licence, metadata.
-    variables = config.global_env
+    variables = config.global_env_vars
     cases = [
         Case(
             f"Command Test: {test.name}",
             lambda subject, test=test: check_command(  # type: ignore[misc]
-                subject, test, config, timeout=timeout, environ=environ
+                subject, test, config, source=source, timeout=timeout, environ=environ
             ),
             runs=True,
         )
-        for test in config.commands
+        for test in config.command_tests
     ]
     cases += [
         Case(f"File Content Test: {t.name}", lambda s, t=t: checks.check_content(s, t))  # type: ignore[misc]
-        for t in config.contents
+        for t in config.file_content_tests
     ]
     cases += [
         Case(
             f"File Existence Test: {t.name}",
             lambda s, t=t: checks.check_existence(s, t, variables),  # type: ignore[misc]
         )
-        for t in config.existences
+        for t in config.file_existence_tests
     ]
     cases += [
         Case(f"License Test: #{number}", lambda s, t=t: checks.check_licenses(s, t))  # type: ignore[misc]
-        for number, t in enumerate(config.licenses)
+        for number, t in enumerate(config.license_tests)
     ]
-    metadata = config.metadata
+    metadata = config.metadata_test
     if metadata is not None:
         cases.append(
             Case("Metadata Test", lambda s: checks.check_metadata(s, metadata), reads=False)
         )
-    return [replace(case, file=config.source) for case in cases]
+    return [replace(case, file=source) for case in cases]
 
 
-def _image_cases(config: ImageConfig) -> list[Case]:
+def _image_cases(config: ImageConfig, source: str) -> list[Case]:
     cases = [
         Case(
             f"Healthcheck Test: {t.name}",
             lambda s, t=t: image_checks.check_healthcheck(s, t),  # type: ignore[misc]
             runs=True,
         )
-        for t in config.healthchecks
+        for t in config.healthcheck_tests
     ]
     cases += [
         Case(
@@ -156,7 +158,7 @@ def _image_cases(config: ImageConfig) -> list[Case]:
             lambda s, t=t: image_checks.check_entrypoint(s, t),  # type: ignore[misc]
             runs=True,
         )
-        for t in config.entrypoints
+        for t in config.entrypoint_tests
     ]
     invariants = config.invariants
     if invariants is not None:
@@ -171,7 +173,7 @@ def _image_cases(config: ImageConfig) -> list[Case]:
             )
             for test in invariants.restricted
         ]
-    return [replace(case, file=config.source) for case in cases]
+    return [replace(case, file=source) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ def _opened(image: str | Path, suite: Suite, chosen: Sequence[Case], how: How) -
         path, scratch = Path(image), Path(temporary, "image")
         scratch.mkdir()
         if how.driver == "docker" and (runs or not path.exists()):
-            program = find_engine(how.environ, how.engine)
+            program = choose_engine(how.environ, how.engine)
         if program and not path.exists():
             path = Path(temporary, "saved.tar")
             save_image(program, str(image), path, environ=how.environ)

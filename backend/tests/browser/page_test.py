@@ -79,7 +79,9 @@ def test_timeline_works_with_mouse_and_keyboard(browser: Browser, stored: str) -
     ActionChains(browser.driver).move_to_element(timeline).click().perform()
     browser.until(lambda: abs(browser.script("return player.currentTime") - 6) < 0.3, "the middle")
     timeline.send_keys(Keys.ARROW_RIGHT)
-    browser.until(lambda: abs(browser.script("return player.currentTime") - 7) < 0.3, "a step on")
+    browser.until(
+        lambda: abs(browser.script("return player.currentTime") - 7) < 0.3, "one step forward"
+    )
     assert str(timeline.get_attribute("aria-valuetext")).startswith("0:0")
     timeline.send_keys(Keys.HOME)
     browser.until(lambda: browser.script("return player.currentTime") == 0, "the beginning")

@@ -1,0 +1,103 @@
+"""Which image of an index is pushed or pulled for a platform; no registry is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.image import layouts_for_test as make
+from tools.image.layout import LayoutError, open_layout
+from tools.oci import index
+from tools.registry import pull_plan
+from tools.registry.pull_plan import PullError
+from tools.registry.push_plan import choose_root, make_plan
+
+TAR = make.tar_bytes({"a": b"a"})
+IMAGES: dict[str, dict[str, str]] = {
+    "linux/amd64": {"architecture": "amd64"},
+    "linux/arm64/v8": {"architecture": "arm64", "variant": "v8"},
+    "linux/arm/v6": {"architecture": "arm", "variant": "v6"},
+    "linux/arm/v7": {"architecture": "arm", "variant": "v7"},
+}
+ALL = ", ".join(IMAGES)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """The layout of an index of IMAGES."""
+    flags = ["--output", str(tmp_path / "all"), "--digest-output", str(tmp_path / "digest")]
+    for name, config in IMAGES.items():
+        path = tmp_path / name.replace("/", "_")
+        make.make_layout(path, layers=[TAR], config_extra=dict(config))
+        flags += ["--image", str(path)]
+    assert index.main([*flags, "--label", "//x:y"]) == 0
+    return tmp_path / "all"
+
+
+def _digest(layout: Path, platform: str) -> str:
+    return open_layout(layout.parent / platform.replace("/", "_")).root.digest
+
+
+CHOICES = pytest.mark.parametrize(
+    ("platform", "found"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/arm64", "linux/arm64/v8"),
+        ("linux/arm64/v8", "linux/arm64/v8"),
+        ("linux/arm", "linux/arm/v7"),
+        ("linux/arm/v7", "linux/arm/v7"),
+        ("linux/arm/v6", "linux/arm/v6"),
+    ],
+)
+
+
+@CHOICES
+def test_push_chooses_by_the_common_rule(layout: Path, platform: str, found: str) -> None:
+    assert choose_root(open_layout(layout), platform).digest == _digest(layout, found)
+    plan = make_plan(layout, platform=platform, nondistributable=False)
+    assert plan.root.descriptor.digest == _digest(layout, found)
+
+
+@CHOICES
+def test_pull_chooses_by_the_common_rule(layout: Path, platform: str, found: str) -> None:
+    root = open_layout(layout).root.digest
+    plan = pull_plan.make_plan(layout, digest=root, platform=platform)
+    assert plan.manifest is not None
+    assert plan.manifest.digest == _digest(layout, found)
+    assert plan.missing == ()
+
+
+def test_a_platform_that_is_not_there_is_refused_with_those_that_are(layout: Path) -> None:
+    with pytest.raises(LayoutError, match=f"has no image for linux/arm/v5; it has {ALL}"):
+        choose_root(open_layout(layout), "linux/arm/v5")
+    root = open_layout(layout).root.digest
+    with pytest.raises(PullError, match=f"has no image for platform linux/arm/v5; it has {ALL}"):
+        pull_plan.make_plan(layout, digest=root, platform="linux/arm/v5")
+    with pytest.raises(PullError, match=f"attribute 'platforms' is required; it has {ALL}"):
+        pull_plan.make_plan(layout, digest=root, platform=None)
+
+
+@pytest.mark.parametrize(
+    ("config", "platform", "found"),
+    [
+        ({"architecture": "arm"}, "linux/arm/v6", None),
+        ({"architecture": "amd64"}, "linux/amd64/v3", None),
+        ({"architecture": "arm64", "variant": "v8"}, "linux/arm64", None),
+        ({"architecture": "arm", "variant": "v7"}, "linux/arm/v6", "linux/arm/v7"),
+        ({"architecture": "amd64", "variant": "v3"}, "linux/amd64", "linux/amd64/v3"),
+        ({"architecture": "arm64"}, "linux/arm/v8", "linux/arm64"),
+    ],
+)
+def test_a_single_image_without_a_variant_is_pulled_and_one_with_another_is_not(
+    tmp_path: Path, config: dict[str, Any], platform: str, found: str | None
+) -> None:
+    digest = make.make_layout(tmp_path / "one", layers=[TAR], config_extra=config)
+    if found is None:
+        plan = pull_plan.make_plan(tmp_path / "one", digest=digest, platform=platform)
+        assert plan.manifest is not None
+        assert plan.manifest.digest == digest
+    else:
+        with pytest.raises(PullError, match=f"is an image for {found}, wanted {platform}"):
+            pull_plan.make_plan(tmp_path / "one", digest=digest, platform=platform)
