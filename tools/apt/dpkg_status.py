@@ -10,7 +10,7 @@ import hashlib
 
 from tools.apt.deb_contents import Package
 from tools.apt.paths import merged
-from tools.archive.deb import DebError
+from tools.cli import ToolError
 
 DIRECTORY = "var/lib/dpkg/status.d"
 
@@ -47,7 +47,7 @@ def md5sums(package: Package) -> bytes:
     """Return the package's md5sums for the files that are in the image, at their paths there.
 
     Sums are the packager's own where there are any, so that they witness what Debian built. Raises
-    DebError for a line that is not a sum and a path.
+    ToolError for a line that is not a sum and a path.
     """
     if "md5sums" not in package.control:
         return _own_md5sums(package)
@@ -55,7 +55,7 @@ def md5sums(package: Package) -> bytes:
     for line in package.control["md5sums"].decode("utf-8").splitlines():
         digest, separator, name = line.partition("  ")
         if not separator or len(digest) != 32:
-            raise DebError(f"{package.source}: md5sums: {line!r} is not 'SUM  PATH'")
+            raise ToolError(f"{package.source}: md5sums: {line!r} is not 'SUM  PATH'")
         path = merged(name.removeprefix("./"))
         if path in package.members:
             lines.append((path, digest))

@@ -63,7 +63,7 @@ def test_an_invalid_lock_is_named(text: str) -> None:
 
 def test_a_lock_of_another_version_or_architecture_is_refused() -> None:
     text = _locked()
-    with pytest.raises(ToolError, match="version 2, wanted 1"):
+    with pytest.raises(ToolError, match="version is 2, expected 1"):
         parse_lock(text.replace('"version": 1\n', '"version": 2\n'), arch="amd64", of=Path("l"))
     with pytest.raises(ToolError, match="has no packages for riscv64"):
         parse_lock(text, arch="riscv64", of=Path("l"))

@@ -33,7 +33,7 @@ class Difference:
 def compare(image: ImageFiles, container: Container) -> tuple[int, list[Difference]]:
     """Return how many objects were compared, and the differences.
 
-    Raise ToolError when the linker says something that is not understood, and LinkerError.
+    Raise ToolError when the linker's output cannot be read.
     """
     count, differences = 0, []
     linkers: dict[str | None, Linker] = {}

@@ -9,7 +9,8 @@ from pathlib import Path
 from packageurl import PackageURL
 
 from tools.archive.deb import control_fields, read_file
-from tools.archive.deb822 import ControlError, paragraphs
+from tools.archive.deb822 import paragraphs
+from tools.cli import ToolError
 from tools.sbom import licenses
 from tools.sbom.component import Component
 
@@ -56,7 +57,7 @@ def license_names(text: str) -> tuple[str, ...]:
         return ()
     try:
         stanzas = list(paragraphs(re.sub(r"\n[ \t]*\n(?=[^\s])", "\n\n", text)))
-    except ControlError:
+    except ToolError:
         return ()
     found = {
         stanza["license"].splitlines()[0].strip()

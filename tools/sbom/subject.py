@@ -38,7 +38,7 @@ class Subject:
 def read_subject(image: Path, *, name: str, distro: str, mtime: int) -> Subject:
     """Return the subject of the image in a layout; `mtime` in seconds since the epoch.
 
-    Raise LayoutError.
+    Raise ToolError.
     """
     found = read_layout(image)
     created = datetime.fromtimestamp(mtime, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tools.cli import ToolError
 from tools.image.image_files import ImageFiles
-from tools.image.tree import TreeError
 from tools.proof.debian_inventory import Debian
 from tools.proof.python_inventory import Python
 
@@ -75,7 +75,7 @@ class Owners:
         """Return the owner of the file or directory that the link at `path` leads to."""
         try:
             real = self._image.tree.realpath(path)
-        except TreeError:
+        except ToolError:
             return None
         return self.file(real)
 

@@ -114,7 +114,7 @@ def _chains(asked: Mapping[str, str], edges: Mapping[str, Iterable[str]]) -> dic
 def elf_needs(image: ImageFiles, owners: Owners) -> dict[Owner, Needs]:
     """Return the needs that other packages' objects have of each package's libraries.
 
-    Raise LinkerError when the image has no dynamic linker that can be replayed.
+    Raise ToolError when the image has no dynamic linker that can be replayed.
     """
     edges = _object_graph(image)
     origin = _from_programs(image, edges)
