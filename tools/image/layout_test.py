@@ -67,7 +67,7 @@ def test_an_image_without_layers_is_read_even_when_docker_wrote_null(tmp_path: P
     assert read_layout(tmp_path / "image").layers == ()
 
 
-def test_verify_layers_finds_a_changed_byte(layout: Path) -> None:
+def test_verify_layers_detects_a_changed_byte(layout: Path) -> None:
     image = read_layout(layout)
     verify_layers(image)
     blob = image.layers[0].path
@@ -173,7 +173,7 @@ def test_a_layer_of_an_unknown_type_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
-def test_what_is_not_a_directory_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_layout_that_is_not_a_directory_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "image.tar"
     if kind == "file":
         path.write_bytes(TAR)
