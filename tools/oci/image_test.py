@@ -215,7 +215,7 @@ def _missing_layer(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (_index, r"base: is an image index .*pass the target of the platform that is meant"),
+        (_index, r"base: is an image index .*pass the target of one platform"),
         (
             _changed_layer,
             "a.tar: layer has .* bytes, its descriptor says .*one of the two is out of date",
