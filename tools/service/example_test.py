@@ -27,7 +27,7 @@ _MODES = {
     "WORKSPACE": ["--noenable_bzlmod", "--enable_workspace"],
     "MODULE.bazel": ["--enable_bzlmod", "--noenable_workspace", "--lockfile_mode=off"],
 }
-_OTHER_SERVICE = '''
+_OTHER_SERVICE = """
 python_service_image(
     name = "other",
     srcs = ["other.py"],
@@ -37,7 +37,7 @@ python_service_image(
     user = "appuser:1000:1000:/app",
     wheels = all_whl_requirements,
 )
-'''
+"""
 
 
 def _digest(path: Path) -> str:
@@ -166,8 +166,7 @@ def test_two_services_share_every_layer_but_their_own(workspace: _Workspace) -> 
     (directory / "other.py").write_text((directory / "main.py").read_text() + "\nOTHER = True\n")
     one, other = workspace.image("image"), workspace.image("other")
     shared = [
-        mine.digest == theirs.digest
-        for mine, theirs in zip(one.layers, other.layers, strict=True)
+        mine.digest == theirs.digest for mine, theirs in zip(one.layers, other.layers, strict=True)
     ]
     assert shared == [True] * (len(shared) - 1) + [False]
 
