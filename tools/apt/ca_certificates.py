@@ -17,7 +17,7 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def is_source(path: str) -> bool:
-    """Whether a path is a certificate that the bundle is made of."""
+    """Return whether a path is a certificate of the bundle."""
     return path.startswith(f"{SOURCE}/") and path.endswith(".crt")
 
 

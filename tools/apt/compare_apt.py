@@ -1,4 +1,4 @@
-"""Record what apt itself would install for the image, to hold the resolver to it.
+"""Record what apt itself would install for the image, to check the resolver against it.
 
     bazel run //third_party/debian:compare_with_apt
 

@@ -126,7 +126,7 @@ def test_a_record_survives_being_written_and_read(tmp_path: Path) -> None:
     assert read_record(path) == record
 
 
-def test_a_record_that_is_none_names_the_file_and_the_way_out(tmp_path: Path) -> None:
+def test_a_record_that_is_invalid_names_the_file_and_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(ToolError, match=r"record\.json: .*ask apt again with the target"):

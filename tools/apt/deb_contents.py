@@ -18,7 +18,8 @@ from typing import IO, cast
 from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
 from tools.archive import deb
 from tools.archive.layer import Kind
-from tools.elf.elf import MAGIC, Elf, ElfError, read_elf
+from tools.cli import ToolError
+from tools.elf.elf import MAGIC, Elf, read_elf
 
 _COPYRIGHT_DIRECTORY = "usr/share/doc"
 
@@ -67,7 +68,7 @@ class Package:
 
 
 def everything(_: str) -> Content:
-    """The choice of a reader that wants the content of every file."""
+    """Ask for the content of every file."""
     return Content.ALL
 
 
@@ -80,10 +81,10 @@ def read_packages(
 ) -> list[Package]:
     """Read packages on several threads and return them sorted by name.
 
-    `wants` says of a path in the image what of its content is needed. Raises deb.DebError for a
-    malformed or unsafe package, and for two of the same name.
+    `wants` says how much of the content at a path is needed. Raise ToolError for a malformed or
+    unsafe package, and for two of the same name.
     """
-    # The largest first: one that is begun last would leave the other threads idle at the end.
+    # Largest first: a large package that starts last leaves the other threads idle.
     ordered = sorted(sources, key=lambda path: (-path.stat().st_size, path.name))
     with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
         read = pool.map(
@@ -92,7 +93,7 @@ def read_packages(
         packages = sorted(read, key=lambda package: (package.name, package.version))
     for one, other in itertools.pairwise(packages):
         if one.name == other.name:
-            raise deb.DebError(
+            raise ToolError(
                 f"{other.source}: package {other.name!r} is also in {one.source}; keep one of "
                 f"{one.version} and {other.version}"
             )
@@ -111,7 +112,7 @@ def read_package(source: Path, *, exclusions: Exclusions, wants: Wants = everyth
                 continue
             known = members.setdefault(member.path, member)
             if known != member and not known.kind == member.kind == "dir":
-                raise deb.DebError(f"{source}: {member.path!r} is there twice, and differs")
+                raise ToolError(f"{source}: {member.path!r} is there twice, and differs")
     kept = _kept(members, exclusions)
     return Package(
         name=fields["package"],
@@ -136,7 +137,7 @@ def _member(
         # The image has links there, of `file_system.py`. Debian 13's base-files ships the same.
         if info.isdir() or (info.issym() and info.linkname == f"usr/{name}"):
             return None
-        raise deb.DebError(f"{of}: {name!r} is neither a directory nor a link to usr/{name}")
+        raise ToolError(f"{of}: {name!r} is neither a directory nor a link to usr/{name}")
     if info.isdir():
         member = replace(member, kind="dir")
     elif info.issym():
@@ -148,7 +149,7 @@ def _member(
     elif not info.isreg():
         kind = {tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device"}
         what = kind.get(info.type, f"special file of type {info.type!r}")
-        raise deb.DebError(f"{of}: {name!r} is a {what}; an image has files, directories and links")
+        raise ToolError(f"{of}: {name!r} is a {what}; an image has files, directories and links")
     elif (wanted := wants(path)) is not Content.NOTHING:
         # Of a regular member, extractfile always returns a stream.
         content = cast("IO[bytes]", tar.extractfile(info)).read()
@@ -162,8 +163,8 @@ def _with_content(member: Member, content: bytes, wanted: Content, *, of: Path) 
     try:
         elf = read_elf(content, symbols=False) if content.startswith(MAGIC) else None
         return replace(member, elf=elf if elf is not None and elf.dynamic else None)
-    except ElfError as error:
-        raise deb.DebError(f"{of}: {member.path}: {error}") from error
+    except ToolError as error:
+        raise ToolError(f"{of}: {member.path}: {error}") from error
 
 
 def _merged_target(name: str, target: str, *, of: Path) -> str:
@@ -173,12 +174,12 @@ def _merged_target(name: str, target: str, *, of: Path) -> str:
     it lies one directory deeper. Debian policy 10.5 wants those absolute, and so they are rare.
     """
     if not target or "\0" in target or "\n" in target:
-        raise deb.DebError(f"{of}: symlink {name!r} has an unusable target {target!r}")
+        raise ToolError(f"{of}: symlink {name!r} has an unusable target {target!r}")
     if target.startswith("/"):
         return target
     aim = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if aim == ".." or aim.startswith("../"):
-        raise deb.DebError(f"{of}: symlink {name!r} -> {target!r} climbs out of the root")
+        raise ToolError(f"{of}: symlink {name!r} -> {target!r} climbs out of the root")
     new_directory = posixpath.dirname(merged(name))
     reached = posixpath.normpath(posixpath.join(new_directory, target))
     if reached in (aim, merged(aim)):
@@ -211,7 +212,7 @@ def _kept(members: dict[str, Member], exclusions: Exclusions) -> set[str]:
 
 
 def _leads_to_copyright(member: Member) -> bool:
-    """Whether this is a copyright file, or the link or directory through which one is found.
+    """Return whether this is a copyright file, or the link or directory that leads to one.
 
     Licences ask that their text travels with the binaries, so no exclusion drops it. A package may
     share the directory of another one by a link `usr/share/doc/NAME`.
@@ -238,7 +239,7 @@ def _with_live_hardlinks(
         if member.kind == "hardlink":
             source = members.get(member.target)
             if source is None or source.kind != "file":
-                raise deb.DebError(f"{of}: {path!r} is a hard link to {member.target!r}, no file")
+                raise ToolError(f"{of}: {path!r} is a hard link to {member.target!r}, no file")
             if source.path not in kept:
                 first = moved.setdefault(source.path, path)
                 member = (

@@ -7,8 +7,8 @@ import pytest
 
 from tools.apt.deb_contents import Content, Package, read_package, read_packages
 from tools.apt.paths import Exclusions
-from tools.archive.deb import DebError
 from tools.archive.debs_for_test import TarMember, directory, hardlink, symlink, write_deb
+from tools.cli import ToolError
 
 _NOTHING = Exclusions(())
 
@@ -18,7 +18,7 @@ def _read(path: Path, members: list[TarMember], *globs: str) -> Package:
 
 
 def _refusal(path: Path, *members: TarMember) -> str:
-    with pytest.raises(DebError, match=r"pkg_1\.0_amd64\.deb") as refused:
+    with pytest.raises(ToolError, match=r"pkg_1\.0_amd64\.deb") as refused:
         _read(path, list(members))
     return str(refused.value)
 
@@ -166,11 +166,11 @@ def test_packages_come_sorted_whatever_order_and_threads(tmp_path: Path) -> None
 
 def test_two_versions_of_a_package_are_an_error_that_names_both(tmp_path: Path) -> None:
     paths = [write_deb(tmp_path, "a", version=version) for version in ("1.0", "2.0")]
-    with pytest.raises(DebError, match=r"a_2\.0_amd64.*a_1\.0_amd64.*keep one of 1\.0 and 2\.0"):
+    with pytest.raises(ToolError, match=r"a_2\.0_amd64.*a_1\.0_amd64.*keep one of 1\.0 and 2\.0"):
         read_packages(paths, exclusions=_NOTHING)
 
 
 def test_a_damaged_library_is_named(tmp_path: Path) -> None:
     path = write_deb(tmp_path, "pkg", [TarMember("./usr/lib/libx.so", b"\x7fELF\x02\x01\x01cut")])
-    with pytest.raises(DebError, match=r"usr/lib/libx\.so: damaged ELF"):
+    with pytest.raises(ToolError, match=r"usr/lib/libx\.so: damaged ELF"):
         read_package(path, exclusions=_NOTHING, wants=lambda _: Content.SONAME)

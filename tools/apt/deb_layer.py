@@ -16,7 +16,7 @@ from pathlib import Path
 from tools.apt import dpkg_status, file_system
 from tools.apt.deb_contents import Member, Package, read_packages
 from tools.apt.layer_policy import read_policy
-from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
+from tools.archive.layer import LayerWriter, add_layer_flags
 from tools.cli import ToolError, tool
 from tools.linux.architectures import ARCHITECTURES
 
@@ -24,8 +24,8 @@ from tools.linux.architectures import ARCHITECTURES
 def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
     """Return the layer of these packages, ready to be written.
 
-    Raise ToolError when two of them ship different things at one path, and LayerError for a
-    path that a layer cannot have.
+    Raise ToolError when two of them ship different things at one path, and for a path that a layer
+    cannot have.
     """
     layer = LayerWriter(mtime=mtime)
     owners: dict[str, str] = {}
@@ -35,9 +35,9 @@ def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
                 continue
             try:
                 add_member(layer, member)
-            except LayerError as error:
+            except ToolError as error:
                 if path not in owners:
-                    raise LayerError(f"{package.name}: {error}") from error
+                    raise ToolError(f"{package.name}: {error}") from error
                 raise ToolError(
                     f"{path}: packages {owners[path]!r} and {package.name!r} both ship it: "
                     f"{error}; leave one of them out of the image, or exclude the path in the "

@@ -209,7 +209,9 @@ def test_a_name_without_path_or_target_is_refused(
     assert f"'{text}' is not /PATH=TARGET" in capsys.readouterr().err
 
 
-def test_a_lock_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lock_that_is_invalid_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lock = tmp_path / "lock.json"
     for content, cause in (
         ("{}", "not a lock"),

@@ -1,7 +1,7 @@
 """Write what vulnerability and licence scanners read to see a package: its stanza and md5sums.
 
-Both list only files that are in the image, so that whoever verifies finds nothing missing, and
-together all of a package's. The files are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
+Both list only files that are in the image, so that a verifier finds nothing missing, and together
+they list all of a package's files. They are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
 layout that scanners know from images without a package manager. dpkg's one `status` file could not
 be split over layers.
 """
@@ -10,7 +10,7 @@ import hashlib
 
 from tools.apt.deb_contents import Package
 from tools.apt.paths import merged
-from tools.archive.deb import DebError
+from tools.cli import ToolError
 
 DIRECTORY = "var/lib/dpkg/status.d"
 
@@ -33,7 +33,7 @@ def stanza(package: Package) -> bytes:
 
 
 def _configuration(package: Package) -> frozenset[str]:
-    """The configuration files, by path in the image; md5sums never has those."""
+    """Return the paths of configuration files in the image; md5sums never lists these."""
     lines = package.control.get("conffiles", b"").decode("utf-8").split("\n")
     # A line may begin with a flag (deb-conffiles(5)): "remove-on-upgrade" is for older versions.
     return frozenset(merged(line.lstrip("/")) for line in lines if line.startswith("/"))
@@ -47,7 +47,7 @@ def md5sums(package: Package) -> bytes:
     """Return the package's md5sums for the files that are in the image, at their paths there.
 
     Sums are the packager's own where there are any, so that they witness what Debian built. Raises
-    DebError for a line that is not a sum and a path.
+    ToolError for a line that is not a sum and a path.
     """
     if "md5sums" not in package.control:
         return _own_md5sums(package)
@@ -55,7 +55,7 @@ def md5sums(package: Package) -> bytes:
     for line in package.control["md5sums"].decode("utf-8").splitlines():
         digest, separator, name = line.partition("  ")
         if not separator or len(digest) != 32:
-            raise DebError(f"{package.source}: md5sums: {line!r} is not 'SUM  PATH'")
+            raise ToolError(f"{package.source}: md5sums: {line!r} is not 'SUM  PATH'")
         path = merged(name.removeprefix("./"))
         if path in package.members:
             lines.append((path, digest))

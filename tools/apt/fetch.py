@@ -57,6 +57,6 @@ def first_good(
         failures.append(f"{redacted(url)}: {problem}")
     reasons = "\n  ".join(failures) or "the mirror list is empty"
     raise ToolError(
-        f"{what} cannot be had from any mirror:\n  {reasons}\n"
+        f"{what} could not be fetched from any mirror:\n  {reasons}\n"
         "Check the network, or name another mirror in DEBIAN_MIRROR"
     )

@@ -20,7 +20,7 @@ VAR_LINKS = {
 def root_links(architecture: str) -> dict[str, str]:
     """Return path → target of the links of a root for a Debian architecture.
 
-    Raise KeyError for an architecture nobody has looked at.
+    Raise KeyError for an unknown architecture.
     """
     usr_merge = {name: f"usr/{name}" for name in ARCHITECTURES[architecture].merged}
     return usr_merge | VAR_LINKS

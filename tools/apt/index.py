@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from tools.apt.fetch import first_good
 from tools.apt.relations import Alternatives, Relation, parse
 from tools.apt.signature import Verifier
-from tools.archive.deb822 import ControlError, paragraphs
+from tools.archive.deb822 import paragraphs
 from tools.cli import ToolError
 
 _INRELEASE_LIMIT_BYTES = 16 << 20
@@ -77,7 +77,7 @@ def parse_release(text: str, *, suite: Suite) -> Release:
         date = _moment(fields["date"])
         until = fields.get("valid-until")
         hashes = fields["sha256"]
-    except (ControlError, KeyError, StopIteration, ValueError) as error:
+    except (ToolError, KeyError, StopIteration, ValueError) as error:
         raise ToolError(f"{suite}: InRelease is unusable: {error!r}") from error
     # A mirror that serves one suite's signed file as another's would else go unnoticed.
     if suite.name not in (fields.get("codename"), fields.get("suite")):
@@ -101,8 +101,8 @@ def parse_release(text: str, *, suite: Suite) -> Release:
 def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -> Release:
     """Fetch and verify `suite`'s InRelease from the first mirror that has one.
 
-    Raise ToolError, ToolError (a bad signature stops at once: another mirror is not
-    asked, since somebody should look) or ToolError.
+    Raise ToolError. A bad signature stops at once: another mirror is not asked, since somebody
+    should investigate.
     """
     content = first_good(
         [f"{base}/dists/{suite.name}/InRelease" for base in mirrors],
@@ -116,8 +116,7 @@ def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -
 def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str]) -> list[Package]:
     """Fetch the Packages index that `release` vouches for and return its records, in order.
 
-    Raise ToolError when no mirror has it with the right SHA256, ToolError when it cannot
-    be read.
+    Raise ToolError when no mirror has it with the right SHA256 or it cannot be read.
     """
     suite = release.suite
     path = f"{suite.component}/binary-{architecture}/Packages.xz"
@@ -149,7 +148,7 @@ def parse_packages(text: str, *, archive: str) -> list[Package]:
     try:
         for fields in paragraphs(text):
             packages.append(_package(fields, archive=archive))  # noqa: PERF401 - counted in the error
-    except ControlError as error:
+    except ToolError as error:
         raise ToolError(f"after {len(packages)} records: {error}") from error
     return packages
 

@@ -83,7 +83,7 @@ def test_alternatives_have_no_place_in_conflicts() -> None:
         parse_packages(_RECORD.replace("Conflicts: old", "Conflicts: old | odd"), archive="debian")
 
 
-def test_a_line_that_is_no_field_is_quoted() -> None:
+def test_a_line_that_is_not_a_field_is_quoted() -> None:
     with pytest.raises(
         ToolError, match="after 0 records: line 2: 'garbage' is not a 'Name: value' line"
     ):
@@ -149,7 +149,7 @@ def test_packages_with_another_hash_are_refused_and_the_mirror_is_named(tmp_path
     with pytest.raises(ToolError) as caught:
         fetch_packages(_release(good), architecture="amd64", mirrors=[url])
     message = str(caught.value)
-    assert f"debian bookworm: {_PATH} cannot be had from any mirror" in message
+    assert f"debian bookworm: {_PATH} could not be fetched from any mirror" in message
     assert f"{url}/dists/bookworm/{_PATH}: SHA256 is " in message
     assert "InRelease wants " in message
     assert "DEBIAN_MIRROR" in message

@@ -1,9 +1,9 @@
-"""Takes from a lock the little that layers depend on: the timestamp and the excluded paths.
+"""Extract from a lock what layers depend on: the timestamp and the excluded paths.
 
     python3 -m tools.apt.layer_policy --lock bookworm.lock.json --out policy.json
 
-A layer built from the whole lock would be built anew whenever any pin of any group changes; one
-built from this file is built anew when this file or one of its own packages does.
+A layer built from the whole lock is rebuilt whenever any pin of any group changes. A layer built
+from this file is rebuilt only when this file or one of its own packages changes.
 """
 
 import argparse

@@ -40,7 +40,7 @@ def test_whole_packages_keep_the_time_and_leave_nothing_out(tmp_path: Path) -> N
     assert (policy.mtime, policy.excluded_globs) == (5, ())
 
 
-def test_a_file_that_is_no_lock_is_one_line_of_error(
+def test_an_invalid_lock_is_one_line_of_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock = tmp_path / "lock.json"

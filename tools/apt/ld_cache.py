@@ -36,7 +36,7 @@ class Library:
 
 
 def is_library_name(path: str) -> bool:
-    """Whether ldconfig would open a file of this name to look for a soname."""
+    """Return whether ldconfig would open a file of this name to look for a soname."""
     name = posixpath.basename(path)
     return ".so" in name and name.startswith(("lib", "ld-")) and not name.endswith(".py")
 

@@ -10,7 +10,6 @@ from tools.apt import ld_cache
 from tools.apt.deb_contents import Content, Member, read_package
 from tools.apt.ld_cache import Library
 from tools.apt.paths import Exclusions
-from tools.archive.deb import DebError
 from tools.archive.debs_for_test import TarMember, hardlink, symlink, write_deb
 from tools.cli import ToolError
 from tools.elf.elf_for_test import build
@@ -152,7 +151,7 @@ def test_directories_come_from_the_configuration_in_its_order() -> None:
     ]
 
 
-def test_a_directive_nobody_knows_is_an_error() -> None:
+def test_an_unknown_directive_is_an_error() -> None:
     with pytest.raises(ToolError, match="'hwcap 0 nosegneg' is neither"):
         ld_cache.configured_directories({"etc/ld.so.conf": b"hwcap 0 nosegneg\n"})
 
@@ -183,5 +182,5 @@ def test_only_dynamic_objects_of_the_architecture_are_listed(tmp_path: Path) -> 
 
 def test_a_damaged_object_is_an_error(tmp_path: Path) -> None:
     whole = build("libx.so.1")
-    with pytest.raises(DebError, match=r"pkg.*: usr/lib/libx\.so\.1: damaged ELF object"):
+    with pytest.raises(ToolError, match=r"pkg.*: usr/lib/libx\.so\.1: damaged ELF object"):
         _members(tmp_path, [TarMember("./usr/lib/libx.so.1", whole[:100])])

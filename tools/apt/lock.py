@@ -51,7 +51,7 @@ def fetch_archive(
 ) -> Archive:
     """Fetch and verify every index that `intent` names.
 
-    Raise ToolError, ToolError or ToolError.
+    Raise ToolError.
     """
     releases = []
     packages: dict[str, list[Package]] = {arch: [] for arch in intent.architectures}

@@ -210,7 +210,7 @@ def test_changes_name_each_package_that_comes_goes_or_changes() -> None:
     ]
 
 
-def test_a_lock_that_is_none_names_the_file_and_the_command(tmp_path: Path) -> None:
+def test_a_lock_that_is_invalid_names_the_file_and_the_command(tmp_path: Path) -> None:
     path = tmp_path / "x.lock.json"
     for text, cause in (("{", "is not a lock"), ('{"version": 2}', "is of version 2, wanted 1")):
         path.write_text(text, encoding="utf-8")
@@ -333,7 +333,7 @@ def test_a_tampered_release_leaves_the_old_lock(
     assert "no good signature" in _refusal(workspace, capsys, "--allow-expired")
 
 
-def test_a_key_nobody_trusts_leaves_the_old_lock(
+def test_an_untrusted_key_leaves_the_old_lock(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = _refusal(workspace, capsys, "--allow-expired", keyring=TESTDATA / "stranger.gpg")

@@ -149,7 +149,7 @@ def test_the_environment_comes_before_the_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", ["mirror.example/debian", "ftp://mirror.example/debian", "http:///x"]
 )
-def test_a_mirror_that_is_no_url_is_an_error_that_quotes_it(value: str) -> None:
+def test_a_mirror_that_is_not_a_url_is_quoted_in_the_error(value: str) -> None:
     with pytest.raises(ToolError, match="DEBIAN_MIRROR: ") as error:
         archive_urls("debian", environ={"DEBIAN_MIRROR": value})
     assert repr(value) in str(error.value)

@@ -24,7 +24,7 @@ def test_a_field_may_run_over_lines_and_end_in_a_comma() -> None:
 @pytest.mark.parametrize(
     "field", ["aa bb", "aa (> 1)", "aa (>=)", "aa, , bb", "a", "Aa", "aa (>= 1", "aa [amd64]"]
 )
-def test_text_that_is_no_relation_is_refused_and_quoted(field: str) -> None:
+def test_an_invalid_relation_is_refused_and_quoted(field: str) -> None:
     with pytest.raises(ToolError) as caught:
         parse(field)
     assert repr(field) in str(caught.value)

@@ -87,7 +87,7 @@ def test_a_real_package_comes_before_one_that_provides_its_name() -> None:
     assert names(["app"], *known) == ["app", "mail"]
 
 
-def test_a_provider_stands_in_where_there_is_no_real_package() -> None:
+def test_a_provider_is_chosen_when_no_real_package_exists() -> None:
     known = (package("app", depends="mail"), package("exim", provides="mail"))
     assert names(["app"], *known) == ["app", "exim"]
 

@@ -25,7 +25,7 @@ def test_the_text_that_a_trusted_key_signed_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "forged", [b"Codename: forged\n\n" + _SIGNED, _SIGNED + b"\nCodename: forged\n"]
 )
-def test_text_around_the_signed_part_is_not_believed(tmp_path: Path, forged: bytes) -> None:
+def test_text_around_the_signed_part_is_ignored(tmp_path: Path, forged: bytes) -> None:
     text = verifier(tmp_path).signed_text(forged, name="InRelease")
     assert text.startswith("Origin: Test\n")
     assert "forged" not in text
@@ -70,7 +70,7 @@ def test_packages_without_gpgv_are_refused(tmp_path: Path) -> None:
         unpacked_verifier([], directory=tmp_path)
 
 
-def test_a_file_that_is_no_package_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_package_is_named(tmp_path: Path) -> None:
     deb = tmp_path / "gpgv.deb"
     deb.write_bytes(b"<html>not found</html>")
     with pytest.raises(ToolError, match=r"gpgv\.deb: .*not a Debian package"):

@@ -19,7 +19,7 @@ _KEYRING = "usr/share/keyrings/debian-archive-keyring.gpg"
 def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
     """Unpack `debs` below `directory` and return the Verifier they hold.
 
-    gpgv is started through its own C library's loader, so that the host's plays no part. Raises
+    gpgv is started through its own C library's loader, so that the host's plays no part. Raise
     ToolError when gpgv, its loader or the keyring is not in the packages.
     """
     extractor = DebExtractor(directory)

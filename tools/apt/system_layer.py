@@ -178,8 +178,8 @@ def _is_library_source(path: str) -> bool:
 def _add_bytecode(
     layer: LayerWriter, image: Image, *, exclusions: Exclusions, jobs: int | None
 ) -> None:
-    # Links are left out, that is sitecustomize.py: it is configuration below /etc, and whoever
-    # edits it there would wonder why unchecked bytecode is run instead.
+    # Skip links, that is sitecustomize.py: it is configuration below /etc, and with unchecked
+    # bytecode an edit of it would have no effect.
     sources = [
         Source(path=f"/{path}", data=member.data)
         for path, member in sorted(image.members.items())
@@ -221,7 +221,7 @@ def _add_ld_cache(layer: LayerWriter, image: Image, links: Mapping[str, str]) ->
 
 
 def _keep_directories(layer: LayerWriter, image: Image) -> None:
-    """Give directories on the way the packages' modes, and refuse to overwrite their files.
+    """Give parent directories the packages' modes, and refuse to overwrite packaged files.
 
     A directory entry of a higher layer replaces the lower one's owner and mode.
     """

@@ -167,7 +167,7 @@ def _error(path: Path, capsys: pytest.CaptureFixture[str], debs: list[Path], *mo
     return error
 
 
-def test_a_script_nobody_has_read_is_an_error(
+def test_an_undeclared_script_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = write_deb(tmp_path, "new", files={"preinst": b"", "postinst": b"", "prerm": b""})
@@ -240,7 +240,7 @@ def test_a_missing_package_is_named(
         ("x", [TarMember(f"./{_PYTHON}/bad.py", b"x = (")], "bad.py does not compile"),
     ],
 )
-def test_packages_that_belie_a_declaration_are_an_error(
+def test_packages_that_contradict_a_declaration_are_an_error(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     package: str,

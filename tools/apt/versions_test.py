@@ -50,6 +50,6 @@ def test_each_operator_judges_older_equal_and_newer(
     assert tuple(satisfies(version, operator, "2") for version in ("1", "2", "3")) == holds
 
 
-def test_text_that_is_no_version_is_refused() -> None:
+def test_an_invalid_version_is_refused() -> None:
     with pytest.raises(ValueError, match="not a version"):
         compare("not a version", "1")

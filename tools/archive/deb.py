@@ -173,7 +173,7 @@ class _StrictTarFile(tarfile.TarFile):
     def next(self) -> tarfile.TarInfo | None:
         member = super().next()
         if member is not None:
-            if member.size < 0:  # CVE-2025-8194: it would send the reader backwards for ever
+            if member.size < 0:  # CVE-2025-8194: an endless loop
                 raise tarfile.ReadError(f"member {member.name!r} has a negative size")
             return member
         fileobj = cast("BinaryIO", self.fileobj)

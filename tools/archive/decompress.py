@@ -231,7 +231,7 @@ class _Zstd:
         return piece
 
     def _unit(self) -> int:
-        """Return the size of the header or block that comes next; 0 when more input has to tell."""
+        """Return the size of the next header or block; 0 if that takes more input to know."""
         if self._skip:
             taken = min(self._skip, len(self._input))
             del self._input[:taken]

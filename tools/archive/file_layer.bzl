@@ -5,7 +5,7 @@ load(":layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "
 # 2020-01-01T00:00:00Z. Any constant does; zero is avoided because zip files cannot hold it.
 _MTIME = 1577836800
 
-_DOC = """Puts files, directories and symlinks into a layer.
+_DOC = """Put files, directories and symlinks into a layer.
 
     file_layer(
         name = "motd_layer",
@@ -16,15 +16,15 @@ _DOC = """Puts files, directories and symlinks into a layer.
 """
 
 _ATTRS = {
-    "dirs": attr.string_list(doc = "Absolute paths of directories; parents come by themselves."),
+    "dirs": attr.string_list(doc = "Absolute paths of directories; parents are implied."),
     "files": attr.label_keyed_string_dict(
-        doc = "Label of one file -> its absolute path in the image.",
+        doc = "Label of one file → its absolute path in the image.",
         allow_files = True,
     ),
-    "modes": attr.string_dict(doc = "Path -> octal mode; files are 0644, directories 0755."),
+    "modes": attr.string_dict(doc = "Path → octal mode; files are 0644, directories 0755."),
     "mtime": attr.int(default = _MTIME, doc = "Timestamp of every entry, in seconds."),
-    "owners": attr.string_dict(doc = "Path -> UID:GID in numbers; root's otherwise."),
-    "symlinks": attr.string_dict(doc = "Absolute path of a link -> its target."),
+    "owners": attr.string_dict(doc = "Path → UID:GID in numbers; root's otherwise."),
+    "symlinks": attr.string_dict(doc = "Absolute path of a link → its target."),
     "_tool": attr.label(default = Label("//tools/archive:file_layer"), executable = True, cfg = "exec"),
 }
 

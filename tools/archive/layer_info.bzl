@@ -1,4 +1,4 @@
-"""`LayerInfo`: what a rule that makes an image layer tells the rules that use it."""
+"""`LayerInfo`: what a rule that makes an image layer provides to the rules that use it."""
 
 load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 
@@ -10,7 +10,7 @@ LayerInfo = provider(
     },
 )
 
-# What every rule that writes a layer asks of the build.
+# The build settings that every rule that writes a layer reads.
 LAYER_ATTRS = {
     "_compression": attr.label(default = Label("//tools/archive:compression")),
     "_compression_level": attr.label(default = Label("//tools/archive:compression_level")),
@@ -19,7 +19,7 @@ LAYER_ATTRS = {
 _EXTENSIONS = {"gzip": ".tar.gz", "none": ".tar", "zstd": ".tar.zst"}
 
 def declare_layer(ctx):
-    """Declares the two outputs of a layer rule.
+    """Declare the two outputs of a layer rule.
 
     Args:
       ctx: the context of a rule with LAYER_ATTRS.
@@ -33,7 +33,7 @@ def declare_layer(ctx):
     )
 
 def add_layer_arguments(ctx, args, layer):
-    """Tells a tool where its layer goes and how hard to compress it.
+    """Add the flags for a layer's outputs and compression level.
 
     Args:
       ctx: the context of a rule with LAYER_ATTRS.
@@ -47,7 +47,7 @@ def add_layer_arguments(ctx, args, layer):
         args.add("--level", level)
 
 def layer_providers(layer):
-    """Returns what every layer rule returns: the blob as its file, and the provider.
+    """Return what every layer rule returns: the blob as its file, and the provider.
 
     Args:
       layer: the rule's LayerInfo.

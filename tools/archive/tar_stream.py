@@ -64,7 +64,7 @@ class LayerBlob(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where the blob lies."""
+        """The blob's file."""
 
 
 @dataclass(frozen=True)

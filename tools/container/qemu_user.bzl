@@ -1,4 +1,4 @@
-"""`qemu_user`: the emulator of one architecture, out of Debian's package."""
+"""`qemu_user`: the emulator of one architecture, from Debian's package."""
 
 # As images name them.
 EMULATED = [
@@ -6,7 +6,7 @@ EMULATED = [
     "arm64",
 ]
 
-_DOC = """Takes one emulator out of a `qemu-user-static` package, for tests of images of another architecture.
+_DOC = """Extract one emulator from a `qemu-user-static` package, for tests of images of another architecture.
 
     qemu_user(
         name = "qemu_arm64",
@@ -20,7 +20,7 @@ A structure test with `platform = "linux/arm64"` runs an image's commands in the
 
 _ATTRS = {
     "architecture": attr.string(
-        doc = "Of the programs that it runs, as images name it.",
+        doc = "Architecture of the programs that it runs, as images name it.",
         mandatory = True,
         values = EMULATED,
     ),

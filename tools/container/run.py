@@ -269,7 +269,7 @@ class Container:
                     else:
                         self._receive(0)
         for pipe in pipes:
-            # A detached child may hold the pipe open for ever: only what is there is taken.
+            # A detached child may never close the pipe: take only what is there.
             before = -1
             while before < len(chunks[pipe]) <= max_output:
                 before = len(chunks[pipe])
@@ -330,7 +330,7 @@ class Container:
                 handle.settimeout(None)
             if not data:
                 if taken:
-                    return  # What it said last comes first; the next call finds the end again.
+                    return  # Handle its last messages first; the next call sees the end again.
                 raise ContainerError("the container's first process ended unexpectedly")
             taken = True
             message = json.loads(data)

@@ -97,7 +97,7 @@ def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | No
         init.serve_requests(control, memory_bytes=memory_bytes, expendable=grouped)
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller has to know
         message = str(error) if isinstance(error, ToolError | OSError) else repr(error)
-        # When the caller is gone there is nobody to tell.
+        # The caller may be gone.
         with contextlib.suppress(OSError):
             init.send(control, {"id": 0, "event": "error", "message": message})
     finally:

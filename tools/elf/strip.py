@@ -29,7 +29,7 @@ _RELOCATIONS = (4, 9)
 
 
 class StripError(ToolError):
-    """An object that begins as ELF and contradicts itself."""
+    """A damaged object: it begins like ELF and contradicts itself."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Extent:
 
 
 def strip_object(content: bytes) -> bytes:
-    """Return the object in `content` stripped; what is no shared object or program, unchanged.
+    """Return the object in `content` stripped; anything but a program or library, unchanged.
 
     Raise StripError for a damaged object.
     """

@@ -231,7 +231,7 @@ def _key(layers: Sequence[LayerBlob]) -> str:
 
 
 def _age(entry: Path) -> float:
-    """Return when an entry was used last; 0 when there is none, only what a killed process left."""
+    """Return when an entry was last used; 0 if only remains of a killed process exist."""
     with contextlib.suppress(OSError):
         return entry.stat().st_mtime
     return 0.0

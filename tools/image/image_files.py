@@ -127,7 +127,7 @@ def read_image(
 def describe(
     name: str, content: bytes, *, keep: bool, elf: bool = True, digests: bool = False
 ) -> File:
-    """Return what there is to say of a regular file. Raise ElfError naming a damaged object."""
+    """Describe a regular file. Raise ElfError naming a damaged object."""
     return File(
         size=len(content),
         md5=hashlib.md5(content, usedforsecurity=False).hexdigest() if digests else "",

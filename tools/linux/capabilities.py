@@ -36,7 +36,7 @@ HONOURED = frozenset(
     )
 )  # fmt: skip
 NETWORK = frozenset(("NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW"))
-# One user id and one group id are mapped, so there is nobody else to become or to give files to.
+# Only one user id and one group id are mapped, so there are no others to switch to.
 OTHER_IDS = frozenset(("CHOWN", "SETGID", "SETUID"))
 
 _ENGINE = 'leave it out, or use an engine (driver = "docker" in a structure test)'

@@ -47,7 +47,7 @@ _SHOWN_LOADERS = 6
 
 @dataclass
 class Verdict:
-    """What was found, and how much was looked at."""
+    """The findings, and how much was examined."""
 
     findings: list[Finding] = field(default_factory=list)
     allowed: list[tuple[Finding, str]] = field(default_factory=list)
@@ -92,7 +92,7 @@ def judge(
 
 
 def _merged(found: Iterable[Finding]) -> list[Finding]:
-    """Sort; what is found on several processors is told once, with the most of its loaders."""
+    """Sort; report a finding of several processors once, with the longest list of loaders."""
     best: dict[tuple[str, str, str, tuple[str, ...]], Finding] = {}
     for finding in found:
         key = (finding.path, finding.kind, finding.text, finding.searched)
@@ -102,7 +102,7 @@ def _merged(found: Iterable[Finding]) -> list[Finding]:
 
 
 def report(verdict: Verdict, *, name: str) -> str:
-    """Return what people read: findings, what was allowed, and how much was looked at."""
+    """Return the text for people: findings, allowed findings and counts."""
     lines: list[str] = []
     for finding in verdict.findings:
         lines.append(f"{finding.path} {finding.text}")

@@ -48,9 +48,7 @@ def object_findings(native: Mapping[str, Elf], image: ImageFiles) -> Iterator[Fi
         if not image.mode(path) & 0o004:
             yield Finding("modes", path, "cannot be read by the image's user, who has to load it")
         if elf.is_filter:
-            yield Finding(
-                "libraries", path, "stands for others by DT_FILTER, which is not replayed"
-            )
+            yield Finding("libraries", path, "is a filter (DT_FILTER), which is not replayed")
         for text in (*search_path_texts(elf), *elf.needed):
             if not text.startswith(("/", "$")) and (text == "" or "/" in text):
                 yield Finding(
@@ -76,7 +74,7 @@ def object_findings(native: Mapping[str, Elf], image: ImageFiles) -> Iterator[Fi
 
 
 def search_path_texts(elf: Elf) -> tuple[str, ...]:
-    """The single directories of an object's RPATH or RUNPATH, as they stand there."""
+    """Return the directories of an object's RPATH or RUNPATH, unexpanded."""
     text = elf.rpath if elf.runpath is None else elf.runpath
     return tuple(text.split(":")) if text is not None else ()
 
@@ -94,7 +92,9 @@ def _linker_modes(linkers: Mapping[str | None, Linker], image: ImageFiles) -> It
     for entry in cached:
         real = image.realpath(entry.path)
         if real is None or image.files[real].elf is None:
-            yield Finding("cache", ld_so_cache.PATH, f"lists {entry.path}, which is no object here")
+            yield Finding(
+                "cache", ld_so_cache.PATH, f"lists {entry.path}, which is not an object here"
+            )
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Processor:
 
 
 def _processors(native: Mapping[str, Elf], image: ImageFiles) -> list[_Processor]:
-    """The oldest processor, and each other one that could make a difference in this image."""
+    """Return the oldest processor, and each other one that makes a difference in this image."""
     levels = sorted(
         {
             path.partition("/glibc-hwcaps/")[2].partition("/")[0]
@@ -181,7 +181,7 @@ def _with_chains(lack: _Lack) -> Finding:
 def _symbols(
     loadings: Mapping[str, Loading], linkers: Mapping[str | None, Linker], image: ImageFiles
 ) -> Iterator[Finding]:
-    """Symbols that an object imports and nothing that is loaded with it defines.
+    """Yield symbols that an object imports and nothing that is loaded with it defines.
 
     Of a module that a program opens, the program may define them: Python its own interface.
     """
@@ -211,7 +211,7 @@ def _symbols(
 def _scope(
     loading: Loading, linkers: Mapping[str | None, Linker], image: ImageFiles
 ) -> list[Loaded]:
-    """Everything loaded, and the linker, which defines a few symbols itself."""
+    """Return everything loaded, and the linker, which defines a few symbols itself."""
     linker = linkers[loading.order[0].elf.interpreter]
     itself = image.elf(linker.real)
     extra = [Loaded(linker.soname, linker.path, linker.real, itself)] if itself else []
@@ -221,7 +221,7 @@ def _scope(
 def reached(roots: Iterable[str], image: ImageFiles) -> frozenset[str]:
     """Return the real paths of `roots` and of all that they load.
 
-    Raise ToolError when a root is no object of the image or the image has no linker.
+    Raise ToolError when a root is not an object of the image or the image has no linker.
     """
     linker = find_linker(image, machine=image.machine)
     found: set[str] = set()

@@ -34,7 +34,7 @@ def script_findings(scripts: Mapping[str, str], image: ImageFiles) -> Iterator[F
 def _env(arguments: Sequence[str], image: ImageFiles) -> str | None:
     names = [each for each in arguments if not each.startswith("-") and "=" not in each]
     if not names:
-        return "env is told no program"
+        return "env gets no program"
     places = [posixpath.join(directory, names[0]) for directory in image.search_path]
     if any(_cannot_run(place, image) is None for place in places):
         return None
@@ -43,7 +43,7 @@ def _env(arguments: Sequence[str], image: ImageFiles) -> str | None:
 
 def _cannot_run(path: str, image: ImageFiles) -> str | None:
     if not path.startswith("/"):
-        return f"{path} is no absolute path"
+        return f"{path} is not an absolute path"
     real = image.realpath(path)
     if real is None:
         return f"{path} is not there"

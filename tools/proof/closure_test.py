@@ -62,7 +62,7 @@ def test_an_image_that_is_closed_has_no_findings(tmp_path: Path) -> None:
     assert verdict.counts == {"objects": 3, "scripts": 1, "links": 4}
 
 
-def test_a_missing_library_is_told_with_places_and_with_who_loads_the_object(
+def test_a_missing_library_is_reported_with_places_and_with_who_loads_the_object(
     tmp_path: Path,
 ) -> None:
     verdict = judged(
@@ -91,7 +91,7 @@ def test_a_part_of_another_library_may_lack_what_that_one_has_loaded(tmp_path: P
     assert only(judged(tmp_path / "2", part, other)).path == "/opt/libpart.so"
 
 
-def test_a_missing_version_and_a_missing_symbol_are_told(tmp_path: Path) -> None:
+def test_a_missing_version_and_a_missing_symbol_are_reported(tmp_path: Path) -> None:
     wants = {"liba.so": ["A_1", "A_2"]}
     app = build(
         needed=["liba.so"], wants=wants, imports=[("f", "A_2"), ("g", "")], interpreter=LINKER
@@ -117,7 +117,7 @@ def test_a_module_may_leave_symbols_to_the_program_that_opens_it(tmp_path: Path)
     assert only(judged(tmp_path / "2", module)).kind == "symbols"
 
 
-def test_objects_of_another_machine_are_told(tmp_path: Path) -> None:
+def test_objects_of_another_machine_are_reported(tmp_path: Path) -> None:
     finding = only(
         judged(tmp_path, program(build()), library("liba.so", build(machine="EM_AARCH64")))
     )
@@ -127,24 +127,24 @@ def test_objects_of_another_machine_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_program_without_its_linker_is_told(tmp_path: Path) -> None:
+def test_a_program_without_its_linker_is_reported(tmp_path: Path) -> None:
     finding = only(judged(tmp_path, program(build(interpreter="/lib/ld-other.so"))))
     assert finding.text == "cannot be started: the dynamic linker /lib/ld-other.so does not exist"
 
 
-def test_a_filter_is_told_since_the_replay_knows_none(tmp_path: Path) -> None:
+def test_a_filter_is_reported_since_the_replay_knows_none(tmp_path: Path) -> None:
     tag, other = ((n).to_bytes(8, "little") for n in (0x6FFFFFFB, 0x7FFFFFFF))
     content = build("liba.so", flags_1=1).replace(tag, other)
     finding = only(judged(tmp_path, library("liba.so", content)))
-    assert finding.text == "stands for others by DT_FILTER, which is not replayed"
+    assert finding.text == "is a filter (DT_FILTER), which is not replayed"
 
 
-def test_a_search_in_the_current_directory_is_told(tmp_path: Path) -> None:
+def test_a_search_in_the_current_directory_is_reported(tmp_path: Path) -> None:
     finding = only(judged(tmp_path, program(build(runpath="/opt:", interpreter=LINKER))))
     assert finding.text == "searches '', which is relative to the current directory"
 
 
-def test_a_library_that_others_may_not_read_is_told(tmp_path: Path) -> None:
+def test_a_library_that_others_may_not_read_is_reported(tmp_path: Path) -> None:
     finding = only(judged(tmp_path, library("liba.so", build("liba.so"), mode=0o640)))
     assert finding.text == "cannot be read by the image's user, who has to load it"
 
@@ -154,16 +154,18 @@ def test_a_library_that_others_may_not_read_is_told(tmp_path: Path) -> None:
     [
         ("/usr/bin/perl -w", "is a script for '/usr/bin/perl -w': /usr/bin/perl is not there"),
         ("/etc/data", "is a script for '/etc/data': /etc/data cannot be executed"),
-        ("python3", "is a script for 'python3': python3 is no absolute path"),
+        ("python3", "is a script for 'python3': python3 is not an absolute path"),
         ("", "begins with '#!' and names no interpreter"),
         (
             "/usr/bin/env ruby",
             "is a script for '/usr/bin/env ruby': ruby is in no directory of PATH (/opt:/usr/bin)",
         ),
-        ("/usr/bin/env", "is a script for '/usr/bin/env': env is told no program"),
+        ("/usr/bin/env", "is a script for '/usr/bin/env': env gets no program"),
     ],
 )
-def test_a_script_without_its_interpreter_is_told(tmp_path: Path, line: str, cause: str) -> None:
+def test_a_script_without_its_interpreter_is_reported(
+    tmp_path: Path, line: str, cause: str
+) -> None:
     verdict = judged(
         tmp_path,
         program(build(interpreter=LINKER)),
@@ -185,12 +187,12 @@ def test_a_script_without_its_interpreter_is_told(tmp_path: Path, line: str, cau
         ("/etc/data/x", "is a link to /etc/data/x: '/etc/self': '/etc/data' is not a directory"),
     ],
 )
-def test_a_dangling_link_is_told(tmp_path: Path, target: str, cause: str) -> None:
+def test_a_dangling_link_is_reported(tmp_path: Path, target: str, cause: str) -> None:
     members = [program(build()), Member("etc/data", b""), link("etc/self", target)]
     assert only(judged(tmp_path, *members, link("etc/mtab", "/proc/mounts"))).text == cause
 
 
-def test_a_cache_that_misleads_is_told(tmp_path: Path) -> None:
+def test_a_cache_that_misleads_is_reported(tmp_path: Path) -> None:
     flags = ld_so_cache.ELF_LIBC6 | ARCHITECTURES["amd64"].cache_flags
     names = ("liba.so", "libb.so")
     strings = b"".join(f"{name}\0/lib/{name}\0".encode() for name in names)
@@ -204,7 +206,7 @@ def test_a_cache_that_misleads_is_told(tmp_path: Path) -> None:
     texts = [each.text for each in judged(tmp_path, program(build()), a, cache).findings]
     assert texts == [
         "is not sorted: 'liba.so' stands before 'libb.so'",
-        "lists /lib/libb.so, which is no object here",
+        "lists /lib/libb.so, which is not an object here",
     ]
 
 
@@ -268,7 +270,7 @@ def test_what_is_allowed_needs_a_reason_and_a_use(
             read_allowlist([allowlist], kinds=KINDS)
 
 
-def test_what_is_no_image_or_a_damaged_object_is_told(
+def test_an_invalid_image_or_a_damaged_object_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--image", str(tmp_path / "none")]) == 1

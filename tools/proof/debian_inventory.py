@@ -1,4 +1,4 @@
-"""What an image says of its Debian packages, read as scanners do, and where that is not true.
+"""Read an image's metadata of Debian packages as scanners do, and find where it is not true.
 
 `/var/lib/dpkg/status.d/NAME` is a stanza of dpkg's status file and `NAME.md5sums` the package's
 sums; configuration files stand in the stanza's Conffiles, as dpkg has them there.
@@ -23,7 +23,7 @@ _STATUS = "install ok installed"
 
 @dataclass(frozen=True)
 class Package:
-    """One package as the image tells it; `sums` are MD5 by path, configuration files included."""
+    """One package as the image has it; `sums` are MD5 by path, configuration files included."""
 
     name: str
     version: str
@@ -43,7 +43,7 @@ class Debian:
 
 
 def is_metadata(path: str) -> bool:
-    """Whether this module reads the file's content."""
+    """Return whether this module reads the file's content."""
     return posixpath.dirname(path) == DIRECTORY
 
 
@@ -77,7 +77,9 @@ def _package(path: str, image: ImageFiles) -> Package:
         raise ToolError(f"{path}: is the stanza of package {name!r}")
     sums_path = image.realpath(path + _SUMS)
     if sums_path is None:
-        raise ToolError(f"{path}{_SUMS}: not there; scanners could not tell the package's files")
+        raise ToolError(
+            f"{path}{_SUMS}: missing; scanners could not tell which files are the package's"
+        )
     sums: dict[str, str] = {}
     for line in image.read(sums_path).decode("utf-8").splitlines():
         digest, separator, file = line.partition("  ")
@@ -97,7 +99,7 @@ def deviations(
 ) -> Iterator[str]:
     """Yield a sentence for each difference between image, lock and bytes."""
     for name in sorted(wanted.keys() - found.packages.keys()):
-        yield f"{DIRECTORY}/{name}: not there, though the lock has {name} {wanted[name].version}"
+        yield f"{DIRECTORY}/{name}: missing, though the lock has {name} {wanted[name].version}"
     for name in sorted(found.packages.keys() - wanted.keys()):
         yield f"{DIRECTORY}/{name}: package {name} is not in the lock's groups of this image"
     for name in sorted(wanted.keys() & found.packages.keys()):
@@ -105,15 +107,15 @@ def deviations(
     yield from found.twice
     for name, package in sorted(found.packages.items()):
         if image.realpath(f"/usr/share/doc/{name}/copyright") is None:
-            yield f"/usr/share/doc/{name}/copyright: not there, and no link to one"
+            yield f"/usr/share/doc/{name}/copyright: missing, neither a file nor a link"
         for path, digest in package.sums.items():
             file = image.files.get(path)
             if file is None:
-                yield f"{path}: package {name} claims it, and it is not there"
+                yield f"{path}: package {name} claims it, but it is missing"
             elif file.md5 != digest:
                 yield f"{path}: has MD5 {file.md5}, package {name} says {digest}"
     if "/var/lib/dpkg/status" in image.files:
-        yield "/var/lib/dpkg/status: is there beside status.d; scanners would count twice"
+        yield "/var/lib/dpkg/status: exists beside status.d; scanners would count twice"
 
 
 def _differences(package: Package, wanted: LockedPackage) -> Iterator[str]:

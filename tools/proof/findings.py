@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """Something at `path` that does not hold, with where was searched and who loads the object."""
+    """A defect at `path`, with the places searched and who loads the object."""
 
     kind: str
     path: str

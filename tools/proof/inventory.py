@@ -32,7 +32,7 @@ _OS_RELEASE = "/etc/os-release"
 
 
 def is_metadata(path: str) -> bool:
-    """Whether the inventory reads this file's content."""
+    """Return whether the inventory reads this file's content."""
     return (
         debian_inventory.is_metadata(path)
         or python_inventory.is_metadata(path)
@@ -68,7 +68,7 @@ def judge(
     ]
     owned = debian.files.keys() | python.files.keys() | debian.own
     problems += [
-        f"{path}: no package's md5sums or Conffiles and no RECORD has it"
+        f"{path}: in no package's md5sums or Conffiles and in no RECORD"
         for path in sorted(image.files.keys() - owned)
         if allowlist.reason("files", path) is None
     ]
@@ -82,7 +82,7 @@ def judge(
 def _os_release(image: ImageFiles, debian: debian_inventory.Debian) -> Iterator[str]:
     real = image.realpath(_OS_RELEASE)
     if real is None:
-        yield f"{_OS_RELEASE}: not there; scanners cannot tell the distribution"
+        yield f"{_OS_RELEASE}: missing; scanners cannot tell the distribution"
         return
     lines = image.read(real).decode("utf-8").splitlines()
     values = dict(text.split("=", 1) for line in lines for text in shlex.split(line, comments=True))

@@ -128,7 +128,7 @@ INFO = f"{PACKAGES}/six-1.16.0.dist-info"
 DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     "a package is missing": (
         {f"{STATUS}/libx": None, f"{STATUS}/libx.md5sums": None},
-        "/var/lib/dpkg/status.d/libx: not there, though the lock has libx 1:2.0-1",
+        "/var/lib/dpkg/status.d/libx: missing, though the lock has libx 1:2.0-1",
     ),
     "a package is too much": (
         {f"{STATUS}/gpgv": stanza("gpgv", "1"), f"{STATUS}/gpgv.md5sums": b""},
@@ -148,7 +148,7 @@ DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     ),
     "a configuration file is gone": (
         {"etc/x": None},
-        "/etc/x: package libx claims it, and it is not there",
+        "/etc/x: package libx claims it, but it is missing",
     ),
     "two packages claim a file": (
         {
@@ -159,15 +159,15 @@ DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     ),
     "nobody claims a file": (
         {"usr/lib/stray.so": b"x"},
-        "/usr/lib/stray.so: no package's md5sums or Conffiles and no RECORD has it",
+        "/usr/lib/stray.so: in no package's md5sums or Conffiles and in no RECORD",
     ),
     "a copyright file is gone": (
         {"usr/share/doc/base-files/copyright": None},
-        "/usr/share/doc/libx/copyright: not there, and no link to one",
+        "/usr/share/doc/libx/copyright: missing, neither a file nor a link",
     ),
-    "dpkg's own list is there as well": (
+    "dpkg's own list exists as well": (
         {"var/lib/dpkg/status": b""},
-        "/var/lib/dpkg/status: is there beside status.d; scanners would count twice",
+        "/var/lib/dpkg/status: exists beside status.d; scanners would count twice",
     ),
     "another distribution": (
         {"usr/lib/os-release": b"ID=ubuntu\nVERSION_ID=24.04\n"},
@@ -175,7 +175,7 @@ DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     ),
     "no distribution": (
         {"usr/lib/os-release": None},
-        "/etc/os-release: not there; scanners cannot tell the distribution",
+        "/etc/os-release: missing; scanners cannot tell the distribution",
     ),
     "a wheel is missing": (
         {f"{INFO}/{name}": None for name in ("METADATA", "WHEEL", "RECORD")},
@@ -198,24 +198,26 @@ DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     ),
     "a module is gone": (
         {f"{PACKAGES}/six.py": None},
-        f"/{PACKAGES}/six.py: the RECORD of six lists it, and it is not there",
+        f"/{PACKAGES}/six.py: the RECORD of six lists it, but it is missing",
     ),
     "a module from nowhere": (
         {f"{PACKAGES}/evil.py": b""},
-        f"/{PACKAGES}/evil.py: lies where wheels put files, and no RECORD has it",
+        f"/{PACKAGES}/evil.py: is where wheels install files, and in no RECORD",
     ),
 }
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_each_lie_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], defect: str) -> None:
+def test_each_false_claim_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], defect: str
+) -> None:
     changes, message = DEFECTS[defect]
     files = {name: data for name, data in {**good(), **changes}.items() if data is not None}
     assert run(tmp_path, files) == 1
     assert message in capsys.readouterr().out.splitlines()
 
 
-def test_a_distribution_that_is_there_twice_is_told(
+def test_a_distribution_installed_twice_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = "usr/lib/python3/dist-packages/six-1.15.0.dist-info"
@@ -226,7 +228,7 @@ def test_a_distribution_that_is_there_twice_is_told(
         f"{elsewhere}/RECORD": b"six-1.15.0.dist-info/RECORD,,\n",
     }
     assert run(tmp_path, files) == 1
-    assert "six: is there twice, as 1.15.0 and 1.16.0" in capsys.readouterr().out
+    assert "six: is installed twice, as 1.15.0 and 1.16.0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Difference:
 def compare(image: ImageFiles, container: Container) -> tuple[int, list[Difference]]:
     """Return how many objects were compared, and the differences.
 
-    Raise ToolError when the linker says something that is not understood, and LinkerError.
+    Raise ToolError when the linker's output cannot be read.
     """
     count, differences = 0, []
     linkers: dict[str | None, Linker] = {}
@@ -63,7 +63,7 @@ def _on_this_processor(linker: Linker, container: Container) -> Linker:
 
 
 def listed(path: str, *, linker: Linker, container: Container) -> list[str]:
-    """What the image's linker loads for `path`: "name => path" or "name => not found"."""
+    """Return what the image's linker loads for `path`: "name => path" or "name => not found"."""
     text = _ask(container, [linker.path, path], {"LD_TRACE_LOADED_OBJECTS": "1"})
     if text.strip() == "statically linked":
         return []
@@ -71,7 +71,9 @@ def listed(path: str, *, linker: Linker, container: Container) -> list[str]:
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ToolError(f"{path}: {linker.path} says {line!r}, which is not understood")
+            raise ToolError(
+                f"{path}: {linker.path} printed {line!r}, which is not a line of a trace"
+            )
         name, target = match[1] or match[2], match[3] or match[2]
         # The linker is in memory from the start; which of its names it shows differs.
         if name not in (_KERNEL, linker.soname, linker.path):
@@ -80,7 +82,7 @@ def listed(path: str, *, linker: Linker, container: Container) -> list[str]:
 
 
 def as_listed(loading: Loading) -> list[str]:
-    """The same of the replay."""
+    """Return what the replay loads, in the same form."""
     return [f"{each.name} => {each.path}" for each in loading.order[1:]] + [
         f"{unmet.need} => not found" for unmet in loading.unmet
     ]

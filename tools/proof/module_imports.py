@@ -1,7 +1,8 @@
 """Import every Python module of an image, in the image: of each wheel by its RECORD, and of the
 standard library.
 
-A module may want a distribution that nobody installed; that is told apart from every other failure.
+A module may need a distribution that is not installed; this is distinguished from all other
+failures.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ with open(sys.argv[1] + "/failed.json", "w") as file:
 
 @dataclass(frozen=True)
 class Imports:
-    """What came of it: `failed` maps a module to its error, `optional` to what it wants."""
+    """The result: `failed` maps a module to its error, `optional` to the missing distribution."""
 
     names: tuple[str, ...]
     failed: dict[str, str]
@@ -54,15 +55,15 @@ class Imports:
 
 
 def is_record(path: str) -> bool:
-    """Whether this file lists what a wheel installed."""
+    """Return whether this file lists what a wheel installed."""
     return _RECORD.fullmatch(path) is not None
 
 
 def module_name(path: str) -> str | None:
-    """The name by which the file at `path`, relative to an import root, is imported.
+    """Return the name by which the file at `path`, relative to an import root, is imported.
 
-    None for what is no module, for what an import statement cannot name, and for `__main__`, whose
-    import runs a program.
+    None for a file that is not a module or that an import statement cannot name, and for
+    `__main__`, whose import runs a program.
     """
     for suffix in _EXTENSION.finditer(path):
         if suffix.end() == len(path):
@@ -75,7 +76,7 @@ def module_name(path: str) -> str | None:
 
 
 def modules(image: ImageFiles) -> tuple[str, ...]:
-    """Every module's name, sorted; the image's RECORDs must have been kept.
+    """Return every module's name, sorted; the image's RECORDs must have been kept.
 
     Raise ToolError when there is none at all.
     """
@@ -122,7 +123,7 @@ def import_all(
 
 
 def findings(imports: Imports, allowlist: Allowlist) -> list[str]:
-    """A sentence for each module that has to import and does not."""
+    """Return a sentence for each module that has to import and does not."""
     return [
         f"import {name}: {error}"
         for name, error in sorted(imports.failed.items())
@@ -131,5 +132,5 @@ def findings(imports: Imports, allowlist: Allowlist) -> list[str]:
 
 
 def optional_names(imports: Imports) -> str:
-    """What is wanted and not installed, each once."""
+    """Return the optional distributions that are not installed, each once."""
     return ", ".join(sorted({name.partition(".")[0] for name in imports.optional.values()}))

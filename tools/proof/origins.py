@@ -45,7 +45,7 @@ _SHA256_HEX_DIGITS = 64
 
 @dataclass(frozen=True)
 class Download:
-    """One file: which repository wants it, where from, and the sha256 (hex) that it must have."""
+    """One file: the repository that downloads it, its address, and the sha256 (hex) required."""
 
     repository: str
     url: str

@@ -53,7 +53,7 @@ class Python:
 
 
 def is_metadata(path: str) -> bool:
-    """Whether this module reads the file's content."""
+    """Return whether this module reads the file's content."""
     return _METADATA.fullmatch(path) is not None
 
 
@@ -113,7 +113,8 @@ def deviations(image: ImageFiles, found: Python, wanted: Sequence[LockedWheel]) 
     by_name: dict[str, Distribution] = {}
     for each in found.distributions:
         if each.name in by_name:
-            yield f"{each.name}: is there twice, as {by_name[each.name].version} and {each.version}"
+            first = by_name[each.name].version
+            yield f"{each.name}: is installed twice, as {first} and {each.version}"
         by_name[each.name] = each
     locked = {wheel.name: wheel for wheel in wanted}
     for name in sorted(locked.keys() - by_name.keys()):
@@ -130,14 +131,14 @@ def deviations(image: ImageFiles, found: Python, wanted: Sequence[LockedWheel]) 
         yield from _records(image, each)
     for path in sorted(image.files.keys() - found.files.keys()):
         if _WHEEL_DIRECTORIES.fullmatch(path):
-            yield f"{path}: lies where wheels put files, and no RECORD has it"
+            yield f"{path}: is where wheels install files, and in no RECORD"
 
 
 def _records(image: ImageFiles, each: Distribution) -> Iterator[str]:
     for path, record in each.record.items():
         file = image.files.get(path)
         if file is None:
-            yield f"{path}: the RECORD of {each.name} lists it, and it is not there"
+            yield f"{path}: the RECORD of {each.name} lists it, but it is missing"
         elif record.sha256 is not None and file.sha256 != record.sha256:
             yield f"{path}: has SHA-256 {file.sha256}, the RECORD of {each.name} {record.sha256}"
         elif record.size is not None and file.size != record.size:

@@ -36,7 +36,7 @@ def traces_of_this_machine() -> tuple[bytes, ...]:
 
 
 def findings(layers: Iterable[Path], traces: Sequence[bytes]) -> list[str]:
-    """Say what each layer has that tells of a machine, one line for each finding.
+    """Return a line for each trace of a machine in the layers.
 
     Raises:
         tarfile.ReadError: a layer is not a tar archive.

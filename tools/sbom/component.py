@@ -35,7 +35,7 @@ class Component:
 
 
 def write_components(components: Sequence[Component]) -> bytes:
-    """The records as JSON, in the order of their refs; raise ToolError when two have one ref."""
+    """Return the records as JSON, by ref. Raise ToolError when two have the same ref."""
     ordered = sorted(components, key=lambda each: each.ref)
     for one, other in itertools.pairwise(ordered):
         if one.ref == other.ref:
@@ -58,4 +58,4 @@ def read_components(path: Path) -> tuple[Component, ...]:
             for each in json.loads(path.read_bytes())
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ToolError(f"{path}: is no list of components: {error!r}") from error
+        raise ToolError(f"{path}: is not a list of components: {error!r}") from error

@@ -18,7 +18,7 @@ _SIMPLE = re.compile(r"[A-Za-z0-9.+-]+")
 
 
 def document(subject: Subject, components: Sequence[Component]) -> bytes:
-    """The document of `subject`, as JSON."""
+    """Return the document of `subject`, as JSON."""
     content: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -44,7 +44,7 @@ def document(subject: Subject, components: Sequence[Component]) -> bytes:
 
 
 def _distribution(subject: Subject) -> dict[str, Any]:
-    """Scanners ask for the distribution before they look for what is wrong with its packages."""
+    """Return the distribution, which scanners need to match its packages' vulnerabilities."""
     name, _, version = subject.distro.partition("-")
     return {"type": "operating-system", "bom-ref": "os", "name": name, "version": version}
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from packageurl import PackageURL
 
 from tools.archive.deb import control_fields, read_file
-from tools.archive.deb822 import ControlError, paragraphs
+from tools.archive.deb822 import paragraphs
+from tools.cli import ToolError
 from tools.sbom import licenses
 from tools.sbom.component import Component
 
@@ -17,7 +18,7 @@ _SOURCE = re.compile(r"(\S+)(?:\s+\((\S+)\))?")
 
 
 def describe_deb(path: Path, *, distro: str) -> Component:
-    """The component of a package; raise DebError.
+    """Return the component of a package. Raise ToolError.
 
     `distro` is the distribution's name and version as package URLs have it, "debian-12".
     """
@@ -48,15 +49,15 @@ def describe_deb(path: Path, *, distro: str) -> Component:
 
 
 def license_names(text: str) -> tuple[str, ...]:
-    """The licences that a machine-readable debian/copyright (DEP-5) gives to files.
+    """Return the licences that a machine-readable debian/copyright (DEP-5) gives to files.
 
-    None for a text in free form: nothing can be read from it for sure.
+    Empty for free-form text: nothing can be read from it reliably.
     """
     if not text.lstrip().startswith("Format:"):
         return ()
     try:
         stanzas = list(paragraphs(re.sub(r"\n[ \t]*\n(?=[^\s])", "\n\n", text)))
-    except ControlError:
+    except ToolError:
         return ()
     found = {
         stanza["license"].splitlines()[0].strip()
@@ -67,6 +68,6 @@ def license_names(text: str) -> tuple[str, ...]:
 
 
 def _copyright(path: Path, name: str) -> str:
-    """The text of a package's copyright file; empty when another package has it."""
+    """Return the text of a package's copyright file; empty when another package has it."""
     content = read_file(path, f"usr/share/doc/{name}/copyright")
     return (content or b"").decode("utf-8", "replace")

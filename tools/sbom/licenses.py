@@ -44,7 +44,7 @@ _CLASSIFIER = "License :: OSI Approved :: "
 
 
 def of_debian(names: Sequence[str]) -> str | None:
-    """The expression for every licence named in a debian/copyright; None unless all are clear."""
+    """Return the expression for all licences of a debian/copyright; None unless all are clear."""
     found = [_dep5(name) for name in names]
     if not found or None in found:
         return None
@@ -52,7 +52,7 @@ def of_debian(names: Sequence[str]) -> str | None:
 
 
 def of_wheel(metadata: Mapping[str, Sequence[str]]) -> tuple[str | None, tuple[str, ...]]:
-    """Expression, and the names as written, of a wheel's core metadata (fields in lower case).
+    """Return expression and names as written of a wheel's core metadata (lower-case fields).
 
     `License-Expression` (PEP 639) is an expression by definition; of older fields only what has
     one clear meaning is taken.
@@ -73,7 +73,7 @@ def of_wheel(metadata: Mapping[str, Sequence[str]]) -> tuple[str | None, tuple[s
 
 
 def _dep5(name: str) -> str | None:
-    """One short name, or several with "and" and "or" between them."""
+    """Read one short name, or several with "and" and "or" between them."""
     parts = re.split(r"\s+(and|or)\s+", re.sub(r",\s*(?=(and|or)\s)", " ", name.strip()))
     words = []
     for position, part in enumerate(parts):
@@ -96,7 +96,7 @@ def _simple(name: str) -> str | None:
 
 
 def _checked(expression: str) -> str | None:
-    """The expression in its normal form, None when SPDX does not know all of it."""
+    """Return the expression in its normal form, None when SPDX does not know all of it."""
     licensing = _licensing()
     try:
         parsed = licensing.parse(expression, validate=True, strict=True, simple=False)

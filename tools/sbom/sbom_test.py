@@ -87,7 +87,7 @@ def test_a_debian_package_is_known_by_its_control_file_and_its_copyright(tmp_pat
         symlink("./usr/share/doc/a", "other"),
     ],
 )
-def test_what_no_machine_can_read_is_no_licence(tmp_path: Path, doc: TarMember | None) -> None:
+def test_free_form_text_gives_no_licence(tmp_path: Path, doc: TarMember | None) -> None:
     found = describe_deb(_deb(tmp_path, "a", doc=doc), distro="debian-12")
     assert (found.license, found.license_names) == (None, ())
     # Of a package built from a source of its own name nothing else is said.
@@ -273,7 +273,7 @@ def test_records_are_read_back_and_a_repeated_one_is_an_error(tmp_path: Path) ->
     with pytest.raises(ToolError, match="a: two components have this name"):
         write_components([one, one])
     file.write_text('[{"ref": 1}]')
-    with pytest.raises(ToolError, match=r"components\.json: is no list of components"):
+    with pytest.raises(ToolError, match=r"components\.json: is not a list of components"):
         read_components(file)
 
 

@@ -18,7 +18,7 @@ _ROOT = "SPDXRef-image"
 
 
 def document(subject: Subject, components: Sequence[Component]) -> bytes:
-    """The document of `subject`, as JSON."""
+    """Return the document of `subject`, as JSON."""
     name = f"{subject.name}-{subject.architecture}"
     content: dict[str, Any] = {
         "spdxVersion": "SPDX-2.3",
@@ -100,7 +100,7 @@ def _relationships(components: Sequence[Component]) -> list[dict[str, str]]:
 
 
 def _unsaid() -> dict[str, Any]:
-    """What every package must say, and nothing here can know."""
+    """Return the mandatory fields whose values are unknown here."""
     return {
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
@@ -111,7 +111,7 @@ def _unsaid() -> dict[str, Any]:
 
 
 def _id(ref: str) -> str:
-    """Letters, digits, '.' and '-' only; a '+' is spelled out, for g and g++ are two."""
+    """Return an SPDX identifier: letters, digits, '.' and '-'; '+' is spelled out (g, g++)."""
     return "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]", "-", ref.replace("+", "plus"))
 
 

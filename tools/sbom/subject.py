@@ -36,9 +36,9 @@ class Subject:
 
 
 def read_subject(image: Path, *, name: str, distro: str, mtime: int) -> Subject:
-    """The subject of the image in a layout; `mtime` in seconds since the epoch.
+    """Return the subject of the image in a layout; `mtime` in seconds since the epoch.
 
-    Raise LayoutError.
+    Raise ToolError.
     """
     found = read_layout(image)
     created = datetime.fromtimestamp(mtime, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -52,10 +52,10 @@ def read_subject(image: Path, *, name: str, distro: str, mtime: int) -> Subject:
 
 
 def content_uuid(content: Any) -> uuid.UUID:
-    """A UUID (RFC 9562, version 5) that stands for the content and nothing else."""
+    """Return a UUID (RFC 9562, version 5) that depends on the content alone."""
     return uuid.uuid5(uuid.NAMESPACE_OID, encode_json(content).decode())
 
 
 def encode(content: Any) -> bytes:
-    """The bytes of a document: sorted, and indented for people who read a difference."""
+    """Return the bytes of a document: sorted, and indented so that differences are readable."""
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

@@ -55,7 +55,7 @@ _PRODUCTS = (
 
 
 def describe_wheel(path: Path) -> tuple[Component, ...]:
-    """The components of a wheel, itself first; raise ToolError naming what cannot be read."""
+    """Return the components of a wheel, itself first. Raise ToolError naming the wheel."""
     try:
         with zipfile.ZipFile(path) as archive:
             wheel = _wheel(path, archive)
@@ -92,7 +92,7 @@ def _wheel(path: Path, archive: zipfile.ZipFile) -> Component:
 
 
 def _declared(archive: zipfile.ZipFile, wheel: Component) -> Iterator[Component]:
-    """What the SBOMs inside a wheel list, except for the wheel itself."""
+    """Yield what the SBOMs inside a wheel list, except for the wheel itself."""
     found: dict[str, Component] = {}
     for file in filter(_SBOM.fullmatch, sorted(archive.namelist())):
         for entry in json.loads(archive.read(file)).get("components", ()):
@@ -128,7 +128,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _bundled(archive: zipfile.ZipFile, wheel: Component) -> Iterator[Component]:
-    """Shared libraries beside the package, as auditwheel and its like put them there."""
+    """Yield shared libraries beside the package, where auditwheel and similar tools put them."""
     found: dict[str, Component] = {}
     for file in sorted(archive.namelist()):
         match = _LIBRARY.fullmatch(file)

@@ -7,7 +7,7 @@ load("//tools/oci:defs.bzl", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
 load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
-load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS")
+load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
 
 # Format → (extension, media type).
 _SBOMS = {
@@ -58,7 +58,6 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
-        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -93,7 +92,6 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
-      maintainer_scripts: YAML files that say what the packages' maintainer scripts would have done.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
       **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
@@ -189,10 +187,7 @@ def _for_host(name, suffix, common):
     """Declares `<name><suffix>`, of the architecture of the machine that builds."""
     native.alias(
         name = name + suffix,
-        actual = select({
-            "@platforms//cpu:aarch64": ":{}_arm64{}".format(name, suffix),
-            "@platforms//cpu:x86_64": ":{}_amd64{}".format(name, suffix),
-        }),
+        actual = by_architecture(":{}_{{}}{}".format(name, suffix)),
         **common
     )
 

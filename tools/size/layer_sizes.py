@@ -43,7 +43,7 @@ class LayerSizes:
 
     @property
     def overhead(self) -> tuple[int, int]:
-        """Raw and stored bytes that are of no member."""
+        """Raw and stored bytes that belong to no member."""
         return (
             self.raw - sum(member.raw for member in self.members),
             self.stored - sum(member.stored for member in self.members),

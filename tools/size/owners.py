@@ -1,4 +1,4 @@
-"""Who every path of an image belongs to, told by the image itself.
+"""Who every path of an image belongs to, according to the image itself.
 
 A file is a Debian package's by status.d, a wheel's by its RECORD; bytecode is its module's, a link
 is its target's, a directory is its only user's. What is left was built for the image, and is named
@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tools.cli import ToolError
 from tools.image.image_files import ImageFiles
-from tools.image.tree import TreeError
 from tools.proof.debian_inventory import Debian
 from tools.proof.python_inventory import Python
 
@@ -64,7 +64,7 @@ class Owners:
         self.known = (*packages.values(), *wheels.values())
 
     def file(self, path: str) -> Owner | None:
-        """The package or wheel of the file at `path`; None for what is built here."""
+        """Return the package or wheel of the file at `path`; None for a file built here."""
         found = self._files.get(path)
         if found is None:
             bytecode = _BYTECODE.fullmatch(path)
@@ -72,10 +72,10 @@ class Owners:
         return found
 
     def link(self, path: str) -> Owner | None:
-        """The owner of what the link at `path` leads to, a file or a directory."""
+        """Return the owner of the file or directory that the link at `path` leads to."""
         try:
             real = self._image.tree.realpath(path)
-        except TreeError:
+        except ToolError:
             return None
         return self.file(real)
 

@@ -39,7 +39,7 @@ def page(report: Mapping[str, Any]) -> str:
 
 
 def _script_safe(data: object) -> str:
-    """JSON that cannot end the script element it stands in (HTML, 13.2.5.15)."""
+    """Return JSON that cannot end the script element it stands in (HTML, 13.2.5.15)."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -70,7 +70,7 @@ def _data(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _files(report: Mapping[str, Any]) -> list[list[Any]]:
-    """[layer, owner, path, compressed, raw, files] of large files and of groups of small ones."""
+    """Return [layer, owner, path, compressed, raw, files] of large files and grouped small ones."""
     rows: list[list[Any]] = []
     groups: dict[tuple[int, int, str], list[int]] = {}
     for layer, owner, path, kind, raw, stored in report["entries"]:

@@ -114,7 +114,7 @@ def _chains(asked: Mapping[str, str], edges: Mapping[str, Iterable[str]]) -> dic
 def elf_needs(image: ImageFiles, owners: Owners) -> dict[Owner, Needs]:
     """Return the needs that other packages' objects have of each package's libraries.
 
-    Raise LinkerError when the image has no dynamic linker that can be replayed.
+    Raise ToolError when the image has no dynamic linker that can be replayed.
     """
     edges = _object_graph(image)
     origin = _from_programs(image, edges)
@@ -157,7 +157,7 @@ def _object_graph(image: ImageFiles) -> dict[str, list[Need]]:
 def _from_programs(
     image: ImageFiles, graph: Mapping[str, Sequence[Need]]
 ) -> dict[str, tuple[str, ...]]:
-    """Shortest paths to each library, from programs first and then from what they may open."""
+    """Return the shortest path to each library, from programs or else from what they may open."""
     wanted = {need.library for needs in graph.values() for need in needs}
     programs = [path for path in graph if (elf := image.elf(path)) is not None and elf.interpreter]
     opened = [path for path in graph if path not in wanted and path not in programs]

@@ -1,4 +1,4 @@
-r"""Tell where an image's bytes are and why: as text, as JSON and as a page with a treemap.
+r"""Report where an image's bytes are and why: as text, as JSON and as a page with a treemap.
 
     python3 -m tools.size.report --image bazel-bin/backend/image --layer base … \
         --debian-lock … --debian-intent … --python-lock … --python-intent … \
@@ -57,7 +57,7 @@ class Sum:
         self.files += files
 
     def json(self) -> dict[str, int]:
-        """The sum as the report has it."""
+        """Return the sum as the report has it."""
         return {"raw": self.raw, "compressed": self.stored, "files": self.files}
 
 
@@ -216,7 +216,7 @@ def _is_read(path: str) -> bool:
 def main(argv: list[str] | None = None) -> None:
     """Write the files that are asked for; 1 when the image or a list cannot be read."""
     parser = argparse.ArgumentParser(
-        description="Tell where an image's bytes are and why, as text, JSON and a page.",
+        description="Report where an image's bytes are and why, as text, JSON and a page.",
         fromfile_prefix_chars="@",
     )
     add = parser.add_argument
@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def encode(result: Mapping[str, Any]) -> str:
-    """The report as JSON: indented, but each entry on a line of its own."""
+    """Return the report as JSON: indented, but each entry on a line of its own."""
     entries = ",\n    ".join(json.dumps(entry, ensure_ascii=False) for entry in result["entries"])
     head = json.dumps({**result, "entries": "@"}, indent=2, ensure_ascii=False)
     return head.replace('"entries": "@"', f'"entries": [\n    {entries}\n  ]') + "\n"

@@ -365,7 +365,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
         (["--image={}/none"], "an OCI layout directory is needed here"),
     ],
 )
-def test_what_cannot_be_told_is_an_error(
+def test_unusable_inputs_are_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], cause: str
 ) -> None:
     assert main([*inputs(tmp_path), *(each.format(tmp_path) for each in change)]) == 1
@@ -375,7 +375,7 @@ def test_what_cannot_be_told_is_an_error(
 @pytest.mark.parametrize(
     ("count", "shown"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_345_678, "2.3 MB")]
 )
-def test_bytes_are_told_as_registries_do(count: int, shown: str) -> None:
+def test_bytes_are_reported_as_registries_do(count: int, shown: str) -> None:
     assert megabytes(count) == shown
 
 

@@ -9,7 +9,7 @@ _SHOWN_NEEDS = 1
 
 
 def megabytes(count: int) -> str:
-    """Bytes as people read them: decimal units, as registries count."""
+    """Return bytes as people read them: decimal units, as registries count."""
     if count >= 999_500:
         return f"{count / 1e6:.1f} MB"
     return f"{count / 1e3:.1f} kB" if count >= 1000 else f"{count} B"

@@ -67,5 +67,5 @@ def test_a_source_that_does_not_compile_is_an_error_that_names_it(
         )
 
 
-def test_nothing_to_compile_is_no_error() -> None:
+def test_nothing_to_compile_is_not_an_error() -> None:
     assert compile_all([]) == []

@@ -34,7 +34,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Root:
-    """A line somebody wrote, and the file it stands in."""
+    """A hand-written requirement and the file that has it."""
 
     requirement: Requirement
     source: str
@@ -82,11 +82,15 @@ def _parse(text: str, *, distribution: str) -> Requirement:
 
 def _check(requirement: Requirement, found: Distribution, *, via: str) -> None:
     if not requirement.specifier.contains(Version(found.version), prereleases=True):
-        raise ToolError(f"{via} wants {requirement}, but {found.name} {found.version} was chosen")
+        raise ToolError(
+            f"{via} requires {requirement}, but {found.name} {found.version} was chosen"
+        )
     unknown = {canonicalize_name(extra) for extra in requirement.extras} - found.provides_extra
     if unknown:
         chosen = f"{found.name} {found.version}"
-        raise ToolError(f"{via} wants {requirement}, but {chosen} has no extra {sorted(unknown)}")
+        raise ToolError(
+            f"{via} requires {requirement}, but {chosen} has no extra {sorted(unknown)}"
+        )
 
 
 def find_closure(
@@ -95,7 +99,7 @@ def find_closure(
     distributions: Mapping[str, Distribution],
     environment: Mapping[str, str],
 ) -> Closure:
-    """Walks from `roots` through `distributions` (by canonical name), with markers as given.
+    """Walk from `roots` through `distributions` (by canonical name), with markers as given.
 
     Raise ToolError when a chosen version or an extra contradicts what asked for it.
     """

@@ -81,8 +81,8 @@ def test_an_extra_that_names_its_own_package_does_not_loop() -> None:
 @pytest.mark.parametrize(
     ("root", "message"),
     [
-        ("a>=2", "in wants a>=2, but a 1.0 was chosen"),
-        ("a[y]", r"in wants a\[y\], but a 1.0 has no extra \['y'\]"),
+        ("a>=2", "in requires a>=2, but a 1.0 was chosen"),
+        ("a[y]", r"in requires a\[y\], but a 1.0 has no extra \['y'\]"),
         ("b", "b: its metadata holds an invalid requirement 'not a requirement'"),
     ],
 )

@@ -18,7 +18,7 @@ import marshal
 import os
 import sys
 
-# PEP 552: a hash instead of a time, and nobody compares it.
+# PEP 552: a hash instead of a time, never checked.
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
 
 

@@ -1,4 +1,4 @@
-"""The list of files that wheels bring and an image does not need, each with its reason.
+"""Read the list of files in wheels that an image does not need, each with its reason.
 
     [{"glob": "**/*.pyi", "reason": "type stubs are read by type checkers, never at run time"}]
 

@@ -104,14 +104,14 @@ def test_what_would_change_the_resolution_is_not_taken_over(tmp_path: Path) -> N
     assert resolved(environ, tmp_path) == {}
 
 
-def test_percent_signs_are_no_interpolation(tmp_path: Path) -> None:
+def test_percent_signs_are_not_interpolated(tmp_path: Path) -> None:
     text = "[global]\nindex-url = https://user:p%40ss@x.example/simple\n"
     assert resolved(machine(tmp_path, user=text), tmp_path) == {
         "PIP_INDEX_URL": "https://user:p%40ss@x.example/simple"
     }
 
 
-def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
+def test_an_invalid_configuration_file_is_named(tmp_path: Path) -> None:
     environ = machine(tmp_path, user="index-url = https://x.example\n")
     with pytest.raises(ToolError, match="cannot be parsed") as error:
         pip_environment(environ, prefix="/nowhere")

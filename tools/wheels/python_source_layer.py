@@ -75,7 +75,7 @@ def build_layer(
     mtime: int,
     jobs: int | None = None,
 ) -> LayerWriter:
-    """Return the layer, not yet written. Raise LayerError, ToolError, OSError."""
+    """Return the layer, not yet written. Raise ToolError, OSError."""
     root = normalise(directory.lstrip("/"))
     layer = LayerWriter(mtime=mtime)
     modules: list[Source] = []

@@ -1,4 +1,4 @@
-"""The machines that wheels are locked for: which files fit them and what markers say on them.
+"""The machines that wheels are locked for: compatible tags and the values of markers.
 
 Tags follow PyPA's "Platform compatibility tags" (PEP 600 for manylinux), markers PyPA's "Dependency
 specifiers". The versions of Python and of the C library are read from the lock of Debian packages

@@ -24,7 +24,7 @@ def wheel_bytecode(
 ) -> dict[str, bytes]:
     """Return bytecode by its path in the image, where `globs` leave neither it nor its source out.
 
-    Raise ToolError or ToolError.
+    Raise ToolError.
     """
     found = modules(without_excluded(read_wheel(wheel), globs=globs))
     paths = kept(found, globs=globs)

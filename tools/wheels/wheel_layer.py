@@ -16,8 +16,8 @@ import json
 import sys
 from pathlib import Path
 
-from tools.archive.layer import LayerError, LayerWriter, add_layer_flags
-from tools.cli import tool
+from tools.archive.layer import LayerWriter, add_layer_flags
+from tools.cli import ToolError, tool
 from tools.wheels.exclusions import read_exclusions, without_excluded
 from tools.wheels.wheel_bytecode import read_bytecode
 from tools.wheels.wheel_tree import TreeFile, merge, read_wheel, stripped, with_bytecode
@@ -49,7 +49,7 @@ def write_layer(
     jobs: int | None = None,
     level: int | None = None,
 ) -> None:
-    """Write the layer and its descriptor; `mtime` is in seconds since 1970. Raise LayerError."""
+    """Write the layer and its descriptor; `mtime` is in seconds since 1970. Raise ToolError."""
     layer = LayerWriter(mtime=mtime)
     for file in files:
         layer.add_file(file.path, file.data, mode=_SCRIPT_MODE if file.executable else _FILE_MODE)
@@ -57,11 +57,11 @@ def write_layer(
 
 
 def read_mtime(lock: Path) -> int:
-    """Return the image's one timestamp, from the lock of Debian packages. Raise LayerError."""
+    """Return the image's one timestamp, from the lock of Debian packages. Raise ToolError."""
     try:
         return int(json.loads(lock.read_text(encoding="utf-8"))["mtime"])
     except (ValueError, KeyError, TypeError) as error:
-        raise LayerError(f"{lock}: wanted a lock with an integer `mtime`: {error!r}") from error
+        raise ToolError(f"{lock}: wanted a lock with an integer `mtime`: {error!r}") from error
 
 
 @tool("wheel_layer")

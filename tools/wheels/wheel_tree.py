@@ -26,9 +26,9 @@ from installer.scripts import Script
 from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
 
-from tools.archive.layer import LayerError, normalise
+from tools.archive.layer import normalise
 from tools.cli import ToolError
-from tools.elf.strip import StripError, strip_object
+from tools.elf.strip import strip_object
 from tools.wheels.bytecode import pyc_path
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class _MemoryDestination(WheelDestination):
         directory = self._directories[scheme]
         try:
             inside = normalise(path)
-        except LayerError as error:
+        except ToolError as error:
             raise ToolError(f"{self._wheel}: {error}") from error
         return f"{directory}/{inside}"
 
@@ -145,7 +145,7 @@ def stripped(tree: WheelTree) -> WheelTree:
     for file in tree.files:
         try:
             files.append(replace(file, data=strip_object(file.data)))
-        except StripError as error:
+        except ToolError as error:
             raise ToolError(f"{tree.wheel}: {file.path}: {error}") from error
     return replace(tree, files=tuple(files))
 
