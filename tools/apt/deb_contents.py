@@ -233,7 +233,7 @@ def _with_live_hardlinks(
 ) -> dict[str, Member]:
     """Return the kept members; a hard link to a dropped file becomes that file."""
     result: dict[str, Member] = {}
-    moved: dict[str, str] = {}  # dropped file -> the first kept name of it
+    moved: dict[str, str] = {}  # dropped file → the first kept name of it
     for path in sorted(kept):
         member = members[path]
         if member.kind == "hardlink":
