@@ -1,6 +1,6 @@
 """`debian_lock`: an intent becomes a lock, by `bazel run`."""
 
-load("@rules_python//python:defs.bzl", "py_binary")
+load("//tools:python_tool.bzl", "python_tool")
 
 # buildifier: disable=unnamed-macro
 def workspace_path(label):
@@ -47,7 +47,7 @@ def debian_lock(name, intent, lock, **kwargs):
 
     # gpgv and the archive's keys, pinned by the lock of our own tools.
     signing = Label("@pinned_image_debian//:signing")
-    py_binary(
+    python_tool(
         name = name,
         srcs = [Label(":lock.py")],
         main = Label(":lock.py"),

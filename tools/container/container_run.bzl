@@ -26,6 +26,7 @@ _ATTRS = {
         mandatory = True,
         doc = "An OCI image layout directory, as `oci_image` makes it.",
     ),
+    "module": attr.string(doc = "Name of the module that the target is in; set by the macro."),
     "port": attr.int(default = 8000, doc = "TCP port when --port is not given."),
     "serve_args": attr.string_list(
         default = ["--host", "{host}", "--port", "{port}"],
@@ -54,13 +55,24 @@ def _container_run_impl(ctx):
         "name": ctx.label.name,
         "port": ctx.attr.port,
         "serve_args": ctx.attr.serve_args,
-        "state": "/".join([part for part in (ctx.workspace_name, ctx.label.package) if part]),
+        "state": "/".join([part for part in (ctx.attr.module or ctx.workspace_name, ctx.label.package) if part]),
     }
     return [launcher(ctx, ctx.attr._tool, target, files, [ctx.attr.image])]
 
-container_run = rule(
+container_run_rule = rule(
     implementation = _container_run_impl,
     doc = _DOC,
     attrs = _ATTRS | LAUNCHER_ATTRS,
     executable = True,
 )
+
+def container_run(name, **kwargs):
+    """Declare a program that starts an image; `container_run_rule` has the attributes.
+
+    Args:
+        name: name of the target.
+        **kwargs: attributes of `container_run_rule`.
+    """
+
+    # With bzlmod every main repository is called `_main`: two projects would share their data.
+    container_run_rule(name = name, module = native.module_name() or "", **kwargs)

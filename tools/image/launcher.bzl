@@ -1,4 +1,4 @@
-"""A launcher: one tool, started with the settings of one target."""
+"""Executable targets: a tool, started with the attributes of one target."""
 
 load(":layout_rules.bzl", "label_text")
 
@@ -7,7 +7,7 @@ LAUNCHER_ATTRS = {
 }
 
 def runfiles_path(ctx, file):
-    """Return where `file` is below a runfiles tree."""
+    """Return the path of `file` below a runfiles tree."""
     if file.short_path.startswith("../"):
         return file.short_path[3:]
     return "{}/{}".format(ctx.workspace_name, file.short_path)
@@ -19,7 +19,7 @@ def launcher(ctx, tool, target, files, targets):
         ctx: the rule's context, whose attributes include LAUNCHER_ATTRS.
         tool: the tool's attribute.
         target: dictionary for FILE, with paths below DIR.
-        files: files that `target` names.
+        files: the files that `target` names.
         targets: dependencies whose files and runfiles it needs.
 
     Returns:
@@ -45,7 +45,7 @@ def launcher(ctx, tool, target, files, targets):
         runfiles = runfiles.merge(each[DefaultInfo].default_runfiles)
     return DefaultInfo(
         executable = executable,
-        # One file, for those who name the target where one file is wanted.
+        # Exactly one file, for attributes that take a single file.
         files = depset([executable]),
         runfiles = runfiles,
     )

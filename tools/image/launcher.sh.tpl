@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts {tool} for one target. Programs of a target find their files in a runfiles tree: that of
-# whoever runs them, their own beside them, or the one they are in.
+# Start {tool} for one target. Its files are in a runfiles tree: that of the caller, the one beside
+# this program, or the one that this program is in.
 set -eu
 case $0 in
 /*) self=$0 ;;

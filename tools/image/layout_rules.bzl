@@ -1,14 +1,14 @@
-"""Shared parts of the rules that take or make an OCI layout."""
+"""Helpers of the rules that take or make an OCI layout."""
 
 def layout_of(target, attribute):
     """Return the one directory that is the layout of `target`.
 
-    The contract is upstream's: DefaultInfo with exactly one directory, no provider of its own, so
-    that layouts of other rulesets and of plain filegroups are taken as well.
+    The contract is upstream's: DefaultInfo with exactly one directory and no provider, so that
+    layouts of other rulesets and of filegroups are accepted.
 
     Args:
         target: the dependency.
-        attribute: name of the attribute it came by, for the message.
+        attribute: name of the attribute, for the message.
 
     Returns:
         The File of the directory.
@@ -23,11 +23,11 @@ def layout_of(target, attribute):
     return files[0]
 
 def layouts_of(target, attribute):
-    """Return the directories of `target`, each a layout: one, or more where it is built for several platforms.
+    """Return the layout directories of `target`: one, or one for each platform it is built for.
 
     Args:
         target: the dependency.
-        attribute: name of the attribute it came by, for the message.
+        attribute: name of the attribute, for the message.
 
     Returns:
         A list of Files.
@@ -38,7 +38,7 @@ def layouts_of(target, attribute):
     return files
 
 def layout_inputs(targets):
-    """Return layouts and the files behind their links, for an action's inputs."""
+    """Return layouts and the files behind their links, for the inputs of an action."""
     return depset(transitive = [_files_and_runfiles(target) for target in targets])
 
 def _files_and_runfiles(target):
@@ -55,8 +55,8 @@ def layout_providers(ctx, layout, digest, files = [], targets = []):
         ctx: the rule's context.
         layout: the directory.
         digest: the file with its digest.
-        files: layers the directory's links lead to.
-        targets: layouts the directory's links lead into.
+        files: layers that the directory links to.
+        targets: layouts with blobs that the directory links to.
 
     Returns:
         A list of providers.
@@ -71,13 +71,25 @@ def layout_providers(ctx, layout, digest, files = [], targets = []):
     ]
 
 def digest_file(ctx):
-    """Declare the file behind `<name>.digest`, under the name upstream gives it."""
+    """Declare the file behind `<name>.digest`, with upstream's name."""
     return ctx.outputs.digest_out or ctx.actions.declare_file(ctx.label.name + ".json.sha256")
 
 def label_text(label):
-    """Return a label as a person types it, the same in every mode of Bazel."""
+    """Return a label as a person would type it, the same with and without bzlmod.
+
+    Args:
+        label: a Label.
+
+    Returns:
+        A string without the prefixes that bzlmod puts before a repository's name.
+    """
     text = str(label)
-    return text[text.index("//"):] if text.startswith("@//") or text.startswith("@@//") else text
+    text = text[text.index("//"):]
+    parts = label.workspace_name.replace("+", "~").split("~")
+
+    # A module is `module~version`, an extension's repository `module~version~extension~repository`.
+    repository = parts[-1] if len(parts) > 2 else parts[0]
+    return "@" + repository + text if repository else text
 
 def digest_target(name, **common):
     """Declare `<name>.digest`, whose file is `<name>.json.sha256`."""

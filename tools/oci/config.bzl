@@ -1,4 +1,4 @@
-"""oci_image_config: any OCI layout -> the same image with a healthcheck and what else upstream lacks."""
+"""oci_image_config: any OCI layout → the same image with a healthcheck and other settings that upstream lacks."""
 
 load(
     "//tools/image:layout_rules.bzl",
@@ -13,11 +13,11 @@ load(
 load(":text_files.bzl", "common_attributes")
 
 _DOC = """\
-Sets the healthcheck, stop signal, shell and media types of an image that any rule has made, and how
-the layers that this build writes are compressed.
+Sets the healthcheck, stop signal, shell and media types of an image of any rule, and the compression
+of the layers that this build writes.
 
-podman honours a healthcheck only in an image of Docker's media types, so those are the default once
-there is one. What would lose the healthcheck is an error.
+podman reads a healthcheck only from an image of Docker's media types, so those are the default when
+there is one. Settings that would lose the healthcheck are an error.
 """
 
 _DURATIONS = [
@@ -27,8 +27,9 @@ _DURATIONS = [
     "healthcheck_start_interval",
 ]
 
-_COMPRESSION = "//tools/archive:compression"
-_LEVEL = "//tools/archive:compression_level"
+# As text of a Label, since a transition resolves plain strings in the main repository.
+_COMPRESSION = str(Label("//tools/archive:compression"))
+_LEVEL = str(Label("//tools/archive:compression_level"))
 _PLATFORMS = "//command_line_option:platforms"
 
 def _image_transition_impl(settings, attr):
@@ -36,7 +37,7 @@ def _image_transition_impl(settings, attr):
     if attr.platform:
         changed[_PLATFORMS] = [str(attr.platform)]
     if attr.compression:
-        # A level means something else for each compression, so it is never inherited by another.
+        # Levels of different compressions are not comparable, so none is inherited.
         changed[_COMPRESSION] = attr.compression
         changed[_LEVEL] = -1
     if attr.compression_level != -1:
@@ -50,19 +51,19 @@ _image_transition = transition(
 )
 
 _ATTRS = {
-    "allow_ignored_healthcheck": attr.bool(doc = "Allow media_types = 'oci' with a healthcheck."),
+    "allow_ignored_healthcheck": attr.bool(doc = "Allow media_types = 'oci' with a healthcheck, which podman then ignores."),
     "compression": attr.string(
         values = ["", "gzip", "none", "zstd"],
-        doc = "How the layers that this build writes are compressed. Empty: as the build says.",
+        doc = "Compression of the layers that this build writes. Empty: that of the build.",
     ),
     "compression_level": attr.int(
         default = -1,
-        doc = "How hard: gzip 1 to 12, zstd 1 to 22. -1: what suits the compression.",
+        doc = "gzip 1 to 12, zstd 1 to 22. -1: the default of the compression.",
     ),
     "healthcheck": attr.string_list(
         doc = "`['CMD', program, argument...]`, `['CMD-SHELL', command]` or `['NONE']`.",
     ),
-    "healthcheck_retries": attr.int(doc = "Failures in a row that mean unhealthy. 0: unset."),
+    "healthcheck_retries": attr.int(doc = "Consecutive failures that make the container unhealthy. 0: unset."),
     "image": attr.label(
         mandatory = True,
         cfg = _image_transition,
@@ -73,10 +74,10 @@ _ATTRS = {
         doc = "Empty: docker with a healthcheck, else those of the image.",
     ),
     "platform": attr.label(
-        doc = "Build `image` for this platform. Without it: the platform that is built for.",
+        doc = "Build `image` for this platform. Without it: the target platform.",
         providers = [platform_common.PlatformInfo],
     ),
-    "shell": attr.string_list(doc = "What runs a CMD-SHELL healthcheck, e.g. `['/bin/sh', '-c']`."),
+    "shell": attr.string_list(doc = "Shell of a CMD-SHELL healthcheck, such as `['/bin/sh', '-c']`."),
     "stop_signal": attr.string(doc = "Such as SIGTERM."),
     "_allowlist_function_transition": attr.label(
         default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
@@ -120,7 +121,7 @@ oci_image_config_rule = rule(
 )
 
 def oci_image_config(name, image, **kwargs):
-    """An image with a healthcheck, stop signal, shell or other media types.
+    """Declare an image with a healthcheck, stop signal, shell or other media types.
 
     Args:
         name: the target; its output directory has the same name, `<name>.digest` has its digest.

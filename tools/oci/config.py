@@ -1,11 +1,11 @@
-"""An OCI layout -> the same image with a healthcheck, stop signal, shell or other media types.
+"""An OCI layout → the same image with a healthcheck, stop signal, shell or other media types.
 
     config --input image --output out --digest-output out.json.sha256 --label //backend:image \
         --healthcheck=CMD --healthcheck=python3 --healthcheck=-mapp.healthcheck \
         --healthcheck-interval 30s
 
-Takes any layout, whoever made it. Layers stay where they are: only JSON and links are written.
-What would lose the healthcheck at run time is refused. Same inputs, same bytes.
+Takes the layout of any ruleset. Layers are not copied: only JSON and links are written. Settings
+that would lose the healthcheck at run time are an error. Same inputs, same bytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.image.layout import Image, LayoutError, read_layout
+from tools.cli import tool
+from tools.image.layout import Image, read_layout
 from tools.oci.healthcheck import (
-    ConfigError,
     Healthcheck,
     choose_media_types,
     convert_manifest,
@@ -25,8 +25,9 @@ from tools.oci.healthcheck import (
     set_process,
 )
 from tools.oci.image import Assembled, make_manifest, write_image
+from tools.oci.prefix import prefixed
 
-# Members of Healthcheck that are durations; their flags have "healthcheck-" in front.
+# The durations of a Healthcheck; their flags are prefixed with "healthcheck-".
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 
 
@@ -39,7 +40,7 @@ def configure(
     media_types: str | None = None,
     allow_ignored_healthcheck: bool = False,
 ) -> Assembled:
-    """The image with the given changes; raises ConfigError."""
+    """Return the image with the given changes; raise ToolError for those that cannot work."""
     config = set_healthcheck(image.config, healthcheck)
     config = set_process(config, stop_signal=stop_signal, shell=shell)
     docker = choose_media_types(
@@ -63,7 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="layout directory to write")
     add("--digest-output", type=Path, required=True, help="file for the manifest's digest")
     add("--label", required=True, help="the target, for messages")
-    add("--healthcheck", action="append", metavar="ARG", help="CMD, CMD-SHELL or NONE; then more")
+    add(
+        "--healthcheck",
+        action="append",
+        metavar="ARG",
+        help="CMD, CMD-SHELL or NONE, then its arguments",
+    )
     for name in _DURATIONS:
         add(
             "--healthcheck-" + name.replace("_", "-"),
@@ -73,12 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--healthcheck-retries",
         type=int,
-        help="failures in a row that make the container unhealthy",
+        help="consecutive failures that make the container unhealthy",
     )
     add("--stop-signal", help="such as SIGTERM")
-    add("--shell", action="append", metavar="ARG", help="what runs CMD-SHELL, e.g. /bin/sh, -c")
+    add("--shell", action="append", metavar="ARG", help="shell of CMD-SHELL, such as /bin/sh, -c")
     add("--media-types", choices=("docker", "oci"), help="default: docker with a healthcheck")
-    add("--allow-ignored-healthcheck", action="store_true")
+    add(
+        "--allow-ignored-healthcheck",
+        action="store_true",
+        help="allow media types from which podman ignores the healthcheck",
+    )
     return parser
 
 
@@ -88,10 +98,11 @@ def _duration(flags: argparse.Namespace, name: str) -> int | None:
     return None if text is None else parse_duration(text, what=flag)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@tool("oci_image_config")
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     flags = _parser().parse_args(argv)
-    try:
+    with prefixed(flags.label):
         durations = {name: _duration(flags, name) for name in _DURATIONS}
         healthcheck = Healthcheck(
             test=tuple(flags.healthcheck) if flags.healthcheck else None,
@@ -107,10 +118,6 @@ def main(argv: list[str] | None = None) -> int:
             allow_ignored_healthcheck=flags.allow_ignored_healthcheck,
         )
         write_image(image, output=flags.output, digest_output=flags.digest_output)
-    except (ConfigError, LayoutError, OSError) as error:
-        print(f"ERROR: {flags.label}: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from tools.cli import ToolError
 from tools.image import layouts_for_test as make
 from tools.image.layout import Image, read_layout, verify_layers
 from tools.oci import config
-from tools.oci.healthcheck import ConfigError, parse_duration
+from tools.oci.healthcheck import parse_duration
 
 TAR = make.tar_bytes({"a": b"a"})
 OCI = make.OCI_MANIFEST
@@ -97,7 +98,7 @@ def test_losing_a_healthcheck_can_be_allowed(tmp_path: Path) -> None:
     assert found.config["config"]["Healthcheck"]["Test"][0] == "CMD"
 
 
-def test_a_healthcheck_switched_off_needs_no_docker_types(tmp_path: Path) -> None:
+def test_a_disabled_healthcheck_needs_no_docker_types(tmp_path: Path) -> None:
     found = _configure(tmp_path, "--healthcheck=NONE", "--media-types=oci")
     assert found.config["config"]["Healthcheck"] == {"Test": ["NONE"]}
 
@@ -114,7 +115,7 @@ def test_timing_alone_changes_the_present_healthcheck(tmp_path: Path) -> None:
     }
 
 
-def test_a_left_over_of_a_docker_build_cannot_outvote_the_healthcheck(tmp_path: Path) -> None:
+def test_a_leftover_of_a_docker_build_does_not_override_the_healthcheck(tmp_path: Path) -> None:
     extra = {"container_config": {"Hostname": "h", "Healthcheck": {"Test": ["CMD", "old"]}}}
     found = _configure(tmp_path, *CHECK, media_type=DOCKER, config_extra=extra)
     assert found.config["container_config"] == {"Hostname": "h"}
@@ -142,8 +143,12 @@ HEALTHY = {"config": {"Healthcheck": {"Test": ["CMD", "x"]}}}
             {},
             "'CMD-SHELL' takes one command line, found 2 arguments",
         ),
-        (["--healthcheck=NONE", "--healthcheck-retries=1"], {}, "'NONE' switches it off"),
-        (["--healthcheck-retries=1"], {}, "Retries: there is no healthcheck to time"),
+        (["--healthcheck=NONE", "--healthcheck-retries=1"], {}, "'NONE' disables it and takes no"),
+        (
+            ["--healthcheck-retries=1"],
+            {},
+            "Retries: there is no healthcheck to apply it to: the image has none",
+        ),
         (
             [*CHECK, "--healthcheck-interval=30"],
             {},
@@ -162,7 +167,7 @@ def test_a_combination_that_cannot_work_is_refused_with_the_reason(
     make.make_layout(tmp_path / "in", layers=[TAR], **layout)
     assert _run(tmp_path, *arguments) == 1
     error = capsys.readouterr().err
-    assert error.startswith("ERROR: //x:y: ")
+    assert error.startswith("oci_image_config: //x:y: ")
     assert message in error
     assert not (tmp_path / "out").exists()
 
@@ -176,6 +181,6 @@ def test_durations_are_exact(text: str, nanoseconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "s", "-1s", "1 s", "1d", "999us", "0.3ns"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=f"x: must be .* found '{text}'"):
+def test_an_invalid_duration_is_refused(text: str) -> None:
+    with pytest.raises(ToolError, match=f"x: must be .* found '{text}'"):
         parse_duration(text, what="x")

@@ -1,4 +1,4 @@
-"""Public rules that make images: the API of rules_oci 2.x, and what it has no words for (`oci_image_config`)."""
+"""Public rules that make images: the API of rules_oci 2.x, and `oci_image_config` for settings that it lacks."""
 
 load(":config.bzl", _oci_image_config = "oci_image_config")
 load(":image.bzl", _oci_image = "oci_image", _oci_image_rule = "oci_image_rule")

@@ -1,11 +1,11 @@
-"""A layer tar -> its descriptor: how it is compressed, both digests and its size.
+"""A layer tar → its descriptor: compression, both digests and size.
 
     descriptor --label //app:image --layer app.tar.gz --output app.descriptor.json
 
-The compression is what the bytes say, never what the name says. One pass over the file; the same
-bytes give the same JSON. `diff_id` (image-spec config.md) is the digest of the uncompressed tar,
-`digest` and `size` (bytes) are those of the file. Layers that this build makes bring a descriptor
-of their own (LayerInfo); this tool serves the others.
+The compression is told by the bytes, never by the name. One pass over the file; the same bytes give
+the same JSON. `diff_id` (image-spec config.md) is the digest of the uncompressed tar,
+`digest` and `size` (bytes) are those of the file. Layers of our own rules come with a descriptor
+(LayerInfo); this tool is for all others.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from typing import IO, Any
 
 from tools.archive.decompress import DecompressionError, Decompressor, sniff
 from tools.archive.tar_stream import LayerError, TarStream
+from tools.cli import ToolError, tool
 from tools.image.spec import encode_json
+from tools.oci.prefix import prefixed
 
 _CHUNK = 1 << 20
 _TAR_BLOCK = 512
 
 
-class DescriptorError(Exception):
-    """A layer or its descriptor cannot be used; names the file and the cause."""
+class DescriptorError(ToolError):
+    """A layer or its descriptor cannot be used; the message names the file and the cause."""
 
 
 @dataclass(frozen=True)
 class LayerDescriptor:
-    """What an image must know of a layer: 'gzip', 'zstd' or 'none', digests, size in bytes."""
+    """What an image states of a layer. `compression` is 'gzip', 'zstd' or 'none'; size in bytes."""
 
     compression: str
     diff_id: str
@@ -44,8 +46,8 @@ class LayerDescriptor:
 def describe_layer(path: Path) -> LayerDescriptor:
     """Read the tar at `path`, compressed or not.
 
-    Raises DescriptorError when it is cut short, corrupt, or no tar at all, and for a member whose
-    name leads out of the image.
+    Raise DescriptorError when it is truncated, corrupt or not a tar, and for a member whose name
+    leads out of the image.
     """
     stored = hashlib.sha256()
     plain = hashlib.sha256()
@@ -96,7 +98,7 @@ def describe_layer(path: Path) -> LayerDescriptor:
 
 
 def _fault(content: Iterator[bytes], path: Path) -> DescriptorError | None:
-    """What is wrong with a tar, if anything; reads no further than that."""
+    """Return what is wrong with a tar, if anything; read no further than that."""
     try:
         for header in TarStream(content, source=str(path)):
             names = [header.name, header.linkname] if header.kind == "hardlink" else [header.name]
@@ -114,7 +116,7 @@ def _fault(content: Iterator[bytes], path: Path) -> DescriptorError | None:
 
 
 def read_descriptor(path: Path) -> LayerDescriptor:
-    """Read a descriptor file written by this tool or by tools/archive; raises DescriptorError."""
+    """Read a descriptor file of this tool or of tools/archive; raise DescriptorError."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
         found = LayerDescriptor(
@@ -128,20 +130,16 @@ def read_descriptor(path: Path) -> LayerDescriptor:
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+@tool("oci_descriptor")
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--label", required=True, help="the target, for messages")
     parser.add_argument("--layer", type=Path, required=True, help="the tar, compressed or not")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     flags = parser.parse_args(argv)
-    try:
-        found = describe_layer(flags.layer)
-    except (DescriptorError, OSError) as error:
-        print(f"ERROR: {flags.label}: {error}", file=sys.stderr)
-        return 1
-    flags.output.write_bytes(encode_json(vars(found)))
-    return 0
+    with prefixed(flags.label):
+        flags.output.write_bytes(encode_json(vars(describe_layer(flags.layer))))
 
 
 if __name__ == "__main__":

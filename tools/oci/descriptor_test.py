@@ -93,7 +93,7 @@ def test_a_hostile_or_damaged_tar_is_refused_with_its_name(
     assert str(error.value).startswith(str(file))
 
 
-def test_what_an_image_may_hold_is_accepted(tmp_path: Path) -> None:
+def test_valid_members_are_accepted(tmp_path: Path) -> None:
     for data in (_tar_of("./a..b/..c"), _tar_of("a", tarfile.SYMTYPE, "../../b"), bytes(1024)):
         assert describe_layer(_write(tmp_path, data)).compression == "none"
 
@@ -108,11 +108,11 @@ def test_the_tool_writes_what_the_image_tool_reads(
     assert json.loads(output.read_bytes())["size"] == len(TAR)
     file.write_bytes(b"no tar")
     assert descriptor.main(arguments) == 1
-    assert capsys.readouterr().err.startswith(f"ERROR: //x:y: {file}: is not a tar")
+    assert capsys.readouterr().err.startswith(f"oci_descriptor: //x:y: {file}: is not a tar")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"compression": "gzip"}'])
-def test_a_file_that_is_no_descriptor_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_descriptor_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "layer.json"
     file.write_text(text)
     with pytest.raises(DescriptorError, match=f"{file}: is not a layer descriptor"):

@@ -1,8 +1,8 @@
-"""The files and values an image is configured with -> changes to its config document.
+"""Edits of an image, read from text files → changes to its config document.
 
 Pure functions over parsed JSON. The formats of the files are those of rules_oci 2.x
 (reference: `oci_image` in its API), the members those of image-spec config.md:
-arguments one a line, pairs `key=value` one a line, sets separated by commas or new lines.
+one argument a line, one `key=value` a line, sets separated by commas or newlines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# How rules_oci writes a new line inside an argument: a bare one would end the argument.
+from tools.cli import ToolError
+
+# How rules_oci writes a newline inside an argument: a bare one would end the argument.
 NEWLINE_IN_ARGUMENT = "%5Cn"
 
 _REFERENCE = re.compile(r"\$\{?([a-zA-Z0-9_]+)\}?")
@@ -22,13 +24,9 @@ _PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
-class SettingsError(Exception):
-    """A setting cannot be used; says which, what was wanted and what was found."""
-
-
 @dataclass(frozen=True)
-class Settings:
-    """What a caller sets. None means: leave what the base has."""
+class ImageEdits:
+    """What to set in an image. None keeps what the base has."""
 
     entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
@@ -43,7 +41,7 @@ class Settings:
 
 
 def parse_arguments(text: str) -> tuple[str, ...]:
-    """One argument a line; empty ones count, the new line that ends the file does not start one."""
+    """Return the arguments, one a line; an empty line is an argument, except at the end."""
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -51,9 +49,9 @@ def parse_arguments(text: str) -> tuple[str, ...]:
 
 
 def parse_pairs(text: str, *, what: str) -> tuple[tuple[str, str], ...]:
-    """`key=value` lines in their order, split at the first `=`; blank lines are skipped.
+    """Return `key=value` lines in their order, split at the first `=`, without blank lines.
 
-    Raises SettingsError naming `what` and the line that has no `=` or no key.
+    Raise ToolError naming `what` and the line that has no `=` or no key.
     """
     pairs = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -61,23 +59,23 @@ def parse_pairs(text: str, *, what: str) -> tuple[tuple[str, str], ...]:
             continue
         key, separator, value = line.partition("=")
         if not separator or not key:
-            raise SettingsError(f"{what}: line {number} must be 'key=value', found {line!r}")
+            raise ToolError(f"{what}: line {number} must be 'key=value', found {line!r}")
         pairs.append((key, value))
     return tuple(pairs)
 
 
 def parse_set(text: str) -> tuple[str, ...]:
-    """Members separated by commas or new lines, without surrounding blanks or empty members."""
+    """Return the members separated by commas or newlines, trimmed and without empty ones."""
     members = (member.strip() for member in re.split(r"[,\n]", text))
     return tuple(member for member in members if member)
 
 
 def parse_ports(text: str) -> tuple[str, ...]:
-    """A set of ports as image-spec writes them: `8000`, `8000/tcp`, `9000-9010/udp`."""
+    """Return a set of ports, as image-spec writes them: `8000`, `8000/tcp`, `9000-9010/udp`."""
     ports = parse_set(text)
     for port in ports:
         if not _PORT.fullmatch(port):
-            raise SettingsError(
+            raise ToolError(
                 f"exposed_ports: must be 'port', 'port/tcp', 'port/udp' or 'port/sctp', "
                 f"found {port!r}"
             )
@@ -85,7 +83,7 @@ def parse_ports(text: str) -> tuple[str, ...]:
 
 
 def parse_time(text: str) -> str:
-    """A time in RFC 3339, without the new line that most ways of writing a file add."""
+    """Return a time in RFC 3339, without the newline at the end of most files."""
     time = text.strip()
     try:
         valid = _TIME.fullmatch(time) is not None
@@ -93,15 +91,15 @@ def parse_time(text: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise SettingsError(f"created: must be a time such as 1970-01-01T00:00:00Z, found {time!r}")
+        raise ToolError(f"created: must be a time such as 1970-01-01T00:00:00Z, found {time!r}")
     return time
 
 
 def merge_env(base: Sequence[str], added: Sequence[tuple[str, str]]) -> list[str]:
-    """`added` over `base` (both in order): a known key changes in place, a new one is appended.
+    """Return `base` with `added`: a known key changes in place, a new one is appended.
 
-    `$NAME` and `${NAME}` in an added value mean the value NAME has at that point, base and
-    earlier additions included; an unset name is empty, as in a shell and in rules_oci.
+    `$NAME` and `${NAME}` in an added value are the value of NAME at that point, from the base or an
+    earlier addition; an unset name is empty, as in a shell and in rules_oci.
     """
     env: dict[str, str] = {}
     for entry in base:
@@ -112,30 +110,30 @@ def merge_env(base: Sequence[str], added: Sequence[tuple[str, str]]) -> list[str
     return [f"{key}={value}" for key, value in env.items()]
 
 
-def apply_settings(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """The image config `config` with `settings` merged in; `config` itself is not changed.
+def apply_edits(config: Mapping[str, Any], edits: ImageEdits) -> dict[str, Any]:
+    """Return the image config with `edits` merged in; `config` itself does not change.
 
-    `annotations` are not of the config: whoever writes the manifest merges them there.
+    Annotations are not part of it: they belong to the manifest.
     """
     run = dict(config.get("config") or {})
-    if settings.entrypoint is not None:
-        run["Entrypoint"] = list(settings.entrypoint)
-        # A command is the default arguments of the entrypoint it was written for.
+    if edits.entrypoint is not None:
+        run["Entrypoint"] = list(edits.entrypoint)
+        # The base's command holds default arguments for the base's entrypoint.
         run.pop("Cmd", None)
-    if settings.cmd is not None:
-        run["Cmd"] = list(settings.cmd)
-    if settings.env:
-        run["Env"] = merge_env(run.get("Env") or [], settings.env)
-    if settings.labels:
-        run["Labels"] = {**(run.get("Labels") or {}), **dict(settings.labels)}
-    for member, names in (("ExposedPorts", settings.exposed_ports), ("Volumes", settings.volumes)):
+    if edits.cmd is not None:
+        run["Cmd"] = list(edits.cmd)
+    if edits.env:
+        run["Env"] = merge_env(run.get("Env") or [], edits.env)
+    if edits.labels:
+        run["Labels"] = {**(run.get("Labels") or {}), **dict(edits.labels)}
+    for member, names in (("ExposedPorts", edits.exposed_ports), ("Volumes", edits.volumes)):
         if names:
             run[member] = {**(run.get(member) or {}), **{name: {} for name in names}}
-    if settings.user:
-        run["User"] = settings.user
-    if settings.workdir:
-        run["WorkingDir"] = settings.workdir
+    if edits.user:
+        run["User"] = edits.user
+    if edits.workdir:
+        run["WorkingDir"] = edits.workdir
     merged = {**config, "config": run}
-    if settings.created is not None:
-        merged["created"] = settings.created
+    if edits.created is not None:
+        merged["created"] = edits.created
     return merged

@@ -1,4 +1,4 @@
-"""The text formats of `oci_image`, and how its settings merge into a config."""
+"""The text formats of `oci_image`, and how edits merge into a config."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tools.oci import edits as settings
-from tools.oci.edits import Settings, SettingsError, apply_settings, merge_env
+from tools.cli import ToolError
+from tools.oci import edits
+from tools.oci.edits import ImageEdits, apply_edits, merge_env
 
 
 @pytest.mark.parametrize(
@@ -23,23 +24,23 @@ from tools.oci.edits import Settings, SettingsError, apply_settings, merge_env
     ],
 )
 def test_arguments_are_lines_and_empty_ones_count(text: str, arguments: tuple[str, ...]) -> None:
-    assert settings.parse_arguments(text) == arguments
+    assert edits.parse_arguments(text) == arguments
 
 
 def test_pairs_split_at_the_first_equals_sign_and_blank_lines_do_not_count() -> None:
-    parsed = settings.parse_pairs("A==V=\n\nB=\n  \nC= x \n", what="env")
+    parsed = edits.parse_pairs("A==V=\n\nB=\n  \nC= x \n", what="env")
     assert parsed == (("A", "=V="), ("B", ""), ("C", " x "))
 
 
 @pytest.mark.parametrize("line", ["novalue", "=x"])
-def test_a_line_that_is_no_pair_is_refused(line: str) -> None:
-    with pytest.raises(SettingsError, match=f"labels: line 2 must be 'key=value', found '{line}'"):
-        settings.parse_pairs(f"a=b\n{line}\n", what="labels")
+def test_a_line_without_a_key_or_equals_sign_is_refused(line: str) -> None:
+    with pytest.raises(ToolError, match=f"labels: line 2 must be 'key=value', found '{line}'"):
+        edits.parse_pairs(f"a=b\n{line}\n", what="labels")
 
 
 def test_sets_are_separated_by_commas_or_lines() -> None:
-    assert settings.parse_set("/a, /b\n/c,\n") == ("/a", "/b", "/c")
-    assert settings.parse_ports("8000/tcp,53/udp,5000,9000-9010\n") == (
+    assert edits.parse_set("/a, /b\n/c,\n") == ("/a", "/b", "/c")
+    assert edits.parse_ports("8000/tcp,53/udp,5000,9000-9010\n") == (
         "8000/tcp",
         "53/udp",
         "5000",
@@ -48,20 +49,20 @@ def test_sets_are_separated_by_commas_or_lines() -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "80/icmp", "123456", "80:80"])
-def test_what_is_no_port_is_refused(port: str) -> None:
-    with pytest.raises(SettingsError, match=f"exposed_ports: must be 'port', .* found '{port}'"):
-        settings.parse_ports(port)
+def test_an_invalid_port_is_refused(port: str) -> None:
+    with pytest.raises(ToolError, match=f"exposed_ports: must be 'port', .* found '{port}'"):
+        edits.parse_ports(port)
 
 
 @pytest.mark.parametrize("time", ["2024-02-29T12:00:00Z", "2024-01-01T00:00:00.5+01:00"])
-def test_a_time_loses_the_new_line_of_its_file(time: str) -> None:
-    assert settings.parse_time(f"{time}\n") == time
+def test_a_time_loses_the_newline_of_its_file(time: str) -> None:
+    assert edits.parse_time(f"{time}\n") == time
 
 
 @pytest.mark.parametrize("time", ["", "2024-02-30T12:00:00Z", "2024-01-01", "1704067200"])
-def test_what_is_no_time_is_refused(time: str) -> None:
-    with pytest.raises(SettingsError, match=f"created: must be a time .* found '{time}'"):
-        settings.parse_time(time)
+def test_an_invalid_time_is_refused(time: str) -> None:
+    with pytest.raises(ToolError, match=f"created: must be a time .* found '{time}'"):
+        edits.parse_time(time)
 
 
 @pytest.mark.parametrize(
@@ -104,15 +105,15 @@ BASE: dict[str, Any] = {
 }
 
 
-def test_without_settings_nothing_changes() -> None:
-    assert apply_settings(BASE, Settings()) == BASE
+def test_without_edits_nothing_changes() -> None:
+    assert apply_edits(BASE, ImageEdits()) == BASE
 
 
-def test_settings_merge_over_the_base_and_leave_it_alone() -> None:
+def test_edits_merge_over_the_base_and_leave_it_alone() -> None:
     before = str(BASE)
-    merged = apply_settings(
+    merged = apply_edits(
         BASE,
-        Settings(
+        ImageEdits(
             cmd=("new",),
             env=(("B", "$A"),),
             labels=(("b", "3"), ("c", "4")),
@@ -139,13 +140,13 @@ def test_settings_merge_over_the_base_and_leave_it_alone() -> None:
 
 
 def test_an_entrypoint_drops_the_inherited_command_but_not_its_own() -> None:
-    alone = apply_settings(BASE, Settings(entrypoint=("/new",)))["config"]
+    alone = apply_edits(BASE, ImageEdits(entrypoint=("/new",)))["config"]
     assert alone["Entrypoint"] == ["/new"]
     assert "Cmd" not in alone
-    both = apply_settings(BASE, Settings(entrypoint=("/new",), cmd=("x",)))["config"]
+    both = apply_edits(BASE, ImageEdits(entrypoint=("/new",), cmd=("x",)))["config"]
     assert both["Cmd"] == ["x"]
 
 
 def test_an_empty_list_is_a_value() -> None:
-    merged = apply_settings(BASE, Settings(entrypoint=(), cmd=()))["config"]
+    merged = apply_edits(BASE, ImageEdits(entrypoint=(), cmd=()))["config"]
     assert (merged["Entrypoint"], merged["Cmd"]) == ([], [])

@@ -1,7 +1,7 @@
 """Docker's additions to an image config: healthcheck, stop signal, shell, and their media types.
 
 Pure functions. `Healthcheck` is that of moby's docker-image-spec (specs-go/v1/image.go): durations
-are integers of nanoseconds, defaults are left out and applied by whoever runs the container.
+are integers of nanoseconds; defaults are left out, the engine applies them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from tools.cli import ToolError
 from tools.image import spec
 
-# Go's time.ParseDuration, which people know from Dockerfile and compose files; in nanoseconds.
+# The units of Go's time.ParseDuration, as in a Dockerfile or compose file; in nanoseconds.
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
@@ -23,13 +24,9 @@ _SHORTEST = 10**6
 _STOP_SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]{1,2})?|[0-9]{1,2}")
 
 
-class ConfigError(Exception):
-    """A value cannot be set, or a combination would lose one; says which and what to do."""
-
-
 @dataclass(frozen=True)
 class Healthcheck:
-    """What the caller sets; None leaves a member out. Durations in nanoseconds."""
+    """A healthcheck to set; None leaves a member out. Durations in nanoseconds."""
 
     test: tuple[str, ...] | None = None
     interval: int | None = None
@@ -39,7 +36,7 @@ class Healthcheck:
     retries: int | None = None
 
     def timing(self) -> dict[str, int]:
-        """The members beside the test, as the config spells them."""
+        """Return the members other than the test, as the config spells them."""
         members = {
             "Interval": self.interval,
             "Timeout": self.timeout,
@@ -51,38 +48,38 @@ class Healthcheck:
 
 
 def parse_duration(text: str, *, what: str) -> int:
-    """Nanoseconds of a duration such as `30s` or `1m30s`; raises ConfigError naming `what`."""
+    """Return the nanoseconds of a duration such as `1m30s`; raise ToolError naming `what`."""
     if not _DURATION.fullmatch(text):
-        raise ConfigError(f"{what}: must be a duration such as '30s' or '1m30s', found {text!r}")
+        raise ToolError(f"{what}: must be a duration such as '30s' or '1m30s', found {text!r}")
     total = sum(Fraction(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text))
     if total.denominator != 1 or 0 < total < _SHORTEST:
-        raise ConfigError(f"{what}: must be 0s or at least 1ms, found {text!r}")
+        raise ToolError(f"{what}: must be 0s or at least 1ms, found {text!r}")
     return int(total)
 
 
 def set_healthcheck(config: Mapping[str, Any], healthcheck: Healthcheck) -> dict[str, Any]:
-    """The image config with the healthcheck in it.
+    """Return the image config with the healthcheck set.
 
-    Without a test, timing changes that of the healthcheck which is there. Raises
-    ConfigError for a malformed test, and for timing without any test to apply it to.
+    Without a test, the timing of the present healthcheck changes. Raise ToolError for a malformed
+    test, and for timing when there is no test to apply it to.
     """
     run = dict(config.get("config") or {})
     if healthcheck.retries is not None and healthcheck.retries < 1:
-        raise ConfigError(f"healthcheck_retries: must be at least 1, found {healthcheck.retries}")
+        raise ToolError(f"healthcheck_retries: must be at least 1, found {healthcheck.retries}")
     timing = healthcheck.timing()
     if healthcheck.test is not None:
         _check_test(healthcheck.test, timing)
         run["Healthcheck"] = {"Test": list(healthcheck.test), **timing}
     elif timing:
         if not run.get("Healthcheck"):
-            raise ConfigError(
-                f"{', '.join(timing)}: there is no healthcheck to time; "
-                "the image has none and 'healthcheck' is not set"
+            raise ToolError(
+                f"{', '.join(timing)}: there is no healthcheck to apply it to: "
+                "the image has none, and 'healthcheck' is not set"
             )
         run["Healthcheck"] = {**run["Healthcheck"], **timing}
     merged = {**config, "config": run}
     if isinstance(config.get("container_config"), dict):
-        # podman prefers this left-over of a docker build to `config`; it must not outvote us.
+        # podman prefers this leftover of a docker build to `config`, so it must not have one.
         left = {k: v for k, v in config["container_config"].items() if k != "Healthcheck"}
         merged["container_config"] = left
     return merged
@@ -91,11 +88,11 @@ def set_healthcheck(config: Mapping[str, Any], healthcheck: Healthcheck) -> dict
 def set_process(
     config: Mapping[str, Any], *, stop_signal: str | None, shell: tuple[str, ...] | None
 ) -> dict[str, Any]:
-    """The image config with stop signal and shell; None leaves what is there."""
+    """Return the image config with stop signal and shell; None keeps the present value."""
     run = dict(config.get("config") or {})
     if stop_signal is not None:
         if not _STOP_SIGNAL.fullmatch(stop_signal):
-            raise ConfigError(
+            raise ToolError(
                 f"stop_signal: must be a name such as 'SIGTERM' or a number, found {stop_signal!r}"
             )
         run["StopSignal"] = stop_signal
@@ -111,10 +108,10 @@ def choose_media_types(
     asked: str | None,
     allow_ignored_healthcheck: bool,
 ) -> bool:
-    """Whether to write Docker's media types, given what is `asked` ('docker', 'oci' or nothing).
+    """Return whether to write Docker's media types; `asked` is 'docker', 'oci' or None.
 
-    Unasked, an image with a healthcheck gets Docker's and any other keeps those of its `present`
-    manifest type. Raises ConfigError when the healthcheck would be lost.
+    By default an image with a healthcheck gets Docker's, and any other keeps those of its `present`
+    manifest type. Raise ToolError when the healthcheck would be lost.
     """
     run = config.get("config") or {}
     test = (run.get("Healthcheck") or {}).get("Test") or ["NONE"]
@@ -122,10 +119,10 @@ def choose_media_types(
     if asked is None:
         return has_healthcheck or spec.is_docker(present)
     if asked == "oci" and has_healthcheck and not allow_ignored_healthcheck:
-        raise ConfigError(
-            "media_types 'oci' would lose the healthcheck: podman and buildah read it only from "
-            "Docker's media types, because the OCI specification merely reserves the member; use "
-            "media_types = 'docker', or allow_ignored_healthcheck = True if losing it is meant"
+        raise ToolError(
+            "media_types 'oci' would lose the healthcheck: podman and buildah read it only with "
+            "Docker's media types, since the OCI specification merely reserves the field; use "
+            "media_types = 'docker', or allow_ignored_healthcheck = True to lose it on purpose"
         )
     return asked == "docker"
 
@@ -133,22 +130,22 @@ def choose_media_types(
 def convert_manifest(
     manifest: Mapping[str, Any], *, docker: bool
 ) -> tuple[str, str, list[dict[str, Any]]]:
-    """Manifest type, config type and layer entries of `manifest` in one family of media types.
+    """Return manifest type, config type and layers of `manifest` in one family of media types.
 
-    The layers' bytes are the same in both. Raises ConfigError for what Docker's types cannot say.
+    The layers' bytes are the same in both. Raise ToolError for what Docker's types cannot express.
     """
     if docker and manifest.get("annotations"):
         names = ", ".join(sorted(manifest["annotations"]))
-        raise ConfigError(
+        raise ToolError(
             f"Docker's manifests have no annotations, and these would be lost: {names}; "
             "use labels instead, or media_types = 'oci'"
         )
     layers = []
     for layer in manifest["layers"]:
         if docker and spec.layer_compression(layer["mediaType"]) == "zstd":
-            raise ConfigError(
+            raise ToolError(
                 f"layer {layer['digest']} is compressed with zstd, which Docker's media types "
-                "cannot say and podman refuses; compress the layer with gzip, or use "
+                "do not have and podman rejects; compress the layer with gzip, or use "
                 "media_types = 'oci' with allow_ignored_healthcheck = True"
             )
         type_ = spec.convert_layer_type(layer["mediaType"], docker=docker)
@@ -161,15 +158,15 @@ def convert_manifest(
 def _check_test(test: tuple[str, ...], timing: Mapping[str, int]) -> None:
     kind = test[0] if test else None
     if kind not in ("CMD", "CMD-SHELL", "NONE"):
-        raise ConfigError(
+        raise ToolError(
             "healthcheck: must begin with 'CMD', 'CMD-SHELL' or 'NONE', "
-            f"found {list(test)!r}; for a program and its arguments put 'CMD' in front"
+            f"found {list(test)!r}; to run a program, put 'CMD' before it"
         )
     if kind == "CMD" and len(test) < 2:
-        raise ConfigError("healthcheck: 'CMD' must be followed by a program and its arguments")
+        raise ToolError("healthcheck: 'CMD' must be followed by a program and its arguments")
     if kind == "CMD-SHELL" and len(test) != 2:
-        raise ConfigError(
+        raise ToolError(
             f"healthcheck: 'CMD-SHELL' takes one command line, found {len(test) - 1} arguments"
         )
     if kind == "NONE" and (len(test) > 1 or timing):
-        raise ConfigError("healthcheck: 'NONE' switches it off and takes nothing beside it")
+        raise ToolError("healthcheck: 'NONE' disables it and takes no arguments or timing")

@@ -1,4 +1,4 @@
-"""oci_image: layers, a base and settings -> an OCI layout."""
+"""oci_image: layers, a base and edits → an OCI layout."""
 
 load("//tools/archive:layer_info.bzl", "LayerInfo")
 load(
@@ -17,11 +17,11 @@ load(":text_files.bzl", "arguments_file", "common_attributes", "pairs_file", "se
 _TAR_EXTENSIONS = [".tar", ".tgz", ".tar.gz", ".tzst", ".tar.zst"]
 
 _DOC = """\
-Makes a container image: a directory that is an OCI layout, holding JSON and relative links to layers.
+Makes a container image: an OCI layout directory with JSON and relative links to layers.
 
-No layer is copied, by this action or by those that take its output; whoever passes the directory on
-must pass its runfiles on too, which rules do by merging default_runfiles. A tar that brings
-LayerInfo costs nothing here; any other costs one OciDescriptor action that reads it.
+No layer is copied, neither here nor by rules that take the image. A rule that passes the directory on
+must merge its default_runfiles as well. A tar with LayerInfo costs nothing; any other costs one
+OciDescriptor action that reads it.
 """
 
 # Attributes that are files in the rule and files, lists or dictionaries in the macro.
@@ -29,8 +29,8 @@ _FILES = {
     "annotations": "`key=value` lines: annotations of the manifest.",
     "cmd": "One argument a line.",
     "created": "A time in RFC 3339. Without it: 1970-01-01T00:00:00Z, or the base's.",
-    "entrypoint": "One argument a line. Setting it drops the base's cmd.",
-    "env": "`KEY=value` lines. `$NAME` and `${NAME}` mean the value so far, base included.",
+    "entrypoint": "One argument a line. It also drops the base's cmd.",
+    "env": "`KEY=value` lines. `$NAME` and `${NAME}` are values set before, in the base or here.",
     "exposed_ports": "Ports such as `8000/tcp`, separated by commas; added to the base's.",
     "labels": "`key=value` lines; merged over the base's.",
     "volumes": "Paths, separated by commas; added to the base's.",
@@ -43,11 +43,11 @@ _ATTRS = {
     "resource_set": attr.string(
         default = "default",
         values = RESOURCE_SETS.keys(),
-        doc = "What the action reserves of the machine; for the API's sake, it needs little.",
+        doc = "Resources that the action reserves. Accepted for compatibility; it needs few.",
     ),
     "tars": attr.label_list(
         allow_files = _TAR_EXTENSIONS,
-        doc = "Layers, lowest first. Compression is told from the bytes. Do not sort.",
+        doc = "Layers, lowest first. Compression is detected. Do not sort.",
     ),
     "user": attr.string(doc = "user[:group], names or numbers. Empty: the base's."),
     "variant": attr.string(doc = "Variant of the architecture. Only without a base."),
@@ -57,7 +57,7 @@ _ATTRS = {
 } | {name: attr.label(allow_single_file = True, doc = doc) for name, doc in _FILES.items()}
 
 def _layers(ctx):
-    """Pairs of a tar and its descriptor, in the order of `tars`."""
+    """Return pairs of a tar and its descriptor, in the order of `tars`."""
     layers = []
     for target in ctx.attr.tars:
         if LayerInfo in target:
@@ -102,7 +102,7 @@ def _oci_image_impl(ctx):
     for base in bases:
         args.add_all("--base", [layout_of(base, "base")], expand_directories = False)
     for tar, descriptor in layers:
-        # History names what made the layer, which tells more than the name of the image would.
+        # The history names the target of the layer, not that of the image.
         args.add_all("--layer", [label_text(tar.owner), tar, descriptor])
     for name, file in files.items():
         args.add("--" + name.replace("_", "-"), file)
@@ -110,7 +110,7 @@ def _oci_image_impl(ctx):
         if getattr(ctx.attr, name):
             args.add(getattr(ctx.attr, name), format = "--{}=%s".format(name))
 
-    # Only descriptors are read, but a tree's links must lead somewhere while Bazel digests it.
+    # Only descriptors are read, but Bazel follows the links of the output to digest it.
     tars = [tar for tar, _ in layers]
     ctx.actions.run(
         executable = ctx.executable._image,
@@ -142,13 +142,13 @@ def oci_image(
         exposed_ports = None,
         volumes = None,
         **kwargs):
-    """A container image, with lists and dictionaries where the rule takes files.
+    """Declare a container image, with lists and dictionaries where the rule takes files.
 
     Args:
         name: the target; its output directory has the same name, `<name>.digest` has its digest.
         entrypoint: list of strings, or a file with one argument a line.
         cmd: as entrypoint.
-        env: dictionary, or a file of `KEY=value` lines; `$NAME` means the value so far.
+        env: dictionary, or a file of `KEY=value` lines; `$NAME` is a value set before.
         labels: dictionary, or a file of `key=value` lines.
         annotations: as labels.
         exposed_ports: list, or a file of ports separated by commas.

@@ -1,10 +1,10 @@
-"""Layers, a base and settings -> an OCI image layout that holds JSON and links only.
+"""Layers, a base and edits → an OCI image layout of JSON and links.
 
     image --output out --digest-output out.json.sha256 --os linux --architecture amd64 \
         --label //app:image --layer //app:layer app.tar.gz app.descriptor.json --user 1000:1000
 
 The API behind it is rules_oci's `oci_image`; the documents follow image-spec 1.1 (config.md,
-manifest.md). Same inputs, same bytes: no clock, and every document from the one encoder.
+manifest.md). Same inputs, same bytes: no clock, and one JSON encoder.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError, tool
 from tools.image import spec
-from tools.image.layout import Image, LayoutError, read_layout
-from tools.oci import edits as settings_module
-from tools.oci.descriptor import DescriptorError, LayerDescriptor, read_descriptor
-from tools.oci.edits import Settings, SettingsError, apply_settings
+from tools.image.layout import Image, read_layout
+from tools.oci import edits as parse
+from tools.oci.descriptor import LayerDescriptor, read_descriptor
+from tools.oci.edits import ImageEdits, apply_edits
 from tools.oci.layout_writer import document, write_digest, write_layout
-
-
-class ImageError(Exception):
-    """The image cannot be assembled; says what is at fault."""
+from tools.oci.prefix import prefixed
 
 
 @dataclass(frozen=True)
 class NewLayer:
-    """A layer to add: the target that made it, the file and what is known of it."""
+    """A layer to add: the label of its target, its file and its descriptor."""
 
     label: str
     path: Path
@@ -39,7 +37,7 @@ class NewLayer:
 
 @dataclass(frozen=True)
 class Assembled:
-    """An image's documents, and where the bytes of each of its layers are, by digest."""
+    """An image's documents, and the file of each layer by digest."""
 
     config: dict[str, Any]
     manifest: dict[str, Any]
@@ -47,7 +45,7 @@ class Assembled:
 
 
 def scratch_config(*, os: str, architecture: str, variant: str | None) -> dict[str, Any]:
-    """The config of an image without layers and settings."""
+    """Return the config of an image without layers and edits."""
     config: dict[str, Any] = {
         "architecture": architecture,
         "config": {},
@@ -64,16 +62,16 @@ def assemble(
     *,
     base: Image | None,
     layers: Sequence[NewLayer],
-    settings: Settings,
+    edits: ImageEdits,
 ) -> Assembled:
-    """Put `layers` and `settings` on top of `base`, whose config is `config`.
+    """Return the image of `layers` and `edits` on top of `base`, whose config is `config`.
 
-    A base of Docker's media types stays one: a manifest that mixes the families is refused by
-    container engines. Raises ImageError for a layer whose file is not what its descriptor says.
+    A base of Docker's media types keeps them, since engines reject a manifest that mixes the two
+    families. Raise ToolError for a layer that differs from its descriptor.
     """
     media_type = base.media_type if base else spec.OCI_MANIFEST
     docker = spec.is_docker(media_type)
-    config = apply_settings(config, settings)
+    config = apply_edits(config, edits)
     rootfs = dict(config.get("rootfs") or {})
     rootfs["diff_ids"] = [
         *(rootfs.get("diff_ids") or []),
@@ -97,7 +95,7 @@ def assemble(
     config_type = base.manifest["config"]["mediaType"] if base else spec.OCI_CONFIG
     manifest = make_manifest(config, config_type=config_type, media_type=media_type, layers=entries)
     inherited = (base.manifest.get("annotations") or {}) if base else {}
-    if annotations := {**inherited, **dict(settings.annotations)}:
+    if annotations := {**inherited, **dict(edits.annotations)}:
         manifest["annotations"] = annotations
     return Assembled(config=config, manifest=manifest, links=links)
 
@@ -105,7 +103,7 @@ def assemble(
 def make_manifest(
     config: dict[str, Any], *, config_type: str, media_type: str, layers: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The manifest that joins a config with its layers' descriptors."""
+    """Return the manifest of a config and its layers' descriptors."""
     descriptor, _ = document(config, media_type=config_type)
     return {
         "schemaVersion": 2,
@@ -128,7 +126,7 @@ def _history(created_by: str) -> dict[str, Any]:
 
 
 def _base_history(config: dict[str, Any], base: Image | None) -> list[dict[str, Any]]:
-    """The base's history, made complete: readers refuse one that describes only some layers."""
+    """Return the base's history, completed: readers reject one that leaves layers out."""
     history = list(config.get("history") or [])
     described = sum(1 for entry in history if not entry.get("empty_layer"))
     missing = (len(base.layers) if base else 0) - described
@@ -139,11 +137,11 @@ def _check_size(layer: NewLayer) -> None:
     try:
         size = layer.path.stat().st_size
     except OSError as error:
-        raise ImageError(f"{layer.path}: layer cannot be read: {error.strerror}") from error
+        raise ToolError(f"{layer.path}: layer cannot be read: {error.strerror}") from error
     if size != layer.descriptor.size:
-        raise ImageError(
+        raise ToolError(
             f"{layer.path}: layer has {size} bytes, its descriptor says {layer.descriptor.size}; "
-            "they were not made by the same action"
+            "one of the two is out of date"
         )
 
 
@@ -151,11 +149,10 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else path.read_text(encoding="utf-8")
 
 
-def read_settings(flags: argparse.Namespace) -> Settings:
-    """Read the files the flags name; raises SettingsError and OSError."""
+def read_edits(flags: argparse.Namespace) -> ImageEdits:
+    """Read the files that the flags name; raise ToolError or OSError."""
     entrypoint, cmd, created = _text(flags.entrypoint), _text(flags.cmd), _text(flags.created)
-    parse = settings_module
-    return Settings(
+    return ImageEdits(
         entrypoint=None if entrypoint is None else parse.parse_arguments(entrypoint),
         cmd=None if cmd is None else parse.parse_arguments(cmd),
         env=parse.parse_pairs(_text(flags.env) or "", what="env"),
@@ -180,7 +177,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--variant", help="variant of the architecture, without a base")
     add("--label", required=True, help="the target, for messages")
     names = ("LABEL", "TAR", "DESCRIPTOR")
-    add("--layer", nargs=3, action="append", default=[], metavar=names, help="LABEL is for history")
+    add(
+        "--layer",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=names,
+        help="a layer, lowest first; LABEL goes into the history",
+    )
     for name in ("entrypoint", "cmd"):
         add(f"--{name}", type=Path, metavar="FILE", help="one argument a line")
     for name in ("env", "labels", "annotations"):
@@ -193,13 +197,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@tool("oci_image")
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     parser = _parser()
     flags = parser.parse_args(argv)
     if flags.base is None and not (flags.os and flags.architecture):
-        parser.error("--os and --architecture are needed when there is no --base")
-    try:
+        parser.error("--os and --architecture are required without --base")
+    with prefixed(flags.label):
         base = read_layout(flags.base) if flags.base else None
         config = (
             base.config
@@ -210,17 +215,8 @@ def main(argv: list[str] | None = None) -> int:
             NewLayer(label, Path(tar), read_descriptor(Path(json)))
             for label, tar, json in flags.layer
         ]
-        image = assemble(
-            config,
-            base=base,
-            layers=layers,
-            settings=read_settings(flags),
-        )
+        image = assemble(config, base=base, layers=layers, edits=read_edits(flags))
         write_image(image, output=flags.output, digest_output=flags.digest_output)
-    except (ImageError, LayoutError, DescriptorError, SettingsError, OSError) as error:
-        print(f"ERROR: {flags.label}: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

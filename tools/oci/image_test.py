@@ -44,7 +44,7 @@ def _build(directory: Path, *arguments: str) -> Image:
     return read_layout(directory / "out")
 
 
-def test_an_image_from_scratch_has_every_setting(tmp_path: Path) -> None:
+def test_an_image_from_scratch_has_every_edit(tmp_path: Path) -> None:
     found = _build(
         tmp_path,
         *SCRATCH,
@@ -180,7 +180,7 @@ def test_an_image_without_layers_has_a_history_without_entries(tmp_path: Path) -
     assert _build(tmp_path, *SCRATCH).config["history"] == []
 
 
-def test_a_layer_may_be_there_twice(tmp_path: Path) -> None:
+def test_one_layer_may_occur_twice(tmp_path: Path) -> None:
     layer = _layer(tmp_path, "a.tar", TAR)
     copy = _layer(tmp_path, "b.tar", TAR)
     found = _build(tmp_path, *SCRATCH, *layer, *copy)
@@ -216,7 +216,10 @@ def _missing_layer(tmp_path: Path) -> list[str]:
     ("prepare", "message"),
     [
         (_index, r"base: is an image index .*pass the target of one platform"),
-        (_changed_layer, "a.tar: layer has .* bytes, its descriptor says .*the same action"),
+        (
+            _changed_layer,
+            "a.tar: layer has .* bytes, its descriptor says .*one of the two is out of date",
+        ),
         (_missing_layer, "a.tar: layer cannot be read: No such file"),
         (lambda p: [*SCRATCH, _flag(p, "env", "X")], "env: line 1 must be 'key=value'"),
         (lambda p: [*SCRATCH, _flag(p, "created", "now")], "created: must be a time"),
@@ -228,5 +231,5 @@ def test_a_failure_names_the_target_and_the_cause(
 ) -> None:
     assert _run(tmp_path, *prepare(tmp_path)) == 1
     error = capsys.readouterr().err
-    assert error.startswith("ERROR: //x:y: ")
+    assert error.startswith("oci_image: //x:y: ")
     assert re.search(message, error)

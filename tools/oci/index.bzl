@@ -1,4 +1,4 @@
-"""oci_image_index: images of several platforms -> one OCI layout whose root is an image index."""
+"""oci_image_index: images of several platforms → one OCI layout whose root is an image index."""
 
 load(
     "//tools/image:layout_rules.bzl",
@@ -57,7 +57,7 @@ def _oci_image_index_impl(ctx):
     args.add("--digest-output", digest)
     args.add("--label", label_text(ctx.label))
     for image in ctx.attr.images:
-        # A rule that builds an image for several platforms has one directory for each.
+        # A target built for several platforms has one directory for each.
         for layout in layouts_of(image, "images"):
             args.add_all("--image", [layout], expand_directories = False)
     if ctx.file.annotations:
@@ -79,7 +79,7 @@ oci_image_index_rule = rule(
 )
 
 def oci_image_index(name, images, annotations = None, platforms = [], **kwargs):
-    """A multi-platform image.
+    """Declare a multi-platform image.
 
     Args:
         name: the target; its output directory has the same name, `<name>.digest` has its digest.

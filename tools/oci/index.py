@@ -1,4 +1,4 @@
-"""Images of several platforms -> one layout whose root is an OCI image index.
+"""Images of several platforms → one layout whose root is an OCI image index.
 
     index --image amd64 --image arm64 --output out --digest-output out.json.sha256 --label //app:all
 
@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError, tool
 from tools.image import spec
-from tools.image.layout import Image, LayoutError, blob_path, read_layout
+from tools.image.layout import Image, blob_path, read_layout
 from tools.image.platform import index_platform, normalize, platform_text
-from tools.oci.edits import SettingsError, parse_pairs
+from tools.oci.edits import parse_pairs
 from tools.oci.layout_writer import document, write_digest, write_layout
-
-
-class ImageIndexError(Exception):
-    """The index cannot be made; says which images are at fault."""
+from tools.oci.prefix import prefixed
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Child:
 
 
 def make_index(children: Sequence[Child], annotations: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The index document; raises ImageIndexError when two images are for one platform."""
+    """Return the index document; raise ToolError when two images are for one platform."""
     seen: dict[bytes, Path] = {}
     manifests = []
     for child in children:
@@ -44,7 +42,7 @@ def make_index(children: Sequence[Child], annotations: Sequence[tuple[str, str]]
         versions = [config.get("os.version"), config.get("os.features")]
         key = spec.encode_json([normalize(platform_text(config)), *versions])
         if key in seen:
-            raise ImageIndexError(
+            raise ToolError(
                 f"{seen[key]} and {child.path} are both for {_shown(config)}; "
                 "a client would never choose the second"
             )
@@ -57,7 +55,7 @@ def make_index(children: Sequence[Child], annotations: Sequence[tuple[str, str]]
 
 
 def links_of(child: Child) -> dict[str, Path]:
-    """Where every blob of a child is, by digest."""
+    """Return the file of every blob of a child, by digest."""
     digests = [child.image.digest, child.image.manifest["config"]["digest"]]
     digests += [layer.digest for layer in child.image.layers]
     return {digest: blob_path(child.path, digest) for digest in digests}
@@ -68,9 +66,10 @@ def _shown(config: dict[str, Any]) -> str:
     return platform_text(config) + (f"/{version}" if version else "")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+@tool("oci_image_index")
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("--image", type=Path, action="append", required=True, help="layout directory of an image")
     add("--annotations", type=Path, metavar="FILE", help="key=value lines")
@@ -78,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--digest-output", type=Path, required=True, help="file for the index's digest")
     add("--label", required=True, help="the target, for messages")
     flags = parser.parse_args(argv)
-    try:
+    with prefixed(flags.label):
         text = flags.annotations.read_text(encoding="utf-8") if flags.annotations else ""
         children = [Child(path, read_layout(path)) for path in flags.image]
         index = make_index(children, parse_pairs(text, what="annotations"))
@@ -86,10 +85,6 @@ def main(argv: list[str] | None = None) -> int:
         links = {digest: file for child in children for digest, file in links_of(child).items()}
         write_layout(flags.output, root=root, documents=[data], links=links)
         write_digest(flags.digest_output, root.digest)
-    except (ImageIndexError, LayoutError, SettingsError, OSError) as error:
-        print(f"ERROR: {flags.label}: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_two_images_for_one_platform_are_refused(
     images = [_image(tmp_path, "one"), _image(tmp_path, "two", {"author": "someone else"})]
     assert _run(tmp_path, *images) == 1
     assert capsys.readouterr().err == (
-        f"ERROR: //x:y: {tmp_path}/one and {tmp_path}/two are both for linux/amd64; "
+        f"oci_image_index: //x:y: {tmp_path}/one and {tmp_path}/two are both for linux/amd64; "
         "a client would never choose the second\n"
     )
 
@@ -109,7 +109,7 @@ def test_a_child_that_is_an_index_is_refused(
     assert "inner: is an image index" in capsys.readouterr().err
 
 
-def test_a_child_whose_blob_is_gone_is_found_by_its_reader(tmp_path: Path) -> None:
+def test_a_missing_blob_of_a_child_is_reported_when_it_is_read(tmp_path: Path) -> None:
     assert _run(tmp_path, _image(tmp_path, "one")) == 0
     for file in (tmp_path / "one" / "blobs" / "sha256").iterdir():
         file.unlink()

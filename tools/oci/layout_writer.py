@@ -16,7 +16,7 @@ from tools.image.spec import OCI_INDEX, Descriptor, encode_json, sha256_digest
 
 
 def document(value: Any, *, media_type: str) -> tuple[Descriptor, bytes]:
-    """The descriptor and the bytes of a JSON document."""
+    """Return the descriptor and the bytes of a JSON document."""
     data = encode_json(value)
     return Descriptor(media_type=media_type, digest=sha256_digest(data), size=len(data)), data
 
@@ -26,9 +26,8 @@ def write_layout(
 ) -> None:
     """Fill the directory `out` with a layout whose index.json names `root`.
 
-    `links` maps digests to the files that hold them. Paths are compared as written, without
-    following links: the layout is valid where `out` and those files are in the same place to each
-    other as here. Raises OSError.
+    `links` maps digests to the files that hold them. Links are relative to `out` and not resolved,
+    so the layout is valid wherever those files lie in the same place relative to it. Raise OSError.
     """
     blobs = out / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)

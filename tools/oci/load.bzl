@@ -1,4 +1,4 @@
-"""oci_load: an OCI layout -> a program that loads it into docker, podman or nerdctl."""
+"""oci_load: an OCI layout → a program that loads it into docker, podman or nerdctl."""
 
 load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 load("//tools/image:layout_rules.bzl", "layout_inputs", "layout_of")
@@ -9,14 +9,14 @@ Loads an image into the container engine of this machine.
 
     bazel run //backend:load
 
-The archive is streamed. Only the output group `tarball` makes a file of it, `<name>/tarball.tar`.
+The archive is streamed. The output group `tarball` writes it to a file, `<name>/tarball.tar`.
 """
 
 _ATTRS = {
     "format": attr.string(
         default = "docker",
         values = ["docker", "oci"],
-        doc = "docker keeps a healthcheck whatever the image's media types; an index needs oci.",
+        doc = "With docker, a healthcheck survives any media types; an index needs oci.",
     ),
     "image": attr.label(mandatory = True, doc = "An OCI layout."),
     "loader": attr.label(
@@ -76,7 +76,7 @@ oci_load_rule = rule(
 )
 
 def oci_load(name, repo_tags, **kwargs):
-    """A program that loads an image.
+    """Declare a program that loads an image.
 
     Args:
         name: the target.

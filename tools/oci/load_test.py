@@ -179,7 +179,7 @@ def test_an_engine_that_gives_up_fails_the_load(
     assert message in capsys.readouterr().err
 
 
-def test_no_engine_is_an_error_that_says_what_to_do(
+def test_without_an_engine_the_error_says_what_to_do(
     layout: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,6 +1,6 @@
-"""The named reservations that `resource_set` may ask for, by the names bazel-lib gives them.
+"""The values of `resource_set`, named as in bazel-lib.
 
-A resource_set must be a top-level function, hence one for each name. CPUs, and memory in MB.
+Bazel wants a top-level function for each. CPUs, and memory in MB.
 """
 
 def _cpu_2(_os, _inputs):

@@ -1,12 +1,12 @@
-"""Lists and dictionaries of a macro's caller -> the text files its rule takes."""
+"""Lists and dictionaries passed to a macro → the text files that its rule takes."""
 
 load("@bazel_skylib//rules:write_file.bzl", "write_file")
 
-# How rules_oci writes a new line inside an argument; settings.py turns it back.
+# How rules_oci writes a newline inside an argument; edits.py reads it back.
 _NEWLINE = "%5Cn"
 
 def arguments_file(name, attribute, value, **common):
-    """A label for `value`: the caller's own, or that of a file with one argument a line.
+    """Return a label for `value`: the caller's own, or that of a file with one argument a line.
 
     Args:
         name: the macro's name.
@@ -23,12 +23,22 @@ def arguments_file(name, attribute, value, **common):
     return _file(name, attribute, [line + "\n" for line in lines], **common)
 
 def set_file(name, attribute, value, **common):
-    """As arguments_file, for a list whose members are separated by commas."""
+    """As arguments_file, for a list whose members are separated by commas.
+
+    Args:
+        name: the macro's name.
+        attribute: the attribute's name.
+        value: None, a label or a list of strings.
+        **common: common attributes of the helper target.
+
+    Returns:
+        None or a label.
+    """
     if type(value) != "list":
         return value
     for member in value:
         if "," in member or "\n" in member:
-            fail("{}: {} must not contain a comma or a new line, found {}".format(
+            fail("{}: {} must not contain a comma or a newline, found {}".format(
                 name,
                 attribute,
                 repr(member),
@@ -36,12 +46,22 @@ def set_file(name, attribute, value, **common):
     return _file(name, attribute, [",".join(value)], **common)
 
 def pairs_file(name, attribute, value, **common):
-    """As arguments_file, for a dictionary: one `key=value` a line, in the caller's order."""
+    """As arguments_file, for a dictionary: one `key=value` a line, in the caller's order.
+
+    Args:
+        name: the macro's name.
+        attribute: the attribute's name.
+        value: None, a label or a dictionary of strings.
+        **common: common attributes of the helper target.
+
+    Returns:
+        None or a label.
+    """
     if type(value) != "dict":
         return value
     for key, text in value.items():
         if not key or "=" in key or "\n" in key + text:
-            fail("{}: {} must not hold a new line, an empty key or '=' in a key, found {}".format(
+            fail("{}: {} must not have a newline, an empty key or '=' in a key, found {}".format(
                 name,
                 attribute,
                 repr({key: text}),
@@ -56,7 +76,14 @@ def tags_file(name, attribute, value, **common):
     return _file(name, attribute, [line + "\n" for line in value], **common)
 
 def common_attributes(kwargs):
-    """Those of `kwargs` that helper targets share with their macro's main target."""
+    """Return those of `kwargs` that helper targets share with the macro's main target.
+
+    Args:
+        kwargs: attributes passed to the macro.
+
+    Returns:
+        A dictionary.
+    """
     kept = ["compatible_with", "deprecation", "exec_compatible_with", "restricted_to", "features"]
     kept += ["target_compatible_with", "testonly", "visibility"]
     common = {key: kwargs[key] for key in kept if key in kwargs}

@@ -1,4 +1,4 @@
-"""oci_attach: a file and an image -> a program that attaches the file to the image in a registry."""
+"""oci_attach: a file and an image → a program that attaches the file to the image in a registry."""
 
 load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 load("//tools/image:layout_rules.bzl", "layout_of")
@@ -16,13 +16,13 @@ Attaches a file, such as an SBOM, to a pushed image as an OCI 1.1 referrer.
 
     bazel run //backend:attach_sbom -- --repository HOST/NAME
 
-The image, its digest and its tags stay as they are. Flags and credentials are those of oci_push.
+The image, its digest and its tags do not change. Flags and credentials are those of oci_push.
 """
 
 _ATTRS = {
     "annotations": attr.string_dict(doc = "Annotations of the artifact's manifest."),
     "artifact": attr.label(allow_single_file = True, mandatory = True, doc = "The file."),
-    "artifact_type": attr.string(mandatory = True, doc = "What it is: a media type."),
+    "artifact_type": attr.string(mandatory = True, doc = "A media type."),
     "image": attr.label(mandatory = True, doc = "An OCI layout, of an image or an index."),
     "media_type": attr.string(doc = "Media type of the file; `artifact_type` by default."),
     "repository": attr.string(doc = "HOST/NAME, without tag or digest. --repository overrides it."),
@@ -30,7 +30,7 @@ _ATTRS = {
         allow_single_file = True,
         doc = "A file that holds the repository, instead of `repository`.",
     ),
-    # It runs on the machine that runs `bazel run`, not in an action.
+    # It runs on the machine of `bazel run`, not in an action.
     "_attach": attr.label(default = Label(":attach"), executable = True, cfg = "exec"),
 }
 

@@ -1,4 +1,4 @@
-"""Public rules that change a registry: push an image, attach a file to it."""
+"""Public rules for registries: push an image, attach a file to one. `pull.bzl` is for the WORKSPACE."""
 
 load(":attach.bzl", _oci_attach = "oci_attach")
 load(":push.bzl", _oci_push = "oci_push", _oci_push_rule = "oci_push_rule")

@@ -1,4 +1,4 @@
-"""oci_pull: an image in a registry -> repositories whose targets are OCI layouts.
+"""oci_pull: an image in a registry → repositories whose targets are OCI layouts.
 
     oci_pull(
         name = "distroless_base",
@@ -7,16 +7,17 @@
         platforms = ["linux/amd64", "linux/arm64/v8"],
     )
 
-Then `@distroless_base` is the image for the platform that is built for, and
-`@distroless_base_linux_amd64` the one of that platform.
+Then `@distroless_base` is the image for the target platform, and `@distroless_base_linux_amd64` that
+of one platform.
 """
 
 load(":pull_repository.bzl", "oci_image_alias", "oci_image_repository")
 
-# Platforms that the alias can tell apart; of another one the repository is used by its own name.
+# Platforms among which the alias chooses; any other is used by the name of its repository.
 _CPUS = {
     "linux/386": "@platforms//cpu:i386",
     "linux/amd64": "@platforms//cpu:x86_64",
+    "linux/arm": "@platforms//cpu:armv7",
     "linux/arm/v7": "@platforms//cpu:armv7",
     "linux/arm64": "@platforms//cpu:arm64",
     "linux/arm64/v8": "@platforms//cpu:arm64",
@@ -27,10 +28,10 @@ _CPUS = {
 }
 
 def parse_image(image):
-    """Splits `[SCHEME://]NAME[:TAG][@DIGEST]`; what is not there is None.
+    """Split `[SCHEME://]NAME[:TAG][@DIGEST]`; a missing part is None.
 
     Args:
-        image: what the user wrote.
+        image: value of the attribute.
 
     Returns:
         A struct with the fields name (scheme included), tag and digest.
@@ -41,15 +42,15 @@ def parse_image(image):
     return struct(name = directory + slash + last, tag = tag or None, digest = digest or None)
 
 def pull_request(image = None, registry = None, repository = None, digest = None, tag = None, reproducible = True):
-    """What to pull, from the ways in which a user may say it; fails when they contradict each other.
+    """Return what to pull; fail when the attributes contradict each other.
 
     Args:
-        image: as parse_image has it.
+        image: see parse_image.
         registry: host, instead of `image`.
         repository: name below the host, with `registry`.
         digest: `sha256:...`.
-        tag: a tag; with a digest it is for people only.
-        reproducible: False says that a tag is meant to move.
+        tag: a tag; ignored when there is a digest.
+        reproducible: False if the tag is meant to move.
 
     Returns:
         A struct with the fields name and reference, a digest or a tag.
@@ -77,7 +78,15 @@ def _is_digest(text):
     return encoded != text and len(encoded) == 64 and not encoded.strip("0123456789abcdef")
 
 def alias_platforms(name, platforms):
-    """For the alias: the constraint of each platform it can tell apart, to the repository."""
+    """Return, for the alias, each platform's constraint with the name of its repository.
+
+    Args:
+        name: name of the oci_pull.
+        platforms: `os/architecture[/variant]` of each image.
+
+    Returns:
+        A dictionary.
+    """
     by_cpu = {
         _CPUS[platform]: platform_repository(name, platform)
         for platform in platforms
@@ -91,7 +100,7 @@ def alias_platforms(name, platforms):
     return by_cpu
 
 def platform_repository(name, platform):
-    """The name of the repository of one platform's image."""
+    """Return the name of the repository of one platform's image."""
     return "_".join([name] + platform.split("/"))
 
 # buildifier: disable=unused-variable
@@ -108,7 +117,7 @@ def oci_pull(
         config = None,
         www_authenticate_challenges = {},
         bazel_tags = []):
-    """Declares the repositories of an image in a registry; each is fetched when a target needs it.
+    """Declare the repositories of an image in a registry; each is fetched when a target needs it.
 
     Args:
         name: the image is the target `@<name>`, its digest the file `@<name>//:digest`.
@@ -116,13 +125,13 @@ def oci_pull(
         repository: name below `registry`, instead of `image`.
         registry: host, instead of `image`.
         platforms: `os/architecture[/variant]` of each image of a multi-platform image.
-        digest: `sha256:...` of the image or index. With it nothing can change.
-        tag: a tag; without a digest every fetch asks what it names, and says so.
-        reproducible: False silences that warning.
-        is_bzlmod: for the API's sake.
-        config: a docker config.json, the only file to look for credentials in then. Else they are
-            found as docker and podman find theirs.
-        www_authenticate_challenges: for the API's sake; what the registry itself asks for is done.
+        digest: `sha256:...` of the image or index, which pins it.
+        tag: a tag; without a digest it is resolved at every fetch, with a warning.
+        reproducible: False turns that warning off.
+        is_bzlmod: accepted for compatibility.
+        config: a docker config.json, then the only file with credentials. By default those of
+            docker and podman are used.
+        www_authenticate_challenges: accepted for compatibility; the registry's own challenge is used.
         bazel_tags: tags of the generated targets.
     """
     request = pull_request(

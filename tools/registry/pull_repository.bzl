@@ -1,7 +1,7 @@
-"""The repositories that oci_pull declares: one for each image, and one that chooses among them.
+"""The repositories that oci_pull declares: one for each image, and an alias that chooses among them.
 
-Every byte is verified by its digest and kept in Bazel's repository cache, so an image that was pulled
-once by digest is there again without a network. The work is done by pull.py.
+Every byte is verified by its digest and kept in Bazel's repository cache, so an image pulled by digest
+needs the network only once. pull.py does the work.
 """
 
 load("//tools/apt:compile_tree.bzl", "PYTHON_ENVIRONMENT")
@@ -9,14 +9,14 @@ load("//tools/apt:compile_tree.bzl", "PYTHON_ENVIRONMENT")
 # Where docker's and podman's credentials are; a change of them asks again.
 _ENVIRON = ["DOCKER_CONFIG", "HOME", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
 
-# An index, a manifest, and config with layers: each is known only when the one before is there.
+# An index, a manifest, then config and layers: each names the next.
 _ROUNDS = 3
 
 _ATTRS = {
     "config": attr.label(allow_single_file = True, doc = "A docker config.json."),
     "image": attr.string(mandatory = True, doc = "[http://]HOST/NAME."),
     "reference": attr.string(mandatory = True, doc = "A digest or a tag."),
-    "_pull": attr.label(default = Label("//tools/registry:pull.py"), allow_single_file = True),
+    "_pull": attr.label(default = Label(":pull.py"), allow_single_file = True),
     "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
     "_workspace": attr.label(default = Label("//:BUILD.bazel")),
 }
@@ -50,7 +50,7 @@ alias(
 
 _SELECT = """select(
         {by_cpu},
-        no_match_error = "@{name} has no image for the platform that is built for, only for: {platforms}",
+        no_match_error = "@{name} has no image for the target platform, only for: {platforms}",
     )"""
 
 def _run_pull(ctx, command, arguments):
@@ -73,7 +73,7 @@ def _pull(ctx, command, arguments):
 def _digest(ctx):
     if ctx.attr.reference.startswith("sha256:"):
         return ctx.attr.reference
-    ctx.report_progress("asking which image {}:{} is".format(ctx.attr.image, ctx.attr.reference))
+    ctx.report_progress("resolving {}:{}".format(ctx.attr.image, ctx.attr.reference))
     return _pull(ctx, "resolve", ["--reference=" + ctx.attr.reference])
 
 def _blob(digest):
@@ -87,7 +87,7 @@ def _from_cache(ctx, digest):
     return found.success
 
 def _to_cache(ctx, digest):
-    """Puts a blob of the repository into Bazel's repository cache, through its own downloader."""
+    """Put a blob of the repository into Bazel's repository cache, through its own downloader."""
     ctx.download(
         "file://{}".format(ctx.path(_blob(digest))),
         "cached",
@@ -178,10 +178,10 @@ def _oci_image_alias_impl(ctx):
     digest = _digest(ctx)
     if digest != ctx.attr.reference and ctx.attr.reproducible:
         # buildifier: disable=print
-        print(("\nWARNING: oci_pull '{name}' takes whatever the tag '{tag}' of {image} names when it is fetched. " +
-               "For builds that can be repeated, pin what it names now:\n\n" +
+        print(("\nWARNING: oci_pull '{name}' pulls whatever image tag '{tag}' of {image} points to. " +
+               "For reproducible builds, pin the current one:\n\n" +
                "    buildozer 'set digest \"{digest}\"' 'remove tag' WORKSPACE:{name}\n\n" +
-               "or set 'reproducible = False' to silence this warning.").format(
+               "or set 'reproducible = False' to turn this warning off.").format(
             digest = digest,
             image = ctx.attr.image,
             name = ctx.name,
@@ -200,11 +200,11 @@ def _oci_image_alias_impl(ctx):
 
 oci_image_alias = repository_rule(
     implementation = _oci_image_alias_impl,
-    doc = "Chooses the image of the platform that is built for.",
+    doc = "Chooses the image for the target platform.",
     attrs = _ATTRS | {
-        "by_cpu": attr.string_dict(doc = "Label of a constraint -> name of a repository."),
-        "platforms": attr.string_list(doc = "The platforms there are, for messages."),
-        "reproducible": attr.bool(default = True, doc = "Whether a tag is worth a warning."),
+        "by_cpu": attr.string_dict(doc = "Label of a constraint to name of a repository."),
+        "platforms": attr.string_list(doc = "All platforms, for messages."),
+        "reproducible": attr.bool(default = True, doc = "Whether to warn about a tag."),
         "single": attr.string(doc = "Name of the one repository, when there are no platforms."),
     },
     environ = _ENVIRON,

@@ -1,4 +1,4 @@
-"""pulled_layout: files of a pulled image -> an OCI layout directory, as every other rule makes one."""
+"""pulled_layout: files of a pulled image → an OCI layout directory, as of every other rule."""
 
 load("//tools/image:layout_rules.bzl", "digest_file", "label_text", "layout_providers")
 
@@ -30,6 +30,6 @@ def _pulled_layout_impl(ctx):
 
 pulled_layout = rule(
     implementation = _pulled_layout_impl,
-    doc = "A layout directory whose layers are links to the files of a repository.",
+    doc = "A layout directory whose layers link to files of a repository.",
     attrs = _ATTRS,
 )

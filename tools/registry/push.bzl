@@ -1,4 +1,4 @@
-"""oci_push: an OCI layout -> a program that pushes it to a registry."""
+"""oci_push: an OCI layout → a program that pushes it to a registry."""
 
 load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
 load("//tools/oci:text_files.bzl", "common_attributes", "tags_file")
@@ -8,7 +8,7 @@ Pushes an image or an image index.
 
     bazel run //backend:push -- --repository HOST/NAME --tag T
 
-Blobs the registry has are skipped; tags are moved last. `--help` lists every flag.
+Skips blobs that the registry has and moves tags last. `--help` lists every flag.
 """
 
 _ATTRS = {
@@ -19,12 +19,12 @@ _ATTRS = {
         allow_single_file = True,
         doc = "A file that holds the repository, instead of `repository`.",
     ),
-    # It runs on the machine that runs `bazel run`, not in an action.
+    # It runs on the machine of `bazel run`, not in an action.
     "_push": attr.label(default = Label(":push"), executable = True, cfg = "exec"),
 }
 
 def check_repository(attr):
-    """Fails when the repository is said twice, or the attribute holds more than a repository.
+    """Fail when the repository is set twice, or has a tag or digest.
 
     Args:
         attr: attributes of a rule with `repository` and `repository_file`.
@@ -64,7 +64,7 @@ oci_push_rule = rule(
 )
 
 def oci_push(name, remote_tags = None, **kwargs):
-    """A program that pushes an image.
+    """Declare a program that pushes an image.
 
     Args:
         name: the target.

@@ -3,7 +3,7 @@
 load("//tools/proof:defs.bzl", "elf_closure_test", "image_inventory_test", "image_loads_test", "no_traces_test", "reproducibility_test")
 load("//tools/sbom:defs.bzl", "sbom_test")
 load("//tools/size:defs.bzl", "image_size_report", "image_size_report_test")
-load(":platforms.bzl", "ARCHITECTURES")
+load(":platforms.bzl", "ARCHITECTURES", "by_architecture")
 
 # The libraries of the tools that make an image: what is run again to compare.
 _BUILDERS = [
@@ -144,8 +144,5 @@ def image_size_reports(name, image, debian_intent, debian_lock, python_intent, p
         )
     native.alias(
         name = name,
-        actual = select({
-            "@platforms//cpu:aarch64": ":{}_arm64".format(name),
-            "@platforms//cpu:x86_64": ":{}_amd64".format(name),
-        }),
+        actual = by_architecture(":" + name + "_{}"),
     )

@@ -7,7 +7,7 @@ load("//tools/oci:defs.bzl", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
 load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
-load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS")
+load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
 
 # Format → (extension, media type).
 _SBOMS = {
@@ -189,10 +189,7 @@ def _for_host(name, suffix, common):
     """Declares `<name><suffix>`, of the architecture of the machine that builds."""
     native.alias(
         name = name + suffix,
-        actual = select({
-            "@platforms//cpu:aarch64": ":{}_arm64{}".format(name, suffix),
-            "@platforms//cpu:x86_64": ":{}_amd64{}".format(name, suffix),
-        }),
+        actual = by_architecture(":{}_{{}}{}".format(name, suffix)),
         **common
     )
 

@@ -3,7 +3,7 @@
 _BUILD = """\
 filegroup(
     name = "all",
-    srcs = glob(["**/*.src"]),
+    srcs = glob(["**/*.src", "**/.*.src"]),
     visibility = ["//visibility:public"],
 )
 """

@@ -1,6 +1,6 @@
 """`python_lock`: requirements become locks of wheels, one for each architecture, by `bazel run`."""
 
-load("@rules_python//python:defs.bzl", "py_binary")
+load("//tools:python_tool.bzl", "python_tool")
 load("//tools/apt:debian_lock.bzl", "run_command", "workspace_path")
 
 def python_lock(name, debian_lock, requirements = ["requirements.in"], **kwargs):
@@ -20,7 +20,7 @@ def python_lock(name, debian_lock, requirements = ["requirements.in"], **kwargs)
       requirements: hand-written .in files of one directory. A later one keeps the versions of the earlier ones.
       **kwargs: further attributes of the target.
     """
-    py_binary(
+    python_tool(
         name = name,
         srcs = [Label(":lock.py")],
         main = Label(":lock.py"),

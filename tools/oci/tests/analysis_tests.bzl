@@ -1,12 +1,12 @@
-"""What the rules refuse while Bazel analyses a build, what they promise, and which actions they make.
+"""What the rules refuse at analysis time, what they provide, and which actions they declare.
 
-Bazel's own analysis tests: nothing is executed, and a failure of the target is what some of them want.
+Bazel's own analysis tests: nothing is executed, and some of them expect a target to fail.
 """
 
-_Actions = provider(doc = "What a target does.", fields = {"mnemonics": "list of its actions' mnemonics"})
+_ActionsInfo = provider(doc = "The actions of a target.", fields = {"mnemonics": "list of their mnemonics"})
 
 def _actions_aspect_impl(target, _ctx):
-    return [_Actions(mnemonics = [action.mnemonic for action in target.actions])]
+    return [_ActionsInfo(mnemonics = [action.mnemonic for action in target.actions])]
 
 _actions_aspect = aspect(implementation = _actions_aspect_impl)
 
@@ -21,7 +21,7 @@ def _failure_test_impl(ctx):
     # An attribute with a transition is a list, also when it holds one target.
     target = ctx.attr.target[0]
     if AnalysisFailureInfo not in target:
-        return _result(["{} can be analysed, but must not be".format(target.label)])
+        return _result(["{} was analysed, but must fail".format(target.label)])
     causes = [cause.message for cause in target[AnalysisFailureInfo].causes.to_list()]
     if [cause for cause in causes if ctx.attr.message in cause]:
         return _result([])
@@ -29,7 +29,7 @@ def _failure_test_impl(ctx):
 
 _failure_test = rule(
     implementation = _failure_test_impl,
-    doc = "Passes when the target cannot be analysed, for the reason given.",
+    doc = "Passes when the target fails to analyse with the message.",
     attrs = {
         "message": attr.string(mandatory = True, doc = "What the failure must contain."),
         "target": attr.label(mandatory = True, cfg = _allow_failures),
@@ -38,7 +38,7 @@ _failure_test = rule(
 )
 
 def refusal_test(name, rule, message, **kwargs):
-    """A target that cannot be analysed, and the test `<name>_test` that says how it fails.
+    """Declare a target that fails to analyse, and the test `<name>_test` of its message.
 
     Args:
         name: the target's name.
@@ -47,13 +47,13 @@ def refusal_test(name, rule, message, **kwargs):
         **kwargs: the target's attributes.
     """
 
-    # It must fail, so `//...` must not build it; the test below always runs and says how it fails.
+    # Tagged manual, so that `//...` does not build it; the test below always runs.
     rule(name = name, tags = ["manual"], **kwargs)
     _failure_test(name = name + "_test", message = message, target = ":" + name)
 
 def _actions_test_impl(ctx):
     found = {}
-    for mnemonic in ctx.attr.target[_Actions].mnemonics:
+    for mnemonic in ctx.attr.target[_ActionsInfo].mnemonics:
         found[mnemonic] = found.get(mnemonic, 0) + 1
     return _result([
         "wanted {} actions {}, found {}".format(count, mnemonic, found)
@@ -63,7 +63,7 @@ def _actions_test_impl(ctx):
 
 actions_test = rule(
     implementation = _actions_test_impl,
-    doc = "Passes when the target has so many actions of each mnemonic.",
+    doc = "Passes when the target has this number of actions of each mnemonic.",
     attrs = {
         "counts": attr.string_dict(mandatory = True),
         "target": attr.label(mandatory = True, aspects = [_actions_aspect]),
@@ -85,7 +85,7 @@ def _contract_test_impl(ctx):
 
 contract_test = rule(
     implementation = _contract_test_impl,
-    doc = "Passes when the target gives other rules what upstream's images give them.",
+    doc = "Passes when the target provides what upstream's images do.",
     attrs = {
         "runfiles": attr.string_list(doc = "Names of files that must be in the runfiles."),
         "target": attr.label(mandatory = True),

@@ -1,4 +1,4 @@
-"""What oci_pull makes of its arguments. Repositories are declared by a WORKSPACE, so it is asked of a rule."""
+"""How oci_pull reads its arguments. Repositories are declared by a WORKSPACE, so a rule calls its helpers."""
 
 load("//tools/registry:pull.bzl", "alias_platforms", "parse_image", "pull_request")
 
@@ -13,7 +13,7 @@ _IMAGES = {
     "http://localhost:5000/a@" + _DIGEST: ("http://localhost:5000/a", None, _DIGEST),
 }
 
-def _pull_arguments_test_impl(ctx):
+def _pull_arguments_test_impl(_ctx):
     problems = []
     for image, wanted in _IMAGES.items():
         parsed = parse_image(image)
@@ -30,9 +30,10 @@ def _pull_arguments_test_impl(ctx):
         for request, wanted in requests
         if (request.name, request.reference) != wanted
     ]
-    by_cpu = alias_platforms("base", ["linux/amd64", "linux/arm64/v8", "plan9/mips"])
+    by_cpu = alias_platforms("base", ["linux/amd64", "linux/arm", "linux/arm64/v8", "plan9/mips"])
     if by_cpu != {
         "@platforms//cpu:arm64": "base_linux_arm64_v8",
+        "@platforms//cpu:armv7": "base_linux_arm",
         "@platforms//cpu:x86_64": "base_linux_amd64",
     }:
         problems.append("found {}".format(by_cpu))
@@ -53,7 +54,7 @@ def _pull_of_impl(ctx):
 
 pull_of = rule(
     implementation = _pull_of_impl,
-    doc = "Asks for what an oci_pull with these arguments would pull.",
+    doc = "Reads these arguments as oci_pull would.",
     attrs = {
         "arguments": attr.string_dict(),
         "reproducible": attr.bool(default = True),

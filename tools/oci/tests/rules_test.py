@@ -1,4 +1,4 @@
-"""The rules as Bazel runs them: what is in the directories they make, found through runfiles."""
+"""The rules as Bazel runs them: the directories they make, found through runfiles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _run_config(image: Image) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["base", "child", "healthy", "plain", "plain_zstd"])
-def test_a_layout_is_whole_and_its_digest_is_the_digest_target(name: str) -> None:
+def test_a_layout_is_complete_and_its_digest_is_that_of_the_digest_target(name: str) -> None:
     image = read_layout(IMAGES / name)
     verify_layers(image)
     assert (IMAGES / f"{name}.json.sha256").read_text() == f"{image.digest}\n"
@@ -165,7 +165,7 @@ def test_an_attach_target_attaches_its_file_with_its_annotations(tmp_path: Path)
     assert manifest["annotations"] == {"to": "everybody"}
 
 
-def test_a_load_target_streams_what_its_tarball_holds(tmp_path: Path) -> None:
+def test_a_load_target_streams_the_bytes_of_its_tarball(tmp_path: Path) -> None:
     engine = tmp_path / "docker"
     engine.write_text(f'#!/bin/sh\nexec cat > "{tmp_path}/loaded.tar"\n')
     engine.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What lists and dictionaries of a macro's caller must not hold. Macros fail before there is a target, so a rule asks."""
+"""Invalid lists and dictionaries of macros. A macro fails before there is a target, so a rule calls its helpers."""
 
 load("//tools/oci:text_files.bzl", "pairs_file", "set_file")
 
@@ -10,7 +10,7 @@ def _text_file_of_impl(ctx):
 
 text_file_of = rule(
     implementation = _text_file_of_impl,
-    doc = "Asks for the file that volumes or an environment of these would become; they must be refused.",
+    doc = "Makes the file of these volumes or environment, which must be refused.",
     attrs = {
         "members": attr.string_list(),
         "pairs": attr.string_dict(),
