@@ -16,7 +16,7 @@ _JKS_MAGIC = 0xFEEDFEED
 _JKS_VERSION = 2
 _TRUSTED_ENTRY = 2
 # Not a secret: Java's own default for its trust store, there only for the checksum.
-_PASSWORD = "changeit"  # noqa: S105
+_PASSWORD = "changeit"  # noqa: S105 - public, see above
 
 
 def certificates(texts: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -56,7 +56,7 @@ def java_trust_store(ders: Iterable[bytes], *, created: int) -> bytes:
         body += struct.pack(">I", _TRUSTED_ENTRY) + _utf(alias) + struct.pack(">Q", created * 1000)
         body += _utf("X.509") + struct.pack(">I", len(der)) + der
     salted = _PASSWORD.encode("utf-16-be") + b"Mighty Aphrodite" + body
-    return body + hashlib.sha1(salted).digest()  # noqa: S324 (the format's checksum)
+    return body + hashlib.sha1(salted).digest()  # noqa: S324 - the format's checksum
 
 
 def _pem(der: bytes) -> bytes:

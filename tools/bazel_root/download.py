@@ -91,7 +91,7 @@ class Store:
     def _download(self, url: str, package: RootPackage, target: Path) -> None:
         """Download one URL to `target`; raise _TryError if it is not the right file."""
         try:
-            response = urllib.request.urlopen(  # noqa: S310 (mirrors.py: http, https and file only)
+            response = urllib.request.urlopen(  # noqa: S310 - mirrors.py allows http, https and file only
                 request(url), timeout=_TIMEOUT, context=self._context
             )
         except urllib.error.HTTPError as error:

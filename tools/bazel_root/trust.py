@@ -61,7 +61,7 @@ def _make(target: Path, texts: list[bytes]) -> None:
     scratch = Path(tempfile.mkdtemp(dir=target.parent))
     (scratch / BUNDLE).write_bytes(certificates.pem_bundle(authorities))
     (scratch / STORE).write_bytes(certificates.java_trust_store(authorities, created=0))
-    os.chmod(scratch, 0o755)  # noqa: S103 (mkdtemp makes it private)
+    os.chmod(scratch, 0o755)  # noqa: S103 - mkdtemp makes it private
     try:
         os.rename(scratch, target)
     except OSError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 _CONFIG = Path("tools/lint").resolve()
-_SOURCES = Path("../python_sources").resolve()
+_SOURCES = Path("../lint_sources").resolve()
 _RUFF = Path("../pinned_image_pypi_ruff/bin/ruff").resolve()
 
 # What is checked together, since it shares an import root.

@@ -1,5 +1,5 @@
 """The repository rule for linters, for a WORKSPACE to load."""
 
-load(":python_sources.bzl", _python_sources = "python_sources")
+load(":lint_sources.bzl", _lint_sources = "lint_sources")
 
-python_sources = _python_sources
+lint_sources = _lint_sources

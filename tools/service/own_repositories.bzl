@@ -2,7 +2,7 @@
 
 load("//third_party/debian:servers.bzl", "test_servers")
 load("//tools/apt:repositories.bzl", "deb_packages")
-load("//tools/lint:repositories.bzl", "python_sources")
+load("//tools/lint:repositories.bzl", "lint_sources")
 load("//tools/proof:repositories.bzl", "declared_repositories")
 load(":release_sources.bzl", "release_sources")
 
@@ -21,9 +21,10 @@ def own_repositories():
         hub = "bazel_root",
         lock = "//third_party/bazel:root.lock.json",
     )
-    python_sources(
-        name = "python_sources",
+    lint_sources(
+        name = "lint_sources",
         directories = ["backend"] + _DIRECTORIES,
+        files = ["README.md"],
         scripts = ["tools/bazelw"],
     )
     release_sources(

@@ -58,7 +58,6 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
-        maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -93,7 +92,6 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
-      maintainer_scripts: YAML files that say what the packages' maintainer scripts would have done.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
       **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
