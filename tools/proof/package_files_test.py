@@ -71,7 +71,7 @@ def test_a_root_that_is_not_an_object_is_named(tmp_path: Path) -> None:
 
 def test_packages_without_a_linker_are_named_as_such(tmp_path: Path) -> None:
     image = merge(read_packages(_debs(tmp_path, without="libc6")), architecture="amd64")
-    with pytest.raises(ToolError, match=r"the dynamic linker .* is not there"):
+    with pytest.raises(ToolError, match=r"the dynamic linker .* does not exist"):
         judge(image, roots=["/usr/bin/app"])
 
 
