@@ -15,7 +15,7 @@ import pytest
 
 from tools.apt.lockfile import read_lock
 from tools.apt.maintainer_scripts import links_of, read_scripts
-from tools.apt.paths import Exclusions
+from tools.archive.globs import Exclusions
 from tools.image.image_files import ImageFiles
 from tools.linux.architectures import ARCHITECTURES
 from tools.proof.allowlist import Allowlist

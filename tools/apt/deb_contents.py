@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
 
-from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
+from tools.apt.paths import MERGED_DIRECTORIES, merged
 from tools.archive import deb
+from tools.archive.globs import Exclusions
 from tools.archive.layer import Kind
 from tools.cli import ToolError
 from tools.elf.elf import MAGIC, Elf, read_elf
@@ -233,7 +234,7 @@ def _with_live_hardlinks(
 ) -> dict[str, Member]:
     """Return the kept members; a hard link to a dropped file becomes that file."""
     result: dict[str, Member] = {}
-    moved: dict[str, str] = {}  # dropped file -> the first kept name of it
+    moved: dict[str, str] = {}  # dropped file → the first kept name of it
     for path in sorted(kept):
         member = members[path]
         if member.kind == "hardlink":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt.paths import Exclusions
 from tools.apt.root_for_test import run_in, unpack
+from tools.archive.globs import Exclusions
 
 _SOURCES = Path(os.environ["TEST_SRCDIR"])
 _LAYERS = [_SOURCES / path for path in os.environ["LAYERS"].split()]

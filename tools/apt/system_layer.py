@@ -30,7 +30,7 @@ from tools.apt.maintainer_scripts import (
     links_of,
     read_scripts,
 )
-from tools.apt.paths import Exclusions
+from tools.archive.globs import Exclusions
 from tools.archive.layer import LayerWriter, add_layer_flags
 from tools.cli import ToolError, tool
 from tools.linux.architectures import ARCHITECTURES

@@ -71,7 +71,7 @@ def patched(patch: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["git", "apply", "--reverse", str(patch)], check=True)  # noqa: S607
+        subprocess.run(["git", "apply", "--reverse", str(patch)], check=True)  # noqa: S607 - likewise
 
 
 def blobs(image: Image) -> dict[str, int]:
