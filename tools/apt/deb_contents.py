@@ -179,7 +179,7 @@ def _merged_target(name: str, target: str, *, of: Path) -> str:
         return target
     aim = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if aim == ".." or aim.startswith("../"):
-        raise ToolError(f"{of}: symlink {name!r} -> {target!r} climbs out of the root")
+        raise ToolError(f"{of}: symlink {name!r} → {target!r} climbs out of the root")
     new_directory = posixpath.dirname(merged(name))
     reached = posixpath.normpath(posixpath.join(new_directory, target))
     if reached in (aim, merged(aim)):
@@ -233,7 +233,7 @@ def _with_live_hardlinks(
 ) -> dict[str, Member]:
     """Return the kept members; a hard link to a dropped file becomes that file."""
     result: dict[str, Member] = {}
-    moved: dict[str, str] = {}  # dropped file -> the first kept name of it
+    moved: dict[str, str] = {}  # dropped file → the first kept name of it
     for path in sorted(kept):
         member = members[path]
         if member.kind == "hardlink":

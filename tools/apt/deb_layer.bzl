@@ -27,7 +27,7 @@ _ATTRS = {
         mandatory = True,
     ),
     "symlinks": attr.string_dict(
-        doc = "Absolute path of a link -> its target: names by which a package's program is called.",
+        doc = "Absolute path of a link → its target: names by which a package's program is called.",
     ),
     "_tool": attr.label(default = Label("//tools/apt:deb_layer"), executable = True, cfg = "exec"),
 }

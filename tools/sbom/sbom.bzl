@@ -1,4 +1,4 @@
-"""`sbom_components` and `image_sbom`: packages and an image -> an SBOM of the image."""
+"""`sbom_components` and `image_sbom`: packages and an image → an SBOM of the image."""
 
 load("//tools/image:platform_transition.bzl", "PLATFORM_ATTRS", "to_platform")
 
