@@ -1,11 +1,11 @@
-"""Read an OCI image layout directory and check what can be checked without reading layers.
+"""Read an OCI image layout directory and verify everything but the layers' bytes.
 
     image = read_layout(Path("bazel-bin/backend/image"))
 
 A layout (OCI image-layout.md 1.1) is a directory with `oci-layout`, `index.json` and
-`blobs/sha256/*`. Blobs may be symbolic links, relative ones included: that is how the rules here
-share layers. Every JSON document is verified against the digest and size that point at it, and
-every layer file against its size; `verify_layers` reads the layers' bytes as well.
+`blobs/sha256/*`. Blobs may be symbolic links, also relative ones: that is how the rules share
+layers. Every JSON document is verified by the digest and size that refer to it, and every layer
+file by its size; `verify_layers` verifies the layers' bytes as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 
 
 class LayoutError(ToolError):
-    """A layout is not what the specification or the reader asks for; names file and cause."""
+    """A layout is invalid, or not what its reader needs; the message names file and cause."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,21 @@ class Image:
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout directory and the descriptor of the one document its index.json names."""
+    """A layout directory and the descriptor of the document in its index.json."""
 
     path: Path
     root: Descriptor
 
     def blob(self, digest: str) -> Path:
-        """Return where the blob of `digest` is kept."""
+        """Return the path of a blob."""
         return blob_path(self.path, digest)
 
 
 def read_layout(path: Path) -> Image:
     """Read the layout directory at `path`, which must hold exactly one image.
 
-    Raise LayoutError, naming the file and the cause, for a missing or malformed file, a wrong
-    digest or size, more than one manifest, or an image index where an image is needed.
+    Raise LayoutError, with the file and the cause, for a missing or malformed file, a wrong digest
+    or size, more than one manifest, or an image index.
     """
     layout = open_layout(path)
     if layout.root.media_type in spec.INDEX_TYPES:
@@ -85,7 +85,7 @@ def read_layout(path: Path) -> Image:
 def open_layout(path: Path) -> Layout:
     """Check `oci-layout` and `index.json` of the directory at `path`; its root may be an index.
 
-    Raise LayoutError as `read_layout` does, but accepts an image index as the one document.
+    Raise LayoutError as `read_layout` does, except for an image index.
     """
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
@@ -111,7 +111,7 @@ def open_layout(path: Path) -> Layout:
 
 
 def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
-    """Return the descriptors listed by an image index of the layout, in its order."""
+    """Return the descriptors in an image index of the layout, in its order."""
     file = layout.blob(index.digest)
     document = read_document(layout, index)
     manifests = document.get("manifests")
@@ -121,13 +121,13 @@ def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
 
 
 def read_image(layout: Layout, descriptor: Descriptor) -> Image:
-    """Read the image whose manifest `descriptor` names; raise LayoutError."""
+    """Read the image with the manifest of `descriptor`; raise LayoutError."""
     file = layout.blob(descriptor.digest)
     manifest = read_document(layout, descriptor)
     declared = manifest.get("mediaType", descriptor.media_type)
     if declared != descriptor.media_type:
         raise LayoutError(
-            f"{file}: the manifest's mediaType is '{declared}', "
+            f"{file}: the manifest's media type is '{declared}', "
             f"its descriptor says '{descriptor.media_type}'"
         )
     entries = manifest.get("layers")
@@ -151,19 +151,19 @@ def read_image(layout: Layout, descriptor: Descriptor) -> Image:
 
 
 def read_document(layout: Layout, descriptor: Descriptor) -> dict[str, Any]:
-    """Parse the JSON blob of `descriptor`, verified against its digest and size."""
+    """Parse the JSON blob of `descriptor`, verified by its digest and size."""
     file = layout.blob(descriptor.digest)
     data = _read_bytes(file)
     if len(data) != descriptor.size:
         raise LayoutError(f"{file}: has {len(data)} bytes, its descriptor says {descriptor.size}")
     actual = spec.sha256_digest(data)
     if actual != descriptor.digest:
-        raise LayoutError(f"{file}: its content has digest {actual}, not the one it is named by")
+        raise LayoutError(f"{file}: its content has digest {actual}, which differs from its name")
     return _parse_object(data, file)
 
 
 def verify_layers(image: Image) -> None:
-    """Read every layer of `image` and compare its digest; raise LayoutError at the first lie."""
+    """Verify the digest of every layer of `image`; raise LayoutError for the first wrong one."""
     for layer in image.layers:
         digest = hashlib.sha256()
         with layer.path.open("rb") as stream:
@@ -175,7 +175,7 @@ def verify_layers(image: Image) -> None:
 
 
 def blob_path(layout: Path, digest: str) -> Path:
-    """Return where a layout directory keeps the blob of `digest`."""
+    """Return the path of a blob in a layout directory."""
     algorithm, _, encoded = digest.partition(":")
     return layout / "blobs" / algorithm / encoded
 
@@ -192,7 +192,7 @@ def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path)
         target = f" (a link to {path.readlink()})" if path.is_symlink() else ""
         raise LayoutError(
             f"{path}{target}: layer blob cannot be read: {error.strerror}; "
-            "a rule that forwards a layout must forward its runfiles too"
+            "a rule that passes a layout on must pass its runfiles on too"
         ) from error
     if size != descriptor.size:
         raise LayoutError(f"{path}: layer has {size} bytes, the manifest says {descriptor.size}")
@@ -213,9 +213,7 @@ def _diff_ids(config: dict[str, Any], file: Path, count: int) -> list[str]:
     if not isinstance(diff_ids, list) or not all(isinstance(each, str) for each in diff_ids):
         raise LayoutError(f"{file}: member 'rootfs.diff_ids' must be a list of digests")
     if len(diff_ids) != count:
-        raise LayoutError(
-            f"{file}: names {len(diff_ids)} diff_ids, the manifest has {count} layers"
-        )
+        raise LayoutError(f"{file}: has {len(diff_ids)} diff_ids, the manifest has {count} layers")
     return diff_ids
 
 

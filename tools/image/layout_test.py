@@ -1,4 +1,4 @@
-"""What `read_layout` accepts, and the words with which it refuses everything else."""
+"""What `read_layout` accepts, and its errors for everything else."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_image_without_layers_is_read_even_when_docker_wrote_null(tmp_path: P
     assert read_layout(tmp_path / "image").layers == ()
 
 
-def test_verify_layers_finds_a_changed_byte(layout: Path) -> None:
+def test_verify_layers_detects_a_changed_byte(layout: Path) -> None:
     image = read_layout(layout)
     verify_layers(image)
     blob = image.layers[0].path
@@ -138,7 +138,7 @@ def _dangle_layer(layout: Path) -> None:
         (_edit_index("size", 7), "bytes, its descriptor says 7"),
         (_edit_index("mediaType", None), "'mediaType' must be a string, found nothing"),
         (_edit_index("mediaType", "text/plain"), "'text/plain' is neither an image manifest nor"),
-        (_change_manifest, "not the one it is named by"),
+        (_change_manifest, "which differs from its name"),
         (_grow_layer, "layer has .* bytes, the manifest says"),
         (_dangle_layer, r"\(a link to ../../../gone.tar.gz\): layer blob cannot be read"),
     ],
@@ -155,14 +155,14 @@ def test_a_broken_layout_is_refused_with_the_file_and_the_cause(
 def test_a_manifest_that_contradicts_its_descriptor_is_refused(tmp_path: Path) -> None:
     other = {"mediaType": "application/vnd.docker.distribution.manifest.v2+json"}
     make.make_layout(tmp_path / "image", layers=[TAR], manifest_extra=other)
-    with pytest.raises(LayoutError, match="the manifest's mediaType is"):
+    with pytest.raises(LayoutError, match="the manifest's media type is"):
         read_layout(tmp_path / "image")
 
 
 def test_diff_ids_must_match_the_layers(tmp_path: Path) -> None:
     extra = {"rootfs": {"type": "layers", "diff_ids": []}}
     make.make_layout(tmp_path / "image", layers=[TAR], config_extra=extra)
-    with pytest.raises(LayoutError, match="names 0 diff_ids, the manifest has 1 layers"):
+    with pytest.raises(LayoutError, match="has 0 diff_ids, the manifest has 1 layers"):
         read_layout(tmp_path / "image")
 
 
@@ -173,7 +173,7 @@ def test_a_layer_of_an_unknown_type_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
-def test_what_is_not_a_directory_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_layout_that_is_not_a_directory_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "image.tar"
     if kind == "file":
         path.write_bytes(TAR)

@@ -150,9 +150,7 @@ def test_an_index_whose_image_names_no_configuration_is_refused(tmp_path: Path) 
     assert str(child["digest"])[7:] in str(caught.value)
 
 
-def test_an_image_for_another_platform_than_the_one_wanted_is_refused(
-    layout: Path, tmp_path: Path
-) -> None:
+def test_an_image_for_another_platform_is_refused(layout: Path, tmp_path: Path) -> None:
     with pytest.raises(LayoutError) as caught:
         contents(layout, tmp_path / "s", "linux/riscv64")
     assert ", and platform linux/riscv64 is wanted" in str(caught.value)
@@ -192,7 +190,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("data", "kind", "cause"), BROKEN)
-def test_archives_that_cannot_be_used_are_named(
+def test_an_unusable_archive_is_named_in_the_error(
     tmp_path: Path, data: bytes, kind: type[Exception], cause: str
 ) -> None:
     path = tmp_path / "broken.tar"
@@ -203,7 +201,7 @@ def test_archives_that_cannot_be_used_are_named(
     assert cause in str(caught.value)
 
 
-def test_names_in_an_archive_lead_nowhere(tmp_path: Path) -> None:
+def test_member_names_do_not_escape_the_directory(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("unharmed")
     evil = tar_bytes(
         [
@@ -221,9 +219,7 @@ def test_names_in_an_archive_lead_nowhere(tmp_path: Path) -> None:
     assert not (tmp_path / "s" / "index.json").exists()
 
 
-def test_a_lying_archive_is_found_out_when_its_layers_are_read(
-    layout: Path, tmp_path: Path
-) -> None:
+def test_swapped_layers_are_detected_when_they_are_read(layout: Path, tmp_path: Path) -> None:
     docker = archive.docker_archive(layout, [])
     swapped = [*docker[:2], archive.Member(docker[2].name, docker[3].content), docker[3]]
     path = written(tmp_path / "x.tar", swapped)

@@ -1,9 +1,9 @@
-"""Name, descriptors and the one JSON encoder of every OCI document this project writes.
+"""Media types, descriptors and the one JSON encoder of OCI documents.
 
 Media types follow the OCI image specification 1.1 (media-types.md, descriptor.md) and Docker's
 "Image Manifest Version 2, Schema 2". Nothing here reads or writes a file.
 
-Guarantee: `encode_json` gives the same bytes for equal values, whatever order they were made in.
+Guarantee: `encode_json` returns the same bytes for equal values, whatever the order of their keys.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-# Layers a registry may refuse to store: their bytes live at the `urls` of the descriptor.
+# Layers that a registry may refuse to store: their bytes are at the `urls` of the descriptor.
 NONDISTRIBUTABLE_MARKS = ("nondistributable", "foreign")
 
-# The zero of every image: upstream's value for images that say nothing about their age.
+# The default time of an image, as upstream's.
 EPOCH = "1970-01-01T00:00:00Z"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# Pairs of layer types without their compression, and what precedes a compression's name.
+# Layer types without compression, the separator of a compression, the type of the other family.
 _OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 _LAYER_FAMILIES = (
@@ -47,12 +47,12 @@ _LAYER_COMPRESSIONS = ("gzip", "zstd", "none")
 
 
 class SpecError(ToolError):
-    """A document does not say what the specification demands of it."""
+    """A document violates the specification."""
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """Points at content: its type, digest and size in bytes.
+    """A reference to content: its type, digest and size in bytes.
 
     `extra` keeps the optional members (annotations, urls, platform, ...) as they were read.
     """
@@ -67,13 +67,13 @@ class Descriptor:
         return dict(self.extra).get(name)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the descriptor as the specification spells it."""
+        """Return the descriptor as JSON of the specification."""
         required = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         return {**dict(self.extra), **required}
 
 
 def parse_descriptor(value: Any) -> Descriptor:
-    """Read a descriptor from parsed JSON; raise SpecError naming the member at fault."""
+    """Read a descriptor from parsed JSON; raise SpecError naming the invalid member."""
     if not isinstance(value, dict):
         raise SpecError(f"a descriptor must be an object, found {_shown(value)}")
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
@@ -95,7 +95,7 @@ def parse_descriptor(value: Any) -> Descriptor:
 def encode_json(value: Any) -> bytes:
     """Return the canonical bytes of `value`: sorted keys, no white space, UTF-8, no NaN.
 
-    Raise SpecError when `value` holds something JSON or UTF-8 cannot carry.
+    Raise SpecError for a value that JSON or UTF-8 cannot express.
     """
     try:
         text = json.dumps(
@@ -107,17 +107,17 @@ def encode_json(value: Any) -> bytes:
 
 
 def sha256_digest(data: bytes) -> str:
-    """Return the digest of `data` as descriptors spell it."""
+    """Return the digest of `data` as in a descriptor."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def layer_compression(media_type: str) -> str:
-    """Return 'gzip', 'zstd' or 'none' for a layer's media type; raise SpecError for others."""
+    """Return 'gzip', 'zstd' or 'none' for a layer type of OCI or Docker; raise SpecError else."""
     return _layer_parts(media_type)[1]
 
 
 def convert_layer_type(media_type: str, *, docker: bool) -> str:
-    """Return the media type of the same layer in one family; raise SpecError for other types."""
+    """Return the layer type in Docker's family, or in OCI's; raise SpecError for other types."""
     stem, compression, counterpart = _layer_parts(media_type)
     if is_docker(media_type) != docker:
         stem = counterpart
@@ -125,7 +125,7 @@ def convert_layer_type(media_type: str, *, docker: bool) -> str:
 
 
 def layer_media_type(compression: str, *, docker: bool) -> str:
-    """Return a layer's media type in one of the two families, by its compression."""
+    """Return the layer type of a compression ('gzip', 'zstd', 'none') in one of the families."""
     if compression not in _LAYER_COMPRESSIONS:
         raise SpecError(f"unknown layer compression '{compression}'; known: gzip, zstd, none")
     if compression == "none":
@@ -134,7 +134,7 @@ def layer_media_type(compression: str, *, docker: bool) -> str:
 
 
 def is_docker(media_type: str) -> bool:
-    """Return whether a manifest of this type belongs to Docker's family."""
+    """Return whether a media type belongs to Docker's family."""
     return media_type.startswith("application/vnd.docker.")
 
 
@@ -150,6 +150,6 @@ def _layer_parts(media_type: str) -> tuple[str, str, str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a bad value, quoted and shortened: a long one would bury the message."""
+    """Quote a bad value, shortened if it would hide the message."""
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

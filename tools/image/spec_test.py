@@ -24,7 +24,7 @@ def test_equal_values_have_equal_bytes_whatever_order_they_were_made_in() -> Non
 
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800", {1, 2}])
-def test_values_json_cannot_represent_are_refused(value: Any) -> None:
+def test_a_value_that_json_cannot_express_is_refused(value: Any) -> None:
     with pytest.raises(SpecError, match="value cannot be written as JSON"):
         spec.encode_json({"x": value})
 

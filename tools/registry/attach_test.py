@@ -106,7 +106,7 @@ def test_an_artifact_is_stored_and_listed_under_the_fallback_tag(
         "artifactType": SPDX,
         "annotations": {"a": "1", "b": "2"},
     }
-    assert f"{name}:sha256-{image.digest[7:]}: lists it" in err
+    assert f"{name}:sha256-{image.digest[7:]}: lists the artifact" in err
     # The image is what it was.
     server.assert_holds(name, layout, tag="t")
 
@@ -133,11 +133,11 @@ def test_attaching_again_changes_nothing_and_another_artifact_is_added(
     assert _attach(layout, f"{server.host}/{name}", "--list") == 0
     error = capsys.readouterr().err
     assert error == "".join(f"{e['digest']} {e['artifactType']}\n" for e in after) + (
-        "2 artifact(s) refer to the image\n"
+        "2 referrer(s) of the image\n"
     )
 
 
-def test_what_others_listed_is_kept_as_it_is(server: Server, layout: Path, tmp_path: Path) -> None:
+def test_entries_of_other_clients_are_kept(server: Server, layout: Path, tmp_path: Path) -> None:
     name = "others"
     _push(layout, f"{server.host}/{name}")
     # Another client's index, as such clients write it: with members and annotations of its own.
@@ -162,7 +162,7 @@ def test_what_others_listed_is_kept_as_it_is(server: Server, layout: Path, tmp_p
     assert [entry.get("artifactType") for entry in after["manifests"]] == [None, SPDX]
 
 
-def test_a_change_that_somebody_makes_in_between_is_not_lost(server: Server, layout: Path) -> None:
+def test_a_concurrent_change_is_not_lost(server: Server, layout: Path) -> None:
     name = "race"
     _push(layout, f"{server.host}/{name}")
     (layout.parent / "other").mkdir()
@@ -214,7 +214,7 @@ def test_an_entry_that_another_client_overwrote_is_written_again(
     assert len(_listed(server, name, layout)) == 1
 
 
-def test_an_index_that_changes_all_the_time_is_an_error(
+def test_an_index_that_keeps_changing_is_an_error(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "busy"
@@ -226,10 +226,10 @@ def test_an_index_that_changes_all_the_time_is_an_error(
 
     with proxying(server.port, decide) as proxy:
         assert _attach(layout, f"{proxy.host}/{name}") == 1
-    assert "others change it faster than this client can; try again" in capsys.readouterr().err
+    assert "other clients keep changing it; try again" in capsys.readouterr().err
 
 
-def test_a_registry_that_lists_referrers_itself_is_left_to_do_so(
+def test_a_registry_with_the_referrers_api_gets_no_fallback_tag(
     server: Server, layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "api"
@@ -256,7 +256,7 @@ def test_a_registry_that_lists_referrers_itself_is_left_to_do_so(
     server.assert_holds(name, layout, tag="t")
 
 
-def test_the_manifest_is_the_same_wherever_it_goes(
+def test_the_manifest_is_the_same_in_every_registry(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digests = set()
@@ -299,13 +299,14 @@ def test_a_dry_run_changes_nothing(
     assert f"dry:{fallback_tag(read_layout(layout).digest)}: would list it" in error
 
 
-def test_an_image_that_is_not_there_is_an_error(
+def test_an_image_missing_from_the_registry_is_an_error(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _attach(layout, f"{server.host}/nothing") == 1
     digest = read_layout(layout).digest
-    assert f"ERROR: {server.host}/nothing@{digest}: the image is not there; push it first" in (
-        capsys.readouterr().err
+    assert (
+        f"attach: {server.host}/nothing@{digest}: the image is not in the registry; push it first"
+        in (capsys.readouterr().err)
     )
 
 
@@ -336,7 +337,7 @@ def test_the_password_of_the_push_is_used_for_attaching(
         lambda seen: Fault(status=429, headers={"Retry-After": "0"}) if seen.count % 2 else None,
     ],
 )
-def test_faults_are_survived(
+def test_attaching_recovers_from_faults(
     server: Server, layout: Path, decide: Callable[[Seen], Fault | None]
 ) -> None:
     name = f"faults/{id(decide)}"
@@ -346,7 +347,7 @@ def test_faults_are_survived(
     assert len(_listed(server, name, layout)) == 1
 
 
-def test_a_list_that_cannot_be_written_is_an_error_that_says_what_is_there(
+def test_an_error_of_the_list_names_the_stored_artifact(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "unlisted"
@@ -364,7 +365,7 @@ def test_a_list_that_cannot_be_written_is_an_error_that_says_what_is_there(
     server.assert_holds(name, layout, tag="t")
 
 
-def test_a_fallback_tag_that_names_something_else_is_left_alone(
+def test_a_fallback_tag_of_something_else_is_not_changed(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tag = fallback_tag(read_layout(layout).digest)
@@ -379,11 +380,11 @@ def test_a_fallback_tag_that_names_something_else_is_left_alone(
     [
         (["--artifact=missing.json"], "No such file or directory"),
         (["--annotation=x"], "annotation 'x' must be KEY=VALUE"),
-        (["--artifact-type="], "the artifact's type is not set. Please pass --artifact-type flag."),
+        (["--artifact-type="], "no artifact type is set; pass --artifact-type"),
         (["--platform=linux/s390x"], None),
     ],
 )
-def test_what_cannot_be_attached_is_refused(
+def test_an_invalid_attachment_is_refused(
     server: Server,
     layout: Path,
     capsys: pytest.CaptureFixture[str],
@@ -395,7 +396,7 @@ def test_what_cannot_be_attached_is_refused(
     assert _attach(layout, f"{server.host}/refused", *flags) == (0 if message is None else 1)
     assert (message or "") in capsys.readouterr().err
     assert attach.main([]) == 1
-    assert "there is no layout. Please pass --layout flag." in capsys.readouterr().err
+    assert "no layout is set; pass --layout" in capsys.readouterr().err
 
 
 _ENTRIES = st.builds(
@@ -422,6 +423,6 @@ def test_entries_are_added_once_and_none_is_changed(
 @pytest.mark.parametrize(
     "data", [b"", b"[]", b"{}", b'{"mediaType": "x", "manifests": []}', b"\xff", b"null"]
 )
-def test_an_index_that_is_none_is_an_error(data: bytes) -> None:
+def test_an_invalid_index_is_an_error(data: bytes) -> None:
     with pytest.raises(ReferrersError):
         with_entry(data, {"digest": "sha256:0"})

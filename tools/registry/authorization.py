@@ -16,8 +16,8 @@ from tools.registry.credentials import Credentials
 from tools.registry.errors import RegistryError, refusal
 from tools.registry.transport import Response, Transport, without_query
 
-# RFC 9110, 11.6.1: schemes, each followed by its parameters, all in one list. A parameter is told
-# from a scheme by its `=`; values without quotes may hold what a token may not, as addresses do.
+# RFC 9110, 11.6.1: one list of schemes, each followed by its parameters. A parameter differs from a
+# scheme by its `=`; values without quotes may have characters that a token may not, as URLs do.
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PART = re.compile(
     rf"""[\s,]*(?:({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))|({_WORD}))""", re.DOTALL
@@ -26,7 +26,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Challenge:
-    """How a registry asks to be authorised."""
+    """A registry's demand for authorization."""
 
     scheme: str
     realm: str = ""
@@ -34,9 +34,9 @@ class Challenge:
 
 
 def parse_challenge(header: str | None) -> Challenge | None:
-    """The challenge of a WWW-Authenticate header that is answered: Bearer before Basic.
+    """Return the challenge of a WWW-Authenticate header to use: Bearer before Basic.
 
-    Several headers are given as one, joined with commas. None when neither scheme is offered.
+    Several headers are joined with commas. None when neither scheme is offered.
     """
     found: list[tuple[str, dict[str, str]]] = []
     position = 0
@@ -56,9 +56,9 @@ def parse_challenge(header: str | None) -> Challenge | None:
 
 
 class Authorization:
-    """Holds the header and renews it. Safe to share between threads.
+    """Hold the header and renew it. Safe to share between threads.
 
-    `secrets` is given every string that must never be shown, as it becomes known.
+    `secrets` collects every string that must never be shown.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Authorization:
         plain: bool,
         secrets: list[str],
     ) -> None:
-        """`plain` says that the registry itself is spoken to in plain HTTP."""
+        """`plain`: the registry itself is reached by plain HTTP."""
         self._transport = transport
         self._challenge = challenge
         self._credentials = credentials
@@ -87,7 +87,7 @@ class Authorization:
         return self._header
 
     def renew(self, spent: str | None) -> None:
-        """Replace the header `spent`; raises RegistryError, TransportError."""
+        """Replace the header `spent`; raise RegistryError or TransportError."""
         with self._lock:
             # Another thread may have renewed it while this one waited.
             if self._header != spent:
@@ -104,7 +104,7 @@ class Authorization:
         shown = without_query(self._challenge.realm)
         if realm.scheme != "https" and not (realm.scheme == "http" and self._plain):
             raise RegistryError(
-                f"the registry wants tokens fetched from '{shown}', which is not HTTPS; "
+                f"the registry's token server '{shown}' does not use HTTPS; "
                 "credentials are not sent there"
             )
         refresh = self._credentials is not None and bool(self._credentials.identity_token)
@@ -112,12 +112,12 @@ class Authorization:
         if response.status != 200:
             raise refusal(f"token from {shown}", response, credentials=self._credentials)
         try:
-            answer = json.loads(response.body)
-            token = answer.get("token") or answer.get("access_token")
+            document = json.loads(response.body)
+            token = document.get("token") or document.get("access_token")
         except (ValueError, AttributeError):
             token = None
         if not isinstance(token, str) or not token:
-            raise RegistryError(f"{shown}: answered without a token")
+            raise RegistryError(f"{shown}: the response has no token")
         return token
 
     def _get_token(self, realm: urllib.parse.SplitResult) -> Response:

@@ -1,4 +1,4 @@
-"""A real registry for the tests of a file, and clients that know nothing of who runs them."""
+"""A real registry for the tests of a file, and clients that ignore the user's environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.registry import cli as session
+from tools.registry import cli
 from tools.registry.registry_for_test import Server, forget_the_user, running
 from tools.registry.transport import Options
 
@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that wants a password."""
+    """One that requires a password."""
     with running(tmp_path_factory.mktemp("basic"), basic=True) as found:
         yield found
 
@@ -34,4 +34,4 @@ def _nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what the client waits on its own account; what a registry asks for is waited for."""
-    monkeypatch.setattr(session, "Options", functools.partial(Options, first_delay=0.05))
+    monkeypatch.setattr(cli, "Options", functools.partial(Options, first_delay=0.05))

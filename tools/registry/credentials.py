@@ -1,11 +1,11 @@
 """Find the credentials for a repository where docker, podman and their helpers keep them.
 
-Files, in this order, the first that knows the host wins: `$DOCKER_CONFIG/config.json` (default
+Files, in this order; the first with the host wins: `$DOCKER_CONFIG/config.json` (default
 `$HOME/.docker/config.json`), `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json`, and
-`$XDG_CONFIG_HOME/containers/auth.json` (default `$HOME/.config/…`), which outlives a log-out.
+`$XDG_CONFIG_HOME/containers/auth.json` (default `$HOME/.config/…`), which survives a logout.
 In each: `credHelpers`, then `auths`, then `credsStore`, as docker's config.json has them; keys that
-name a repository are those of containers-auth.json(5), the most specific first. A secret is never
-in a message or a repr.
+name a repository are those of containers-auth.json(5), the most specific first. No message and no
+repr contains a secret.
 """
 
 from __future__ import annotations
@@ -21,23 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError
 from tools.registry.reference import Repository
 
-# A helper may ask the user to unlock a key ring, but must not hang a build for ever.
+# A helper may ask the user to unlock a keyring, but must not block a build forever.
 _HELPER_TIMEOUT = 120.0
 _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NOT_FOUND = "credentials not found"
-# What a helper says for the user when the secret is a token to exchange, not a password.
-_TOKEN_USER = "<token>"  # noqa: S105 - a user's name
-
-
-class CredentialsError(Exception):
-    """A file or helper that should give credentials is broken; names it."""
+# The user name by which a helper marks the secret as an identity token.
+_TOKEN_USER = "<token>"  # noqa: S105 - a user name
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who to be. `identity_token` is an OAuth2 refresh token; `source` says where it was found."""
+    """A user name and a secret. `identity_token` is an OAuth2 refresh token; `source` is shown."""
 
     source: str
     username: str = ""
@@ -45,12 +42,12 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
 
     def basic(self) -> str:
-        """The value of an Authorization header of the Basic scheme (RFC 7617)."""
+        """Return the value of an Authorization header of the Basic scheme (RFC 7617)."""
         pair = f"{self.username}:{self.password}".encode()
         return "Basic " + base64.b64encode(pair).decode("ascii")
 
     def secrets(self) -> tuple[str, ...]:
-        """Every string that must never be shown."""
+        """Return every string that must never be shown."""
         encoded = self.basic().partition(" ")[2] if self.password else ""
         return tuple(each for each in (self.password, self.identity_token, encoded) if each)
 
@@ -61,9 +58,10 @@ def find_credentials(
     environ: Mapping[str, str],
     files: Sequence[Path] | None = None,
 ) -> Credentials | None:
-    """The credentials for `repository`, or None; raises CredentialsError.
+    """Return the credentials for `repository`, or None.
 
-    `files` are read instead of those that `environ` names.
+    `files` are read instead of those that `environ` names. Raise ToolError for a broken file or
+    helper.
     """
     for file in config_files(environ) if files is None else files:
         if file.is_file():
@@ -74,7 +72,7 @@ def find_credentials(
 
 
 def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """The files that may hold credentials, in the order in which they are asked."""
+    """Return the files that may hold credentials, in order of precedence."""
     files = []
     if environ.get("DOCKER_CONFIG"):
         files.append(Path(environ["DOCKER_CONFIG"]) / "config.json")
@@ -113,20 +111,20 @@ def _from_file(
 
 
 def _keys(repository: Repository) -> Iterator[str]:
-    """`host/a/b`, `host/a`, `host`: the more a key says, the sooner it is used."""
+    """Yield `host/a/b`, `host/a`, `host`: the most specific key first."""
     parts = [repository.credentials_host, *repository.name.split("/")]
     for count in range(len(parts), 0, -1):
         yield "/".join(parts[:count])
 
 
 def _bare(key: str) -> str:
-    """A key without the scheme and version that older files have."""
+    """Return a key without the scheme and version of older files."""
     key = re.sub(r"^https?://", "", key)
     return re.sub(r"/(v[12]/?)?$", "", key)
 
 
 def _from_entry(entry: Any, key: str, file: Path) -> Credentials | None:
-    """An entry of `auths`; docker leaves empty ones behind for hosts kept in a store."""
+    """Read an entry of `auths`; docker leaves empty ones for hosts in a store."""
     if not isinstance(entry, dict):
         return None
     username = str(entry.get("username") or "")
@@ -135,10 +133,10 @@ def _from_entry(entry: Any, key: str, file: Path) -> Credentials | None:
         try:
             decoded = base64.b64decode(str(entry["auth"]), validate=True).decode()
         except (binascii.Error, ValueError) as error:
-            raise CredentialsError(f"{file}: 'auth' of '{key}' is not base64") from error
+            raise ToolError(f"{file}: 'auth' of '{key}' is not base64") from error
         username, separator, password = decoded.partition(":")
         if not separator:
-            raise CredentialsError(f"{file}: 'auth' of '{key}' does not hold user:password")
+            raise ToolError(f"{file}: 'auth' of '{key}' is not user:password")
         # Docker pads the password with NULs in some versions.
         password = password.rstrip("\0")
     token = str(entry.get("identitytoken") or "")
@@ -155,10 +153,10 @@ def _from_helper(
     """Ask `docker-credential-<name>` (docker-credential-helpers protocol: `get`, host on stdin)."""
     program = f"docker-credential-{name}"
     if not _HELPER_NAME.fullmatch(name):
-        raise CredentialsError(f"{file}: '{name}' is not the name of a credential helper")
+        raise ToolError(f"{file}: '{name}' is not the name of a credential helper")
     path = shutil.which(program, path=environ.get("PATH"))
     if path is None:
-        raise CredentialsError(
+        raise ToolError(
             f"{file}: names the credential helper '{name}', but {program} is not on PATH; "
             "install it, or remove it from the file"
         )
@@ -173,21 +171,21 @@ def _from_helper(
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CredentialsError(f"{program} (from {file}): {type(error).__name__}") from error
+        raise ToolError(f"{program} (from {file}): {type(error).__name__}") from error
     if run.returncode != 0:
         # Helpers write errors to stdout; a failed one holds no secret.
         message = (run.stdout.strip() or run.stderr.strip()).splitlines()[:1]
         if message and _NOT_FOUND in message[0]:
             return None
-        raise CredentialsError(
+        raise ToolError(
             f"{program} (from {file}) failed for '{server}': {' '.join(message) or 'no message'}"
         )
     try:
-        answer = json.loads(run.stdout)
-        username, secret = str(answer["Username"]), str(answer["Secret"])
+        reply = json.loads(run.stdout)
+        username, secret = str(reply["Username"]), str(reply["Secret"])
     except (ValueError, KeyError, TypeError) as error:
-        raise CredentialsError(
-            f"{program} (from {file}) gave no JSON with Username and Secret for '{server}'"
+        raise ToolError(
+            f"{program} (from {file}) did not print JSON with Username and Secret for '{server}'"
         ) from error
     source = f"{program} (from {file})"
     if username == _TOKEN_USER:
@@ -199,15 +197,15 @@ def _read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        # The text of a JSON error quotes no content, only a position.
-        raise CredentialsError(f"{file}: cannot be used: {error}") from error
+        # The message of a JSON error has a position and no content.
+        raise ToolError(f"{file}: cannot be used: {error}") from error
     if not isinstance(config, dict):
-        raise CredentialsError(f"{file}: must hold a JSON object")
+        raise ToolError(f"{file}: must contain a JSON object")
     return config
 
 
 def _member(config: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
     value = config.get(name) or {}
     if not isinstance(value, dict):
-        raise CredentialsError(f"{file}: member '{name}' must be an object")
+        raise ToolError(f"{file}: member '{name}' must be an object")
     return value

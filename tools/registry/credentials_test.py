@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tools.registry.credentials import Credentials, CredentialsError, find_credentials
+from tools.cli import ToolError
+from tools.registry.credentials import Credentials, find_credentials
 from tools.registry.reference import parse_repository
 
 REPOSITORY = parse_repository("reg.example:5000/team/app")
@@ -50,7 +51,7 @@ def _helper(tmp_path: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+def test_without_any_file_there_are_no_credentials(tmp_path: Path) -> None:
     assert find_credentials(REPOSITORY, environ=_environ(tmp_path)) is None
     assert find_credentials(REPOSITORY, environ={}) is None
 
@@ -62,7 +63,7 @@ def test_a_host_is_found_under_every_spelling_docker_used(tmp_path: Path, key: s
     assert found.source == f"{tmp_path}/docker/config.json ('{HOST}')"
 
 
-def test_the_files_are_asked_in_order(tmp_path: Path) -> None:
+def test_files_are_read_in_order_of_precedence(tmp_path: Path) -> None:
     files = {
         name: {"auths": {HOST: _auth(name, "p")}} for name in ("docker", "registry", "runtime")
     }
@@ -100,7 +101,7 @@ def test_username_and_password_may_be_plain_members(tmp_path: Path) -> None:
     assert _found(_environ(tmp_path, docker={"auths": auths})).basic() == "Basic dTpw"
 
 
-def test_a_token_is_told_from_a_password(tmp_path: Path) -> None:
+def test_a_token_differs_from_a_password(tmp_path: Path) -> None:
     found = _found(_environ(tmp_path, docker={"auths": {HOST: {"identitytoken": "t"}}}))
     assert (found.identity_token, found.password) == ("t", "")
     _helper(tmp_path, """echo '{"Username": "<token>", "Secret": "t2"}'""")
@@ -108,7 +109,7 @@ def test_a_token_is_told_from_a_password(tmp_path: Path) -> None:
     assert _found(environ).identity_token == "t2"
 
 
-def test_a_helper_goes_before_the_file_and_is_given_the_host(tmp_path: Path) -> None:
+def test_a_helper_precedes_the_file_and_gets_the_host(tmp_path: Path) -> None:
     _helper(
         tmp_path,
         """read -r host; echo "{\\"Username\\": \\"$1 $host\\", \\"Secret\\": \\"s\\"}" """,
@@ -119,13 +120,13 @@ def test_a_helper_goes_before_the_file_and_is_given_the_host(tmp_path: Path) -> 
     assert found.source == f"docker-credential-test (from {tmp_path}/docker/config.json)"
 
 
-def test_a_store_is_asked_for_what_the_file_only_lists(tmp_path: Path) -> None:
+def test_a_store_has_the_secret_of_an_empty_entry(tmp_path: Path) -> None:
     _helper(tmp_path, """echo '{"Username": "stored", "Secret": "s"}'""")
     config = {"credsStore": "test", "auths": {HOST: {}}}
     assert _found(_environ(tmp_path, docker=config)).username == "stored"
 
 
-def test_what_a_helper_does_not_know_is_looked_for_further(tmp_path: Path) -> None:
+def test_the_next_file_is_read_if_a_helper_has_no_credentials(tmp_path: Path) -> None:
     _helper(tmp_path, "echo 'credentials not found in native keychain'; exit 1")
     files = {"docker": {"credsStore": "test"}, "registry": {"auths": {HOST: _auth("next", "p")}}}
     assert _found(_environ(tmp_path, **files)).username == "next"
@@ -135,19 +136,19 @@ def test_what_a_helper_does_not_know_is_looked_for_further(tmp_path: Path) -> No
     ("config", "script", "message"),
     [
         ("{", "", "config.json: cannot be used: Expecting"),
-        ("[]", "", "config.json: must hold a JSON object"),
+        ("[]", "", "config.json: must contain a JSON object"),
         ({"auths": []}, "", None),
         ({"auths": [1]}, "", "config.json: member 'auths' must be an object"),
         ({"auths": {HOST: {"auth": "???"}}}, "", f"'auth' of '{HOST}' is not base64"),
-        ({"auths": {HOST: {"auth": "dQ=="}}}, "", "does not hold user:password"),
+        ({"auths": {HOST: {"auth": "dQ=="}}}, "", "is not user:password"),
         ({"credsStore": "absent"}, "", "docker-credential-absent is not on PATH; install it"),
         ({"credsStore": "../x"}, "", "'../x' is not the name of a credential helper"),
         ({"credsStore": "test"}, "echo locked; exit 1", f"failed for '{HOST}': locked"),
         ({"credsStore": "test"}, "exit 1", "no message"),
-        ({"credsStore": "test"}, "echo secret-text", "gave no JSON with Username and Secret"),
+        ({"credsStore": "test"}, "echo secret-text", "did not print JSON with Username and Secret"),
     ],
 )
-def test_what_is_broken_is_named(
+def test_a_broken_file_or_helper_is_named_in_the_error(
     tmp_path: Path, config: Any, script: str, message: str | None
 ) -> None:
     _helper(tmp_path, script)
@@ -155,7 +156,7 @@ def test_what_is_broken_is_named(
     if message is None:
         assert find_credentials(REPOSITORY, environ=environ) is None
         return
-    with pytest.raises(CredentialsError) as error:
+    with pytest.raises(ToolError) as error:
         find_credentials(REPOSITORY, environ=environ)
     assert message in str(error.value)
     assert "secret-text" not in str(error.value)

@@ -1,7 +1,7 @@
-"""A repository in a registry -> manifests and blobs on disk, each verified by its digest.
+"""A repository in a registry → manifests and blobs on disk, each verified by its digest.
 
-Format: distribution-spec 1.1, "Pulling manifests" and "Pulling blobs". A download that breaks off
-goes on where it stopped, and a file is at its place only when it is whole and true.
+Format: distribution-spec 1.1, "Pulling manifests" and "Pulling blobs". An interrupted
+download resumes, and a file is in its place only when complete and verified.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ ACCEPT = ", ".join(sorted(spec.MANIFEST_TYPES | spec.INDEX_TYPES))
 
 
 def fetch_manifest(registry: Registry, reference: str) -> bytes:
-    """The manifest or index that a tag or digest names.
+    """Return the manifest or index of a tag or digest.
 
-    Raises RegistryError when there is none or it is not the one of that digest, TransportError.
+    Raise RegistryError when there is none or it has another digest, TransportError.
     """
     response = registry.follow("GET", f"manifests/{reference}", headers={"Accept": ACCEPT})
     what = f"{registry.repository}: manifest {reference}"
@@ -30,7 +30,7 @@ def fetch_manifest(registry: Registry, reference: str) -> bytes:
         raise registry.refused(what, response)
     found = spec.sha256_digest(response.body)
     if reference.startswith("sha256:") and found != reference:
-        raise RegistryError(f"{what}: the registry sent another one, {found}")
+        raise RegistryError(f"{what}: the registry sent one with digest {found}")
     return response.body
 
 
@@ -41,10 +41,10 @@ def fetch_blob(
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Write a blob to `file`; `advance` is told its bytes as they come.
+    """Write a blob to `file`; `advance` is called with the number of bytes as they arrive.
 
-    Raises RegistryError when the registry refuses or sends other bytes than the descriptor says,
-    TransportError when the connection fails for good, OSError.
+    Raise RegistryError when the registry refuses or sends bytes that differ from the descriptor,
+    TransportError when every retry fails, OSError.
     """
     transport = registry.transport
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -56,18 +56,18 @@ def fetch_blob(
             try:
                 part.request()
             except TransportError as error:
-                # A line that breaks again and again is good enough while something arrives.
+                # An unreliable connection is good enough as long as something arrives.
                 faults = 1 if part.have > before else faults + 1
                 if not error.retriable or faults > transport.options.retries:
                     raise
                 wait = transport.delay(faults, error.wait)
-                transport.warn(f"{error}; going on at byte {part.have} in {wait:.1f} s")
+                transport.warn(f"{error}; resuming at byte {part.have} in {wait:.1f} s")
                 transport.pause(wait)
         part.check()
 
 
 class _Part:
-    """What has arrived of a blob so far."""
+    """The part of a blob that has arrived so far."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class _Part:
         return self.have == self._descriptor.size
 
     def request(self) -> None:
-        """Ask for the rest once; raises TransportError when not all of it came."""
+        """Request the rest once; raise TransportError when not all of it arrived."""
         headers = {"Range": f"bytes={self.have}-"} if self.have else {}
         self._skip = self.have
         response = self._registry.follow(
@@ -110,24 +110,24 @@ class _Part:
         if response.status not in (200, 206):
             raise self._registry.refused(self._what, response)
         if not self.complete:
-            raise TransportError(f"{self._what}: the answer ended early", retriable=True)
+            raise TransportError(f"{self._what}: the response ended early", retriable=True)
 
     def check(self) -> None:
-        """Raise RegistryError unless the bytes are those of the descriptor."""
+        """Raise RegistryError unless the bytes have the descriptor's digest."""
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._descriptor.digest:
-            raise RegistryError(f"{self._what}: the registry sent bytes of digest {found}")
+            raise RegistryError(f"{self._what}: the registry sent bytes with digest {found}")
 
     def _receive(self, status: int, data: bytes) -> None:
         if status == 200 and self._skip:
-            # The server knows no ranges and began anew; what is there already is passed over.
+            # The server ignores ranges and started over; skip the bytes that are here already.
             known = min(self._skip, len(data))
             self._skip -= known
             data = data[known:]
         if self.have + len(data) > self._descriptor.size:
             raise RegistryError(
                 f"{self._what}: the registry sends more than the {self._descriptor.size} bytes "
-                "that the manifest says"
+                "of its descriptor"
             )
         self._write(data)
         self._hash.update(data)

@@ -1,4 +1,4 @@
-"""What a registry's refusal means: its error codes, and words for the user.
+"""A registry's error responses: their codes, and messages for the user.
 
 Format: distribution-spec 1.1, "Error Codes".
 """
@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
+from tools.cli import ToolError
 from tools.registry.credentials import Credentials
 from tools.registry.transport import Response
 
@@ -20,10 +21,10 @@ _NO_CREDENTIALS = (
 _LONGEST = 4000
 
 
-class RegistryError(Exception):
+class RegistryError(ToolError):
     """The registry refused. `codes` are its error codes; `details` their JSON, as it sent them.
 
-    `status` is that of HTTP, 0 when it is not the answer's status that was wrong.
+    `status` is that of HTTP, 0 when something other than the status was wrong.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class RegistryError(Exception):
 
 
 def refusal(what: str, response: Response, *, credentials: Credentials | None) -> RegistryError:
-    """The error for an answer to `what` that is not the wanted one."""
+    """Return the error for an unexpected response to `what`."""
     errors = _errors(response.body)
     message = f"{what}: {response.status} {printable(response.reason)}"
     if errors:
@@ -54,21 +55,21 @@ def refusal(what: str, response: Response, *, credentials: Credentials | None) -
 
 
 def scrub(text: str, secrets: Sequence[str]) -> str:
-    """`text` without any of the secrets, however an address spells them, and not endless."""
+    """Return `text` without any of the secrets, also URL-encoded, and of limited length."""
     for secret in secrets:
         for spelling in (secret, urllib.parse.quote(secret, safe="")):
             text = text.replace(spelling, "***")
-    # Cut last: half a secret would not be found.
+    # Shorten last: half a secret would not be found.
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def printable(text: str) -> str:
-    """What a server said, without what could steer a terminal."""
+    """Return a server's text without control characters, which could steer a terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _errors(body: bytes) -> list[dict[str, Any]]:
-    """The errors a registry reports, as far as its answer can be understood."""
+    """Return the errors that a response reports; none if it has another form."""
     try:
         errors = json.loads(body)["errors"]
     except (ValueError, KeyError, TypeError):

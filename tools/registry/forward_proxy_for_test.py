@@ -1,7 +1,6 @@
-"""A real forward proxy: CONNECT tunnels, plain HTTP by absolute address, Basic authorisation.
+"""A real forward proxy: CONNECT tunnels, plain HTTP by absolute URL, Basic authorization.
 
-It reaches this machine by whatever name it is asked for, so that a client under test must not
-resolve the name itself.
+It resolves every name to this machine, so a client under test must not resolve the name itself.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ _BLOCK = 1 << 16
 
 @dataclass
 class ForwardProxy:
-    """A running proxy; `asked` grows by method and target of each request it was let to serve."""
+    """A running proxy; `asked` has the method and target of each authorized request."""
 
     address: str
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def url(self, user: str = "", password: str = "") -> str:
-        """What http_proxy has to be."""
+        """The value of http_proxy."""
         known = f"{user}:{urllib.parse.quote(password, safe='')}@" if user else ""
         return f"http://{known}{self.address}"
 
@@ -81,7 +80,7 @@ def forward_proxy(*, user: str, password: str) -> Iterator[ForwardProxy]:
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -95,7 +94,7 @@ def forward_proxy(*, user: str, password: str) -> Iterator[ForwardProxy]:
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
-    """Until the source ends; then the target is told so."""
+    """Copy until the source ends; then end the target."""
     try:
         while block := source.recv(_BLOCK):
             target.sendall(block)

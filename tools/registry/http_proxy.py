@@ -1,4 +1,4 @@
-"""Which HTTP proxy leads to an address, as curl, docker and Python read the environment.
+"""Find the HTTP proxy for a URL in the environment, as curl, docker and Python do.
 
 `http_proxy`, `https_proxy` (either case; for plain HTTP too, since no CGI program runs here) and
 `no_proxy`: host names, `.suffixes`, `host:port`, IP addresses, networks such as `10.0.0.0/8`, `*`.
@@ -12,17 +12,15 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tools.cli import ToolError
+
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORT = 80
 
 
-class ProxyError(Exception):
-    """The environment names a proxy that cannot be used; shows no password."""
-
-
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy, and the headers by which it knows its user."""
+    """A proxy, and the headers that authorize its user."""
 
     host: str
     port: int
@@ -33,9 +31,10 @@ class Proxy:
 
 
 def find_proxy(parts: urllib.parse.SplitResult, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for an address, None for a direct connection; raises ProxyError.
+    """Return the proxy for a URL, None for a direct connection.
 
-    This machine is never reached through a proxy.
+    This machine is never reached through a proxy. Raise ToolError, without the proxy's password, if
+    the environment names one that cannot be used.
     """
     variable = f"{parts.scheme}_proxy"
     url = environ.get(variable) or environ.get(variable.upper())
@@ -46,18 +45,18 @@ def find_proxy(parts: urllib.parse.SplitResult, environ: Mapping[str, str]) -> P
         proxy = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
         port = proxy.port or _DEFAULT_PORT
     except ValueError:
-        raise ProxyError(f"{variable}: is no address of a proxy") from None
+        raise ToolError(f"{variable}: not a valid URL of a proxy") from None
     if proxy.scheme != "http" or not proxy.hostname:
-        raise ProxyError(
+        raise ToolError(
             f"{variable}: must be http://HOST:PORT, found scheme '{proxy.scheme}' "
-            f"and host '{proxy.hostname or ''}'; a proxy that is itself spoken to by other means "
-            "is not supported"
+            f"and host '{proxy.hostname or ''}'; proxies of other protocols are "
+            "not supported"
         )
     return Proxy(host=proxy.hostname, port=port, headers=_headers(proxy))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is of this machine by itself."""
+    """Return whether a host name or address is always this machine's."""
     return host in _LOOPBACK or host.startswith("127.") or host.endswith(".localhost")
 
 

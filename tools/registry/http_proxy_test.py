@@ -6,7 +6,8 @@ import urllib.parse
 
 import pytest
 
-from tools.registry.http_proxy import Proxy, ProxyError, find_proxy, is_loopback
+from tools.cli import ToolError
+from tools.registry.http_proxy import Proxy, find_proxy, is_loopback
 
 URL = "http://user:p%40ss@proxy.example:3128"
 PROXY = Proxy("proxy.example", 3128, {"Proxy-Authorization": "Basic dXNlcjpwQHNz"})
@@ -55,9 +56,7 @@ def test_a_proxy_may_be_written_without_scheme_and_port() -> None:
         ("https://localhost:5000/", "", True),
     ],
 )
-def test_no_proxy_is_read_as_other_programs_read_it(
-    address: str, no_proxy: str, direct: bool
-) -> None:
+def test_no_proxy_is_read_as_by_other_programs(address: str, no_proxy: str, direct: bool) -> None:
     found = _find(address, http_proxy=URL, https_proxy=URL, NO_PROXY=no_proxy)
     assert (found is None) == direct
 
@@ -65,13 +64,13 @@ def test_no_proxy_is_read_as_other_programs_read_it(
 @pytest.mark.parametrize(
     "url", ["socks5://u:secret@p", "https://u:secret@p", "http://", "http://p:x"]
 )
-def test_a_proxy_that_cannot_be_used_is_an_error_without_its_password(url: str) -> None:
-    with pytest.raises(ProxyError, match="https_proxy: ") as error:
+def test_an_unusable_proxy_is_an_error_without_its_password(url: str) -> None:
+    with pytest.raises(ToolError, match="https_proxy: ") as error:
         _find("https://reg.example/", https_proxy=url)
     assert "secret" not in str(error.value)
     assert "secret" not in repr(PROXY)
 
 
-def test_addresses_of_this_machine_are_known() -> None:
+def test_loopback_addresses_are_recognized() -> None:
     assert all(map(is_loopback, ("127.1.2.3", "localhost", "a.localhost", "::1")))
     assert not is_loopback("localhost.example")

@@ -1,4 +1,4 @@
-"""Tell a person how an upload goes: one changing line on a terminal, plain lines elsewhere."""
+"""Progress of an upload: one updated line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-# Seconds between two drawings of the line: often enough to see, too rarely to cost anything.
+# Seconds between updates of the line: smooth, and cheap.
 _TERMINAL_INTERVAL = 0.1
-# Seconds between two plain lines: a log should show that something moves, and stay readable.
+# Seconds between plain lines: a log shows progress and stays readable.
 _PLAIN_INTERVAL = 10.0
 _COLUMNS = 80
 
 
 @dataclass
 class _Upload:
-    """A blob under way; sizes in bytes."""
+    """A blob that is being uploaded; sizes in bytes."""
 
     name: str
     size: int
@@ -36,59 +36,59 @@ class Progress:
         self._lock = threading.Lock()
         self._total = self._sent = 0
         self._blobs = self._finished = 0
-        # Of each blob under way, by digest, in the order in which they began.
-        self._under_way: dict[str, _Upload] = {}
+        # Uploads in progress by digest, in the order of their start.
+        self._uploads: dict[str, _Upload] = {}
         self._started = self._drawn = time.monotonic()
 
     def expect(self, *, blobs: int, size: int) -> None:
-        """Announce how much is going to be uploaded, in bytes."""
+        """Set how much will be uploaded, in bytes."""
         with self._lock:
             self._blobs, self._total = blobs, size
             self._finished = self._sent = 0
             self._started = self._drawn = time.monotonic()
 
     def expect_less(self, size: int) -> None:
-        """Note that a blob of `size` bytes need not be uploaded after all."""
+        """Record that a blob of `size` bytes need not be uploaded."""
         with self._lock:
             self._blobs -= 1
             self._total -= size
 
     def begin(self, digest: str, name: str, size: int) -> None:
-        """Note that the upload of a blob of `size` bytes begins; `name` is for people."""
+        """Record that the upload of a blob of `size` bytes begins; `name` is shown."""
         with self._lock:
-            self._under_way[digest] = _Upload(name, size)
+            self._uploads[digest] = _Upload(name, size)
 
     def advance(self, digest: str, amount: int) -> None:
-        """Note `amount` bytes of a blob; negative ones were sent in vain."""
+        """Record `amount` bytes of a blob; negative ones have to be sent again."""
         with self._lock:
             self._sent += amount
-            self._under_way[digest].sent += amount
+            self._uploads[digest].sent += amount
             if time.monotonic() - self._drawn >= self._interval:
                 self._draw()
 
     def finish(self, digest: str) -> None:
-        """Note that a blob has been uploaded."""
+        """Record that a blob has been uploaded."""
         with self._lock:
             self._finished += 1
-            upload = self._under_way.pop(digest)
+            upload = self._uploads.pop(digest)
             seconds = time.monotonic() - upload.started
-            how = f"uploaded {size_text(upload.size)} in {seconds:.1f} s"
-            self._print(f"{upload.name} {digest[:19]}: {how}, {_rate(upload.size, seconds)}")
+            text = f"uploaded {size_text(upload.size)} in {seconds:.1f} s"
+            self._print(f"{upload.name} {digest[:19]}: {text}, {_rate(upload.size, seconds)}")
 
     def note(self, line: str) -> None:
-        """Say something, above the changing line."""
+        """Print a line above the updated one."""
         with self._lock:
             self._print(line)
 
     def close(self) -> None:
-        """Leave no changing line behind."""
+        """Remove the updated line."""
         with self._lock:
             self._clear()
 
     def _print(self, line: str) -> None:
         self._clear()
         print(line, file=self._stream, flush=True)
-        if self._live and self._under_way:
+        if self._live and self._uploads:
             self._draw()
 
     def _clear(self) -> None:
@@ -114,7 +114,7 @@ class Progress:
     def _summary(self, seconds: float) -> str:
         which = ", ".join(
             f"{upload.name} {100 * upload.sent // max(upload.size, 1)}%"
-            for upload in self._under_way.values()
+            for upload in self._uploads.values()
         )
         return (
             f"{self._finished}/{self._blobs} blobs, {size_text(self._sent)} of "
@@ -123,7 +123,7 @@ class Progress:
 
 
 def size_text(size: int) -> str:
-    """A count of bytes for people: `217.4 MB`."""
+    """Return a number of bytes in a readable unit: `217.4 MB`."""
     value = float(size)
     for unit in _UNITS:
         if value < 1000 or unit == _UNITS[-1]:

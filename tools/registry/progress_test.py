@@ -18,7 +18,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_elsewhere_there_are_plain_lines_only() -> None:
+def test_without_a_terminal_lines_are_plain() -> None:
     stream = io.StringIO()
     progress = Progress(stream)
     progress.expect(blobs=1, size=100)
@@ -35,7 +35,7 @@ def test_elsewhere_there_are_plain_lines_only() -> None:
     assert len(lines) == 2
 
 
-def test_elsewhere_a_line_now_and_then_says_how_far_it_is() -> None:
+def test_without_a_terminal_progress_is_printed_at_intervals() -> None:
     stream = io.StringIO()
     progress = Progress(stream, plain_interval=0.05)
     progress.expect(blobs=2, size=4_000_000)
@@ -52,7 +52,7 @@ def test_elsewhere_a_line_now_and_then_says_how_far_it_is() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_a_terminal_has_one_line_that_changes_and_goes_away() -> None:
+def test_a_terminal_has_one_updated_line_that_is_removed() -> None:
     stream = _Terminal()
     progress = Progress(stream)
     progress.expect(blobs=2, size=4_000_000)
@@ -69,7 +69,7 @@ def test_a_terminal_has_one_line_that_changes_and_goes_away() -> None:
     assert stream.getvalue().endswith("\r\x1b[K")
 
 
-def test_a_terminal_that_can_do_nothing_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     stream = _Terminal()
     progress = Progress(stream)
@@ -78,7 +78,7 @@ def test_a_terminal_that_can_do_nothing_gets_plain_lines(monkeypatch: pytest.Mon
     assert stream.getvalue() == "hello\n"
 
 
-def test_what_was_sent_in_vain_and_what_was_mounted_are_taken_back() -> None:
+def test_lost_bytes_and_mounted_blobs_are_subtracted() -> None:
     stream = _Terminal()
     progress = Progress(stream)
     progress.expect(blobs=2, size=4_000_000)
@@ -102,5 +102,5 @@ def test_what_was_sent_in_vain_and_what_was_mounted_are_taken_back() -> None:
         (10**16, "10000.0 TB"),
     ],
 )
-def test_sizes_are_for_people(size: int, text: str) -> None:
+def test_sizes_have_readable_units(size: int, text: str) -> None:
     assert size_text(size) == text

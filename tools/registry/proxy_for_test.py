@@ -1,7 +1,7 @@
-"""A reverse proxy on loopback that misbehaves as told, and remembers what passed through it.
+"""A reverse proxy on loopback that injects faults and records requests.
 
-A fault is decided for each request by a function of the test's. Requests without a fault reach the
-real registry behind it, byte for byte.
+A function of the test decides on each request's fault. Requests without one reach the real registry
+behind it, byte for byte.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of connections that end early: that is what this proxy is for."""
+        """Log nothing of connections that end early: they are this proxy's purpose."""
 
 
 class FaultyHandler(BaseHTTPRequestHandler):
@@ -144,7 +144,7 @@ class FaultyHandler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
     def ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
-        """The registry's answer to the request with the body `data`."""
+        """Return the registry's response to the request with the body `data`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
         connection.request(self.command, self.path, body=data, headers=dict(self.headers))
         answer = connection.getresponse()
@@ -228,4 +228,4 @@ class FaultyHandler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the test's output is for failures."""
+        """Log nothing: the test's output is for failures."""

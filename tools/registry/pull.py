@@ -1,14 +1,14 @@
-"""A repository in a registry -> an OCI layout directory of one image.
+"""A repository in a registry → an OCI layout directory of one image.
 
     pull resolve --image HOST/NAME --reference TAG
     pull missing --image HOST/NAME --reference sha256:… --layout DIR [--platform os/arch]
     pull fetch   --image HOST/NAME --reference sha256:… --layout DIR [--platform os/arch]
 
-`resolve` prints the digest of a tag. `missing` asks no network and prints, as JSON, the digests
-that are not among the directory's blobs as far as they are known; whoever has them elsewhere can
-put them there. `fetch` gets the others, prints their digests as `missing` does, and completes the
-layout; when nothing is missing it asks no network either. Every byte is verified by its digest, so
-the same digest gives the same directory. No secret is printed, by any failure.
+`resolve` prints the digest of a tag. `missing` prints, as JSON, the digests that the directory
+lacks, as far as they are known, without any network; a caller that has those blobs can put them
+there. `fetch` downloads the others, prints their digests as `missing` does, and completes the
+layout; when nothing is missing it uses no network either. Every byte is verified by its digest, so
+the same digest gives the same directory. No error shows a secret.
 """
 
 from __future__ import annotations
@@ -21,33 +21,26 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tools.image.layout import LayoutError, blob_path
+from tools.cli import ToolError, tool
+from tools.image.layout import blob_path
 from tools.image.spec import Descriptor, sha256_digest
 from tools.oci.layout_writer import write_index
+from tools.oci.prefix import prefixed
 from tools.registry import download
-from tools.registry.credentials import CredentialsError, find_credentials
+from tools.registry.credentials import find_credentials
 from tools.registry.errors import RegistryError, scrub
 from tools.registry.progress import size_text
-from tools.registry.pull_plan import Plan, PullError, make_plan, media_type_of
-from tools.registry.reference import InvalidReferenceError, parse_repository, parse_tag
+from tools.registry.pull_plan import Plan, make_plan, media_type_of
+from tools.registry.reference import parse_repository, parse_tag
 from tools.registry.registry import Registry
 from tools.registry.transport import Options, Transport, TransportError
 
-# Layers at a time: enough to hide answers' latency, few enough for a registry's limits.
+# Parallel downloads: enough to hide latency, few enough for a registry's limits.
 _JOBS = 4
-_FAILURES = (
-    CredentialsError,
-    InvalidReferenceError,
-    LayoutError,
-    PullError,
-    RegistryError,
-    TransportError,
-    OSError,
-)
 
 
 def resolve(registry: Registry, reference: str) -> str:
-    """The digest a tag names now; raises PullError, RegistryError, TransportError."""
+    """Return the digest that a tag points to now; raise ToolError."""
     data = download.fetch_manifest(registry, parse_tag(reference))
     media_type_of(data, source=f"{registry.repository}:{reference}")
     return sha256_digest(data)
@@ -56,9 +49,9 @@ def resolve(registry: Registry, reference: str) -> str:
 def fetch(
     client: Callable[[], Registry], layout: Path, *, digest: str, platform: str | None
 ) -> list[str]:
-    """Get what is missing, complete the layout, and return the digests of what was fetched.
+    """Download what is missing, complete the layout, and return the digests that were fetched.
 
-    `client` is called when something is missing. Raises what `main` reports.
+    `client` is called only if something is missing. Raise ToolError or OSError.
     """
     fetched: list[str] = []
     plan = make_plan(layout, digest=digest, platform=platform)
@@ -99,20 +92,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="pull", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
     )
     add = parser.add_argument
-    add("command", choices=("resolve", "missing", "fetch"), help="what to do; see above")
-    add("--image", required=True, help="HOST/NAME, with 'http://' in front to allow plain HTTP")
+    add("command", choices=("resolve", "missing", "fetch"), help="see above")
+    add("--image", required=True, help="HOST/NAME; http://HOST/NAME allows plain HTTP")
     add("--reference", required=True, help="a digest, sha256:…; a tag for `resolve`")
     add("--layout", type=Path, default=Path(), help="directory of the layout")
     add("--platform", help="os/architecture[/variant]; needed for an image index")
-    add("--config", type=Path, metavar="FILE", help="the only file to look for credentials in")
+    add("--config", type=Path, metavar="FILE", help="the only file with credentials")
     return parser
 
 
 def connect(image: str, *, config: Path | None, environ: Mapping[str, str]) -> Registry:
-    """A client of the image's repository, authorised to read; raises what `main` reports."""
+    """Return a client of the image's repository, authorized to read; raise ToolError."""
     scheme, _, name = image.rpartition("://")
     if scheme not in ("", "http", "https"):
-        raise PullError(f"{image}: '{scheme}' is neither http nor https")
+        raise ToolError(f"{image}: '{scheme}' is neither http nor https")
     repository = parse_repository(name)
     credentials = find_credentials(
         repository, environ=environ, files=None if config is None else [config]
@@ -126,31 +119,27 @@ def connect(image: str, *, config: Path | None, environ: Mapping[str, str]) -> R
     try:
         registry.connect(actions="pull")
     except (RegistryError, TransportError) as error:
-        raise PullError(scrub(str(error), secrets)) from None
+        raise ToolError(scrub(str(error), secrets)) from None
     return registry
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@tool("oci_pull")
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
     flags = _parser().parse_args(argv)
-    try:
+
+    def client() -> Registry:
+        return connect(flags.image, config=flags.config, environ=os.environ)
+
+    with prefixed(flags.image):
         if flags.command == "missing":
             plan = make_plan(flags.layout, digest=flags.reference, platform=flags.platform)
             print(json.dumps(plan.missing))
-            return 0
-
-        def client() -> Registry:
-            return connect(flags.image, config=flags.config, environ=os.environ)
-
-        if flags.command == "resolve":
+        elif flags.command == "resolve":
             print(resolve(client(), flags.reference))
-            return 0
-        fetched = fetch(client, flags.layout, digest=flags.reference, platform=flags.platform)
-        print(json.dumps(fetched))
-    except _FAILURES as error:
-        print(f"ERROR: {flags.image}: {error}", file=sys.stderr)
-        return 1
-    return 0
+        else:
+            fetched = fetch(client, flags.layout, digest=flags.reference, platform=flags.platform)
+            print(json.dumps(fetched))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Which documents and layers of an image are still missing from a directory of blobs.
+"""The documents and layers of an image that a directory of blobs still lacks.
 
     plan = make_plan(Path("image"), digest="sha256:…", platform="linux/arm64")
 
-Starts at the digest of a manifest or an image index, follows it as far as the blobs at hand allow,
-and never asks a network. What is read is verified by its digest.
+Starts at the digest of a manifest or an image index and follows it as far as there are blobs,
+without any network. Everything that is read is verified by its digest.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError
 from tools.image import spec
 from tools.image.layout import Layout, blob_path, read_children, read_document
 from tools.image.platform import choose, listing, platform_text, suits
 from tools.image.spec import Descriptor
 
 
-class PullError(Exception):
-    """The image is not one that can be pulled as asked; says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Plan:
-    """What is missing; `manifest` is None until the document that must come first is there."""
+    """What is missing; `manifest` is None while the document before it is missing."""
 
     manifest: Descriptor | None = None
     document: str | None = None
@@ -38,7 +35,7 @@ class Plan:
 
 
 def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
-    """What of the image is not there; raises PullError and LayoutError."""
+    """Return what of the image is missing; raise ToolError if it cannot be pulled."""
     root = _root(directory, digest)
     if root is None:
         return Plan(document=digest)
@@ -52,12 +49,12 @@ def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
     if manifest.media_type not in spec.MANIFEST_TYPES or not isinstance(
         document.get("layers"), list
     ):
-        raise PullError(f"{file}: '{manifest.media_type}' is not the manifest of an image")
+        raise ToolError(f"{file}: '{manifest.media_type}' is not the manifest of an image")
     try:
         config = spec.parse_descriptor(document.get("config"))
         layers = [spec.parse_descriptor(each) for each in document["layers"]]
     except spec.SpecError as error:
-        raise PullError(f"{file}: {error}") from error
+        raise ToolError(f"{file}: {error}") from error
     wanted = {each.digest: each for each in (config, *layers)}
     missing = [d for d in wanted.values() if not blob_path(directory, d.digest).is_file()]
     if platform and config not in missing:
@@ -68,28 +65,28 @@ def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
 def choose_manifest(children: tuple[Descriptor, ...], *, platform: str | None) -> Descriptor:
     """Return the entry of an image index for a platform `os/architecture[/variant]`.
 
-    Raise PullError when it has none, or no platform is given.
+    Raise ToolError when it has none, or no platform is given.
     """
     offers = [(platform_text(child.member("platform")), child) for child in children]
     names = listing([name for name, _ in offers])
     if platform is None:
-        raise PullError(
+        raise ToolError(
             f"is a multi-architecture image, so attribute 'platforms' is required; it has {names}"
         )
     chosen = choose(offers, platform)
     if chosen is None:
-        raise PullError(f"has no image for platform {platform}; it has {names}")
+        raise ToolError(f"has no image for platform {platform}; it has {names}")
     return chosen
 
 
 def media_type_of(data: bytes, *, source: str) -> str:
-    """What a manifest or index is, by its own words or, as OCI allows, by its members."""
+    """Return the media type that a manifest or index states or, as OCI allows, implies."""
     try:
         document = json.loads(data)
     except ValueError as error:
-        raise PullError(f"{source}: is not JSON: {error}") from error
+        raise ToolError(f"{source}: is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schemaVersion") != 2:
-        raise PullError(
+        raise ToolError(
             f"{source}: must be a manifest of schemaVersion 2; older ones have no digests to verify"
         )
     declared = document.get("mediaType")
@@ -105,11 +102,11 @@ def _root(directory: Path, digest: str) -> Descriptor | None:
     data = file.read_bytes()
     media_type = media_type_of(data, source=str(file))
     if media_type not in spec.MANIFEST_TYPES | spec.INDEX_TYPES:
-        raise PullError(f"{file}: '{media_type}' is neither an image manifest nor an image index")
+        raise ToolError(f"{file}: '{media_type}' is neither an image manifest nor an image index")
     return Descriptor(media_type, digest, len(data))
 
 
 def _check_platform(config: dict[str, Any], platform: str, digest: str) -> None:
     found = platform_text(config)
     if not suits(found, platform):
-        raise PullError(f"{digest} is an image for {found}, wanted {platform}")
+        raise ToolError(f"{digest} is an image for {found}, wanted {platform}")

@@ -111,7 +111,7 @@ def many(server: Server, tmp_path: Path) -> dict[str, str]:
         ("linux/arm/v6", "linux/arm/v6"),
     ],
 )
-def test_the_image_of_the_platform_is_pulled_out_of_an_index(
+def test_the_image_of_the_platform_is_pulled_from_an_index(
     server: Server, tmp_path: Path, many: dict[str, str], platform: str, found: str
 ) -> None:
     out = tmp_path / "out"
@@ -127,7 +127,7 @@ def test_the_image_of_the_platform_is_pulled_out_of_an_index(
         (["--platform", "linux/s390x"], "linux/amd64, linux/arm64/v8, linux/arm/v6"),
     ],
 )
-def test_a_platform_an_index_does_not_have_is_refused_with_those_it_has(
+def test_a_missing_platform_is_refused_with_those_that_exist(
     server: Server,
     tmp_path: Path,
     many: dict[str, str],
@@ -140,7 +140,7 @@ def test_a_platform_an_index_does_not_have_is_refused_with_those_it_has(
     assert not (tmp_path / "out" / "index.json").exists()
 
 
-def test_an_image_for_another_platform_than_the_wanted_one_is_refused(
+def test_an_image_for_another_platform_is_refused(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digest = _pushed(server, tmp_path)
@@ -148,7 +148,7 @@ def test_an_image_for_another_platform_than_the_wanted_one_is_refused(
     assert "is an image for linux/amd64, wanted linux/arm64" in capsys.readouterr().err
 
 
-def test_what_is_there_is_neither_asked_for_nor_fetched(
+def test_present_blobs_are_not_requested(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digest = _pushed(server, tmp_path)
@@ -179,7 +179,7 @@ def test_what_is_there_is_neither_asked_for_nor_fetched(
     assert _pull("127.0.0.1:1", digest, out) == 0
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(
+def test_an_interrupted_download_resumes(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digest = _pushed(server, tmp_path)
@@ -194,12 +194,10 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(
     verify_layers(read_layout(tmp_path / "out"))
     ranges = [each.range for each in proxy.seen if big in each.path]
     assert ranges == [None, "bytes=700000-", "bytes=1400000-", "bytes=2100000-"]
-    assert "going on at byte 700000" in capsys.readouterr().err
+    assert "resuming at byte 700000" in capsys.readouterr().err
 
 
-def test_a_registry_without_ranges_is_read_from_the_beginning_again(
-    server: Server, tmp_path: Path
-) -> None:
+def test_without_ranges_a_download_restarts(server: Server, tmp_path: Path) -> None:
     digest = _pushed(server, tmp_path)
     layer = read_layout(tmp_path / "image").layers[1]
 
@@ -215,7 +213,7 @@ def test_a_registry_without_ranges_is_read_from_the_beginning_again(
     verify_layers(read_layout(tmp_path / "out"))
 
 
-def test_a_busy_registry_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_requests_to_a_busy_registry_are_retried(server: Server, tmp_path: Path) -> None:
     digest = _pushed(server, tmp_path)
 
     def busy(request: Seen) -> Fault | None:
@@ -233,12 +231,12 @@ def test_a_busy_registry_is_asked_again(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "longer", "message"),
     [
-        ("/blobs/", 0, "the registry sent bytes of digest sha256:"),
+        ("/blobs/", 0, "the registry sent bytes with digest sha256:"),
         ("/blobs/", 1, "the registry sends more than the"),
-        ("/manifests/", 0, "the registry sent another one, sha256:"),
+        ("/manifests/", 0, "the registry sent one with digest sha256:"),
     ],
 )
-def test_a_registry_that_lies_is_caught(
+def test_wrong_bytes_from_a_registry_are_detected(
     server: Server,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -257,7 +255,7 @@ def test_a_registry_that_lies_is_caught(
     with proxying(server.port, lie) as proxy:
         assert _pull(proxy.host, digest, tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert f"ERROR: {proxy.host}/app" in error
+    assert f"oci_pull: {proxy.host}/app" in error
     assert message in error
     # What is kept under a digest has that digest, and nothing is left half-done.
     kept = _blobs(tmp_path / "out") if (tmp_path / "out" / "blobs").exists() else {}
@@ -312,7 +310,7 @@ class TestCredentials:
         assert _pull(basic.host, digest, tmp_path / "out", *flags) == 0
         verify_layers(read_layout(tmp_path / "out"))
 
-    def test_a_helper_is_asked(
+    def test_a_helper_is_run(
         self, basic: Server, digest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         helper = tmp_path / "docker-credential-mine"
@@ -324,7 +322,7 @@ class TestCredentials:
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
         assert _pull(basic.host, digest, tmp_path / "out") == 0
 
-    def test_without_any_the_error_says_where_to_log_in(
+    def test_without_credentials_the_error_says_how_to_log_in(
         self, basic: Server, digest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert _pull(basic.host, digest, tmp_path / "out") == 1
@@ -355,7 +353,7 @@ class TestCredentials:
         ("host.example/App", "must be lower-case"),
     ],
 )
-def test_a_name_that_is_none_is_refused(
+def test_an_invalid_name_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], image: str, message: str
 ) -> None:
     flags = ["--reference", "sha256:" + "0" * 64, "--layout", str(tmp_path)]

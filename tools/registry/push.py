@@ -1,11 +1,11 @@
-"""An OCI layout -> a repository in a registry.
+"""An OCI layout → a repository in a registry.
 
     bazel run //backend:push -- --repository HOST/NAME --tag T
 
-Blobs that the registry has are skipped, the others are uploaded in parallel; then the manifests are
-stored by digest, children before the index that lists them; tags are moved last of all. So a tag
-never names an image that is not completely there, whenever the push is interrupted.
-Prints the digest reference of what was pushed. No secret is printed, by any failure.
+Blobs that the registry has are skipped, the others are uploaded in parallel; then manifests are
+stored by digest, children before their index; tags are moved last. So a tag never points to an
+incomplete image, whenever the push is interrupted. Prints the digest reference of what was pushed.
+No error shows a secret.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.registry import cli as session
-from tools.registry.cli import Caller, PushError
+from tools.cli import ToolError, tool
+from tools.registry import cli
+from tools.registry.cli import CliContext
 from tools.registry.errors import RegistryError
 from tools.registry.progress import Progress, size_text
 from tools.registry.push_plan import Blob, Manifest, Plan, make_plan
@@ -32,7 +33,7 @@ _MISSING_BLOB = {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}
 
 @dataclass(frozen=True)
 class Request:
-    """What to push where. `chunk` is bytes of one request, None for a whole blob in one."""
+    """What to push where. `chunk` is the most bytes of a request, None for a whole blob."""
 
     layout: Path
     repository: Repository
@@ -45,10 +46,10 @@ class Request:
 
 
 def push(request: Request, registry: Registry, progress: Progress, plan: Plan) -> str:
-    """Carry out `plan` on a connected registry and give the digest of what was pushed.
+    """Carry out `plan` on a connected registry; return the digest of what was pushed.
 
-    Raises PushError, RegistryError, TransportError and CancelledError. No tag is moved before
-    everything else is there; an error says which tags were.
+    No tag is moved before everything else is stored. Raise ToolError, which names the tags that
+    were moved, or CancelledError.
     """
     store(request, registry, progress, plan)
     moved: list[str] = []
@@ -60,10 +61,10 @@ def push(request: Request, registry: Registry, progress: Progress, plan: Plan) -
 
 
 def store(request: Request, registry: Registry, progress: Progress, plan: Plan) -> str | None:
-    """Bring blobs and manifests of `plan` into the repository, and move no tag.
+    """Store blobs and manifests of `plan` in the repository, and move no tag.
 
-    Gives the subject of the last manifest if the registry took note of it.
-    Raises RegistryError, TransportError and CancelledError.
+    Return the subject of the last manifest, if the registry processed it.
+    Raise RegistryError, TransportError or CancelledError.
     """
     _put_blobs(request, registry, progress, plan.blobs, force=False)
     try:
@@ -71,17 +72,17 @@ def store(request: Request, registry: Registry, progress: Progress, plan: Plan) 
     except RegistryError as error:
         if not _MISSING_BLOB & set(error.codes):
             raise
-        # A blob went away after it was seen, or the registry remembers one it no longer has.
+        # A blob was deleted after the check, or the registry's cache has one that storage lacks.
         named = [blob for blob in plan.blobs if blob.descriptor.digest in error.details]
-        progress.note("the registry lacks a blob it said it had; uploading it again")
+        progress.note("the registry lacks a blob that it reported before; uploading it again")
         _put_blobs(request, registry, progress, named or plan.blobs, force=True)
         return _put_manifests(registry, plan)
 
 
 def move_tag(registry: Registry, tag: str, root: Manifest, *, moved: Sequence[str] = ()) -> None:
-    """Make `tag` name a manifest that is in the registry.
+    """Point `tag` to a manifest that is in the registry.
 
-    Raises PushError that says whether the tag may have moved, and which were `moved` before it.
+    Raise ToolError that says whether the tag may have moved, and which were `moved` before it.
     """
     digest = root.descriptor.digest
     before = f"; these tags were already moved: {', '.join(moved)}" if moved else ""
@@ -90,13 +91,13 @@ def move_tag(registry: Registry, tag: str, root: Manifest, *, moved: Sequence[st
             root.data, media_type=root.descriptor.media_type, reference=tag, digest=digest
         )
     except RegistryError as error:
-        raise PushError(f"{error}{before}") from error
+        raise ToolError(f"{error}{before}") from error
     except (CancelledError, TransportError) as error:
-        # The request may have arrived although its answer did not.
+        # The request may have arrived although its response did not.
         if isinstance(error, TransportError) and _names(registry, tag, digest):
             return
         cause = str(error) or "interrupted"
-        raise PushError(f"{cause}; tag '{tag}' may or may not have been moved{before}") from error
+        raise ToolError(f"{cause}; tag '{tag}' may or may not have been moved{before}") from error
 
 
 def _names(registry: Registry, tag: str, digest: str) -> bool:
@@ -107,7 +108,7 @@ def _names(registry: Registry, tag: str, digest: str) -> bool:
 
 
 def describe(request: Request, registry: Registry, progress: Progress, plan: Plan) -> str:
-    """Say what `push` would do, asking the registry and changing nothing there."""
+    """Print what `push` would do; ask the registry but change nothing."""
     missing = 0
     for blob in plan.blobs:
         digest = blob.descriptor.digest
@@ -123,7 +124,7 @@ def describe(request: Request, registry: Registry, progress: Progress, plan: Pla
     for manifest in plan.manifests:
         progress.note(f"manifest {manifest.descriptor.digest}: would be stored")
     for tag in request.tags:
-        progress.note(f"{request.repository}:{tag}: would name the last manifest")
+        progress.note(f"{request.repository}:{tag}: would point to the last manifest")
     progress.note(f"{size_text(missing)} would be uploaded")
     return plan.root.descriptor.digest
 
@@ -149,10 +150,10 @@ def _put_blobs(
     *,
     force: bool,
 ) -> None:
-    """Bring every blob into the repository; `force` uploads those it claims to have, too."""
+    """Store every blob in the repository; with `force` also those that it reports to have."""
     with ThreadPoolExecutor(max_workers=request.jobs) as pool:
-        asked = [pool.submit(_is_there, registry, progress, blob) for blob in blobs]
-        absent = [blob for blob, answer in zip(blobs, asked, strict=True) if not answer.result()]
+        checks = [pool.submit(_is_there, registry, progress, blob) for blob in blobs]
+        absent = [blob for blob, check in zip(blobs, checks, strict=True) if not check.result()]
         todo = list(blobs) if force else absent
         progress.expect(blobs=len(todo), size=sum(blob.descriptor.size for blob in todo))
         uploads = [
@@ -193,10 +194,10 @@ def _upload(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = session.make_parser("push", (__doc__ or "").partition("\n")[0])
+    parser = cli.make_parser("push", (__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--layout", type=Path, help="the layout to push; the target sets it")
-    add("-t", "--tag", action="append", default=[], help="tag to set, beside the target's own")
+    add("--layout", type=Path, help="layout to push; set by the target")
+    add("-t", "--tag", action="append", default=[], help="tag to set, besides the target's")
     add("--platform", metavar="OS/ARCH", help="push only this image of an index")
     add("--allow-nondistributable-artifacts", action="store_true", help="push foreign layers too")
     add(
@@ -204,28 +205,28 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="repository of the same registry that may have some of the blobs",
+        help="repository of the same registry to mount blobs from",
     )
-    add("--jobs", type=session.positive, default=4, help="uploads at the same time (default 4)")
+    add("--jobs", type=cli.positive, default=4, help="parallel uploads (default 4)")
     return parser
 
 
-def make_request(flags: argparse.Namespace, caller: Caller) -> Request:
-    """Join the flags with what the target says; raises PushError, InvalidReferenceError, OSError.
+def make_request(flags: argparse.Namespace, context: CliContext) -> Request:
+    """Join the flags with the target's attributes; raise ToolError or OSError.
 
-    Paths of the target are relative to its runfiles, paths on the command line to the caller.
+    Paths of the target are relative to its runfiles, those of flags to the user's directory.
     """
-    root, target = session.read_target(flags, caller)
+    root, target = cli.read_target(flags, context)
     if flags.layout:
-        layout = caller.here / flags.layout
+        layout = context.here / flags.layout
     elif "layout" in target:
         layout = root / target["layout"]
     else:
-        raise PushError("there is nothing to push. Please pass --layout flag.")
+        raise ToolError("no image to push; pass --layout")
     tags = list(flags.tag)
     if target.get("remote_tags"):
         tags += (root / target["remote_tags"]).read_text(encoding="utf-8").splitlines()
-    repository = session.choose_repository(flags, root, target)
+    repository = cli.choose_repository(flags, root, target)
     return Request(
         layout=layout,
         repository=repository,
@@ -239,24 +240,25 @@ def make_request(flags: argparse.Namespace, caller: Caller) -> Request:
 
 
 def _source(name: str, repository: Repository) -> str:
-    """A repository beside `repository`, given with or without the registry's host."""
+    """Return a repository of the same registry, given with or without the host."""
     bare = name.removeprefix(f"{repository.host}/")
     return parse_repository(f"{repository.host}/{bare}").name
 
 
-def _run(flags: argparse.Namespace, caller: Caller) -> str:
-    request = make_request(flags, caller)
+def _run(flags: argparse.Namespace, context: CliContext) -> str:
+    request = make_request(flags, context)
     plan = make_plan(
         request.layout, platform=request.platform, nondistributable=request.nondistributable
     )
-    registry = session.connect(flags, request.repository, caller, mount_from=request.mount_from)
+    registry = cli.connect(flags, request.repository, context, mount_from=request.mount_from)
     act: Callable[[Request, Registry, Progress, Plan], str] = describe if flags.dry_run else push
-    return f"{request.repository}@{act(request, registry, caller.progress, plan)}"
+    return f"{request.repository}@{act(request, registry, context.progress, plan)}"
 
 
+@tool("push")
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 0, 1 for a failure, 130 when interrupted."""
-    return session.run(_parser(), _run, argv)
+    """Run the command line; return the exit code: 0, 1 for a failure, 130 when interrupted."""
+    return cli.run(_parser(), _run, argv)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_a_password_from_dockers_config_opens_the_registry(
+def test_a_password_from_dockers_config_is_accepted(
     basic: Server, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", basic.host)))
@@ -51,7 +51,7 @@ def test_a_password_from_dockers_config_opens_the_registry(
     assert basic.manifest("basic", "t") is not None
 
 
-def test_a_password_from_a_helper_opens_the_registry(
+def test_a_password_from_a_helper_is_accepted(
     basic: Server, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper = tmp_path / "docker-credential-mine"
@@ -65,7 +65,7 @@ def test_a_password_from_a_helper_opens_the_registry(
     assert _push(layout, f"{basic.host}/helper", "--tag=t") == 0
 
 
-def test_without_credentials_the_error_says_how_to_get_some(
+def test_without_credentials_the_error_says_how_to_log_in(
     basic: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _push(layout, f"{basic.host}/x", "--tag=t") == 1
@@ -91,7 +91,7 @@ def test_a_wrong_password_is_named_by_its_source_and_not_shown(
         assert secret not in out + err
 
 
-def test_a_secret_that_a_server_repeats_is_not_shown(
+def test_a_secret_quoted_by_a_server_is_not_shown(
     basic: Server,
     layout: Path,
     tmp_path: Path,
@@ -112,7 +112,7 @@ def test_a_secret_that_a_server_repeats_is_not_shown(
     assert f"you sent Basic ***, that is {USER}:***" in error
 
 
-def test_tls_is_verified_against_the_ca_that_is_named(
+def test_tls_is_verified_with_the_given_ca(
     secure: Server, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", secure.host)))
@@ -138,7 +138,7 @@ def test_insecure_skips_the_verification(
     assert _push(layout, f"{secure.host}/insecure", "--insecure") == 0
 
 
-def test_a_ca_file_that_is_none_is_an_error(
+def test_an_invalid_ca_file_is_an_error(
     secure: Server, layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "ca").write_text("no certificate")
@@ -172,7 +172,7 @@ def test_a_token_is_fetched_for_the_repository_and_the_source_of_mounts(
     assert len(tokens.asked) == 2
 
 
-def test_a_token_that_ran_out_is_renewed(
+def test_an_expired_token_is_renewed(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The registry allows a minute of difference between clocks.
@@ -210,7 +210,7 @@ def test_a_refused_token_is_an_error(
     assert "wrong-one" not in error
 
 
-def test_a_token_for_readers_only_is_an_error_that_says_how_to_log_in(
+def test_a_read_only_token_is_an_error_that_says_how_to_log_in(
     layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with _with_tokens(tmp_path) as (server, _):
@@ -221,7 +221,7 @@ def test_a_token_for_readers_only_is_an_error_that_says_how_to_log_in(
     assert "no credentials were found for this host: log in with 'docker login'" in error
 
 
-def test_a_registry_open_to_readers_is_authorised_to_when_it_asks(
+def test_a_registry_with_public_read_access_gets_credentials_when_it_asks(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with _with_tokens(tmp_path) as (server, tokens):
@@ -241,7 +241,7 @@ def test_a_registry_open_to_readers_is_authorised_to_when_it_asks(
         assert 1 <= len(refused) <= 2
 
 
-def test_a_dry_run_names_the_source_of_the_credentials_and_asks_for_no_right_to_write(
+def test_a_dry_run_names_the_source_of_credentials_and_requests_no_write_access(
     layout: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

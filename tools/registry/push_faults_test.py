@@ -70,7 +70,7 @@ def _first(method: str, fault: Fault, *, path: str = "") -> Callable[[Seen], Fau
         ("slow-answer-to-head", _first("HEAD", Fault(answer_delay=1.5))),
     ],
 )
-def test_one_fault_is_survived(
+def test_a_push_recovers_from_one_fault(
     server: Server, layout: Path, name: str, decide: Callable[[Seen], Fault | None]
 ) -> None:
     with proxying(server.port, decide) as proxy:
@@ -100,7 +100,7 @@ def test_a_wait_that_is_too_long_is_an_error(
     assert "asks to wait 4000 s, longer than 300 s" in capsys.readouterr().err
 
 
-def test_an_upload_in_pieces_goes_on_where_it_stopped(server: Server, layout: Path) -> None:
+def test_a_chunked_upload_resumes(server: Server, layout: Path) -> None:
     def decide(seen: Seen) -> Fault | None:
         return Fault(status=503) if seen.method == "PATCH" and seen.count == 5 else None
 
@@ -113,7 +113,7 @@ def test_an_upload_in_pieces_goes_on_where_it_stopped(server: Server, layout: Pa
 
 
 @pytest.mark.parametrize("chunk", [[], ["--chunk-size=2000000"]])
-def test_a_piece_that_was_cut_off_goes_on_where_the_registry_says(
+def test_an_interrupted_chunk_resumes_at_the_registrys_offset(
     server: Server, layout: Path, chunk: list[str]
 ) -> None:
     kept = 1_234_567
@@ -131,9 +131,7 @@ def test_a_piece_that_was_cut_off_goes_on_where_the_registry_says(
         )
 
 
-def test_the_least_size_of_a_piece_that_a_registry_wants_is_kept_to(
-    server: Server, layout: Path
-) -> None:
+def test_the_registrys_minimum_chunk_size_is_obeyed(server: Server, layout: Path) -> None:
     def decide(seen: Seen) -> Fault | None:
         return Fault(extra_headers={"OCI-Chunk-Min-Length": "1500000"})
 
@@ -144,7 +142,7 @@ def test_the_least_size_of_a_piece_that_a_registry_wants_is_kept_to(
     assert lengths[0] == 1_500_000
 
 
-def test_a_blob_that_vanished_after_it_was_seen_is_uploaded_again(
+def test_a_blob_that_vanished_after_the_check_is_uploaded_again(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def decide(seen: Seen) -> Fault | None:
@@ -152,7 +150,7 @@ def test_a_blob_that_vanished_after_it_was_seen_is_uploaded_again(
 
     with proxying(server.port, decide) as proxy:
         assert _push(layout, f"{proxy.host}/vanished", "--tag=t") == 0
-    assert "the registry lacks a blob it said it had" in capsys.readouterr().err
+    assert "the registry lacks a blob that it reported before" in capsys.readouterr().err
     server.assert_holds("vanished", layout, tag="t")
 
 
@@ -173,13 +171,11 @@ def test_a_blob_that_is_deleted_before_the_manifest_is_stored_is_uploaded_again(
     with proxying(server.port, decide) as proxy:
         assert _push(layout, f"{proxy.host}/{name}", "--tag=t") == 0
     assert deleted == [202]
-    assert "the registry lacks a blob it said it had" in capsys.readouterr().err
+    assert "the registry lacks a blob that it reported before" in capsys.readouterr().err
     server.assert_holds(name, layout, tag="t")
 
 
-def test_a_tag_whose_answer_is_always_lost_counts_when_it_names_the_image(
-    server: Server, layout: Path
-) -> None:
+def test_a_tag_whose_response_is_lost_is_verified(server: Server, layout: Path) -> None:
     def decide(seen: Seen) -> Fault | None:
         lost = seen.method == "PUT" and seen.path.endswith("/manifests/t")
         return Fault(reset_after=1 << 40) if lost else None
@@ -189,7 +185,7 @@ def test_a_tag_whose_answer_is_always_lost_counts_when_it_names_the_image(
     server.assert_holds("lost-tag", layout, tag="t")
 
 
-def test_a_tag_of_which_nothing_is_known_is_said_to_be_so(
+def test_unknown_tag_state_is_reported(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def decide(seen: Seen) -> Fault | None:
@@ -234,7 +230,7 @@ def _always(
         (_always("PUT", 429, path="/manifests/sha256"), "429 Too Many Requests"),
     ],
 )
-def test_a_lasting_fault_is_an_error_and_moves_no_tag(
+def test_a_persistent_fault_is_an_error_and_moves_no_tag(
     server: Server,
     layout: Path,
     tmp_path: Path,
@@ -251,7 +247,7 @@ def test_a_lasting_fault_is_an_error_and_moves_no_tag(
     out, err = capsys.readouterr()
     assert out.count("\n") == 1  # Only the first push said what it had pushed.
     last = err.strip().splitlines()[-1]
-    assert last.startswith("ERROR: ")
+    assert last.startswith("push: ")
     assert message in last
     assert before is not None
     assert server.manifest(name, "t") == before
@@ -281,7 +277,7 @@ def test_an_interrupted_push_leaves_no_tag_and_says_so(
         return Fault(delay=0.2)
 
     name = f"interrupted-{number.name.lower()}"
-    program = "import sys; from tools.oci import push; sys.exit(push.main())"
+    program = "import sys; from tools.registry import push; sys.exit(push.main())"
     with proxying(server.port, decide) as proxy:
         flags = ["--layout", str(layout), "-r", f"{proxy.host}/{name}", "-t", "t"]
         process = subprocess.Popen(
@@ -296,19 +292,19 @@ def test_an_interrupted_push_leaves_no_tag_and_says_so(
         # It does not wait for the answer to what it was sending.
         _, error = process.communicate(timeout=5)
     assert process.returncode == 130
-    assert error.endswith("ERROR: interrupted; no tag was moved\n")
+    assert error.endswith("push: interrupted; no tag was moved\n")
     assert server.manifest(name, "t") is None
     assert server.manifest(name, read_layout(layout).digest) is None
 
 
-def test_a_registry_that_is_not_there_is_an_error(
+def test_an_unreachable_registry_is_an_error(
     layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _push(layout, "127.0.0.1:1/x", "--retries=0") == 1
-    assert "ERROR: 127.0.0.1:1: connection failed: [Errno 111]" in capsys.readouterr().err
+    assert "push: 127.0.0.1:1: connection failed: [Errno 111]" in capsys.readouterr().err
 
 
-def test_a_registry_that_stores_something_else_is_found_out(
+def test_a_registry_that_stores_other_bytes_is_detected(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = "sha256:" + "0" * 64
@@ -320,7 +316,7 @@ def test_a_registry_that_stores_something_else_is_found_out(
 
     with proxying(server.port, decide) as proxy:
         assert _push(layout, f"{proxy.host}/liar") == 1
-    assert f"ERROR: the registry stored {wrong} where sha256:" in capsys.readouterr().err
+    assert f"push: the registry stored {wrong} where sha256:" in capsys.readouterr().err
 
 
 def test_a_layer_that_is_not_what_its_digest_says_is_refused(

@@ -1,4 +1,4 @@
-"""What of a layout has to be in the registry, in the order in which it may be put there."""
+"""The blobs and manifests of a layout, in the order in which a registry accepts them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.image.spec import Descriptor
 
 @dataclass(frozen=True)
 class Blob:
-    """A config or layer to upload; `name` says to people which: `linux/arm64 layer 3/7`."""
+    """A config or layer to upload; `name` is shown: `linux/arm64 layer 3/7`."""
 
     descriptor: Descriptor
     path: Path
@@ -31,22 +31,22 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Plan:
-    """Blobs in any order; manifests in this one, the root last: each needs those before it."""
+    """Blobs in any order; manifests in theirs, the root last: each needs those before it."""
 
     blobs: tuple[Blob, ...]
     manifests: tuple[Manifest, ...]
 
     @property
     def root(self) -> Manifest:
-        """The manifest that tags will name."""
+        """The manifest that tags will point to."""
         return self.manifests[-1]
 
 
 def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Plan:
     """Plan the push of the layout at `path`, an image or an index of images.
 
-    `platform` (`os/arch[/variant]`) picks one image of an index. `nondistributable` includes
-    layers that registries may refuse to store. Raises LayoutError.
+    `platform` (`os/arch[/variant]`) selects one image of an index. `nondistributable` includes
+    layers that registries may refuse to store. Raise LayoutError.
     """
     layout = open_layout(path)
     root = choose_root(layout, platform)
@@ -58,7 +58,7 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
         if descriptor.media_type in spec.INDEX_TYPES:
             continue
         image = read_image(layout, descriptor)
-        # In an index it matters whose layer it is; one that several images share is the first's.
+        # In an index, a shared layer is named after the first image that has it.
         whose = f"{platform_text(image.config)} " if root.media_type in spec.INDEX_TYPES else ""
         for position, entry in enumerate([image.manifest["config"], *image.manifest["layers"]]):
             blob = spec.parse_descriptor(entry)
@@ -66,7 +66,7 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
             foreign = any(mark in blob.media_type for mark in spec.NONDISTRIBUTABLE_MARKS)
             if nondistributable or not foreign:
                 blobs.setdefault(blob.digest, Blob(blob, layout.blob(blob.digest), name))
-    # The largest first, so that the last upload to end is a short one.
+    # The largest first, so that the uploads end at about the same time.
     ordered = sorted(
         blobs.values(), key=lambda blob: (-blob.descriptor.size, blob.descriptor.digest)
     )
@@ -74,9 +74,9 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
 
 
 def choose_root(layout: Layout, platform: str | None) -> Descriptor:
-    """What of a layout is meant: all of it, or the one image of an index for `platform`.
+    """Return the root of a layout, or the image for `platform` if the root is an index.
 
-    Raises LayoutError when an index has none for it.
+    Raise LayoutError when the index has none for it.
     """
     if platform is not None and layout.root.media_type in spec.INDEX_TYPES:
         return _choose(layout, platform)
@@ -84,7 +84,7 @@ def choose_root(layout: Layout, platform: str | None) -> Descriptor:
 
 
 def _depth_first(layout: Layout, descriptor: Descriptor) -> Iterator[Descriptor]:
-    """Children before the index that lists them."""
+    """Yield children before the index that lists them."""
     if descriptor.media_type in spec.INDEX_TYPES:
         for child in read_children(layout, descriptor):
             yield from _depth_first(layout, child)

@@ -81,7 +81,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(
     out, err = capsys.readouterr()
     # It is not asked again: it would say the same.
     assert err == (
-        f"ERROR: {PROXIED_HOST}:1: connection failed through the proxy {proxy.address}: "
+        f"push: {PROXIED_HOST}:1: connection failed through the proxy {proxy.address}: "
         "Tunnel connection failed: 407 Proxy Authentication Required\n"
     )
     assert "wrong-one" not in out + err
@@ -103,11 +103,11 @@ def test_no_proxy_means_a_direct_connection(
     assert proxy.asked == []
 
 
-def test_a_proxy_of_another_kind_is_refused(
+def test_a_proxy_of_another_protocol_is_refused(
     layout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("https_proxy", "socks5://user:secret-word@127.0.0.1:1")
     assert _push(layout, f"{PROXIED_HOST}/x") == 1
     error = capsys.readouterr().err
-    assert "ERROR: https_proxy: must be http://HOST:PORT, found scheme 'socks5'" in error
+    assert "push: https_proxy: must be http://HOST:PORT, found scheme 'socks5'" in error
     assert "secret-word" not in error

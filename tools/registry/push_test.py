@@ -60,13 +60,11 @@ def test_an_image_pulls_back_byte_identical(
     assert re.search(r"^layer 2/2 sha256:\w{12}: uploaded 2\.0 MB in ", err, flags=re.MULTILINE)
 
 
-def test_a_person_at_a_terminal_sees_which_layer_moves_and_how_fast(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_terminal_shows_the_layer_and_the_rate(server: Server, tmp_path: Path) -> None:
     # More than the buffers between here and the registry hold.
     layout = tmp_path / "image"
     make.make_layout(layout, layers=[TARS[0], make.tar_bytes({"x": _RANDOM.randbytes(16_000_000)})])
-    program = "import sys; from tools.oci import push; sys.exit(push.main())"
+    program = "import sys; from tools.registry import push; sys.exit(push.main())"
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     with proxying(server.port, lambda _: Fault(delay=0.01)) as proxy:
@@ -174,7 +172,7 @@ def test_blobs_are_mounted_from_another_repository(
     server.assert_holds("mounted", layout)
 
 
-def test_a_dry_run_tells_what_would_be_mounted(
+def test_a_dry_run_prints_what_would_be_mounted(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _push(layout, f"{server.host}/dry/source") == 0
@@ -191,7 +189,7 @@ def test_a_mount_that_fails_is_an_upload(server: Server, layout: Path) -> None:
     server.assert_holds("nomount", layout)
 
 
-def test_uploads_can_be_cut_into_pieces(server: Server, layout: Path) -> None:
+def test_uploads_can_be_chunked(server: Server, layout: Path) -> None:
     with proxying(server.port, lambda _: None) as proxy:
         assert _push(layout, f"{proxy.host}/pieces", "--chunk-size=262144") == 0
     lengths = [seen.length for seen in proxy.seen if seen.method == "PATCH"]
@@ -200,7 +198,7 @@ def test_uploads_can_be_cut_into_pieces(server: Server, layout: Path) -> None:
     server.assert_holds("pieces", layout)
 
 
-def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
+def test_a_dry_run_prints_its_plan_and_changes_nothing(
     server: Server, layout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with proxying(server.port, lambda _: None) as proxy:
@@ -209,7 +207,7 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
         error = capsys.readouterr().err
         assert f"credentials for {proxy.host}: none found" in error
         assert error.count("would be uploaded") == 4
-        assert f"{proxy.host}/dry:t: would name the last manifest" in error
+        assert f"{proxy.host}/dry:t: would point to the last manifest" in error
     assert server.manifest("dry", "t") is None
 
 
@@ -226,9 +224,7 @@ def test_foreign_layers_are_left_out_unless_asked_for(server: Server, tmp_path: 
     assert server.blob("foreign", layer) is not None
 
 
-def test_the_rules_file_and_the_flags_are_joined(
-    server: Server, layout: Path, tmp_path: Path
-) -> None:
+def test_flags_are_joined_with_the_target(server: Server, layout: Path, tmp_path: Path) -> None:
     target = {
         "layout": "image",
         "repository": "unused.example/x",
@@ -251,15 +247,15 @@ def test_the_rules_file_and_the_flags_are_joined(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "ERROR: repository not set. Please pass --repository flag.\n"),
-        (["-r", "h.example/a:t"], "ERROR: repository 'h.example/a:t' must not have a tag"),
+        ([], "push: no repository to push to; pass --repository, or set the attribute\n"),
+        (["-r", "h.example/a:t"], "push: repository 'h.example/a:t' must not have a tag"),
         (["-r", "h.example/a@sha256:0"], "must not have a digest"),
         (["-r", "h.example/UPPER"], "'UPPER' must be lower-case"),
         (["-r", "h.example/a", "--mount-from=b:t"], "must not have a tag"),
-        (["-r", "h.example/a", "--tag=-x"], "ERROR: tag '-x' must be 1 to 128"),
+        (["-r", "h.example/a", "--tag=-x"], "push: tag '-x' must be 1 to 128"),
     ],
 )
-def test_what_cannot_be_pushed_is_refused_before_anything_is_asked(
+def test_an_invalid_push_is_refused_before_any_request(
     layout: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     assert push.main(["--layout", str(layout), *flags]) == 1

@@ -1,9 +1,9 @@
 """Artifacts that refer to an image in a registry, such as its SBOM (OCI 1.1, `subject`).
 
-How the manifest looks is said in image-spec manifest.md, "Guidelines for Artifact Usage"; how it is
-found, in distribution-spec 1.1, "Pushing Manifests with Subject" and "Listing Referrers". A server
-that knows of referrers lists them itself; for any other the client keeps an index under the tag
-`sha256-<hex>` of the image's digest. The image, its digest and its tags are never touched.
+The manifest follows image-spec manifest.md, "Guidelines for Artifact Usage"; how it is found,
+distribution-spec 1.1, "Pushing Manifests with Subject" and "Listing Referrers". A registry with the
+referrers API lists them itself; for any other the client keeps an index under the tag
+`sha256-<hex>` of the image's digest. The image, its digest and its tags never change.
 
 Same artifact, same image: the same manifest, byte for byte.
 """
@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError
 from tools.image import spec
 from tools.image.spec import Descriptor
 from tools.registry.errors import RegistryError
 from tools.registry.push_plan import Blob, Manifest, Plan
 from tools.registry.registry import Registry
 
-# The configuration of what has none (image-spec manifest.md, "Guidance for an Empty Descriptor").
+# The config of artifacts (image-spec manifest.md, "Guidance for an Empty Descriptor").
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 _TITLE = "org.opencontainers.image.title"
@@ -31,8 +32,8 @@ _ATTEMPTS = 5
 _PRECONDITION_FAILED = 412
 
 
-class ReferrersError(Exception):
-    """What lists the referrers of an image cannot be read or changed."""
+class ReferrersError(ToolError):
+    """The list of an image's referrers cannot be read or changed."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Artifact:
 
 
 def artifact_plan(artifact: Artifact, subject: Descriptor, scratch: Path) -> Plan:
-    """What has to be in the registry for `artifact` to refer to `subject`.
+    """Return the blobs and the manifest by which `artifact` refers to `subject`.
 
-    `scratch` is a directory for the file of the empty configuration. Raises OSError.
+    `scratch` is a directory for the file of the empty config. Raise OSError.
     """
     empty = scratch / "empty.json"
     empty.write_bytes(EMPTY)
@@ -66,7 +67,7 @@ def artifact_plan(artifact: Artifact, subject: Descriptor, scratch: Path) -> Pla
         "artifactType": artifact.kind,
         "config": config.to_json(),
         "layers": [content.to_json()],
-        # Nothing but the three: a platform or annotation there would say nothing of the image.
+        # These three only: a platform or annotation here would not describe the image.
         "subject": Descriptor(subject.media_type, subject.digest, subject.size).to_json(),
     }
     if artifact.annotations:
@@ -78,13 +79,13 @@ def artifact_plan(artifact: Artifact, subject: Descriptor, scratch: Path) -> Pla
 
 
 def fallback_tag(digest: str) -> str:
-    """The tag whose index lists the referrers of `digest` ("Referrers Tag Schema")."""
+    """Return the tag whose index lists the referrers of `digest` ("Referrers Tag Schema")."""
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm[:32]}-{encoded[:64]}"
 
 
 def list_entry(manifest: Manifest) -> dict[str, Any]:
-    """The descriptor by which a list of referrers names a manifest."""
+    """Return a manifest's descriptor for a list of referrers."""
     document = json.loads(manifest.data)
     entry = {**manifest.descriptor.to_json(), "artifactType": document["artifactType"]}
     if "annotations" in document:
@@ -93,9 +94,9 @@ def list_entry(manifest: Manifest) -> dict[str, Any]:
 
 
 def with_entry(index: bytes | None, entry: Mapping[str, Any]) -> bytes | None:
-    """An index with `entry` added at its end, None when it is there already.
+    """Return an index with `entry` appended, None when it has the entry already.
 
-    Everything else of the index is kept. Raises ReferrersError when it is no image index.
+    The rest of the index is kept. Raise ReferrersError when it is not an image index.
     """
     document: Any = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX, "manifests": []}
     if index is not None:
@@ -107,13 +108,13 @@ def with_entry(index: bytes | None, entry: Mapping[str, Any]) -> bytes | None:
 
 
 def record(registry: Registry, subject: str, entry: Mapping[str, Any]) -> None:
-    """List `entry` under the fallback tag of the digest `subject`.
+    """Add `entry` to the list under the fallback tag of the digest `subject`.
 
-    The index is read, extended, written, and read again: a change that somebody else made in
-    between is refused by registries that honour If-Match, and else found by our entry's absence.
-    (Where a registry does not, two clients that write in the same instant may both find
-    their own entry and one lose it a moment later; the specification has no remedy for that.)
-    Raises ReferrersError, RegistryError, TransportError.
+    The index is read, extended, written, and read again: a concurrent change is refused by
+    registries that honour If-Match, and elsewhere detected because our entry is missing. (Without
+    If-Match, two clients that write at the same instant may both see their own entry and one lose
+    it right after; the specification has no remedy.) Raise ReferrersError, RegistryError or
+    TransportError.
     """
     tag = fallback_tag(subject)
     for _ in range(_ATTEMPTS):
@@ -137,14 +138,14 @@ def record(registry: Registry, subject: str, entry: Mapping[str, Any]) -> None:
                 raise
     if with_entry(_body(registry, tag), entry) is not None:
         raise ReferrersError(
-            f"{registry.repository}:{tag}: others change it faster than this client can; try again"
+            f"{registry.repository}:{tag}: other clients keep changing it; try again"
         )
 
 
 def list_referrers(registry: Registry, digest: str) -> list[dict[str, Any]]:
-    """The descriptors of what refers to `digest`, from the registry's list or the fallback tag.
+    """Return the descriptors of the referrers of `digest`, from the API or the fallback tag.
 
-    Raises ReferrersError, RegistryError, TransportError.
+    Raise ReferrersError, RegistryError or TransportError.
     """
     pages = registry.get_referrers(digest)
     if pages is None:

@@ -1,6 +1,6 @@
-"""A registry that knows of referrers: a thin front of the real one, by distribution-spec 1.1.
+"""A registry with the referrers API: a thin front of the real one, by distribution-spec 1.1.
 
-It notes the subject of every manifest that is stored through it, says so (OCI-Subject), and lists
+It records the subject of every manifest stored through it, reports it (OCI-Subject), and lists
 them in pages at /v2/<name>/referrers/<digest>. All bytes are kept by the real registry behind it.
 """
 

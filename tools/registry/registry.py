@@ -1,4 +1,4 @@
-"""A client of one repository in a registry: OCI distribution-spec 1.1, what pushing needs of it."""
+"""A client of one repository in a registry (OCI distribution-spec 1.1)."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _MANIFESTS = ", ".join(sorted(spec.INDEX_TYPES | spec.MANIFEST_TYPES))
 
 @dataclass(frozen=True)
 class Opened:
-    """An upload: its address, and the least bytes of a piece that is not the last."""
+    """An upload: its URL, and the least bytes of any piece but the last."""
 
     url: str
     least: int
 
 
 class Registry:
-    """One repository of one registry. Safe to share between threads once `connect` has returned.
+    """One repository of one registry. Safe to share between threads after `connect`.
 
-    `secrets` is given every string that must never be shown, as it becomes known.
+    `secrets` collects every string that must never be shown.
     """
 
     def __init__(
@@ -63,26 +63,26 @@ class Registry:
         secrets.extend(credentials.secrets() if credentials else ())
 
     def connect(self, *, actions: str = "pull,push", mount_from: tuple[str, ...] = ()) -> None:
-        """Find out how to reach the registry and be authorised.
+        """Connect to the registry and get authorized.
 
-        HTTPS is used, except that a registry on this machine, or any with `insecure` set, is spoken
-        to in plain HTTP when it does not speak TLS. Raises RegistryError, TransportError.
+        HTTPS is used; a registry on this machine, or any with `insecure` set, may use plain HTTP
+        instead. Raise RegistryError or TransportError.
         """
         self._scopes = (
             f"repository:{self.repository.name}:{actions}",
             *(f"repository:{name}:pull" for name in mount_from),
         )
         server = self.repository.server
-        response = self._first_answer(server)
+        response = self._first_response(server)
         if response.status == 401:
             self._authorize(response, None)
             response = self.call_url("GET", f"{self._base}/v2/")
-        # Some registries answer 403 or 404 here and serve repositories all the same; not so 401.
+        # Some registries respond 403 or 404 here and still serve repositories; 401 is final.
         if response.status in (401, 407) or response.status >= 500:
             raise self.refused(f"{server}: GET /v2/", response)
 
     def has_blob(self, digest: str, *, source: str | None = None) -> bool:
-        """Whether the repository has the blob, or another one of the registry, `source`."""
+        """Return whether the repository, or another of the registry, `source`, has the blob."""
         response = self.follow("HEAD", f"blobs/{digest}", name=source)
         if source is not None and response.status in (401, 403):
             return False
@@ -100,7 +100,7 @@ class Registry:
         receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
-        """Ask for something below the repository, also where the registry keeps it elsewhere.
+        """Send a request for something in the repository, and follow redirects to its storage.
 
         `name` is another repository of the registry.
         """
@@ -113,12 +113,12 @@ class Registry:
         return response
 
     def mount_blob(self, digest: str, *, source: str) -> bool:
-        """Take the blob over from another repository of the registry; False if it cannot be."""
+        """Mount the blob from another repository of the registry; return False if it cannot be."""
         query = urllib.parse.urlencode({"mount": digest, "from": source})
         url = self._url(f"blobs/uploads/?{query}")
         response = self.call_url("POST", url)
         if response.status == 202:
-            # The registry opened an upload instead; leaving it open would hold its resources.
+            # The registry opened an upload instead; leaving it open would hold resources.
             self._cancel_upload(self.location(response, url))
         return response.status == 201
 
@@ -135,7 +135,7 @@ class Registry:
         )
 
     def manifest_digest(self, reference: str) -> str | None:
-        """The digest that a tag names, None when there is no such tag."""
+        """Return the digest that a tag points to, None when there is no such tag."""
         response = self.call_url(
             "HEAD", self._url(f"manifests/{reference}"), headers={"Accept": _MANIFESTS}
         )
@@ -156,9 +156,8 @@ class Registry:
     ) -> str | None:
         """Store a manifest under a digest or a tag.
 
-        Gives the subject that the registry took note of (OCI-Subject), None when it keeps no list
-        of referrers. `replacing` is the ETag of what the tag must still name. Raises RegistryError
-        when it is refused.
+        Return the subject that the registry processed (OCI-Subject), None when it has no referrers
+        API. `replacing` is the ETag that the tag must still have. Raise RegistryError on refusal.
         """
         headers = {"Content-Type": media_type}
         if replacing is not None:
@@ -172,7 +171,7 @@ class Registry:
         return response.headers.get("OCI-Subject")
 
     def get_manifest(self, reference: str) -> Response | None:
-        """The answer that holds a manifest, None when there is none."""
+        """Return the response with a manifest, None when there is none."""
         response = self.call_url(
             "GET", self._url(f"manifests/{reference}"), headers={"Accept": _MANIFESTS}
         )
@@ -184,7 +183,7 @@ class Registry:
         return response
 
     def get_referrers(self, digest: str) -> list[Response] | None:
-        """The pages of the list of what refers to a manifest; None when the registry keeps none."""
+        """Return the pages of a manifest's referrers; None without the referrers API."""
         url = self._url(f"referrers/{digest}")
         pages: list[Response] = []
         while url:
@@ -209,10 +208,10 @@ class Registry:
         receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
-        """Send an authorised request; an authorisation that has run out is renewed once.
+        """Send an authorized request; an expired authorization is renewed once.
 
-        It goes to the registry itself only, never to a storage that the registry refers to. A
-        registry that is open to readers asks for it as late as when something is written.
+        Credentials go to the registry only, never to a storage that it redirects to. A registry
+        with public read access asks for them only when something is written.
         """
         own = urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(self._base)[:2]
         counted = 0
@@ -246,35 +245,35 @@ class Registry:
         return response
 
     def location(self, response: Response, url: str) -> str:
-        """The address an answer refers to; a step down from TLS to plain HTTP is refused."""
+        """Return the Location of a response; refuse one that leaves TLS for plain HTTP."""
         target = response.headers.get("Location")
         if not target:
-            raise RegistryError(f"{without_query(url)}: the registry's answer has no Location")
+            raise RegistryError(f"{without_query(url)}: the registry's response has no Location")
         joined = urllib.parse.urljoin(url, target)
         scheme = urllib.parse.urlsplit(joined).scheme
         if scheme not in ("http", "https"):
             raise RegistryError(f"{without_query(url)}: Location has scheme '{scheme}'")
         if url.startswith("https:") and scheme == "http" and not self.transport.options.insecure:
             raise RegistryError(
-                f"{without_query(url)}: the registry refers from HTTPS to plain HTTP "
-                f"({without_query(joined)}); its public address is probably misconfigured"
+                f"{without_query(url)}: the registry redirects from HTTPS to plain HTTP "
+                f"({without_query(joined)}); its public URL is probably misconfigured"
             )
         return joined
 
     def refused(self, what: str, response: Response) -> RegistryError:
-        """The error for an answer that is not the wanted one."""
+        """Return the error for an unexpected response."""
         return refusal(what, response, credentials=self._credentials)
 
     def check_digest(self, response: Response, digest: str) -> None:
-        """Raise RegistryError when the registry stored something else than what was sent."""
+        """Raise RegistryError when the registry stored something other than was sent."""
         stored = response.headers.get("Docker-Content-Digest")
         if stored is not None and stored != digest:
             raise RegistryError(f"the registry stored {stored} where {digest} was sent")
 
     def _authorize(self, response: Response, spent: str | None) -> bool:
-        """Answer a 401 to a request that was sent with the header `spent`.
+        """Handle a 401 to a request that was sent with the header `spent`.
 
-        False when there is nothing more to say. Raises RegistryError, TransportError.
+        Return False when there is nothing else to try. Raise RegistryError or TransportError.
         """
         with self._lock:
             if self._authorization is None:
@@ -282,8 +281,8 @@ class Registry:
                 challenge = parse_challenge(offered)
                 if challenge is None:
                     raise RegistryError(
-                        f"{self.repository.server}: asks for an authorisation this client cannot "
-                        f"give: '{printable(offered)}'"
+                        f"{self.repository.server}: asks for an authorization that this client "
+                        f"does not support: '{printable(offered)}'"
                     )
                 self._authorization = Authorization(
                     self.transport,
@@ -296,8 +295,8 @@ class Registry:
         self._authorization.renew(spent)
         return self._authorization.header not in (None, spent)
 
-    def _first_answer(self, server: str) -> Response:
-        """The answer to an unauthorised request; settles whether TLS is spoken."""
+    def _first_response(self, server: str) -> Response:
+        """Return the response to an unauthorized request; decide between TLS and plain HTTP."""
         self._base = f"https://{server}"
         host = urllib.parse.urlsplit(self._base).hostname or ""
         insecure = self.transport.options.insecure
@@ -319,4 +318,4 @@ class Registry:
         try:
             self.call_url("DELETE", url, retry=False)
         except (RegistryError, TransportError):
-            return  # It runs out by itself; the push does not depend on it.
+            return  # It expires; the push does not depend on it.

@@ -1,7 +1,7 @@
 """A real registry (CNCF distribution) on loopback, started and stopped by a test.
 
 The program is the one that `DOCKER_REGISTRY_BINARY` names; the BUILD file takes it from the locked
-Debian package docker-registry. Without it tests fail, and say so.
+Debian package docker-registry. Without it tests fail with a message.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TYPES = (
 
 @dataclass(frozen=True)
 class Server:
-    """A running registry, read over its own port, whatever lies in between for others."""
+    """A running registry, read over its own port without any proxy."""
 
     port: int
     ca: Path | None = None
@@ -56,7 +56,7 @@ class Server:
         return self.request("GET", path)
 
     def request(self, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer to a request."""
+        """Status, headers and body of the response to a request."""
         if self.ca:
             context = ssl.create_default_context(cafile=str(self.ca))
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
@@ -153,7 +153,7 @@ def running(
 
 
 def forget_the_user(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """Take away what the environment says of credentials, certificates and proxies."""
+    """Remove credentials, certificates and proxies from the environment."""
     monkeypatch.setenv("HOME", str(home))
     names = ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
     names += ["XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"]
@@ -172,7 +172,7 @@ def docker_config(directory: Path, host: str, password: str = PASSWORD) -> Path:
 
 
 def _certify(directory: Path, ca_file: Path) -> dict[str, str]:
-    """Certificate and key for every name of the registry, and the authority's certificate."""
+    """Certificate and key for every name of the registry, and the CA's certificate."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(ca_file)
     leaf = authority.issue_cert("127.0.0.1", "localhost", PROXIED_HOST)

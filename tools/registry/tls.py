@@ -1,4 +1,4 @@
-"""Which certificates a registry's is verified against, and what a failure of TLS means."""
+"""TLS of a registry: trusted CAs, client certificates, and servers that do not use TLS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-# Where systems keep their bundle; OpenSSL's own default is a path of the system it was built for.
+from tools.cli import ToolError
+
+# Bundles of common systems; OpenSSL's own default is a path of the system it was built on.
 _CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -17,18 +19,15 @@ _HOST_DIRECTORIES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 
 
-class CertificatesError(Exception):
-    """A file of certificates or keys cannot be used; names it."""
-
-
 def tls_context(
     host: str, *, insecure: bool, ca_file: Path | None, environ: Mapping[str, str]
 ) -> ssl.SSLContext:
-    """A context for `host` (with its port, as docker and podman name their directories).
+    """Return a context for `host` (with its port, as docker and podman name their directories).
 
-    It trusts the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR; `ca_file`; and
-    what docker and podman keep for the host: `*.crt` are authorities, `*.cert` with `*.key` say who
-    the client is. Raises CertificatesError.
+    It trusts the system's CAs, or those of SSL_CERT_FILE and SSL_CERT_DIR; `ca_file`; and those
+    that docker and podman keep for the host: `*.crt` are CAs, `*.cert` with `*.key` client
+    certificates.
+    Raise ToolError for a file that cannot be used.
     """
     context = ssl.create_default_context()
     directories = _host_directories(host, environ)
@@ -46,7 +45,7 @@ def tls_context(
 
 
 def is_not_tls(error: ssl.SSLError) -> bool:
-    """Whether the other side answered in something else than TLS."""
+    """Return whether the server does not use TLS."""
     return error.reason in _NOT_TLS
 
 
@@ -59,7 +58,7 @@ def _host_directories(host: str, environ: Mapping[str, str]) -> list[Path]:
 
 def _authorities(directories: list[Path], environ: Mapping[str, str]) -> list[Path]:
     if environ.get("SSL_CERT_FILE"):
-        # OpenSSL reads it by itself, but says nothing when it is not there.
+        # OpenSSL reads it too, but silently ignores a missing file.
         bundles = [Path(environ["SSL_CERT_FILE"])]
     else:
         bundles = [path for path in map(Path, _CA_BUNDLES) if path.is_file()][:1]
@@ -70,9 +69,7 @@ def _trust(context: ssl.SSLContext, file: Path) -> None:
     try:
         context.load_verify_locations(cafile=str(file))
     except (OSError, ssl.SSLError) as error:
-        raise CertificatesError(
-            f"{file}: cannot be used as a file of CA certificates: {error}"
-        ) from error
+        raise ToolError(f"{file}: cannot be used as a file of CA certificates: {error}") from error
 
 
 def _identify(context: ssl.SSLContext, certificate: Path) -> None:
@@ -80,6 +77,6 @@ def _identify(context: ssl.SSLContext, certificate: Path) -> None:
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise CertificatesError(
+        raise ToolError(
             f"{certificate}: cannot be used with {key.name} as a client's certificate: {error}"
         ) from error

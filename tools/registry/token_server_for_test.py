@@ -75,7 +75,7 @@ class _Signer:
 
 @contextmanager
 def token_server(directory: Path, *, lives: Sequence[float] = (300,)) -> Iterator[TokenServer]:
-    """Give tokens to the user of the tests; the n-th lives `lives[n]` seconds, the last for ever.
+    """Give tokens to the user of the tests; the n-th lives `lives[n]` seconds, the last forever.
 
     Without credentials a token for reading is given, as public registries do.
     """
@@ -120,7 +120,7 @@ def token_server(directory: Path, *, lives: Sequence[float] = (300,)) -> Iterato
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     realm = f"http://127.0.0.1:{server.server_address[1]}/token"

@@ -1,7 +1,7 @@
 """HTTP as a registry client needs it: streamed uploads, kept connections, retries.
 
-Built on http.client of the standard library: uploads must stream from a file with a known length
-and survive a reset in the middle, and nothing else of a larger library would be used.
+Built on http.client of the standard library: uploads stream from a file with a known length and
+survive a reset in the middle; a larger library would add nothing else that is needed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from datetime import UTC
 from email.message import Message
 from pathlib import Path
 
-from tools.registry.http_proxy import Proxy, ProxyError, find_proxy
-from tools.registry.tls import CertificatesError, is_not_tls, tls_context
+from tools.cli import ToolError
+from tools.registry.http_proxy import Proxy, find_proxy
+from tools.registry.tls import is_not_tls, tls_context
 
 _BLOCK = 1 << 18
-# A manifest is at most 4 MiB (distribution-spec 1.1); no answer that is read may be longer by much.
+# A manifest is at most 4 MiB (distribution-spec 1.1); no other response is much longer.
 _BODY_LIMIT = 8 << 20
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_WAIT = 300.0
-# Takes an answer's body piece by piece, each with the answer's status.
+# Receives a response's body piece by piece, each with the status.
 Receiver = Callable[[int, bytes], None]
 
 
-class TransportError(Exception):
-    """No usable answer came; `retriable` says whether asking again may help.
+class TransportError(ToolError):
+    """There was no usable response; `retriable` says whether a retry may help.
 
-    `wait` is how many seconds the server asked to wait first, None when it did not say.
+    `wait` is the number of seconds that the server asked to wait, if it did.
     """
 
     def __init__(self, message: str, *, retriable: bool, wait: float | None = None) -> None:
@@ -47,11 +48,11 @@ class TransportError(Exception):
 
 
 class NotTLSError(TransportError):
-    """The server does not speak TLS."""
+    """The server does not use TLS."""
 
 
 class CancelledError(Exception):
-    """The caller asked to stop."""
+    """The user interrupted the program."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class FileSlice:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer, read to its end."""
+    """A response, read completely."""
 
     status: int
     reason: str
@@ -86,7 +87,7 @@ class Options:
 
 
 class Transport:
-    """Sends requests, each thread over its own kept connections. Safe to share between threads."""
+    """Send requests; each thread has its own connections. Safe to share between threads."""
 
     def __init__(
         self,
@@ -111,13 +112,12 @@ class Transport:
         receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
-        """Send a request until an answer comes that is not a call to try again.
+        """Send a request, and retry it as long as the response asks for that.
 
-        `sent` is told the bytes of body as they go out, and minus what went out in vain when the
-        attempt fails. `receive` takes the body of an answer 200 or 206 as it comes, with the
-        status; the Response has none then. After the last attempt the answer is returned as it is.
-        With `retry` off one attempt is made. Raises TransportError, and CancelledError when asked
-        to stop.
+        `sent` is called with the number of bytes sent, and with its negative when the attempt
+        fails. `receive` gets the body of a response 200 or 206 as it arrives, with the status; the
+        Response then has none. After the last attempt the response is returned as it is. Without
+        `retry` there is one attempt. Raise TransportError, or CancelledError after `cancel`.
         """
         attempts = 1 + (self.options.retries if retry else 0)
         for attempt in range(1, attempts + 1):
@@ -144,16 +144,16 @@ class Transport:
                 cause, wait = str(error), self.delay(attempt, error.wait)
             else:
                 sent(-gone)
-            self.warn(f"{method} {without_query(url)}: {cause}; trying again in {wait:.1f} s")
+            self.warn(f"{method} {without_query(url)}: {cause}; retrying in {wait:.1f} s")
             self.pause(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def delay(self, attempt: int, asked: float | None) -> float:
-        """Seconds to wait after failed attempt number `attempt`.
+        """Return the seconds to wait after failed attempt number `attempt`.
 
-        What the server `asked` for is obeyed; else the wait doubles, with a random part so that
-        clients that failed together do not return together. Raises TransportError when the server
-        asks for too much.
+        That is what the server `asked` for; else the wait doubles, with a random part so that
+        clients that failed together do not retry together. Raise TransportError when the server
+        asks for too long a wait.
         """
         if asked is not None:
             if asked > _LONGEST_WAIT:
@@ -166,12 +166,12 @@ class Transport:
         return min(30.0, longest * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not longer than until the caller asks to stop."""
+        """Wait, at most until `cancel` is called."""
         self._cancelled.wait(seconds)
         self.check_cancelled()
 
     def cancel(self) -> None:
-        """Stop every request, also those that wait for an answer; a signal handler may call it."""
+        """Stop every request, also those in progress; a signal handler may call it."""
         self._cancelled.set()
         for connection in tuple(self._active):
             with contextlib.suppress(OSError):
@@ -179,7 +179,7 @@ class Transport:
                     connection.sock.shutdown(socket.SHUT_RDWR)
 
     def check_cancelled(self) -> None:
-        """Raise CancelledError when the caller asked to stop."""
+        """Raise CancelledError after `cancel`."""
         if self._cancelled.is_set():
             raise CancelledError
 
@@ -193,7 +193,7 @@ class Transport:
         sent: Callable[[int], None],
         receive: Receiver | None,
     ) -> Response:
-        """One attempt over a kept connection, or a new one when the kept one has gone stale."""
+        """Make one attempt, over a kept connection unless it has gone stale."""
         parts = urllib.parse.urlsplit(url)
         key = (parts.scheme, parts.netloc)
         pool = self._pool()
@@ -210,7 +210,7 @@ class Transport:
         blocks = None if not length else self._blocks(body, sent)
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         if proxy is not None and parts.scheme == "http":
-            # A proxy for plain HTTP must be told the whole address; one for HTTPS makes a tunnel.
+            # A proxy for plain HTTP needs the absolute URL; one for HTTPS makes a tunnel.
             target = f"http://{parts.netloc}{target}"
             all_headers.update(proxy.headers)
         self._active.add(connection)
@@ -231,13 +231,13 @@ class Transport:
             raise
         finally:
             self._active.discard(connection)
-        # http.client closes it by itself when the answer was the last.
+        # http.client closes it after the last response.
         if connection.sock is not None:
             pool[key] = connection
         return response
 
     def _pool(self) -> dict[tuple[str, str], http.client.HTTPConnection]:
-        """This thread's kept connections, by scheme and address."""
+        """Return this thread's kept connections, by scheme and address."""
         if not hasattr(self._local, "pool"):
             self._local.pool = {}
         pool: dict[tuple[str, str], http.client.HTTPConnection] = self._local.pool
@@ -255,19 +255,19 @@ class Transport:
         try:
             connection.request(method, target, body=blocks, headers=dict(headers))
         except (BrokenPipeError, ConnectionResetError):
-            # A server that refuses an upload may answer before it has read it; the answer counts.
-            answer = connection.getresponse()
+            # A server that refuses an upload may respond before it has read it.
+            found = connection.getresponse()
         else:
-            answer = connection.getresponse()
-        if receive is not None and answer.status in (200, 206):
-            while block := answer.read(_BLOCK):
+            found = connection.getresponse()
+        if receive is not None and found.status in (200, 206):
+            while block := found.read(_BLOCK):
                 self.check_cancelled()
-                receive(answer.status, block)
-            return Response(answer.status, answer.reason, answer.headers, b"")
-        body = answer.read(_BODY_LIMIT + 1)
+                receive(found.status, block)
+            return Response(found.status, found.reason, found.headers, b"")
+        body = found.read(_BODY_LIMIT + 1)
         if len(body) > _BODY_LIMIT:
-            raise http.client.HTTPException(f"answer is longer than {_BODY_LIMIT} bytes")
-        return Response(answer.status, answer.reason, answer.headers, body)
+            raise http.client.HTTPException(f"the response is longer than {_BODY_LIMIT} bytes")
+        return Response(found.status, found.reason, found.headers, body)
 
     def _blocks(self, body: bytes | FileSlice, sent: Callable[[int], None]) -> Iterator[bytes]:
         if isinstance(body, bytes):
@@ -280,7 +280,9 @@ class Transport:
                 self.check_cancelled()
                 block = stream.read(min(_BLOCK, left))
                 if not block:
-                    raise TransportError(f"{body.path}: file became shorter", retriable=False)
+                    raise TransportError(
+                        f"{body.path}: the file was truncated meanwhile", retriable=False
+                    )
                 left -= len(block)
                 yield block
                 sent(len(block))
@@ -302,7 +304,7 @@ class Transport:
                 ca_file=options.ca_file,
                 environ=options.environ,
             )
-        except CertificatesError as error:
+        except ToolError as error:
             raise TransportError(str(error), retriable=False) from error
         if proxy is None:
             return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
@@ -315,19 +317,19 @@ class Transport:
     def _proxy(self, parts: urllib.parse.SplitResult) -> Proxy | None:
         try:
             return find_proxy(parts, self.options.environ)
-        except ProxyError as error:
+        except ToolError as error:
             raise TransportError(str(error), retriable=False) from error
 
 
 def retry_after(response: Response) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3)."""
     value = (response.headers.get("Retry-After") or "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
         if moment.tzinfo is None:
-            # What has no zone is meant as UTC, as every date in HTTP.
+            # Without a zone it is UTC, as every date in HTTP.
             moment = moment.replace(tzinfo=UTC)
         return max(0.0, moment.timestamp() - time.time())
     except (ValueError, OverflowError):
@@ -335,7 +337,7 @@ def retry_after(response: Response) -> float | None:
 
 
 def without_query(url: str) -> str:
-    """An address that may be shown: queries carry upload tokens and signatures."""
+    """Return a URL that may be shown: queries contain upload tokens and signatures."""
     return url.partition("?")[0]
 
 
@@ -343,32 +345,32 @@ def _tls_error(error: ssl.SSLError, parts: urllib.parse.SplitResult) -> Transpor
     if isinstance(error, ssl.SSLCertVerificationError):
         return TransportError(
             f"{parts.netloc}: its certificate is not trusted: {error.verify_message}; "
-            "name the CA with --ca-file or SSL_CERT_FILE, or use --insecure on purpose",
+            "pass the CA by --ca-file or SSL_CERT_FILE, or --insecure to skip verification",
             retriable=False,
         )
     if is_not_tls(error):
         return NotTLSError(
-            f"{parts.netloc}: does not speak TLS; use --insecure for plain HTTP", retriable=False
+            f"{parts.netloc}: does not use TLS; pass --insecure for plain HTTP", retriable=False
         )
     return TransportError(f"{parts.netloc}: TLS failed: {error.reason or error}", retriable=True)
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:
-    """Whether the other side closed a connection that waited to be used again."""
+    """Return whether the server has closed an idle connection."""
     if connection.sock is None:
         return True
-    # No answer is owed on it, so what there is to read is its end.
+    # No response is outstanding, so anything to read is its end.
     watch = select.poll()
     watch.register(connection.sock, select.POLLIN)
     return bool(watch.poll(0))
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed in a moment."""
+    """Return whether the same request may succeed in a moment."""
     if isinstance(error, socket.gaierror):
-        # An unknown host will not appear; a name server may answer again.
+        # An unknown host stays unknown; a failed name server may recover.
         return error.errno == socket.EAI_AGAIN
-    # What a proxy refuses it will refuse again (http.client has no class of its own for it).
+    # A proxy's refusal is final (http.client has no class for it).
     return not str(error).startswith("Tunnel connection failed: 4")
 
 

@@ -63,7 +63,7 @@ def _get(url: str, **environ: str) -> Response:
     return transport.request("GET", url, headers={})
 
 
-def test_plain_http_goes_through_the_proxy_with_the_whole_address() -> None:
+def test_plain_http_goes_through_the_proxy_with_the_absolute_url() -> None:
     seen: list[tuple[str, str, str | None]] = []
     with _proxy(seen) as port:
         answer = _get("http://reg.example/v2/?a=b", http_proxy=f"http://127.0.0.1:{port}")
@@ -71,14 +71,14 @@ def test_plain_http_goes_through_the_proxy_with_the_whole_address() -> None:
     assert seen == [("GET", "http://reg.example/v2/?a=b", None)]
 
 
-def test_a_proxy_for_plain_http_is_told_who_asks() -> None:
+def test_a_proxy_for_plain_http_gets_credentials() -> None:
     seen: list[tuple[str, str, str | None]] = []
     with _proxy(seen) as port:
         _get("http://reg.example/", HTTP_PROXY=f"user:p%40ss@127.0.0.1:{port}")
     assert seen == [("GET", "http://reg.example/", "Basic dXNlcjpwQHNz")]
 
 
-def test_https_asks_the_proxy_for_a_tunnel_with_its_password() -> None:
+def test_https_tunnels_through_the_proxy_with_its_password() -> None:
     seen: list[tuple[str, str, str | None]] = []
     with _proxy(seen) as port, pytest.raises(TransportError, match="403 not here"):
         _get("https://reg.example/v2/", HTTPS_PROXY=f"http://user:p%40ss@127.0.0.1:{port}")
@@ -143,7 +143,7 @@ def test_any_count_of_seconds_is_read(seconds: int, blank: str) -> None:
 
 
 @given(st.integers(min_value=0, max_value=10_000_000), st.booleans())
-def test_any_date_that_is_to_come_is_waited_for(seconds: int, usegmt: bool) -> None:
+def test_any_future_date_is_waited_for(seconds: int, usegmt: bool) -> None:
     # Both ways to write it name the same moment, whatever the zone of this machine.
     wait = retry_after(_response(email.utils.formatdate(time.time() + seconds, usegmt=usegmt)))
     assert wait is not None
@@ -151,11 +151,11 @@ def test_any_date_that_is_to_come_is_waited_for(seconds: int, usegmt: bool) -> N
 
 
 @given(st.integers(min_value=1, max_value=500))
-def test_no_wait_of_ones_own_is_longer_than_half_a_minute(attempt: int) -> None:
+def test_a_backoff_is_at_most_half_a_minute(attempt: int) -> None:
     assert 0 < Transport(Options()).delay(attempt, None) <= 30
 
 
-def test_a_connection_that_ended_while_it_was_kept_is_not_used() -> None:
+def test_a_stale_connection_is_not_reused() -> None:
     served: list[int] = []
     warnings: list[str] = []
 
@@ -205,7 +205,7 @@ def test_a_cancelled_transport_does_not_wait() -> None:
         transport.request("GET", "http://127.0.0.1:1/", headers={})
 
 
-def test_addresses_are_shown_without_their_secrets() -> None:
+def test_urls_are_shown_without_their_query() -> None:
     assert without_query("https://h/p?_state=secret") == "https://h/p"
     assert is_loopback("127.1.2.3")
     assert is_loopback("localhost")

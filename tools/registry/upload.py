@@ -1,8 +1,8 @@
-"""Upload one blob: open, send in one piece or several, commit; resume or repeat after faults.
+"""Upload one blob: open, send in one piece or several, commit; resume or restart after faults.
 
 Follows distribution-spec 1.1, "Pushing blobs". A small blob is sent monolithically (POST, PUT), a
-larger one as a stream (POST, one PATCH, PUT) so that it can go on where a fault stopped it, and in
-chunks (POST, PATCH each, PUT) where the user asks for them.
+larger one as a stream (POST, one PATCH, PUT) so that it can resume after a fault, and in chunks
+(POST, PATCH each, PUT) if the user asks for them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tools.registry.transport import FileSlice, TransportError, retry_after
 
 _OFFSET = re.compile(r"(?:bytes=)?0-([0-9]+)")
 _NEVER = -1.0
-# Bytes up to which starting anew is cheaper than asking how far the last attempt came.
+# Bytes up to which restarting is cheaper than asking for the offset.
 _SMALL = 1 << 20
 
 
@@ -31,16 +31,16 @@ def upload_blob(
     chunk: int | None,
     sent: Callable[[int], None],
 ) -> None:
-    """Send the file at `path` as a blob; raises RegistryError, TransportError.
+    """Send the file at `path` as a blob; raise RegistryError or TransportError.
 
     `chunk` is the most bytes of one request, None for the whole blob. After a fault the upload
-    goes on where the registry says it stopped, or starts anew when the registry cannot say.
-    `sent` is told the bytes that went out; a negative number takes back what was in vain.
+    resumes at the offset that the registry reports, or restarts if it reports none. `sent` is
+    called with the number of bytes sent; a negative number means that they are sent again.
     """
     retries = registry.transport.options.retries
     for attempt in range(1, retries + 2):
         if attempt > 1 and registry.has_blob(descriptor.digest):
-            # The fault was in the answer only: the blob had arrived.
+            # Only the response was lost: the blob had arrived.
             sent(descriptor.size)
             return
         upload = _Upload(registry, descriptor, path, chunk=chunk, sent=sent)
@@ -52,7 +52,7 @@ def upload_blob(
             if wait == _NEVER or attempt > retries:
                 raise
             pause = registry.transport.delay(attempt, wait)
-            registry.transport.warn(f"{error}; starting the blob anew in {pause:.1f} s")
+            registry.transport.warn(f"{error}; restarting the upload of the blob in {pause:.1f} s")
             registry.transport.pause(pause)
         else:
             return
@@ -97,18 +97,18 @@ class _Upload:
                 if not error.retriable or faults > self._registry.transport.options.retries:
                     raise
                 url, reached = self._resume(url, piece, error)
-                # A line that breaks again and again is good enough as long as something arrives.
+                # An unreliable connection is good enough as long as something arrives.
                 faults = 0 if reached > offset else faults
                 offset = reached
         self._commit(url, b"")
 
     def _send_piece(self, url: str, piece: FileSlice) -> str:
-        """Send a piece and give the address for the next."""
+        """Send a piece; return the URL for the next."""
         headers = {"Content-Type": "application/octet-stream"}
         if self._chunk is not None:
             last = piece.offset + piece.length - 1
             headers["Content-Range"] = f"{piece.offset}-{last}"
-        # One attempt: a second must begin where the registry says, not where the first did.
+        # One attempt: a second has to begin at the offset that the registry reports.
         response = self._registry.call_url(
             "PATCH", url, headers=headers, body=piece, sent=self._count, retry=False
         )
@@ -123,17 +123,17 @@ class _Upload:
         return self._registry.location(response, url)
 
     def _resume(self, url: str, piece: FileSlice, error: TransportError) -> tuple[str, int]:
-        """Where to go on after a fault in `piece`: address and offset.
+        """Return where to resume after a fault in `piece`: URL and offset.
 
-        Raises `error` again when the registry cannot tell, or has nothing, so that starting anew
-        loses nothing.
+        Raise `error` again if the registry does not know or has nothing: then restarting costs
+        nothing.
         """
         transport = self._registry.transport
         transport.pause(transport.delay(1, error.wait))
         status = self._registry.call_url("GET", url)
         match = _OFFSET.fullmatch(status.headers.get("Range", "").strip())
         reached = int(match[1]) + 1 if match else 0
-        # Registries say 0-0 for one byte and for none.
+        # Registries report 0-0 for one byte and for none.
         known = status.status == 204 and reached > 1
         if not known or not piece.offset <= reached <= piece.offset + piece.length:
             raise error
@@ -145,7 +145,7 @@ class _Upload:
         self._sent(amount)
 
     def _commit(self, url: str, rest: bytes | FileSlice) -> None:
-        """Send the `rest` of the blob, if any, and have the registry check the whole."""
+        """Send the `rest` of the blob, if any, and let the registry verify the digest."""
         joint = "&" if "?" in url else "?"
         query = urllib.parse.urlencode({"digest": self._descriptor.digest})
         response = self._registry.call_url(
@@ -161,9 +161,9 @@ class _Upload:
 
 
 def _wait_after(error: TransportError | RegistryError) -> float | None:
-    """How long the server asked to wait before an upload starts anew; _NEVER if it must not."""
+    """Return the server's wait before an upload may restart; _NEVER if it must not."""
     if isinstance(error, TransportError):
         return error.wait if error.retriable else _NEVER
-    # The upload's session ran out or was dropped by the registry; another one can be opened.
+    # The upload session expired or was dropped by the registry; another one can be opened.
     dropped = {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"} & set(error.codes)
     return None if dropped else _NEVER

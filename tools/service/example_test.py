@@ -1,7 +1,7 @@
-"""The README's example as a foreign repository: from the release archive, by a Bazel of its own.
+"""The README's example, as another repository: from the release archive, by a Bazel of its own.
 
-The outer Bazel brings every file that the inner one needs, as a repository cache, so the inner one
-needs no network; mirrors and indexes lead nowhere.
+The outer Bazel brings every file that the inner one fetches, as a repository cache; the inner one
+has no network, and mirrors and indexes that do not exist.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +21,14 @@ import pytest
 from tools.image.layout import Image, read_layout
 
 RUNFILES = Path(os.environ["TEST_SRCDIR"])
-RELEASE = next((RUNFILES / "pinned_image/tools/service").glob("pinned_image-*.tar.gz"))
+RELEASE = next((RUNFILES / "pinned_image/tools/service").glob("pinned_image-*.tar.gz")).resolve()
 README = RUNFILES / "pinned_image/README.md"
-_TIMEOUT = 900  # seconds
-_MODES = {
-    "WORKSPACE": ["--noenable_bzlmod", "--enable_workspace"],
-    "MODULE.bazel": ["--enable_bzlmod", "--noenable_workspace", "--lockfile_mode=off"],
-}
-_OTHER_SERVICE = '''
+_TIMEOUT = 850  # seconds
+# A build of a minute is not worth the machine code that Java's second compiler would make.
+_STARTUP = ["--max_idle_secs=30", "--host_jvm_args=-XX:TieredStopAtLevel=1"]
+_ARCHITECTURE = {"aarch64": "arm64", "x86_64": "amd64"}[os.uname().machine]
+_MODES = {"WORKSPACE": [], "MODULE.bazel": ["--config=module"]}
+_OTHER_SERVICE = """
 python_service_image(
     name = "other",
     srcs = ["other.py"],
@@ -37,7 +38,28 @@ python_service_image(
     user = "appuser:1000:1000:/app",
     wheels = all_whl_requirements,
 )
-'''
+"""
+# A Python of the repository's own, before ours and of no use: none of our tools may start it.
+_PYTHON_TOOLCHAIN = """
+load("@rules_python//python:defs.bzl", "py_runtime", "py_runtime_pair")
+
+py_runtime(
+    name = "runtime",
+    interpreter = "python",
+    python_version = "PY3",
+)
+
+py_runtime_pair(
+    name = "runtimes",
+    py3_runtime = ":runtime",
+)
+
+toolchain(
+    name = "toolchain",
+    toolchain = ":runtimes",
+    toolchain_type = "@bazel_tools//tools/python:toolchain_type",
+)
+"""
 
 
 def _digest(path: Path) -> str:
@@ -45,83 +67,61 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@pytest.fixture(scope="module")
-def scratch() -> Path:
-    return Path(os.environ["TEST_TMPDIR"])
-
-
-@pytest.fixture(scope="module")
-def release(scratch: Path) -> Path:
-    """The archive unpacked, as somebody who wants its bazelw has it."""
-    with tarfile.open(RELEASE) as archive:
-        archive.extractall(scratch / "unpacked", filter="data")
-    return next((scratch / "unpacked").iterdir())
-
-
-@pytest.fixture(scope="module")
-def cache(scratch: Path) -> Path:
-    """A repository cache of all packages and wheels among this test's files."""
-    store = scratch / "cache" / "content_addressable" / "sha256"
-    for path in RUNFILES.rglob("*"):
-        if path.suffix in {".deb", ".whl"}:
-            entry = store / _digest(path)
-            if not entry.exists():
-                entry.mkdir(parents=True)
-                shutil.copy(path.resolve(), entry / "file")
-    return scratch / "cache"
-
-
-class _Workspace:
+class _Repository:
     """The example in a directory of its own, and Bazel in it."""
 
-    def __init__(self, directory: Path, *, release: Path, cache: Path, mode: str) -> None:
-        self.directory = directory
+    def __init__(self, scratch: Path, *, release: Path, cache: Path, mode: str) -> None:
+        self.directory = scratch / mode.replace(".", "_") / "hello"
+        self._home = self.directory.parent
         self._bazelw = release / "tools" / "bazelw"
-        self._output = directory.parent / f"{directory.name}.out"
         self._flags = [f"--repository_cache={cache}", *_MODES[mode]]
-        shutil.copytree(release / "tools/service/example", directory)
+        shutil.copytree(release / "tools/service/example", self.directory)
         for other in _MODES.keys() - {mode}:
-            (directory / other).unlink()
+            (self.directory / other).unlink()
         if mode == "WORKSPACE":
-            workspace = directory / mode
-            text = workspace.read_text()
-            text = re.sub(r'sha256 = ".*"', f'sha256 = "{_digest(RELEASE)}"', text)
-            text = re.sub(r'urls = \[".*"\]', f'urls = ["file://{RELEASE.resolve()}"]', text)
-            workspace.write_text(text)
+            self._fill_in_workspace()
         else:
-            registry = self._registry(release)
-            self._flags.append(f"--registry=file://{registry}")
+            self._write_registry(release)
 
-    def _registry(self, release: Path) -> Path:
-        registry = self.directory.parent / "registry"
-        rulesets = self.directory.parent / "rulesets"
+    def _fill_in_workspace(self) -> None:
+        workspace = self.directory / "WORKSPACE"
+        text = workspace.read_text()
+        text = re.sub(r'sha256 = ".*"', f'sha256 = "{_digest(RELEASE)}"', text)
+        text = re.sub(r'urls = \[".*"\]', f'urls = ["{RELEASE.as_uri()}"]', text)
+        workspace.write_text(text)
+
+    def _write_registry(self, release: Path) -> None:
         subprocess.run(
             [
-                "python3",
-                str(release / "tools/service/registry.py"),
-                f"--out={registry}",
-                f"--release={RELEASE.resolve()}",
-                *(f"--deb={path}" for path in sorted(RUNFILES.rglob("bazel-*.deb"))),
+                sys.executable,
+                "-m",
+                "tools.service.registry",
+                f"--out={self.directory / 'registry'}",
+                f"--release={RELEASE}",
+                *(
+                    f"--deb={path}"
+                    for path in sorted(RUNFILES.glob("example_files/**/bazel-*.deb"))
+                ),
             ],
             check=True,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(release)},
+            cwd=release,
+            env={"PYTHONPATH": str(release)},
         )
-        assert not rulesets.exists()
-        return registry
 
-    def bazel(self, command: str, *arguments: str) -> str:
-        """Run Bazel and return its standard output."""
+    def bazel(self, command: str, *arguments: str) -> None:
+        """Run Bazel; fail with the end of its output."""
         nowhere = "file:///nowhere"
-        startup = [f"--output_user_root={self._output}", "--max_idle_secs=10"]
+        startup = [f"--output_user_root={self._home / 'out'}", *_STARTUP]
+        flags = [] if command == "shutdown" else self._flags
         done = subprocess.run(
-            [str(self._bazelw), *startup, command, *self._flags, *arguments],
+            [str(self._bazelw), *startup, command, *flags, *arguments],
             cwd=self.directory,
             env={
-                "HOME": str(self.directory.parent),
+                "HOME": str(self._home),
                 "PATH": os.environ["PATH"],
                 "DEBIAN_MIRROR": nowhere,
                 "PIP_INDEX_URL": nowhere,
-                "XDG_CACHE_HOME": str(self.directory.parent / "xdg"),
+                "XDG_CACHE_HOME": str(self._home / "xdg"),
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -131,57 +131,103 @@ class _Workspace:
             check=False,
         )
         assert done.returncode == 0, done.stdout[-8000:]
-        return done.stdout
 
-    def image(self, name: str) -> Image:
-        self.bazel("build", f"//:{name}")
-        architecture = "arm64" if os.uname().machine == "aarch64" else "amd64"
-        return read_layout(self.directory / "bazel-bin" / f"{name}_{architecture}")
+    def layers(self, name: str) -> list[str]:
+        """Return the digests of a built image's layers, the lowest first."""
+        found = read_layout(self.directory / "bazel-bin" / f"{name}_{_ARCHITECTURE}")
+        assert isinstance(found, Image)
+        return [layer.digest for layer in found.layers]
 
 
-@pytest.fixture(scope="module", params=list(_MODES))
-def workspace(
-    request: pytest.FixtureRequest, scratch: Path, release: Path, cache: Path
-) -> Iterator[_Workspace]:
-    directory = scratch / request.param.replace(".", "_") / "hello"
-    directory.parent.mkdir()
-    made = _Workspace(directory, release=release, cache=cache, mode=request.param)
+@pytest.fixture(scope="module")
+def scratch() -> Path:
+    return Path(os.environ["TEST_TMPDIR"])
+
+
+@pytest.fixture(scope="module")
+def release(scratch: Path) -> Path:
+    """The archive unpacked, for its bazelw and its registry.py."""
+    with tarfile.open(RELEASE) as archive:
+        archive.extractall(scratch / "unpacked")
+    return next((scratch / "unpacked").iterdir())
+
+
+@pytest.fixture(scope="module")
+def cache(scratch: Path) -> Path:
+    """A repository cache of all packages and wheels among this test's files."""
+    store = scratch / "cache" / "content_addressable" / "sha256"
+    for repository in ("example_files", "pinned_image_pypi_*_wheel"):
+        for path in RUNFILES.glob(f"{repository}/**/*"):
+            if path.suffix in {".deb", ".whl"}:
+                entry = store / _digest(path)
+                entry.mkdir(parents=True, exist_ok=True)
+                with_name = entry / "file"
+                if not with_name.exists():
+                    with_name.symlink_to(path.resolve())
+    return scratch / "cache"
+
+
+@pytest.fixture(scope="module")
+def repositories(scratch: Path, release: Path, cache: Path) -> Iterator[dict[str, _Repository]]:
+    """Mode → the example in that mode."""
+    made = {mode: _Repository(scratch, release=release, cache=cache, mode=mode) for mode in _MODES}
     yield made
-    made.bazel("shutdown")
+    for repository in made.values():
+        repository.bazel("shutdown")
 
 
-_seen: dict[str, list[str]] = {}
+@pytest.fixture(scope="module")
+def layers() -> dict[str, list[str]]:
+    """Mode → digests of the example's layers, which the first test fills in."""
+    return {}
 
 
-def test_the_example_builds_and_its_structure_test_passes(workspace: _Workspace) -> None:
-    image = workspace.image("image")
-    workspace.bazel("test", "//:image_test")
-    _seen[workspace.directory.parent.name] = [layer.digest for layer in image.layers]
+@pytest.mark.parametrize("mode", _MODES)
+def test_the_example_builds_and_its_structure_test_passes(
+    mode: str, repositories: dict[str, _Repository], layers: dict[str, list[str]]
+) -> None:
+    repositories[mode].bazel("test", "//:image_test", f"//:image_{_ARCHITECTURE}")
+    layers[mode] = repositories[mode].layers("image")
 
 
-def test_two_services_share_every_layer_but_their_own(workspace: _Workspace) -> None:
-    directory = workspace.directory
-    build = directory / "BUILD.bazel"
+def test_a_python_toolchain_of_the_repository_changes_no_layer(
+    repositories: dict[str, _Repository], layers: dict[str, list[str]]
+) -> None:
+    repository = repositories["WORKSPACE"]
+    python = repository.directory / "python"
+    python.mkdir()
+    (python / "BUILD.bazel").write_text(_PYTHON_TOOLCHAIN)
+    (python / "python").write_text("#!/bin/sh\necho 'the wrong Python' >&2\nexit 1\n")
+    (python / "python").chmod(0o755)
+    workspace = repository.directory / "WORKSPACE"
+    first, rest = workspace.read_text().split("\n", 1)
+    workspace.write_text(f'{first}\nregister_toolchains("//python:toolchain")\n{rest}')
+    repository.bazel("build", f"//:image_{_ARCHITECTURE}")
+    assert repository.layers("image") == layers["WORKSPACE"]
+
+
+def test_two_services_share_every_layer_but_their_own(
+    repositories: dict[str, _Repository], layers: dict[str, list[str]]
+) -> None:
+    repository = repositories["MODULE.bazel"]
+    build = repository.directory / "BUILD.bazel"
     build.write_text(build.read_text() + _OTHER_SERVICE)
-    (directory / "other.py").write_text((directory / "main.py").read_text() + "\nOTHER = True\n")
-    one, other = workspace.image("image"), workspace.image("other")
-    shared = [
-        mine.digest == theirs.digest
-        for mine, theirs in zip(one.layers, other.layers, strict=True)
-    ]
-    assert shared == [True] * (len(shared) - 1) + [False]
+    (repository.directory / "other.py").write_text("async def app(*_: object) -> None: ...\n")
+    repository.bazel("build", f"//:other_{_ARCHITECTURE}")
+    *shared, own = repository.layers("other")
+    *expected, other_own = layers["MODULE.bazel"]
+    assert shared == expected
+    assert own != other_own
 
 
-def test_workspace_and_module_give_the_same_layers() -> None:
-    assert len(_seen) == len(_MODES)
-    first, *others = _seen.values()
-    assert all(digests == first for digests in others)
+def test_workspace_and_module_give_the_same_layers(layers: dict[str, list[str]]) -> None:
+    assert layers["WORKSPACE"] == layers["MODULE.bazel"]
 
 
-def test_the_readme_shows_the_example_word_for_word(release: Path) -> None:
-    text = README.read_text(encoding="utf-8")
-    example = release / "tools/service/example"
-    for name in ("WORKSPACE", "BUILD.bazel", "MODULE.bazel"):
-        assert (example / name).read_text(encoding="utf-8") in text, name
-    assert len((example / "WORKSPACE").read_text().splitlines()) <= 25
-    assert len((example / "BUILD.bazel").read_text().splitlines()) <= 40
+@pytest.mark.parametrize(
+    ("name", "limit"), [("WORKSPACE", 25), ("MODULE.bazel", 25), ("BUILD.bazel", 40)]
+)
+def test_the_readme_shows_the_example_word_for_word(release: Path, name: str, limit: int) -> None:
+    text = (release / "tools/service/example" / name).read_text(encoding="utf-8")
+    assert text in README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= limit

@@ -1,9 +1,9 @@
 """What only this repository declares: for its own tests, linters and release."""
 
 load("//third_party/debian:servers.bzl", "test_servers")
-load("//tools/apt:repositories.bzl", "deb_packages")
 load("//tools/lint:repositories.bzl", "lint_sources")
 load("//tools/proof:repositories.bzl", "declared_repositories")
+load(":example_files.bzl", "example_files")
 load(":release_sources.bzl", "release_sources")
 
 _DIRECTORIES = [
@@ -15,11 +15,18 @@ def own_repositories():
     """Declares test servers, the sources for linters and the release, and the list of all that is declared."""
     test_servers()
 
-    # Bazel's own packages as files, for a Bazel that a test starts without a network.
-    deb_packages(
-        name = "bazel_root",
-        hub = "bazel_root",
-        lock = "//third_party/bazel:root.lock.json",
+    # Labels in a directory that .bazelignore hides: to Bazel they are files of tools/service.
+    example_files(
+        name = "example_files",
+        debian_locks = {
+            "//third_party/bazel:root.lock.json": "rulesets",
+            "//third_party/debian:bookworm.lock.json": "toolchain",
+            "//tools/service:example/debian.lock.json": "base python",
+        },
+        python_locks = {
+            "//tools/service:example/requirements.{}.txt".format(arch): arch
+            for arch in ["amd64", "arm64"]
+        },
     )
     lint_sources(
         name = "lint_sources",

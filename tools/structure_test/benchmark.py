@@ -1,10 +1,10 @@
-"""How long static checks take, and how long one extraction for each of them would.
+"""Time static checks, and one extraction for each of them.
 
     bazel run //tools/structure_test:benchmark -- --image bazel-bin/backend/image_amd64
 
-Upstream's tar driver extracts the whole image anew for each test. Its way is stood for by our own
-unpacking into an empty directory, a few times; what that takes for all checks is multiplied from
-it. Prints seconds and the ratio; it fails when a check does, never because of a time.
+Upstream's tar driver extracts the whole image for each test. That is simulated by unpacking the
+image into an empty directory a few times and multiplying the average by the number of checks.
+Prints seconds and the ratio; fails when a check does, never because of a time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tools.image.tree import Tree
 from tools.image.unpack import scan, unpack
 from tools.structure_test.checks import check_content, check_existence
 from tools.structure_test.go_text import file_mode
-from tools.structure_test.image_under_test import Subject, open_subject
+from tools.structure_test.image_under_test import ImageUnderTest, open_image_under_test
 from tools.structure_test.schema import FileContentTest, FileExistenceTest
 
 T = TypeVar("T")
-CONTENT_SHARE = 4  # Of so many checks, one looks into a file.
-MAX_CONTENT = 1 << 16  # Bytes of the files that are looked into.
+CONTENT_SHARE = 4  # One in this many checks reads a file.
+MAX_CONTENT = 1 << 16  # Bytes of the largest file to read.
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,17 @@ class Times:
 
     @property
     def ratio(self) -> float:
-        """How many times longer an extraction for each check takes."""
+        """How many times longer one extraction for each check takes."""
         return self.checks * self.extraction / (self.reading + self.checking)
 
 
 def measure(image: Image, *, count: int, extractions: int, scratch: Path) -> Times:
-    """Measures `count` checks of the image. Raises LayerError, and ValueError if one fails."""
+    """Measure `count` checks of the image; raise LayerError, or ValueError if one fails."""
     existences, contents = _tests(scan(image.layers), count)
     started = time.monotonic()
-    with open_subject(image, cache=None, files=[test.path for test in contents]) as subject:
+    with open_image_under_test(
+        image, cache=None, files=[test.path for test in contents]
+    ) as subject:
         read = time.monotonic()
         _check(subject, existences, contents)
         checked = time.monotonic()
@@ -66,7 +68,7 @@ def measure(image: Image, *, count: int, extractions: int, scratch: Path) -> Tim
 
 
 def _tests(tree: Tree, count: int) -> tuple[list[FileExistenceTest], list[FileContentTest]]:
-    """Checks that hold, spread over the image: owner and mode of paths, content of small files."""
+    """Return passing checks, spread over the image: owners, modes, contents of small files."""
     entries = list(tree.entries())
     small = [path for path, e in entries if e.kind == "file" and 0 < e.size < MAX_CONTENT]
     looks = _spread(small, count // CONTENT_SHARE)
@@ -95,7 +97,7 @@ def _spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def _check(
-    subject: Subject, existences: list[FileExistenceTest], contents: list[FileContentTest]
+    subject: ImageUnderTest, existences: list[FileExistenceTest], contents: list[FileContentTest]
 ) -> None:
     outcomes = [check_existence(subject, test) for test in existences]
     outcomes += [check_content(subject, test) for test in contents]

@@ -1,4 +1,4 @@
-"""The benchmark runs real checks; how long they take is not judged."""
+"""The benchmark runs real checks; their times are not checked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The tests of the schema: each turns one entry of a configuration into a list of errors.
 
-A check that cannot be decided is an error, never a pass: an invalid pattern fails `expected` and
-`excluded` alike, as it does upstream.
+A check without a result is an error, never a pass: an invalid pattern fails `expected` and
+`excluded` alike, as upstream.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tools.cli import ToolError
 from tools.structure_test.go_text import PatternError, expand, file_mode, search
-from tools.structure_test.image_under_test import Subject, SubjectError
+from tools.structure_test.image_under_test import ImageUnderTest
 from tools.structure_test.schema import (
     EXECUTABLE_BITS,
     UNCHECKED,
@@ -24,14 +25,14 @@ from tools.structure_test.schema import (
 
 DOCUMENTATION = "/usr/share/doc"
 FORBIDDEN_LICENSES = ("AGPL", "WTFPL")
-# Upstream leaves this package out: its copyright file mentions AGPL without being under it.
+# Upstream exempts this package: its copyright file mentions the AGPL but does not apply it.
 LICENSE_EXCEPTIONS = ("libgnutls30",)
 TAIL = 2000  # Characters of output repeated in an error.
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found; no errors is a pass."""
+    """The result of a check; it passes without errors."""
 
     errors: tuple[str, ...] = ()
     stdout: str = ""
@@ -39,7 +40,7 @@ class Outcome:
 
 
 def patterns(what: str, text: str, expected: Sequence[str], excluded: Sequence[str]) -> list[str]:
-    """Errors for patterns that do not occur although expected, or occur although excluded."""
+    """Return an error for each expected pattern without a match and each excluded one with one."""
     errors = []
     for wanted, items in ((True, expected), (False, excluded)):
         for pattern in items:
@@ -54,24 +55,24 @@ def patterns(what: str, text: str, expected: Sequence[str], excluded: Sequence[s
     return errors
 
 
-def known_env(subject: Subject, variables: Sequence[Variable]) -> dict[str, str]:
-    """What `$NAME` in a configuration may name: the image's environment, then globalEnvVars."""
+def known_env(subject: ImageUnderTest, variables: Sequence[Variable]) -> dict[str, str]:
+    """Return the values of `$NAME` in a configuration: the image's, then globalEnvVars."""
     image_env = subject.settings.env
     return dict(image_env) | {item.key: expand(item.value, image_env) for item in variables}
 
 
 def check_existence(
-    subject: Subject, test: FileExistenceTest, variables: Sequence[Variable] = ()
+    subject: ImageUnderTest, test: FileExistenceTest, variables: Sequence[Variable] = ()
 ) -> Outcome:
-    """Compares a path with what the layers' headers say; a link itself is looked at."""
+    """Compare a path with the layers' headers, without following a link."""
     path = expand(test.path, known_env(subject, variables))
     entry = subject.tree.lookup(path)
     if not test.should_exist:
         if entry is None:
             return Outcome()
-        return Outcome((f"{path} must not exist, and does ({file_mode(entry)})",))
+        return Outcome((f"{path} must not exist, but does ({file_mode(entry)})",))
     if entry is None:
-        return Outcome((f"{path} must exist, and does not",))
+        return Outcome((f"{path} must exist, but does not",))
     errors = []
     if test.permissions and file_mode(entry) != test.permissions:
         errors.append(f"{path}: permissions: expected {test.permissions}, found {file_mode(entry)}")
@@ -80,16 +81,16 @@ def check_existence(
             errors.append(f"{path}: {what}: expected {wanted}, found {found}")
     if test.is_executable_by and not entry.mode & EXECUTABLE_BITS[test.is_executable_by]:
         errors.append(
-            f"{path}: must be executable by {test.is_executable_by}, and is {file_mode(entry)}"
+            f"{path}: must be executable by {test.is_executable_by}, but is {file_mode(entry)}"
         )
     return Outcome(tuple(errors))
 
 
-def check_content(subject: Subject, test: FileContentTest) -> Outcome:
-    """Compares a file's whole content with the patterns."""
+def check_content(subject: ImageUnderTest, test: FileContentTest) -> Outcome:
+    """Compare a file's whole content with the patterns."""
     try:
         text = printable(subject.read(test.path))
-    except SubjectError as error:
+    except ToolError as error:
         return Outcome((str(error),))
     return Outcome(
         tuple(
@@ -101,13 +102,13 @@ def check_content(subject: Subject, test: FileContentTest) -> Outcome:
 
 
 def is_license_file(path: str) -> bool:
-    """Whether a path of the image is a Debian copyright file."""
+    """Return whether a path of the image is a Debian copyright file."""
     parent, _, name = path.rpartition("/")
     return name == "copyright" and parent.rpartition("/")[0] == DOCUMENTATION
 
 
-def check_licenses(subject: Subject, test: LicenseTest) -> Outcome:
-    """Searches Debian copyright files and further files for licences that are not wanted."""
+def check_licenses(subject: ImageUnderTest, test: LicenseTest) -> Outcome:
+    """Search Debian copyright files and other files for forbidden licences."""
     paths = list(test.files)
     if test.debian:
         for name in subject.tree.children(DOCUMENTATION):
@@ -116,20 +117,20 @@ def check_licenses(subject: Subject, test: LicenseTest) -> Outcome:
             if entry is not None and entry.kind == "dir" and name not in LICENSE_EXCEPTIONS:
                 paths.append(f"{folder}/copyright")
         if len(paths) == len(test.files):
-            return Outcome((f"{DOCUMENTATION} holds no package's directory to check",))
+            return Outcome((f"{DOCUMENTATION} has no package directory to check",))
     errors = []
     for path in paths:
         try:
             text = printable(subject.read(path)).upper()
-        except SubjectError as error:
+        except ToolError as error:
             errors.append(str(error))
             continue
         errors += [f"{path} names the licence {n}" for n in FORBIDDEN_LICENSES if n in text]
     return Outcome(tuple(errors))
 
 
-def check_metadata(subject: Subject, test: MetadataTest) -> Outcome:
-    """Compares the image's configuration."""
+def check_metadata(subject: ImageUnderTest, test: MetadataTest) -> Outcome:
+    """Compare the image's configuration."""
     config = subject.config
     errors = _variables("environment variable", dict(subject.settings.env), test.env_vars)
     errors += _variables("label", config.get("Labels") or {}, test.labels)
@@ -180,7 +181,7 @@ def _members(
 
 
 def printable(data: bytes) -> str:
-    """Bytes as Go's strings print and compare: what is not UTF-8 is replaced."""
+    """Return bytes as Go prints and compares strings: invalid UTF-8 is replaced."""
     return data.decode("utf-8", "replace")
 
 

@@ -12,13 +12,13 @@ from tools.image.cache import Cache
 from tools.image.images_for_test import Member, directory, write_image
 from tools.image.layout import read_layout
 from tools.structure_test.image_for_test import TEXT, Run, command, existence
-from tools.structure_test.suite import How, Selection, read_suite, run_suite
+from tools.structure_test.suite import RunnerConfig, Selection, read_suite, run_suite
 
 STATIC: list[tuple[dict[str, Any], list[str]]] = [
     (existence("/opt/run"), []),
-    (existence("/opt/none"), ["/opt/none must exist, and does not"]),
+    (existence("/opt/none"), ["/opt/none must exist, but does not"]),
     (existence("/opt/none", shouldExist=False, permissions="never looked at"), []),
-    (existence("/opt/run", shouldExist=False), ["/opt/run must not exist, and does (-rwxr-x---)"]),
+    (existence("/opt/run", shouldExist=False), ["/opt/run must not exist, but does (-rwxr-x---)"]),
     (existence("/opt/run", permissions="-rwxr-x---", uid=7, gid=8), []),
     (existence("/opt/d", permissions="dtrwxrwxrwx", uid=5, gid=6), []),
     (existence("/opt/nowhere", permissions="Lrwxrwxrwx"), []),
@@ -41,19 +41,19 @@ STATIC: list[tuple[dict[str, Any], list[str]]] = [
     (existence("/opt/run", isExecutableBy="any"), []),
     (
         existence("/opt/text", isExecutableBy="owner"),
-        ["/opt/text: must be executable by owner, and is -rw-r--r--"],
+        ["/opt/text: must be executable by owner, but is -rw-r--r--"],
     ),
     (
         existence("/opt/text", isExecutableBy="group"),
-        ["/opt/text: must be executable by group, and is -rw-r--r--"],
+        ["/opt/text: must be executable by group, but is -rw-r--r--"],
     ),
     (
         existence("/opt/run", isExecutableBy="other"),
-        ["/opt/run: must be executable by other, and is -rwxr-x---"],
+        ["/opt/run: must be executable by other, but is -rwxr-x---"],
     ),
     (
         existence("/opt/text", isExecutableBy="any"),
-        ["/opt/text: must be executable by any, and is -rw-r--r--"],
+        ["/opt/text: must be executable by any, but is -rw-r--r--"],
     ),
 ]
 
@@ -165,7 +165,9 @@ def test_static_checks_beside_commands_read_the_unpacked_files(image: Path, tmp_
     config = {**content("/opt/far", expectedContents=["first"]), **command("true")}
     path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))
     suite = read_suite([path], [], timeout=30, environ={})
-    results = run_suite(image, suite, Selection(), How("namespace", {}, tmp_path / "cache"))
+    results = run_suite(
+        image, suite, Selection(), RunnerConfig("namespace", {}, tmp_path / "cache")
+    )
     assert [result.errors for result in results] == [(), ()]
 
 
@@ -176,21 +178,21 @@ def test_static_checks_use_an_unpacked_image_but_never_unpack_one(
     tests = {**existence("/opt/run", uid=7), **content("/opt/far", expectedContents=["first"])}
     path.write_text(json.dumps({"schemaVersion": "2.0.0", **tests}))
     suite = read_suite([path], [], environ={})
-    how = How("namespace", {}, tmp_path / "cache")
-    assert all(result.passed for result in run_suite(image, suite, Selection(), how))
+    runner = RunnerConfig("namespace", {}, tmp_path / "cache")
+    assert all(result.passed for result in run_suite(image, suite, Selection(), runner))
     assert not (tmp_path / "cache").exists()
     with Cache(tmp_path / "cache").rootfs(read_layout(image).layers):
         pass
     # Now nothing of the layers is read any more, and commands are refused all the same.
     monkeypatch.setattr("tools.structure_test.image_under_test.read_files", None)
-    assert all(result.passed for result in run_suite(image, suite, Selection(), how))
+    assert all(result.passed for result in run_suite(image, suite, Selection(), runner))
     path.write_text(json.dumps({"schemaVersion": "2.0.0", **command("true")}))
     suite = read_suite([path], [], environ={})
-    (result,) = run_suite(image, suite, Selection(), How("tar", {}, tmp_path / "cache"))
-    assert result.errors == ("driver 'tar' makes static checks only; leave `driver` out",)
+    (result,) = run_suite(image, suite, Selection(), RunnerConfig("tar", {}, tmp_path / "cache"))
+    assert result.errors == ("driver 'tar' runs static checks only; leave `driver` out",)
 
 
-def test_metadata_alone_is_told_without_reading_a_layer(
+def test_metadata_is_checked_without_reading_a_layer(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.structure_test.image_under_test.read_files", None)
@@ -201,7 +203,7 @@ def test_metadata_alone_is_told_without_reading_a_layer(
 
 def test_the_tar_driver_refuses_to_run_commands(run: Run) -> None:
     assert run(command("true"), driver="tar") == [
-        "driver 'tar' makes static checks only; leave `driver` out"
+        "driver 'tar' runs static checks only; leave `driver` out"
     ]
 
 
@@ -218,7 +220,7 @@ def test_forbidden_and_missing_licences_are_found(run: Run, tmp_path: Path) -> N
     ]
     empty = write_image(tmp_path / "empty", [[Member("x")]], {}).path
     assert run(licence(debian=True), layout=empty) == [
-        "/usr/share/doc holds no package's directory to check"
+        "/usr/share/doc has no package directory to check"
     ]
 
 

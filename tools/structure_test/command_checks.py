@@ -1,21 +1,22 @@
-"""commandTests: setup, the command and teardown in one fresh container, and what came of it."""
+"""commandTests: setup, the command and teardown in one new container, and their results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.container.plan import Bind
 from tools.container.run import Completed, SpawnError
 from tools.structure_test.checks import Outcome, known_env, patterns, printable
 from tools.structure_test.go_text import expand
-from tools.structure_test.image_under_test import Subject, SubjectError
+from tools.structure_test.image_under_test import ImageUnderTest
 from tools.structure_test.options import Options, Session
 from tools.structure_test.schema import CommandTest, Config, RunOptions
 
 
 def check_command(
-    subject: Subject,
+    subject: ImageUnderTest,
     test: CommandTest,
     config: Config,
     *,
@@ -23,9 +24,9 @@ def check_command(
     timeout: float,
     environ: Mapping[str, str],
 ) -> Outcome:
-    """Runs setup, the command and teardown in one fresh container.
+    """Run setup, the command and teardown in one new container.
 
-    `timeout` is for each of them, in seconds. Raises SubjectError and START_ERRORS.
+    `timeout` is for each of them, in seconds. Raise ToolError or one of START_ERRORS.
     """
     known = known_env(subject, config.global_env_vars)
     env = {item.key: known[item.key] for item in config.global_env_vars}
@@ -49,7 +50,7 @@ def check_command(
         try:
             result = session.run(argv, timeout=timeout)
         except SpawnError as error:
-            # Engines report these as the exit code of a shell would be, which a test may expect.
+            # Engines report them by the exit codes of a shell, which a test may expect.
             result = Completed(b"", str(error).encode(), error.exit_code, 0.0)
         outcome = _judge(test, result, timeout)
         errors = [_step(session, "teardown", step, timeout) for step in test.teardown]
@@ -58,13 +59,13 @@ def check_command(
 
 
 def _step(session: Session, what: str, argv: Sequence[str], timeout: float) -> str:
-    """Runs one setup or teardown command; "" when it succeeds."""
+    """Run one setup or teardown command; return its error, "" when it succeeds."""
     try:
         result = session.run(argv, timeout=timeout)
     except SpawnError as error:
         return f"{what} {list(argv)!r}: {error}"
     if result.timed_out:
-        return f"{what} {list(argv)!r}: did not end within {timeout:g} s and was killed"
+        return f"{what} {list(argv)!r}: timed out after {timeout:g} s and was killed"
     if result.exit_code:
         return f"{what} {list(argv)!r}: exit code {result.exit_code}: {printable(result.stderr)!r}"
     return ""
@@ -74,9 +75,9 @@ def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
     stdout, stderr = printable(result.stdout), printable(result.stderr)
     errors = []
     if result.timed_out:
-        errors.append(f"the command did not end within {timeout:g} s and was killed")
+        errors.append(f"the command timed out after {timeout:g} s and was killed")
     if result.overflowed:
-        errors.append("the command wrote more than can be kept and was killed")
+        errors.append("the command exceeded the output limit and was killed")
     errors += patterns("stdout", stdout, test.expected_output, test.excluded_output)
     errors += patterns("stderr", stderr, test.expected_error, test.excluded_error)
     if result.exit_code != test.exit_code:
@@ -85,20 +86,20 @@ def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
 
 
 def _option_env(run: RunOptions, source: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """containerRunOptions: envFile, then variables taken from the caller's environment."""
+    """Return the variables of envFile, then those of the caller's environment."""
     env: dict[str, str] = {}
     if run.env_file:
         path = Path(run.env_file)
         try:
             lines = path.read_text().splitlines()
         except OSError as error:
-            raise SubjectError(f"{source}: envFile {path}: {error.strerror}") from error
+            raise ToolError(f"{source}: envFile {path}: {error.strerror}") from error
         for number, line in enumerate(lines, start=1):
             key, equals, value = line.strip().partition("=")
             if not key or key.startswith("#"):
                 continue
             if not equals:
-                raise SubjectError(f"{path}, line {number}: is not KEY=VALUE")
+                raise ToolError(f"{path}, line {number}: is not KEY=VALUE")
             env[key] = value
     for name in run.env_vars:
         if name in environ:
@@ -109,7 +110,7 @@ def _option_env(run: RunOptions, source: str, environ: Mapping[str, str]) -> dic
 def _bind(text: str, source: str) -> Bind:
     parts = text.split(":")
     if len(parts) not in (2, 3) or not all(parts) or parts[2:] not in ([], ["ro"], ["rw"]):
-        raise SubjectError(
+        raise ToolError(
             f"{source}: bindMounts: wanted SOURCE:TARGET or SOURCE:TARGET:ro, found {text!r}"
         )
     return Bind(Path(parts[0]).absolute(), parts[1], parts[2:] == ["ro"])

@@ -110,18 +110,18 @@ def test_commands(run: Run, config: dict[str, Any], errors: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["SYS_TIME", "NOTHING"])
-def test_a_capability_that_cannot_be_given_is_an_error(run: Run, name: str) -> None:
+def test_a_capability_that_cannot_be_granted_is_an_error(run: Run, name: str) -> None:
     (error,) = run({**command("true"), "containerRunOptions": {"capabilities": [name]}})
     assert error.startswith(f"capability {name!r}: ")
 
 
 def test_a_command_that_never_ends_is_reported(run: Run) -> None:
     errors = run(command("sleep 100"), timeout=0.3)
-    assert errors[0] == "the command did not end within 0.3 s and was killed"
+    assert errors[0] == "the command timed out after 0.3 s and was killed"
 
 
 @pytest.mark.parametrize("field", ["expectedOutput", "excludedOutput"])
-def test_an_invalid_pattern_fails_whichever_way_it_is_used(run: Run, field: str) -> None:
+def test_an_invalid_pattern_fails_everywhere(run: Run, field: str) -> None:
     (error,) = run(command("true", **{field: ["("]}))
     assert error.startswith("stdout: the regular expression '(' is invalid")
 
@@ -168,7 +168,7 @@ def test_bind_mounts_appear_and_malformed_ones_are_errors(run: Run, tmp_path: Pa
     ]
 
 
-def test_output_without_end_is_cut_off_and_said(run: Run) -> None:
+def test_endless_output_is_cut_off_and_reported(run: Run) -> None:
     errors = run(command("while echo 1234567890123456789012345678901234567890; do :; done"))
-    assert errors[0] == "the command wrote more than can be kept and was killed"
+    assert errors[0] == "the command exceeded the output limit and was killed"
     assert errors[-1] == "exit code: expected 0, found 137"

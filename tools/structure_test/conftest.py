@@ -1,4 +1,4 @@
-"""What the tests of both kinds of checks share: an image, and a way to run a configuration."""
+"""Fixtures of the tests of checks: an image, and a function that runs a configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tools.image.images_for_test import program_layer, write_image
 from tools.structure_test.image_for_test import CONFIG, FILES, Run
-from tools.structure_test.suite import How, Selection, read_suite, run_suite
+from tools.structure_test.suite import RunnerConfig, Selection, read_suite, run_suite
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +31,14 @@ def run(image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         timeout: float = 30,
         environ: dict[str, str] | None = None,
     ) -> list[str]:
-        """Runs a configuration of one test; gives its errors."""
+        """Run a configuration of one test; return its errors."""
         path = tmp_path / "config.json"
         path.write_text(json.dumps({"schemaVersion": "2.0.0", **config}))
         variables = environ or {}
         suite = read_suite([path], [], timeout=timeout, environ=variables)
         assert not suite.broken
-        how = How(driver, variables, cache)
-        results = run_suite(layout, suite, Selection(), how)
+        runner = RunnerConfig(driver, variables, cache)
+        results = run_suite(layout, suite, Selection(), runner)
         assert len(results) == 1
         return list(results[0].errors)
 

@@ -26,8 +26,8 @@ _ATTRS = {
     "driver": attr.string(
         default = "",
         values = ["", "docker", "host", "tar"],
-        doc = "Empty for containers of our own; `docker` runs commands in Docker or Podman, " +
-              "whichever answers first; `tar` makes static checks only; `host` is refused.",
+        doc = "Empty for containers of our own; `docker` runs commands in Docker, else Podman; " +
+              "`tar` runs static checks only; `host` is refused.",
     ),
     "image": attr.label(
         allow_files = True,
@@ -38,7 +38,7 @@ _ATTRS = {
     "platform": attr.string(
         default = "",
         doc = "os/architecture[/variant]: which image of an index, and what a single image must " +
-              "be for. Empty takes the one image there is (upstream's default is linux/amd64).",
+              "be for. Empty accepts the only image (upstream's default is linux/amd64).",
     ),
     "_validate": attr.label(
         default = Label(":validate"),

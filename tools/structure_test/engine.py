@@ -1,9 +1,9 @@
-"""Runs commands of the image in a Docker or Podman that is there: `driver = "docker"`.
+"""Run commands of the image in the machine's Docker or Podman: `driver = "docker"`.
 
-The image is loaded once and stays, under a name of ours, for the next test. Each session is like
-one container: every command of it sees what those before it wrote, because the container of one
-is committed and the next starts from that. As with our own runner there is no network and the
-image's entrypoint is not used. Only the program's command line is relied on, which both share.
+The image is loaded once and kept, under a name of ours, for the next test. A session is like one
+container: each command sees what earlier ones wrote, since their container is committed and the
+next starts from it. As in our own containers there is no network and no entrypoint. Docker and
+Podman are used by their command line only, which they share.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ REPOSITORY = "structure-test.local/image"
 CALL_SECONDS = 120.0
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.02
-TAIL = 500  # Characters of the engine's complaint repeated in an error.
+TAIL = 500  # Characters of the engine's stderr repeated in an error.
 KILLED = 137
-# How engines say that a command cannot be executed, and what a shell would return.
+# Engines' messages for a command that cannot be executed, and a shell's exit code for it.
 _NOT_STARTED = (
     ("(?i)executable file.* not found|exec: .*no such file or directory", EXIT_NOT_FOUND),
     ("(?i)(open executable|exec: .*): (permission denied|is a directory)", EXIT_NOT_EXECUTABLE),
@@ -63,7 +63,7 @@ def choose_engine(environ: Mapping[str, str], program: str = "") -> str:
 
 
 def save_image(program: str, name: str, target: Path, *, environ: Mapping[str, str]) -> None:
-    """Writes an image the engine has as a docker-archive. Raises ContainerError."""
+    """Write an image of the engine as a docker-archive; raise ContainerError."""
     arguments = ["save", "--output", str(target), name]
     _call(program, arguments, environ=environ, timeout=LOAD_SECONDS)
 
@@ -84,7 +84,7 @@ class Engine:
         self._name = ""
 
     def call(self, arguments: Sequence[str], *, timeout: float = CALL_SECONDS) -> str:
-        """Runs one command of the engine; gives its output. Raises ContainerError."""
+        """Run one command of the engine and return its output; raise ContainerError."""
         return _call(
             self._program, [*self._before, *arguments], environ=self._environ, timeout=timeout
         )
@@ -92,14 +92,14 @@ class Engine:
     def popen(
         self, arguments: Sequence[str], *, stdout: IO[bytes], stderr: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        """Starts one command of the engine."""
+        """Start one command of the engine."""
         return subprocess.Popen(
             [self._program, *self._before, *arguments],
             stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=dict(self._environ),
         )  # fmt: skip
 
     def load(self) -> str:
-        """The name of the image in the engine, loaded if it is not there."""
+        """Return the name of the image in the engine; load it if necessary."""
         if self._name:
             return self._name
         config = self._source.image.manifest["config"]["digest"]
@@ -117,7 +117,7 @@ class Engine:
 
     @contextlib.contextmanager
     def session(self, options: Options) -> Iterator[EngineSession]:
-        """Commands that see what those before them wrote. Raises ContainerError."""
+        """Open a session, whose commands see the files of earlier ones; raise ContainerError."""
         session = EngineSession(self, [*self._create, *_flags(options)], self.load())
         try:
             yield session
@@ -136,7 +136,7 @@ class EngineSession:
         self._images: list[str] = []
 
     def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
-        """Runs a command to its end. Raises SpawnError when it cannot be started."""
+        """Run a command to its end; raise SpawnError when it cannot be started."""
         if not argv:
             raise SpawnError("no command was given", EXIT_NOT_FOUND)
         flags = list(self._flags)
@@ -144,7 +144,7 @@ class EngineSession:
             last = self._containers[-1]
             self._image = self._engine.call(["commit", "--pause=false", last]).split()[-1]
             self._images.append(self._image)
-            # What lies in a declared volume is not committed.
+            # Declared volumes are not committed.
             flags += ["--volumes-from", last]
         created = self._engine.call(["create", *flags, "--entrypoint", "", self._image, *argv])
         self._containers.append(created.split()[-1])
@@ -179,7 +179,7 @@ class EngineSession:
             )
 
     def _exit_code(self, container: str, program: str, stderr: bytes) -> int:
-        """The process's exit code. Raises SpawnError or ContainerError when there was none."""
+        """Return the exit code; raise SpawnError or ContainerError when there was none."""
         form = "{{.State.Status}} {{.State.ExitCode}} {{.State.StartedAt}}"
         status, code, started = self._engine.call(["inspect", "--format", form, container]).split(
             maxsplit=2
@@ -189,7 +189,7 @@ class EngineSession:
         said = stderr.decode("utf-8", "replace").strip()[-TAIL:]
         for mark, shell_code in _NOT_STARTED:
             if re.search(mark, said):
-                raise SpawnError(f"exec: {program!r}: the engine says: {said}", shell_code)
+                raise SpawnError(f"exec: {program!r}: the engine reports: {said}", shell_code)
         raise ContainerError(f"the engine cannot start the container: {said or status}")
 
     def _kill(self, container: str) -> None:
@@ -197,7 +197,7 @@ class EngineSession:
             self._engine.call(["kill", container])
 
     def close(self) -> None:
-        """Removes every container and image of the session."""
+        """Remove every container and image of the session."""
         for container in reversed(self._containers):
             with contextlib.suppress(ContainerError):
                 self._engine.call(["rm", "--force", "--volumes", container])
@@ -239,7 +239,7 @@ def _call(
     environ: Mapping[str, str],
     timeout: float = CALL_SECONDS,
 ) -> str:
-    # Arguments may hold the values of variables, so an error repeats the first one only.
+    # Arguments may contain values of variables, so an error repeats only the first one.
     what = f"{Path(program).name} {arguments[0]}"
     try:
         result = subprocess.run(
@@ -248,7 +248,7 @@ def _call(
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise ContainerError(f"{what}: did not end within {timeout:g} s") from error
+        raise ContainerError(f"{what}: timed out after {timeout:g} s") from error
     except OSError as error:
         raise ContainerError(f"{what}: {error.strerror}") from error
     if result.returncode:

@@ -18,7 +18,7 @@ from tools.image.images_for_test import Member, directory, program_layer, write_
 from tools.structure_test import podman_for_test
 from tools.structure_test.engine import _flags, choose_engine
 from tools.structure_test.options import Options
-from tools.structure_test.suite import How, Selection, read_suite, run_suite
+from tools.structure_test.suite import RunnerConfig, Selection, read_suite, run_suite
 
 CONFIG = {
     "WorkingDir": "/app",
@@ -62,8 +62,8 @@ def run(podman: str, image: Path, tmp_path: Path) -> Run:
         suite = read_suite([path], [], timeout=timeout, environ={})
         assert not suite.broken
         environ = {**os.environ, "TEST_TMPDIR": str(tmp_path)}
-        how = How("docker", environ, engine=podman)
-        results = run_suite(name or image, suite, Selection(), how)
+        runner = RunnerConfig("docker", environ, engine=podman)
+        results = run_suite(name or image, suite, Selection(), runner)
         return [error for result in results for error in result.errors]
 
     return execute
@@ -93,7 +93,7 @@ def test_commands_run_in_podman_and_the_rest_is_read_from_the_layers(run: Run) -
     assert run(config) == []
 
 
-def test_what_fails_in_podman_is_said_as_everywhere(run: Run) -> None:
+def test_failures_in_podman_are_reported_as_elsewhere(run: Run) -> None:
     tests = [
         command("echo hello; exit 1", expectedOutput=["bye"]),
         command("true", setup=[["sh", "-c", "echo why >&2; exit 4"]]),
@@ -111,7 +111,7 @@ def test_what_fails_in_podman_is_said_as_everywhere(run: Run) -> None:
 
 def test_a_command_that_never_ends_is_killed(run: Run) -> None:
     errors = run({"commandTests": [command("sleep 100")]}, timeout=2)
-    assert errors[0] == "the command did not end within 2 s and was killed"
+    assert errors[0] == "the command timed out after 2 s and was killed"
 
 
 def test_run_options_reach_podman(run: Run, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_an_image_can_be_named_as_the_engine_knows_it_and_no_container_is_left(
     assert ask("ps", "--all", "--quiet") == ""
 
 
-def test_where_there_is_no_engine_the_error_says_what_each_answered(tmp_path: Path) -> None:
+def test_without_an_engine_the_error_has_the_reason_of_each(tmp_path: Path) -> None:
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2; exit 1\n")
     docker.chmod(0o755)

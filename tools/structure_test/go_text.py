@@ -1,7 +1,7 @@
-"""The pieces of Go's standard library that the schema's semantics rest on, in Python.
+"""The parts of Go's standard library that define the schema's semantics, in Python.
 
-Regular expressions are RE2 itself; `os.Expand` and `os.FileMode.String` follow the documentation
-of Go's package os, because configurations are written against what those print.
+Regular expressions are RE2's; `os.Expand` and `os.FileMode.String` follow the documentation of Go's
+package os, since configurations contain their results.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import re2
 
+from tools.cli import ToolError
 from tools.image.tree import Entry
 
 # Positions in Go's os.FileMode letters "dalTLDpSugct?"; only these can come from an archive.
@@ -19,18 +20,18 @@ _NAME = re.compile("[A-Za-z0-9_]+")
 _SPECIAL = "*#$@!?-0123456789"
 
 
-class PatternError(Exception):
-    """A regular expression that RE2 does not accept."""
+class PatternError(ToolError):
+    """A regular expression is invalid in RE2."""
 
 
 def search(pattern: str, text: str) -> bool:
-    """Whether the pattern occurs in the text, unanchored. Raises PatternError when it is invalid.
+    """Return whether the pattern occurs in the text; raise PatternError for an invalid one.
 
     As in Go, `.` does not match a newline and `^` and `$` mean the whole text unless `(?m)`.
     """
     options = re2.Options()
     options.log_errors = False
-    # Text with bytes that are not UTF-8 is compared after replacement, as Go's strings print.
+    # Invalid UTF-8 has been replaced, as Go prints it.
     try:
         return re2.compile(pattern, options).search(text) is not None
     except re2.error as error:
@@ -38,7 +39,7 @@ def search(pattern: str, text: str) -> bool:
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """os.Expand: every `$name` and `${name}` is replaced, unknown ones by nothing."""
+    """Replace every `$name` and `${name}`, unknown ones by nothing (os.Expand)."""
     out: list[str] = []
     position = 0
     while (dollar := text.find("$", position)) >= 0 and dollar + 1 < len(text):
@@ -54,7 +55,7 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def _shell_name(text: str) -> tuple[str, int]:
-    """The name at the start of `text` and how many characters it takes; "" for bad syntax."""
+    """Return the name at the start of `text` and its length; "" for bad syntax."""
     if text[0] == "{":
         if len(text) > 2 and text[1] in _SPECIAL and text[2] == "}":
             return text[1], 3
@@ -69,7 +70,7 @@ def _shell_name(text: str) -> tuple[str, int]:
 
 
 def file_mode(entry: Entry) -> str:
-    """os.FileMode.String() of an archive member: `-rw-r--r--`, `dtrwxrwxrwx`, `Lrwxrwxrwx`."""
+    """Return os.FileMode.String() of a member: `-rw-r--r--`, `dtrwxrwxrwx`, `Lrwxrwxrwx`."""
     letters = _TYPE_LETTERS.get(entry.kind, "")
     if entry.mode & 0o4000:
         letters += "u"

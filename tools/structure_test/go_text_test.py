@@ -77,7 +77,7 @@ def go_string(bits: int) -> str:
     return (high or "-") + low
 
 
-def test_the_oracle_prints_what_is_known() -> None:
+def test_the_oracle_prints_known_modes() -> None:
     for kind, mode, expected in KNOWN:
         assert go_string(go_mode(kind, mode)) == expected
 
@@ -158,7 +158,7 @@ def test_patterns_match_as_in_go(pattern: str, text: str, found: bool) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(", r"(a)\1", "(?=a)"])
-def test_what_re2_does_not_know_is_an_error(pattern: str) -> None:
+def test_a_pattern_that_re2_lacks_is_an_error(pattern: str) -> None:
     with pytest.raises(PatternError) as caught:
         search(pattern, "a")
     assert str(caught.value).startswith(f"the regular expression {pattern!r} is invalid: ")

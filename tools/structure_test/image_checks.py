@@ -27,7 +27,7 @@ from tools.structure_test.image_schema import (
     Request,
     Start,
 )
-from tools.structure_test.image_under_test import Started, Subject
+from tools.structure_test.image_under_test import ImageUnderTest, Started
 from tools.structure_test.options import Options
 
 POLL_SECONDS = 0.05
@@ -38,9 +38,9 @@ LISTED = 10  # Offending paths named in one error.
 
 @contextmanager
 def _main_process(started: Started, command: tuple[str, ...]) -> Iterator[tuple[int, IO[bytes]]]:
-    """Starts the image's command, or another; gives its number and its log so far."""
+    """Start the image's command, or another; yield its number and its log."""
     argv = command or started.settings.argv
-    # A file, not a pipe: nobody has to keep reading it, and it can be read again from its start.
+    # A file, not a pipe: it never fills up and can be read repeatedly.
     with tempfile.TemporaryFile() as log, Path(os.devnull).open("rb") as null:
         number = started.container.spawn(
             argv, env=started.env, workdir=started.settings.workdir,
@@ -60,11 +60,11 @@ def _read_log(log: IO[bytes]) -> str:
     return os.pread(log.fileno(), min(size, 16 << 20), 0).decode("utf-8", "replace")
 
 
-def check_healthcheck(subject: Subject, test: HealthcheckTest) -> Outcome:
-    """Runs the image's own healthcheck against its own command."""
+def check_healthcheck(subject: ImageUnderTest, test: HealthcheckTest) -> Outcome:
+    """Run the image's own healthcheck against its own command."""
     check = subject.settings.healthcheck
     if check is None:
-        return Outcome(("the image has no healthcheck; its configuration lacks Healthcheck",))
+        return Outcome(("the image has no healthcheck (Healthcheck in its configuration)",))
     if test.interval is not None:
         check = replace(check, interval=test.interval, start_interval=test.interval)
     with (
@@ -85,12 +85,12 @@ def check_healthcheck(subject: Subject, test: HealthcheckTest) -> Outcome:
 
 
 def _describe(health: Health) -> str:
-    last = f"; the last said: {health.probes[-1].detail}" if health.probes else ""
+    last = f"; the last: {health.probes[-1].detail}" if health.probes else ""
     return f"{health.status} after {health.seconds:.1f} s, {len(health.probes)} probe(s){last}"
 
 
-def check_entrypoint(subject: Subject, test: EntrypointTest) -> Outcome:
-    """Starts the image's command, waits for it, sends requests and stops it."""
+def check_entrypoint(subject: ImageUnderTest, test: EntrypointTest) -> Outcome:
+    """Start the image's command, waits for it, sends requests and stops it."""
     with (
         subject.start(_options(test)) as started,
         _main_process(started, test.command) as (number, log),
@@ -123,14 +123,12 @@ def _wait_until_up(
                 return [f"waitForLog: {error}"]
         code = started.container.wait(number, POLL_SECONDS)
         if code is not None:
-            return [f"the command ended before it was up, exit code {code}"]
+            return [f"the command exited before it was up, exit code {code}"]
         if time.monotonic() > end and not (port_open and logged):
             what = (
-                "the log line did not come"
-                if port_open
-                else f"port {test.wait_for_port} was not open"
+                "the log line was missing" if port_open else f"port {test.wait_for_port} was closed"
             )
-            return [f"{what} within {test.within:g} s"]
+            return [f"{what} after {test.within:g} s"]
     return []
 
 
@@ -147,7 +145,7 @@ def _request(started: Started, port: int, request: Request) -> list[str]:
 
 
 def _get(handle: socket.socket, port: int, path: str) -> tuple[int, str]:
-    """A GET request over a connection that was made inside the container."""
+    """Send a GET request over a connection made inside the container."""
     handle.settimeout(REQUEST_SECONDS)
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.sock = handle
@@ -165,15 +163,15 @@ def _stop(started: Started, test: EntrypointTest, number: int) -> list[str]:
     started.container.signal(number, which)
     code = started.container.wait(number, test.grace)
     if code is None:
-        return [f"did not end within {test.grace:g} s of {name}"]
+        return [f"still running {test.grace:g} s after {name}"]
     if code not in test.exit_codes:
         wanted = " or ".join(map(str, test.exit_codes))
         return [f"exit code after {name}: expected {wanted}, found {code}"]
     return []
 
 
-def check_invariants(subject: Subject, test: Invariants) -> Outcome:
-    """Checks every path of the image against the layers' headers."""
+def check_invariants(subject: ImageUnderTest, test: Invariants) -> Outcome:
+    """Check every path of the image against the layers' headers."""
     entries = list(subject.tree.entries())
     errors: list[str] = []
 
@@ -190,7 +188,7 @@ def check_invariants(subject: Subject, test: Invariants) -> Outcome:
         forbid("set-uid or set-gid files", [x for x in entries if x[1].mode & 0o6000])
     if test.world_writable is not None:
         forbid(
-            "writable by everybody",
+            "world-writable",
             [
                 (path, entry)
                 for path, entry in entries
@@ -206,7 +204,7 @@ def check_invariants(subject: Subject, test: Invariants) -> Outcome:
     for glob in test.forbidden:
         pattern = re2.compile(glob_pattern(glob))
         forbid(f"forbidden by {glob!r}", [x for x in entries if pattern.fullmatch(x[0])])
-    # A hard link is one file however many names it has.
+    # A file counts once, however many hard links it has.
     size = sum(entry.size for _, entry in entries if not entry.hardlink)
     if test.max_bytes is not None and size > test.max_bytes:
         errors.append(f"size: at most {test.max_bytes} bytes, found {size}")
@@ -217,7 +215,7 @@ def check_invariants(subject: Subject, test: Invariants) -> Outcome:
 
 
 def glob_pattern(glob: str) -> str:
-    """A path glob as RE2: `*` and `?` stop at a slash, `**` does not, `**/` may be nothing."""
+    """Return a glob as RE2: `*` and `?` stop at a slash, `**` does not, `**/` may be empty."""
     out, position = "", 0
     while position < len(glob):
         if glob.startswith("**/", position):

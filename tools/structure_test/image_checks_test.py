@@ -20,7 +20,7 @@ from tools.image.images_for_test import (
     write_image,
 )
 from tools.structure_test.image_checks import glob_pattern
-from tools.structure_test.suite import How, Selection, read_suite, run_suite
+from tools.structure_test.suite import RunnerConfig, Selection, read_suite, run_suite
 
 BODY = '{"status": "ok"}'
 Run = Callable[..., list[str]]
@@ -81,7 +81,7 @@ def run(image: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         path.write_text(json.dumps({"schemaVersion": "image_test/1", section: value}))
         suite = read_suite([], [path], timeout=30, environ={})
         assert not suite.broken
-        results = run_suite(layout, suite, Selection(), How("namespace", {}, cache))
+        results = run_suite(layout, suite, Selection(), RunnerConfig("namespace", {}, cache))
         return [error for result in results for error in result.errors]
 
     return execute
@@ -96,7 +96,7 @@ def test_a_broken_image_is_unhealthy_and_may_be_expected_to_be(run: Run) -> None
     assert run("healthcheckTests", [{**sick, "expect": "unhealthy"}]) == []
     (error,) = run("healthcheckTests", [sick])
     assert error.startswith("expected healthy within 60 s, found unhealthy after ")
-    assert ", 2 probe(s); the last said: exit code 1: " in error
+    assert ", 2 probe(s); the last: exit code 1: " in error
     assert "503" in error
 
 
@@ -117,7 +117,7 @@ def test_another_command_shows_that_the_healthcheck_notices(run: Run) -> None:
     assert run("healthcheckTests", [idle]) == []
 
 
-def test_time_that_is_too_short_is_said(run: Run) -> None:
+def test_a_time_limit_that_is_too_short_is_reported(run: Run) -> None:
     (error,) = run("healthcheckTests", [{"name": "t", "within": 0.1}])
     assert error.startswith("expected healthy within 0.1 s, found starting after 0.1 s, 0 probe(s)")
 
@@ -125,7 +125,7 @@ def test_time_that_is_too_short_is_said(run: Run) -> None:
 def test_an_image_without_a_healthcheck_fails(run: Run, tmp_path: Path) -> None:
     layout = write_image(tmp_path / "bare", [[Member("x")]], {}).path
     assert run("healthcheckTests", [{"name": "t"}], layout=layout) == [
-        "the image has no healthcheck; its configuration lacks Healthcheck"
+        "the image has no healthcheck (Healthcheck in its configuration)"
     ]
 
 
@@ -156,13 +156,13 @@ ENTRYPOINTS: list[tuple[list[dict[str, Any]], list[str]]] = [
     ),
     (
         entrypoint(waitForPort=8000, env={"BROKEN": "1"}),
-        ["the command ended before it was up, exit code 1"],
+        ["the command exited before it was up, exit code 1"],
     ),
-    (entrypoint(waitForPort=81, within=0.5), ["port 81 was not open within 0.5 s"]),
-    (entrypoint(waitForLog="no", within=0.5), ["the log line did not come within 0.5 s"]),
+    (entrypoint(waitForPort=81, within=0.5), ["port 81 was closed after 0.5 s"]),
+    (entrypoint(waitForLog="no", within=0.5), ["the log line was missing after 0.5 s"]),
     (
         entrypoint(waitForPort=8000, env={"DEAF": "1"}, grace=0.3),
-        ["did not end within 0.3 s of SIGTERM"],
+        ["still running 0.3 s after SIGTERM"],
     ),
     (
         entrypoint(waitForPort=8000, env={"CODE": "5"}),
@@ -193,7 +193,7 @@ INVARIANTS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"worldWritable": []},
-        "writable by everybody: /app/open (-rw-rw-rw- 0:0), /tmp (dtrwxrwxrwx 0:0)",
+        "world-writable: /app/open (-rw-rw-rw- 0:0), /tmp (dtrwxrwxrwx 0:0)",
     ),
     (
         {"uids": [0, 1000]},
@@ -230,9 +230,7 @@ def stateful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_image(folder / "layout", layers, CONFIG).path
 
 
-def test_a_read_only_root_and_another_user_are_proved_by_the_images_own_healthcheck(
-    run: Run, stateful: Path
-) -> None:
+def test_restrictions_are_checked_by_the_images_own_healthcheck(run: Run, stateful: Path) -> None:
     restricted = {"readOnlyRoot": True, "arbitraryUid": 12345}
     assert run("invariants", {**restricted, "writable": ["/app/data"]}, layout=stateful) == []
     errors = run("invariants", restricted, layout=stateful)
@@ -241,13 +239,13 @@ def test_a_read_only_root_and_another_user_are_proved_by_the_images_own_healthch
         assert error.startswith("expected healthy within 120 s, found exited after ")
 
 
-def test_how_an_image_is_started_can_be_restricted_test_by_test(run: Run, stateful: Path) -> None:
+def test_each_test_may_restrict_how_the_image_starts(run: Run, stateful: Path) -> None:
     fields = {"waitForPort": 8000, "readOnlyRoot": True, "env": {"TEMPORARY": "1"}}
     good = entrypoint(**fields, writable=["/app/data", "/tmp"], user="12345:0")
     assert run("entrypointTests", good, layout=stateful) == []
     bad = entrypoint(**fields, writable=["/app/data"])
     assert run("entrypointTests", bad, layout=stateful) == [
-        "the command ended before it was up, exit code 1"
+        "the command exited before it was up, exit code 1"
     ]
     shown = {"name": "t", "within": 60, "user": "12345"}
     (error,) = run("healthcheckTests", [shown], layout=stateful)

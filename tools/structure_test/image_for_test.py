@@ -1,4 +1,4 @@
-"""An image with one of everything, and short ways to write tests about it."""
+"""An image with a file of every kind, and helpers to write tests of it."""
 
 from __future__ import annotations
 

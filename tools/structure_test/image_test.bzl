@@ -2,7 +2,7 @@
 
 load(":test_rule.bzl", "TEST_ATTRS", "structure_test")
 
-_DOC = """Tests what container_structure_test has no words for; the schema is in README.md.
+_DOC = """Tests that container_structure_test has no fields for; the schema is in README.md.
 
 ```starlark
 image_test(
@@ -23,7 +23,7 @@ _ATTRS = {
     "driver": attr.string(
         default = "",
         values = ["", "tar"],
-        doc = "`tar` makes static checks only: tests that start the image fail.",
+        doc = "`tar` runs static checks only: tests that start the image fail.",
     ),
     "image": attr.label(
         allow_files = True,

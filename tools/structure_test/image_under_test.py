@@ -1,9 +1,8 @@
 """The image under test: its tree, the content of its files, and containers made from it.
 
-The layers are read as rarely as possible. With commands in the configurations the image is unpacked
-once, or was by another test, and files are read from there. Without, one pass over the layers
-answers everything (a second when a file is asked for through a symbolic link), or none when the
-image lies unpacked in the cache.
+Layers are read as rarely as possible. If the configurations run commands, the image is unpacked
+once, perhaps by another test, and files are read from there. Otherwise one pass over the layers is
+enough (two if a file is behind a symbolic link), or none if the cache has the image unpacked.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cli import ToolError
 from tools.container.config import RunConfig, image_user, process_env, read_run_config
 from tools.container.plan import Spec
 from tools.container.run import Completed, Container, ContainerError
@@ -25,10 +25,6 @@ from tools.structure_test.engine import Engine
 from tools.structure_test.options import Options, Session
 
 
-class SubjectError(Exception):
-    """The image does not have what a test asks for."""
-
-
 @dataclass(frozen=True)
 class Started:
     """A container, the image's settings, and the environment of processes in it."""
@@ -38,16 +34,16 @@ class Started:
     env: Mapping[str, str]
 
     def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
-        """Runs a command to its end (options.Session)."""
+        """Run a command to its end (options.Session)."""
         return self.container.run(
             argv, env=self.env, workdir=self.settings.workdir, timeout=timeout
         )
 
 
-class Subject:
+class ImageUnderTest:
     """An image. Its commands run in `engine`, else, with `runs`, in containers of `rootfs`.
 
-    `emulator` runs those of another architecture than the machine's.
+    `emulator` runs commands of another architecture than the machine's.
     """
 
     def __init__(
@@ -76,46 +72,46 @@ class Subject:
         return self.image.config.get("config") or {}
 
     def read(self, path: str) -> bytes:
-        """The content of a file, links followed inside the image. Raises SubjectError."""
+        """Return the content of a file, following links inside the image; raise ToolError."""
         real, source = self._locate(path)
         if self._rootfs is not None:
             return (self._rootfs.path / real[1:]).read_bytes()
         if source not in self._contents:
-            raise SubjectError(f"{path}: its content was not read; its hard link was replaced")
+            raise ToolError(f"{path}: its content was not read, since its hard link was replaced")
         return self._contents[source]
 
     def _locate(self, path: str) -> tuple[str, str]:
-        """Where a file is: its path without links, and the archive member with its content."""
+        """Return the path of a file without links, and the archive member with its content."""
         try:
             real = self.tree.realpath(path)
         except TreeError as error:
-            raise SubjectError(str(error)) from error
+            raise ToolError(str(error)) from error
         entry = self.tree.lookup(real)
         if entry is None:
-            raise SubjectError(f"{path} does not exist in the image")
+            raise ToolError(f"{path} does not exist in the image")
         if entry.kind != "file":
-            raise SubjectError(f"{path} is not a regular file but of kind {entry.kind}")
+            raise ToolError(f"{path} is not a regular file but of kind {entry.kind}")
         return real, entry.hardlink or real
 
     def missing(self, paths: Sequence[str]) -> set[str]:
-        """The archive members that `read` would need for these paths and does not have."""
+        """Return the archive members that `read` lacks for these paths."""
         wanted = set()
         for path in paths:
-            with contextlib.suppress(SubjectError):
+            with contextlib.suppress(ToolError):
                 source = self._locate(path)[1]
                 if source not in self._contents:
                     wanted.add(source)
         return wanted
 
     def add(self, contents: Mapping[str, bytes]) -> None:
-        """Adds content that `missing` asked for."""
+        """Add content that `missing` asked for."""
         self._contents |= contents
 
     @contextlib.contextmanager
     def session(self, options: Options) -> Iterator[Session]:
-        """Where commands run to their end: an engine or a container of ours. No network.
+        """Open a session for commands, in an engine or a container of ours, without network.
 
-        Raises START_ERRORS.
+        Raise one of START_ERRORS.
         """
         if self._engine is not None:
             with self._engine.session(options) as session:
@@ -126,13 +122,11 @@ class Subject:
 
     @contextlib.contextmanager
     def start(self, options: Options) -> Iterator[Started]:
-        """A fresh container of ours, without network. Raises START_ERRORS."""
+        """Start a new container of ours, without network; raise one of START_ERRORS."""
         if self._engine is not None:
-            raise ContainerError(
-                "driver 'docker' runs the commands of commandTests only; leave `driver` out"
-            )
+            raise ContainerError("driver 'docker' runs commandTests only; leave `driver` out")
         if self._rootfs is None or not self._runs:
-            raise ContainerError("driver 'tar' makes static checks only; leave `driver` out")
+            raise ContainerError("driver 'tar' runs static checks only; leave `driver` out")
         account = image_user(self._rootfs, options.user or self.settings.user)
         spec = Spec(
             rootfs=self._rootfs,
@@ -154,7 +148,7 @@ class Subject:
 
 
 @contextlib.contextmanager
-def open_subject(
+def open_image_under_test(
     image: Image,
     *,
     layers: bool = True,
@@ -164,28 +158,28 @@ def open_subject(
     engine: Engine | None = None,
     files: Sequence[str],
     also: Callable[[str], bool] = lambda _: False,
-) -> Iterator[Subject]:
-    """Reads the image. With `runs` it is unpacked below `cache`, for containers of our own.
+) -> Iterator[ImageUnderTest]:
+    """Read the image. With `runs` it is unpacked below `cache`, for containers of our own.
 
-    Without, nothing is unpacked: if it lies in `cache` already, what is there is read, else the
-    layers' headers and of the content `files` and every path that `also` picks. Without `layers`
-    only the configuration is there. Raises LayerError.
+    Otherwise nothing is unpacked: an image that is in `cache` already is read there, of any other
+    the layers' headers, and the content of `files` and of paths that `also` selects. Without
+    `layers` only the configuration is read. Raise LayerError.
     """
     if not layers:
-        yield Subject(image, Tree(), {})
+        yield ImageUnderTest(image, Tree(), {})
         return
     with contextlib.ExitStack() as stack:
         rootfs: Rootfs | None = None
         if cache is not None:
             entries = Cache(cache)
             if runs:
-                # The layers below the last are kept: that one is what changes from day to day.
+                # The layers below the last are kept, since the last changes most often.
                 held = entries.rootfs(image.layers, keep_prefix=True)
                 rootfs = stack.enter_context(held)
             else:
                 rootfs = stack.enter_context(entries.existing(image.layers))
         if rootfs is not None:
-            yield Subject(
+            yield ImageUnderTest(
                 image,
                 rootfs.tree,
                 {},
@@ -200,10 +194,10 @@ def open_subject(
 
 def _read(
     image: Image, engine: Engine | None, files: Sequence[str], also: Callable[[str], bool]
-) -> Subject:
+) -> ImageUnderTest:
     literal = set(files)
     tree, contents = read_files(image.layers, lambda path: path in literal or also(path))
-    subject = Subject(image, tree, contents, engine=engine)
+    subject = ImageUnderTest(image, tree, contents, engine=engine)
     wanted = subject.missing([*files, *(path for path, _ in tree.entries() if also(path))])
     if wanted:
         subject.add(read_files(image.layers, lambda path: path in wanted)[1])

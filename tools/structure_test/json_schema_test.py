@@ -46,6 +46,6 @@ def test_a_full_configuration_is_valid(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("change", "cause"), REFUSED)
-def test_what_the_reader_refuses_the_schema_refuses(change: dict[str, Any], cause: str) -> None:
+def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any], cause: str) -> None:
     value = {"schemaVersion": "2.0.0", **change}
     assert not jsonschema_rs.is_valid(schema("container_structure_test.schema.json"), value)

@@ -1,4 +1,4 @@
-"""What a test wants of the container it runs in, whichever runner makes that."""
+"""The options of a test's container, whichever runner starts it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tools.container.run import Completed
 
 @dataclass(frozen=True)
 class Options:
-    """How a container differs from what the image's configuration says.
+    """How a container differs from the image's configuration.
 
     user: as in `USER`; "" is the image's.
     binds: files and directories of the host.
-    read_only: nothing can be written but `binds`, /tmp as an engine gives it, and `writable`.
+    read_only: nothing is writable but `binds`, /tmp as in an engine, and `writable`.
     writable: directories that start empty and are writable, in memory.
     """
 
@@ -31,7 +31,7 @@ class Options:
 
 
 class Session(Protocol):
-    """Commands that see what those before them wrote."""
+    """Commands that see the files of earlier ones."""
 
     def run(self, argv: Sequence[str], *, timeout: float) -> Completed:
-        """Runs a command to its end. Raises SpawnError when it cannot be started."""
+        """Run a command to its end; raise SpawnError when it cannot be started."""

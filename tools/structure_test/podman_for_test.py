@@ -1,11 +1,11 @@
-"""Starts the Podman of unpacked packages where it can run without root, for tests.
+"""Start the Podman of unpacked packages, for tests, in a namespace where it needs no root.
 
     python podman_for_test.py TREE STATE SHARED [podman's arguments]
 
-TREE is the packages' file system, which becomes the root directory; STATE keeps what Podman keeps
-between two calls; SHARED is a directory that it sees as its caller does. One user is mapped, so
-images under test must want no other, and there are no cgroups: the namespace may not make any, and
-crun refuses the mixed hierarchy of some machines.
+TREE is the packages' file system, which becomes the root directory; STATE is Podman's storage
+between calls; SHARED is a directory at the same path inside and outside. One user is mapped, so
+images under test may use no other, and there are no cgroups: the namespace may not create any, and
+crun rejects the mixed hierarchy of some machines.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ENVIRONMENT = {
     "HOME": "/var",
     "XDG_RUNTIME_DIR": "/run",
     "CONTAINERS_STORAGE_CONF": "/etc/containers/storage.conf",
-    # What Podman sets when it has made the user namespace itself: it asks for no other ids then.
+    # Podman's marks of a user namespace of its own: it then maps no other ids.
     "_CONTAINERS_USERNS_CONFIGURED": "done",
     "_CONTAINERS_ROOTLESS_UID": "0",
     "_CONTAINERS_ROOTLESS_GID": "0",
@@ -70,7 +70,7 @@ def enter(tree: Path, state: Path, shared: Path) -> None:
         same.append("/sys")
     own = {str(tree / name): f"/{name}" for name in ("usr", "lib")}
     own |= {str(state / name): f"/{name}" for name in ("run", "var")}
-    # What is shared comes last: it may lie below one of Podman's own.
+    # SHARED comes last: it may be below one of Podman's own directories.
     for source, target in (own | {path: path for path in same}).items():
         Path(f"{stage}{target}").mkdir(parents=True, exist_ok=True)
         linux.mount(source, f"{stage}{target}", None, linux.MS_BIND | linux.MS_REC)
@@ -78,7 +78,7 @@ def enter(tree: Path, state: Path, shared: Path) -> None:
     cgroups.mkdir(parents=True, exist_ok=True)
     linux.mount("tmpfs", str(cgroups), "tmpfs")
     Path(stage, "tmp").mkdir(exist_ok=True)  # For the socket of a terminal.
-    # Bazel turns absolute links of a tree into links to where it keeps the tree, also this one.
+    # Bazel rewrites absolute links of a tree to its own copy, also this one.
     Path(stage, "lib64").symlink_to("/lib/x86_64-linux-gnu")
     for name, text in ETC.items():
         path = Path(f"{stage}/etc/{name}")
@@ -89,7 +89,7 @@ def enter(tree: Path, state: Path, shared: Path) -> None:
 
 
 def main() -> None:
-    """Becomes Podman; see the module docstring."""
+    """Become Podman; see the module docstring."""
     tree, state, shared = map(Path, sys.argv[1:4])
     program = "podman.elf" if (tree / "usr/bin/podman.elf").exists() else "podman"
     enter(tree, state, shared)

@@ -1,4 +1,4 @@
-"""Writes results: text like upstream's for people, JSON in its shape, JUnit XML for Bazel."""
+"""Format results: text and JSON like upstream's, JUnit XML for Bazel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 MAX_OUTPUT = 1 << 16  # Characters of a command's output that a report repeats.
 SUITE = "container-structure-test.test"
-# Characters XML 1.0 cannot hold; a command may print any of them.
+# Characters that XML 1.0 forbids; a command may print any of them.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -21,7 +21,7 @@ _RED, _GREEN, _YELLOW = 31, 32, 33
 
 @dataclass(frozen=True)
 class Result:
-    """One test that ran. `name` starts with its kind; `seconds` is how long it took."""
+    """One test that ran. `name` starts with its kind; `seconds` is its duration."""
 
     name: str
     errors: tuple[str, ...]
@@ -31,19 +31,19 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was found wrong."""
+        """Whether there were no errors."""
         return not self.errors
 
 
 def banner(file: str) -> str:
-    """The heading of a configuration's results."""
+    """Return the heading of a configuration's results."""
     line = f"====== Test file: {Path(file).name} ======"
     rule = "=" * len(line)
     return f"\n{rule}\n{line}\n{rule}"
 
 
 def text(result: Result, *, colour: bool = False) -> str:
-    """One result as lines of text."""
+    """Return one result as lines of text."""
     lines = [
         f"=== RUN: {result.name}",
         _paint("--- PASS", _GREEN, colour) if result.passed else _paint("--- FAIL", _RED, colour),
@@ -58,7 +58,7 @@ def text(result: Result, *, colour: bool = False) -> str:
 
 
 def summary(results: Sequence[Result], *, colour: bool = False) -> str:
-    """The last lines of the text report."""
+    """Return the last lines of the text report."""
     passed = sum(result.passed for result in results)
     seconds = sum(result.seconds for result in results)
     good = bool(results) and passed == len(results)
@@ -74,19 +74,19 @@ def summary(results: Sequence[Result], *, colour: bool = False) -> str:
     )
 
 
-def _paint(words: str, code: int, colour: bool) -> str:  # noqa: FBT001 (always the last of three)
+def _paint(words: str, code: int, colour: bool) -> str:  # noqa: FBT001 - always the last of three
     return f"\x1b[{code}m{words}\x1b[0m" if colour else words
 
 
 def as_json(results: Sequence[Result]) -> str:
-    """Upstream's JSON; durations are integer nanoseconds, as Go prints them."""
+    """Return upstream's JSON; durations are integer nanoseconds, as Go prints them."""
     passed = sum(result.passed for result in results)
 
     def nanoseconds(seconds: float) -> int:
         return round(seconds * 1e9)
 
     def entry(result: Result) -> dict[str, object]:
-        # As upstream does, what is empty is left out.
+        # Empty fields are left out, as upstream does.
         optional = {
             "Stdout": _shorten(result.stdout),
             "Stderr": _shorten(result.stderr),
@@ -111,7 +111,7 @@ def as_json(results: Sequence[Result]) -> str:
 
 
 def as_junit(results: Sequence[Result], *, suite: str = SUITE) -> bytes:
-    """JUnit XML with one suite, of the given name."""
+    """Return JUnit XML with one suite of the given name."""
     seconds = f"{sum(result.seconds for result in results):.3f}"
     failures = str(sum(not result.passed for result in results))
     counts = {"tests": str(len(results)), "failures": failures, "time": seconds}
@@ -136,7 +136,7 @@ def as_junit(results: Sequence[Result], *, suite: str = SUITE) -> bytes:
 
 
 def _shorten(output: str) -> str:
-    """The beginning and the end of what is too long to be read."""
+    """Return the beginning and the end of a long output."""
     if len(output) <= MAX_OUTPUT:
         return output
     half, left_out = MAX_OUTPUT // 2, len(output) - MAX_OUTPUT

@@ -128,7 +128,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
-def test_null_is_as_nothing_but_for_an_entrypoint(tmp_path: Path, suffix: str) -> None:
+def test_null_means_left_out_except_for_an_entrypoint(tmp_path: Path, suffix: str) -> None:
     value = {
         "schemaVersion": "2.0.0",
         "commandTests": None,
@@ -192,7 +192,7 @@ def test_every_problem_of_a_file_is_reported_with_its_line(tmp_path: Path) -> No
     )
 
 
-def test_a_file_has_the_schemas_names_and_not_those_of_our_code(tmp_path: Path) -> None:
+def test_python_names_of_fields_are_unknown_in_files(tmp_path: Path) -> None:
     test = {"name": "n", "command": "c", "exit_code": 1}
     for suffix in (".yaml", ".json"):
         path = written(tmp_path, {"schemaVersion": "2.0.0", "commandTests": [test]}, suffix)
@@ -200,7 +200,7 @@ def test_a_file_has_the_schemas_names_and_not_those_of_our_code(tmp_path: Path) 
             read_config(path)
 
 
-def test_aliases_of_yaml_are_followed_and_never_without_end(tmp_path: Path) -> None:
+def test_yaml_aliases_are_followed_and_cycles_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(
         "schemaVersion: 2.0.0\n"
@@ -242,7 +242,7 @@ def test_a_number_is_decimal_and_not_quoted(tmp_path: Path, text: str, cause: st
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
 @pytest.mark.parametrize(("change", "cause"), REFUSED)
-def test_what_the_schema_does_not_allow_is_an_error_that_names_the_place(
+def test_an_invalid_value_is_an_error_that_names_file_and_field(
     tmp_path: Path, suffix: str, change: dict[str, Any], cause: str
 ) -> None:
     value = {"schemaVersion": "2.0.0", **change}
@@ -266,7 +266,7 @@ def test_what_the_schema_does_not_allow_is_an_error_that_names_the_place(
         ("x.yaml", None, "No such file"),
     ],
 )
-def test_files_that_are_broken_are_named(
+def test_an_invalid_file_is_named_in_the_error(
     tmp_path: Path, name: str, text: str | None, cause: str
 ) -> None:
     path = tmp_path / name
@@ -349,7 +349,7 @@ def test_what_is_left_out_of_our_own_schema_is_unchecked(tmp_path: Path) -> None
     assert (found.within, found.grace, found.exit_codes) == (120.0, 10.0, (0,))
 
 
-def test_a_list_of_an_invariant_counts_when_nothing_stands_in_it(tmp_path: Path) -> None:
+def test_an_empty_invariant_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("schemaVersion: image_test/1\ninvariants: {worldWritable: , maxBytes: ~}\n")
     found = read_image_config(path).invariants
@@ -395,7 +395,7 @@ def test_a_list_of_an_invariant_counts_when_nothing_stands_in_it(tmp_path: Path)
         ),
     ],
 )
-def test_what_our_own_schema_does_not_allow_is_an_error(
+def test_an_invalid_value_of_our_own_schema_is_an_error(
     tmp_path: Path, change: dict[str, Any], cause: str
 ) -> None:
     path = written(tmp_path, {"schemaVersion": "image_test/1", **change}, ".yaml")

@@ -1,12 +1,12 @@
-"""Runs structure tests against an image, with no daemon and no root.
+"""Run structure tests against an image, with no daemon and no root.
 
     structure_test --image IMAGE --config tests.yaml --image-config more.yaml
 
 IMAGE is an OCI layout directory or an archive of an image. `--config` files have the schema of
 container_structure_test (schema.py), `--image-config` files ours (image_schema.py). Upstream's
-flags are taken wherever they mean something here. Exit code 0 when every test passed, 1 when one
-failed or none ran, 2 when the flags are wrong. Under Bazel the report, --test_filter and sharding
-are those of the test environment (Bazel's test encyclopedia).
+flags are accepted where they apply. The exit code is 0 when every test passed, 1 when one failed or
+none ran, 2 for invalid flags. Under Bazel the report, --test_filter and sharding follow the test
+environment (Bazel's test encyclopedia).
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tools.cli import ToolError
 from tools.container.run import START_ERRORS
 from tools.image.cache import shared_root
-from tools.image.layout import LayoutError
 from tools.structure_test import report
-from tools.structure_test.go_text import PatternError
-from tools.structure_test.image_under_test import SubjectError
 from tools.structure_test.report import Result
 from tools.structure_test.suite import (
     COMMAND_SECONDS,
     Case,
-    How,
+    RunnerConfig,
     Suite,
     read_selection,
     read_suite,
@@ -41,17 +39,17 @@ HOST_DRIVER = (
     "driver 'host' would run the image's tests on this machine and change it; leave the driver out "
     "to run them in a container without a daemon"
 )
-# Upstream's flags that mean nothing here, and why.
+# Upstream's flags that do not apply here, and why.
 REFUSED = {
     "--metadata": "belongs to driver 'host', which is refused: it would change this machine",
     "--force": "belongs to driver 'host', which is refused: it would change this machine",
-    "--pull": "images come as files; pull it, or name an image the engine has (--driver docker)",
-    "--save": "containers are always removed; what a test printed is in its report",
+    "--pull": "images are files; pull it, or name an image of the engine (--driver docker)",
+    "--save": "containers are always removed; the output of a test is in its report",
 }
 
 
 class _Refuse(argparse.Action):
-    """Ends with the reason why a flag of upstream's is not there."""
+    """Exit with the reason why a flag of upstream's is not supported."""
 
     def __call__(
         self,
@@ -69,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     # Upstream's command; this program has no other.
     parser.add_argument("command", nargs="?", choices=("test",), help=argparse.SUPPRESS)
-    # Bazel's rules name everything in one file; its paths are relative to the runfiles.
+    # Bazel's rules write everything to one file; its paths are relative to the runfiles.
     parser.add_argument("--runfiles", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--target", help=argparse.SUPPRESS)
     image = parser.add_mutually_exclusive_group()
@@ -78,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--image",
         metavar="IMAGE",
         help="OCI layout directory, or docker-archive or OCI archive (.tar, .tgz); with --driver "
-        "docker also the name of an image the engine has",
+        "docker also the name of an image of the engine",
     )
     image.add_argument(
         "--image-from-oci-layout", dest="image", metavar="DIR", help="the same for a layout"
@@ -94,11 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-d", "--driver", choices=(*DRIVERS, "host"), default=DRIVERS[0],
         help="namespace: containers of our own (default); docker: Docker or Podman; tar: static "
-        "checks only, tests that run something fail",
+        "checks only, any other test fails",
     )  # fmt: skip
     parser.add_argument(
         "--platform", default="", metavar="OS/ARCH[/VARIANT]",
-        help="which image of an index; a single image must be for it",
+        help="image of an index to test; a single image must be for it",
     )  # fmt: skip
     parser.add_argument(
         "--engine", default="", metavar="PROGRAM",
@@ -111,15 +109,17 @@ def _parser() -> argparse.ArgumentParser:
         "--command-timeout", type=float, default=COMMAND_SECONDS, metavar="SECONDS",
         help=f"for each command (default: {COMMAND_SECONDS:g})",
     )  # fmt: skip
-    parser.add_argument("--cache", type=Path, help="where to unpack (default: a temporary place)")
+    parser.add_argument(
+        "--cache", type=Path, help="where to unpack (default: a temporary directory)"
+    )
     parser.add_argument(
         "--emulator", type=Path, metavar="PROGRAM",
-        help="a static qemu-user for an image of another architecture than the machine's",
+        help="static qemu-user, for an image of another architecture",
     )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print no report")
     parser.add_argument(
         "-o", "--output", choices=("text", "json", "junit"), default="text",
-        help="what is printed (default: text)",
+        help="format of the output (default: text)",
     )  # fmt: skip
     parser.add_argument(
         "--test-report", type=Path, metavar="FILE",
@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         help="in JUnit XML (default: under Bazel the test's label)",
     )
     parser.add_argument("--no-color", action="store_true", help="no colours on a terminal")
-    # An engine needs a name for an image; ours is made from its digest.
+    # The engine's name of the image is made from its digest.
     parser.add_argument("--default-image-tag", help=argparse.SUPPRESS)
     parser.add_argument("--ignore-ref-annotation", action="store_true", help=argparse.SUPPRESS)
     for flag in REFUSED:
@@ -142,10 +142,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parses the command line; exits with code 2 when it is wrong."""
+    """Parse the command line; exits with code 2 when it is wrong."""
     parser = _parser()
     flags = parser.parse_args(argv)
-    # What `bazel run` starts is elsewhere than whoever typed it.
+    # `bazel run` starts programs in another directory and passes the user's.
     here = Path(os.environ.get("BUILD_WORKING_DIRECTORY", ""))
     flags.config = [here / path for path in flags.config]
     flags.image_config = [here / path for path in flags.image_config]
@@ -167,19 +167,19 @@ def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
     if flags.driver == "host":
         parser.error(HOST_DRIVER)
     if flags.image is None:
-        parser.error("--image is missing")
+        parser.error("--image is required")
     return flags
 
 
 class _Printer:
-    """Prints results as they come, under the name of their file."""
+    """Print results one by one, under the name of their file."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
         self._file = ""
 
     def show(self, case: Case | None, result: Result) -> None:
-        """Prints one result."""
+        """Print one result."""
         if case is not None and case.file != self._file:
             self._file = case.file
             print(report.banner(self._file), flush=True)
@@ -187,15 +187,15 @@ class _Printer:
 
 
 def _run(flags: argparse.Namespace, suite: Suite, environ: Mapping[str, str]) -> list[Result]:
-    """Runs the tests; what keeps all of them from running is a failed result of its own."""
+    """Run the tests; an error that prevents all of them is a failed result of its own."""
     colour = sys.stdout.isatty() and not flags.no_color and "NO_COLOR" not in environ
     printer = _Printer(colour=colour)
     quiet = flags.quiet or (flags.output != "text" and flags.test_report is None)
     show = (lambda _case, _result: None) if quiet else printer.show
     selection = read_selection(environ)
     if selection.status_file:
-        Path(selection.status_file).touch()  # Tells Bazel that sharding is understood.
-    how = How(
+        Path(selection.status_file).touch()  # Tells Bazel that this runner supports sharding.
+    runner = RunnerConfig(
         driver=flags.driver,
         environ=environ,
         cache=flags.cache,
@@ -205,8 +205,8 @@ def _run(flags: argparse.Namespace, suite: Suite, environ: Mapping[str, str]) ->
         runtime=flags.runtime,
     )
     try:
-        results = run_suite(flags.image, suite, selection, how, show=show)
-    except (LayoutError, PatternError, SubjectError, *START_ERRORS) as error:
+        results = run_suite(flags.image, suite, selection, runner, show=show)
+    except (ToolError, *START_ERRORS) as error:
         results = [Result("Image", (str(error),), 0.0)]
         show(None, results[0])
     if not suite.cases and not suite.broken:
@@ -218,7 +218,7 @@ def _run(flags: argparse.Namespace, suite: Suite, environ: Mapping[str, str]) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; see the module docstring."""
+    """Run the command line; see the module docstring."""
     flags = parse_flags(argv)
     environ = os.environ
     suite = read_suite(
@@ -233,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(data.decode())
     if environ.get("XML_OUTPUT_FILE"):
         Path(environ["XML_OUTPUT_FILE"]).write_bytes(junit)
-    # An empty shard is no failure: there may be more shards than tests.
+    # An empty shard passes: there may be more shards than tests.
     return 0 if all(result.passed for result in results) else 1
 
 

@@ -53,7 +53,7 @@ def test_a_failure_is_one_and_its_error_is_printed(
     assert main(["--image", str(image), "--config", config(tmp_path, GOOD, BAD)]) == 1
     out = capsys.readouterr().out
     assert "--- FAIL" in out
-    assert "Error: /b must exist, and does not" in out
+    assert "Error: /b must exist, but does not" in out
     assert "Passes:      1\nFailures:    1\n" in out
     assert out.endswith("\nFAIL\n")
 
@@ -65,7 +65,7 @@ def test_no_tests_at_all_is_a_failure(
     assert "Error: no tests are configured" in capsys.readouterr().out
 
 
-def test_a_broken_file_is_a_failure_and_the_others_go_on(
+def test_an_invalid_file_fails_and_the_others_run(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.yaml"
@@ -146,7 +146,7 @@ def test_junit_goes_where_bazel_expects_it(
     assert [case.get("name") for case in suite] == [
         "File Existence Test: there", "File Existence Test: odd \ufffd \ufffd name",
     ]  # fmt: skip
-    assert suite[1][0].get("message") == "/b must exist, and does not"
+    assert suite[1][0].get("message") == "/b must exist, but does not"
     monkeypatch.setenv("TEST_TARGET", "//backend:image_test")
     main(["--image", str(image), "--config", config(tmp_path, GOOD)])
     assert ET.parse(target).getroot()[0].get("name") == "//backend:image_test"
@@ -165,7 +165,7 @@ def test_json_has_upstreams_fields(
     assert result == {
         "Name": "File Existence Test: missing",
         "Pass": False,
-        "Errors": ["/b must exist, and does not"],
+        "Errors": ["/b must exist, but does not"],
     }
 
 
@@ -233,14 +233,14 @@ def test_a_report_repeats_long_output_in_part() -> None:
         assert len(written) < 70_000
 
 
-def test_quiet_says_nothing(
+def test_quiet_prints_nothing(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["-i", str(image), "-c", config(tmp_path, BAD), "-q", "-o", "json"]) == 1
     assert capsys.readouterr().out == ""
 
 
-def test_an_archive_is_an_image_too(
+def test_an_image_may_be_an_archive(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = tmp_path / "image.tar"
@@ -259,13 +259,13 @@ def test_an_archive_is_an_image_too(
         (["-i", "x", "-d", "host"], "would run the image's tests on this machine and change it"),
         (["-i", "x", "--metadata", "m.json"], "--metadata: belongs to driver 'host'"),
         (["-i", "x", "-f"], "-f: belongs to driver 'host'"),
-        (["-i", "x", "--pull"], "--pull: images come as files"),
+        (["-i", "x", "--pull"], "--pull: images are files"),
         (["-i", "x", "--save"], "--save: containers are always removed"),
         (["-i", "x", "--image-from-oci-layout", "y"], "not allowed with argument -i/--image"),
         (["-i", "x", "-d", "kubernetes"], "invalid choice: 'kubernetes'"),
     ],
 )
-def test_what_means_nothing_here_is_refused_with_the_reason(
+def test_an_unsupported_flag_is_refused_with_the_reason(
     flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -278,4 +278,4 @@ def test_flags_without_an_image_are_refused(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
-    assert "--image is missing" in capsys.readouterr().err
+    assert "--image is required" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Configurations -> tests, tests -> results: which there are, which are chosen, how they run."""
+"""Configurations → tests → results: read the tests, select some, run them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tools.cli import ToolError
 from tools.container.run import START_ERRORS
 from tools.image.source import Source, open_source
 from tools.structure_test import checks, image_checks
@@ -18,7 +19,7 @@ from tools.structure_test.engine import Engine, choose_engine, save_image
 from tools.structure_test.fields import ConfigError
 from tools.structure_test.go_text import PatternError, search
 from tools.structure_test.image_schema import ImageConfig, read_image_config
-from tools.structure_test.image_under_test import Subject, SubjectError, open_subject
+from tools.structure_test.image_under_test import ImageUnderTest, open_image_under_test
 from tools.structure_test.report import Result
 from tools.structure_test.schema import Config, read_config
 
@@ -27,14 +28,14 @@ COMMAND_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Case:
-    """A test that can be run.
+    """One test.
 
-    `runs` says whether it starts processes, `reads` whether it looks at more than the image's
-    configuration, `file` where it stands.
+    `runs`: it starts processes. `reads`: it reads more than the image's configuration. `file`: the
+    configuration it is from.
     """
 
     name: str
-    run: Callable[[Subject], Outcome]
+    run: Callable[[ImageUnderTest], Outcome]
     runs: bool = False
     reads: bool = True
     file: str = ""
@@ -42,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """Every test of the configurations; `broken` are files that could not be read."""
+    """Every test of the configurations; `broken` has a failure for each invalid file."""
 
     cases: tuple[Case, ...]
     broken: tuple[Result, ...] = ()
@@ -52,7 +53,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Selection:
-    """Bazel's choice of tests: a filter, and one shard of several."""
+    """Bazel's selection of tests: a filter, and one of several shards."""
 
     pattern: str = ""
     shard: int = 0
@@ -60,13 +61,13 @@ class Selection:
     status_file: str = ""
 
     def apply(self, cases: Sequence[Case]) -> tuple[Case, ...]:
-        """The chosen tests. Raises PatternError for an invalid filter."""
+        """Return the selected tests; raise PatternError for an invalid filter."""
         chosen = [case for case in cases if not self.pattern or search(self.pattern, case.name)]
         return tuple(chosen[self.shard :: self.shards])
 
 
 def read_selection(environ: Mapping[str, str]) -> Selection:
-    """What the test environment of Bazel asks for."""
+    """Return the selection in Bazel's test environment."""
     return Selection(
         pattern=environ.get("TESTBRIDGE_TEST_ONLY", ""),
         shard=int(environ.get("TEST_SHARD_INDEX") or 0),
@@ -82,7 +83,7 @@ def read_suite(
     timeout: float = COMMAND_SECONDS,
     environ: Mapping[str, str],
 ) -> Suite:
-    """Reads every file; one that is broken is a failed result and the others go on."""
+    """Read every file; an invalid one becomes a failed result."""
     cases: list[Case] = []
     broken: list[Result] = []
     files: list[str] = []
@@ -177,14 +178,14 @@ def _image_cases(config: ImageConfig, source: str) -> list[Case]:
 
 
 @dataclass(frozen=True)
-class How:
-    """Where the tests run.
+class RunnerConfig:
+    """How the tests run.
 
     driver: "namespace" (ours), "docker", or "tar" for static checks only.
     cache: where images are unpacked; None for a directory of this run.
-    emulator: runs the commands of an image for another architecture (tools/container/emulator.py).
+    emulator: runs commands of another architecture (tools/container/emulator.py).
     platform: os/architecture[/variant]; "" for the one image there is.
-    engine: with driver "docker", the program; "" for the first that answers.
+    engine: with driver "docker", the program; "" for the first that works.
     runtime: with driver "docker", the engine's OCI runtime; "" for its default.
     """
 
@@ -201,27 +202,27 @@ def run_suite(
     image: str | Path,
     suite: Suite,
     selection: Selection,
-    how: How,
+    runner: RunnerConfig,
     *,
     show: Callable[[Case | None, Result], None] = lambda _case, _result: None,
 ) -> list[Result]:
-    """Runs the selected tests on a layout, an archive, or an engine's image, and shows each result
-    as it comes, with its case unless it is a broken file.
+    """Run the selected tests on a layout, an archive or an engine's image.
 
-    Raises LayoutError, LayerError, ContainerError and PatternError.
+    `show` is called with each result, and its case unless the file is invalid. Raise ToolError or
+    one of START_ERRORS if no test can run.
     """
     chosen = selection.apply(suite.cases)
     if suite.cases and not chosen and selection.shards == 1:
         raise PatternError(
             f"--test_filter {selection.pattern!r} matches none of {len(suite.cases)} tests"
         )
-    # A broken file belongs to no shard; the first reports it.
+    # An invalid file belongs to no shard; the first shard reports it.
     results = list(suite.broken) if selection.shard == 0 else []
     for result in results:
         show(None, result)
     if not chosen:
         return results
-    with _opened(image, suite, chosen, how) as subject:
+    with _opened(image, suite, chosen, runner) as subject:
         for case in chosen:
             results.append(_run_case(case, subject))
             show(case, results[-1])
@@ -229,27 +230,29 @@ def run_suite(
 
 
 @contextlib.contextmanager
-def _opened(image: str | Path, suite: Suite, chosen: Sequence[Case], how: How) -> Iterator[Subject]:
-    """The image, read for the tests that were chosen."""
+def _opened(
+    image: str | Path, suite: Suite, chosen: Sequence[Case], runner: RunnerConfig
+) -> Iterator[ImageUnderTest]:
+    """Open the image as the selected tests need it."""
     runs = any(case.runs for case in chosen)
-    program, unpack = "", runs and how.driver == "namespace"
-    with tempfile.TemporaryDirectory(dir=how.environ.get("TEST_TMPDIR")) as temporary:
+    program, unpack = "", runs and runner.driver == "namespace"
+    with tempfile.TemporaryDirectory(dir=runner.environ.get("TEST_TMPDIR")) as temporary:
         path, scratch = Path(image), Path(temporary, "image")
         scratch.mkdir()
-        if how.driver == "docker" and (runs or not path.exists()):
-            program = choose_engine(how.environ, how.engine)
+        if runner.driver == "docker" and (runs or not path.exists()):
+            program = choose_engine(runner.environ, runner.engine)
         if program and not path.exists():
             path = Path(temporary, "saved.tar")
-            save_image(program, str(image), path, environ=how.environ)
+            save_image(program, str(image), path, environ=runner.environ)
         with (
-            open_source(path, platform=how.platform, scratch=scratch) as source,
-            open_subject(
+            open_source(path, platform=runner.platform, scratch=scratch) as source,
+            open_image_under_test(
                 source.image,
                 layers=any(case.reads for case in chosen),
-                cache=how.cache or (Path(temporary, "rootfs") if unpack else None),
+                cache=runner.cache or (Path(temporary, "rootfs") if unpack else None),
                 runs=unpack,
-                emulator=how.emulator,
-                engine=_engine(program, source, how),
+                emulator=runner.emulator,
+                engine=_engine(program, source, runner),
                 files=suite.files,
                 also=checks.is_license_file if suite.licenses else lambda _: False,
             ) as subject,
@@ -257,17 +260,17 @@ def _opened(image: str | Path, suite: Suite, chosen: Sequence[Case], how: How) -
             yield subject
 
 
-def _engine(program: str, source: Source, how: How) -> Engine | None:
+def _engine(program: str, source: Source, runner: RunnerConfig) -> Engine | None:
     if not program:
         return None
-    return Engine(program, source, environ=how.environ, runtime=how.runtime)
+    return Engine(program, source, environ=runner.environ, runtime=runner.runtime)
 
 
-def _run_case(case: Case, subject: Subject) -> Result:
+def _run_case(case: Case, subject: ImageUnderTest) -> Result:
     started = time.monotonic()
     try:
         outcome = case.run(subject)
-    except (SubjectError, *START_ERRORS) as error:
+    except (ToolError, *START_ERRORS) as error:
         outcome = Outcome((str(error),))
     seconds = time.monotonic() - started
     return Result(case.name, outcome.errors, seconds, outcome.stdout, outcome.stderr)

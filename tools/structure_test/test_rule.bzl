@@ -1,4 +1,4 @@
-"""What the test rules of this folder share: an image, a runner, and how they meet."""
+"""Shared code of the test rules: their image, their runner, and the target that joins them."""
 
 load("//tools/container:defs.bzl", "EMULATED")
 load("//tools/image:launcher.bzl", "LAUNCHER_ATTRS", "launcher", "runfiles_path")
@@ -16,18 +16,18 @@ TEST_ATTRS = LAUNCHER_ATTRS | {
     # Runs the commands of an image for another architecture than the machine's.
     "_emulator": attr.label(default = _emulator, allow_files = True),
     "_tool": attr.label(
-        default = Label("//tools/structure_test:structure_test"),
+        default = Label(":structure_test"),
         executable = True,
         # Tests run where the image runs, so the runner is built for the target platform.
         cfg = "target",
     ),
 }
 
-# In which output groups upstream's rule looks for the image, before its ordinary outputs.
+# Output groups in which upstream's rule looks for the image before its default outputs.
 _GROUPS = ["oci_layout", "oci_tarball"]
 _ARCHIVES = ("tar", "tgz", "gz")
 
-# Where an engine is and what it may read, as its own program looks for them.
+# Variables with the engine's address and configuration.
 _ENGINE_ENVIRONMENT = [
     "CONTAINERS_CONF",
     "CONTAINERS_STORAGE_CONF",
@@ -39,7 +39,7 @@ _ENGINE_ENVIRONMENT = [
 ]
 
 def image_file(ctx):
-    """The layout directory or archive of `ctx.attr.image`; fails for anything else.
+    """Return the layout directory or archive of `ctx.attr.image`; fail for anything else.
 
     Args:
         ctx: the rule's context.
@@ -63,14 +63,14 @@ def image_file(ctx):
     return files[0]
 
 def structure_test(ctx, configs = [], image_configs = [], driver = "", platform = ""):
-    """The providers of a test that runs these configurations against `ctx.attr.image`.
+    """Return the providers of a test that runs these configurations against `ctx.attr.image`.
 
     Args:
         ctx: the rule's context, with TEST_ATTRS and `image`.
         configs: files in the schema of container_structure_test.
         image_configs: files in the schema of image_test.
         driver: "" for containers of our own, "docker", or "tar" for static checks only.
-        platform: which image of an index; "" for the one there is.
+        platform: which image of an index; "" for the only image.
 
     Returns:
         A list of providers.

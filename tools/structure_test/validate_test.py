@@ -101,7 +101,7 @@ def written(tmp_path: Path, text: str, name: str = "x.yaml") -> Path:
     return path
 
 
-def test_every_field_upstream_knows_is_accepted_by_both(tmp_path: Path) -> None:
+def test_every_field_of_upstream_is_accepted(tmp_path: Path) -> None:
     value = full()
     path = written(tmp_path, yaml.safe_dump(value))
     assert judge(path).errors == ()
@@ -140,7 +140,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("text", ACCEPTED)
-def test_what_upstream_accepts_is_accepted_by_both(tmp_path: Path, text: str) -> None:
+def test_the_build_and_the_runner_accept_what_upstream_does(tmp_path: Path, text: str) -> None:
     path = written(tmp_path, text)
     assert judge(path).errors == ()
     read_config(path)
@@ -183,7 +183,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "cause"), REFUSED)
-def test_what_upstream_refuses_is_refused_by_both(tmp_path: Path, text: str, cause: str) -> None:
+def test_the_build_and_the_runner_refuse_what_upstream_does(
+    tmp_path: Path, text: str, cause: str
+) -> None:
     path = written(tmp_path, f"schemaVersion: 2.0.0\n{text}\n")
     (error,) = judge(path).errors
     assert str(path) in error
@@ -206,7 +208,7 @@ def test_what_upstream_refuses_is_refused_by_both(tmp_path: Path, text: str, cau
         ("x.toml", "", "is not named .yaml, .yml or .json"),
     ],
 )
-def test_files_upstream_cannot_read_are_named(
+def test_an_unreadable_file_is_named_in_the_error(
     tmp_path: Path, name: str, text: str, cause: str
 ) -> None:
     path = written(tmp_path, text, name)
@@ -215,7 +217,7 @@ def test_files_upstream_cannot_read_are_named(
     assert cause in error
 
 
-def test_what_upstream_reads_otherwise_in_json_is_a_warning(tmp_path: Path) -> None:
+def test_json_that_upstream_reads_differently_is_a_warning(tmp_path: Path) -> None:
     value = {
         "schemaVersion": "2.0.0",
         "fileExistenceTests": [{"name": "n", "path": "/p", "uid": 0}],
@@ -261,7 +263,7 @@ def test_names_that_only_upstreams_json_tolerates_are_refused(
         ),
     ],
 )
-def test_what_only_our_runner_would_read_is_refused_by_the_build(
+def test_the_build_refuses_what_only_our_runner_would_read(
     tmp_path: Path, text: str, problem: str
 ) -> None:
     path = written(tmp_path, f"schemaVersion: 2.0.0\n{text}\n")

@@ -1,4 +1,4 @@
-"""skopeo, umoci and podman find in our images what we put there."""
+"""skopeo, umoci and podman read our images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tools.registry.registry_for_test import Server, running
 
 IMAGES = Path(os.environ["IMAGES"])
 ENV = {"HOME": "/home", "PATH": "/usr/bin:/usr/sbin", "TMPDIR": "/tmp"}
-# The tag of what has none, for readers that want one.
+# A tag for readers that require one.
 TAG = "here"
 
 
@@ -66,7 +66,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def readers(rootfs: Rootfs, work: Path) -> Iterator[Readers]:
-    """For whoever needs a network, and no privileges."""
+    """A container with a network and without privileges."""
     spec = Spec(
         rootfs=rootfs,
         user=User(0, 0),
@@ -144,7 +144,7 @@ def test_skopeo_reads_an_oci_archive(readers: Readers) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "image_healthy", "image_zstd"])
-def test_skopeo_reads_what_was_pushed(readers: Readers, server: Server, name: str) -> None:
+def test_skopeo_reads_a_pushed_image(readers: Readers, server: Server, name: str) -> None:
     image = read_layout(readers.work / name)
     _push(readers.work / name, server, name)
     source = f"docker://{server.host}/{name}:{TAG}"

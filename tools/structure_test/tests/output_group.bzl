@@ -1,4 +1,4 @@
-"""An image as other rulesets may give it: in an output group, beside ordinary outputs."""
+"""An image as other rulesets may provide it: in an output group, besides default outputs."""
 
 def _image_in_group_impl(ctx):
     files = ctx.attr.image[DefaultInfo].files
@@ -12,7 +12,7 @@ def _image_in_group_impl(ctx):
 
 image_in_group = rule(
     implementation = _image_in_group_impl,
-    doc = "Gives `image` in the output group `group`, and `other` as its ordinary output.",
+    doc = "Provides `image` in the output group `group`, and `other` as default output.",
     attrs = {
         "group": attr.string(mandatory = True),
         "image": attr.label(mandatory = True),
