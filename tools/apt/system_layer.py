@@ -31,10 +31,10 @@ from tools.apt.maintainer_scripts import (
     read_scripts,
 )
 from tools.apt.paths import Exclusions
+from tools.archive.bytecode import Source, compile_all, pyc_path
 from tools.archive.layer import LayerWriter, add_layer_flags
 from tools.cli import ToolError, tool
 from tools.linux.architectures import ARCHITECTURES
-from tools.wheels.bytecode import Source, compile_all, pyc_path
 
 _RUNS_AT_INSTALLATION = ("preinst", "postinst")
 _LD_CONFIGURATION = ("etc/ld.so.conf", "etc/ld.so.conf.d/*.conf")
