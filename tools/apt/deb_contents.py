@@ -180,7 +180,7 @@ def _merged_target(name: str, target: str, *, of: Path) -> str:
         return target
     aim = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if aim == ".." or aim.startswith("../"):
-        raise ToolError(f"{of}: symlink {name!r} -> {target!r} climbs out of the root")
+        raise ToolError(f"{of}: symlink {name!r} → {target!r} climbs out of the root")
     new_directory = posixpath.dirname(merged(name))
     reached = posixpath.normpath(posixpath.join(new_directory, target))
     if reached in (aim, merged(aim)):

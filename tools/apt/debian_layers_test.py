@@ -102,7 +102,7 @@ def test_no_link_leads_nowhere(root: Path) -> None:
             at, target = reached, str(real.readlink())
         # Parents that are links themselves are relative, so this is inside the root.
         if not real.exists():
-            dangling.append(f"/{path.relative_to(root)} -> {path.readlink()!s}")
+            dangling.append(f"/{path.relative_to(root)} → {path.readlink()!s}")
     assert sorted(dangling) == []
 
 
