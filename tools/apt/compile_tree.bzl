@@ -16,7 +16,7 @@ PYTHON_ENVIRONMENT = {
 }
 
 def compile_tree(ctx, python, directories):
-    """Compiles all Python modules below some directories of the repository.
+    """Compile all Python modules below some directories of the repository.
 
     Args:
       ctx: the repository_ctx of a rule with COMPILE_ATTR.

@@ -52,7 +52,7 @@ def build(target: str, *, flags: list[str]) -> Cost:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects that Bazel writes one after the other, without a list around them."""
+    """Yield the JSON objects that Bazel writes one after the other, without a list around them."""
     decoder, position = json.JSONDecoder(), 0
     while position < len(text):
         value, position = decoder.raw_decode(text, position)
@@ -71,11 +71,11 @@ def patched(patch: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["git", "apply", "--reverse", str(patch)], check=True)  # noqa: S607 - likewise
+        subprocess.run(["git", "apply", "--reverse", str(patch)], check=True)  # noqa: S607 - as above
 
 
 def blobs(image: Image) -> dict[str, int]:
-    """The blobs of an image that a registry would be sent: digest to bytes."""
+    """Return the blobs of an image that a push would send: digest to size in bytes."""
     config = image.manifest["config"]
     return {
         config["digest"]: int(config["size"]),
