@@ -15,13 +15,13 @@ import pytest
 
 from tools.apt.lockfile import read_lock
 from tools.apt.maintainer_scripts import links_of, read_scripts
-from tools.apt.paths import Exclusions
+from tools.archive.bytecode import pyc_path
+from tools.archive.globs import Exclusions
 from tools.image.image_files import ImageFiles
 from tools.linux.architectures import ARCHITECTURES
 from tools.proof.allowlist import Allowlist
 from tools.proof.closure import judge, report
 from tools.proof.package_files import PackageFiles, merge, read_packages
-from tools.wheels.bytecode import pyc_path
 
 _HERE = Path(__file__).parent
 _LOCK = read_lock(_HERE / "bookworm.lock.json")

@@ -10,8 +10,8 @@ from tools.apt.compare_apt import differences, read_record
 from tools.apt.intent import read_intent
 from tools.apt.lockfile import SNAPSHOT_FORMAT, encode, read_lock
 from tools.apt.maintainer_scripts import read_scripts
-from tools.apt.paths import Exclusions
 from tools.apt.versions import compare
+from tools.archive.globs import Exclusions
 
 _HERE = Path(__file__).parent
 _INTENT = read_intent(_HERE / "bookworm.yaml")

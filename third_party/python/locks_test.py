@@ -11,9 +11,9 @@ from installer.utils import parse_metadata_file
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
+from tools.archive.bytecode import pyc_path
 from tools.elf.strip import strip_object
 from tools.elf.strip_for_test import mapped
-from tools.wheels.bytecode import pyc_path
 from tools.wheels.closure import Distribution, applies, find_closure
 from tools.wheels.exclusions import read_exclusions, unused_globs, without_excluded
 from tools.wheels.lock import lock_path

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
 
-from tools.apt.paths import MERGED_DIRECTORIES, Exclusions, merged
+from tools.apt.paths import MERGED_DIRECTORIES, merged
 from tools.archive import deb
+from tools.archive.globs import Exclusions
 from tools.archive.layer import Kind
 from tools.cli import ToolError
 from tools.elf.elf import MAGIC, Elf, read_elf
@@ -179,7 +180,7 @@ def _merged_target(name: str, target: str, *, of: Path) -> str:
         return target
     aim = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if aim == ".." or aim.startswith("../"):
-        raise ToolError(f"{of}: symlink {name!r} -> {target!r} climbs out of the root")
+        raise ToolError(f"{of}: symlink {name!r} → {target!r} climbs out of the root")
     new_directory = posixpath.dirname(merged(name))
     reached = posixpath.normpath(posixpath.join(new_directory, target))
     if reached in (aim, merged(aim)):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tools.apt.deb_contents import Content, Package, read_package, read_packages
-from tools.apt.paths import Exclusions
 from tools.archive.debs_for_test import TarMember, directory, hardlink, symlink, write_deb
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError
 
 _NOTHING = Exclusions(())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt.paths import Exclusions
 from tools.apt.root_for_test import run_in, unpack
+from tools.archive.globs import Exclusions
 
 _SOURCES = Path(os.environ["TEST_SRCDIR"])
 _LAYERS = [_SOURCES / path for path in os.environ["LAYERS"].split()]
@@ -102,7 +102,7 @@ def test_no_link_leads_nowhere(root: Path) -> None:
             at, target = reached, str(real.readlink())
         # Parents that are links themselves are relative, so this is inside the root.
         if not real.exists():
-            dangling.append(f"/{path.relative_to(root)} -> {path.readlink()!s}")
+            dangling.append(f"/{path.relative_to(root)} → {path.readlink()!s}")
     assert sorted(dangling) == []
 
 

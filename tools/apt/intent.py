@@ -31,8 +31,8 @@ from pydantic import (
 )
 
 from tools.apt.index import Suite
-from tools.apt.paths import Exclusions
 from tools.apt.yaml_model import Model, Text, load_yaml, validate
+from tools.archive.globs import Exclusions
 
 
 def _by_name(data: Any) -> Any:

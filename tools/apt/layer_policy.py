@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.apt.paths import Exclusions
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError, tool
 
 

@@ -9,8 +9,8 @@ import pytest
 from tools.apt import ld_cache
 from tools.apt.deb_contents import Content, Member, read_package
 from tools.apt.ld_cache import Library
-from tools.apt.paths import Exclusions
 from tools.archive.debs_for_test import TarMember, hardlink, symlink, write_deb
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError
 from tools.elf.elf_for_test import build
 from tools.elf.ld_so_cache import compare_names

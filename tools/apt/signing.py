@@ -22,6 +22,7 @@ def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
     gpgv is started through its own C library's loader, so that the host's plays no part. Raise
     ToolError when gpgv, its loader or the keyring is not in the packages.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     extractor = DebExtractor(directory)
     for deb in debs:
         try:

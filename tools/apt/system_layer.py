@@ -30,11 +30,11 @@ from tools.apt.maintainer_scripts import (
     links_of,
     read_scripts,
 )
-from tools.apt.paths import Exclusions
+from tools.archive.bytecode import Source, compile_all, pyc_path
+from tools.archive.globs import Exclusions
 from tools.archive.layer import LayerWriter, add_layer_flags
 from tools.cli import ToolError, tool
 from tools.linux.architectures import ARCHITECTURES
-from tools.wheels.bytecode import Source, compile_all, pyc_path
 
 _RUNS_AT_INSTALLATION = ("preinst", "postinst")
 _LD_CONFIGURATION = ("etc/ld.so.conf", "etc/ld.so.conf.d/*.conf")

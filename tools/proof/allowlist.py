@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from tools.apt.paths import Exclusions
 from tools.apt.yaml_model import Text, load_yaml, validate
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError
 
 _FILE = TypeAdapter(dict[Text, dict[Text, Text]])

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.apt.layer_policy import read_policy
-from tools.apt.paths import Exclusions
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError, tool
 from tools.image.image_files import ImageFiles, read_image
 from tools.proof.allowlist import Allowlist, read_allowlist

@@ -25,21 +25,27 @@ Locks = Mapping[str, Mapping[str, Any]]
 LOCAL_KINDS = frozenset(
     {
         "_declared",
+        "_setup",
+        "_wheel_files",
+        "_wheel_hub_alias",
         "apt_mirrors",
         "bind",
         "bundled_wheel",
         "deb_packages",
+        "facade",
         "lint_sources",
         "local_repository",
         "missing_wheels",
         "pip_repository",
+        "release_sources",
         "unpacked_wheel",
         "unused_library",
         "wheel_batch",
-        "wheel_locks",
         "whl_library",
     }
 )
+# They download files that locks pin by sha256, and that other repositories declare one by one.
+LOCKED_KINDS = frozenset({"example_files"})
 _SHA256_HEX_DIGITS = 64
 
 
@@ -61,7 +67,7 @@ def downloads(repositories: Sequence[Repository], locks: Locks) -> list[Download
     found: list[Download] = []
     for repository in repositories:
         kind, name = repository["kind"], repository["name"]
-        if kind in LOCAL_KINDS:
+        if kind in LOCAL_KINDS | LOCKED_KINDS:
             continue
         if kind not in _READERS:
             raise ToolError(

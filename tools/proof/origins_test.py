@@ -59,7 +59,7 @@ def test_every_declared_repository_was_read() -> None:
         repository["name"]
         for repository in json.loads(Path(os.environ["DECLARED_REPOSITORIES"]).read_text())
     }
-    assert {"cpython", "rules_python", "pypi", "pypi_amd64", "pypi_arm64"} <= names
+    assert {"pinned_image_cpython", "rules_python", "pinned_image_pypi", "pypi_amd64"} <= names
 
 
 def test_a_group_is_listed_with_its_mirror_and_the_permanent_fallback() -> None:

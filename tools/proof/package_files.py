@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.apt.deb_contents import Member, read_package
-from tools.apt.paths import Exclusions
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError
 from tools.image.image_files import File, ImageFiles, describe, is_linker_file
 from tools.image.layout import Image

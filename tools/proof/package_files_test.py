@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt.paths import Exclusions
 from tools.archive.debs_for_test import TarMember, directory, hardlink, symlink, write_deb
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError
 from tools.elf.elf_for_test import build, linker
 from tools.proof.closure import judge, main

@@ -9,6 +9,7 @@ test's id) and sharding. A run that collects no test fails; a shard may be empty
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -54,6 +55,9 @@ def _flags(arguments: list[str]) -> list[str]:
         "no:cacheprovider",
         "-ra",
     ]
+    if importlib.util.find_spec("hypothesis"):
+        # Its profile for such runs: no deadline, which a busy machine would miss, and no chance.
+        flags.append("--hypothesis-profile=ci")
     report = os.environ.get("XML_OUTPUT_FILE")
     if report:
         flags.append(f"--junitxml={report}")

@@ -106,7 +106,7 @@ def image_proofs(
         tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and (test.startswith(image) or test.startswith(prefix + "sbom_"))],
     )
 
-def image_size_reports(name, image, debian_intent, debian_lock, python_intent, python_locks, layers, baseline = None, inventory_allowlists = []):
+def image_size_reports(name, image, debian_intent, debian_lock, python_intent, python_locks, baseline = None, inventory_allowlists = []):
     """Tells where the image's bytes are and why, for each architecture, and tests that it is true.
 
     Args:
@@ -116,7 +116,6 @@ def image_size_reports(name, image, debian_intent, debian_lock, python_intent, p
       debian_lock: lock of Debian packages.
       python_intent: what people asked of the Python index, with reasons.
       python_locks: architecture → lock of wheels.
-      layers: what to call the layers, the lowest first.
       baseline: JSON of the image to compare with.
       inventory_allowlists: YAML lists of files that belong to no package, with reasons.
     """
@@ -132,7 +131,6 @@ def image_size_reports(name, image, debian_intent, debian_lock, python_intent, p
             name = "{}_{}".format(name, architecture),
             allowlist = inventory_allowlists,
             baseline = baseline,
-            layers = layers,
             title = native.package_name().rpartition("/")[2] or image,
             **sources
         )

@@ -10,7 +10,6 @@ text. Takes any OCI layout whose Debian packages and wheels can be seen (status.
     image_size_report(
         name = "size_report",
         image = ":image",
-        layers = ["base", "python", "wheels", "application"],
         ...
     )
 """
@@ -72,7 +71,7 @@ image_size_report = rule(
         "debian_intent": attr.label(allow_single_file = [".yaml"], doc = _INTENT, mandatory = True),
         "debian_lock": attr.label(allow_single_file = [".json"], doc = _LOCK, mandatory = True),
         "image": attr.label(doc = "One OCI layout directory.", mandatory = True),
-        "layers": attr.string_list(doc = "What to call the layers, the lowest first."),
+        "layers": attr.string_list(doc = "Names of the layers, the lowest first; by default those of the targets that made them."),
         "python_intent": attr.label(allow_single_file = [".in"], doc = _INTENT, mandatory = True),
         "python_lock": attr.label(allow_single_file = [".txt"], doc = _LOCK, mandatory = True),
         "title": attr.string(doc = "What to call the image; by default its target's name."),

@@ -28,6 +28,7 @@ from tools.image.image_files import (
     is_linker_file,
     read_image,
 )
+from tools.image.layout import Image
 from tools.proof import debian_inventory, python_inventory
 from tools.proof.allowlist import Allowlist, read_allowlist
 from tools.size.layer_sizes import measure
@@ -78,12 +79,25 @@ class Reasons:
     built: Allowlist
 
 
+def layer_names(image: Image) -> list[str]:
+    """Return the layers' names: of the targets that made them, as history says, else numbers."""
+    made = [
+        str(entry.get("created_by", ""))
+        for entry in image.config.get("history") or []
+        if not entry.get("empty_layer")
+    ]
+    if len(made) != len(image.layers):
+        made = [""] * len(image.layers)
+    targets = [text.rpartition(":")[2].removesuffix("_layer").replace("_", " ") for text in made]
+    return [name or f"layer {number}" for number, name in enumerate(targets, start=1)]
+
+
 def report(
     image: ImageFiles, *, names: Sequence[str], owners: Owners, reasons: Reasons
 ) -> dict[str, Any]:
     """Return the report as JSON has it. Raise ToolError when `names` does not fit the layers."""
     layers = image.image.layers
-    names = names or [f"layer {number}" for number in range(1, len(layers) + 1)]
+    names = names or layer_names(image.image)
     if len(names) != len(layers):
         raise ToolError(f"the image has {len(layers)} layers, {len(names)} names are given")
     shares: dict[Owner, Share] = {owner: Share() for owner in owners.known}

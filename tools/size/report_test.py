@@ -8,6 +8,7 @@ import io
 import json
 import re
 import tarfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,13 @@ from tools.cli import ToolError
 from tools.elf.elf_for_test import build
 from tools.elf.elf_for_test import linker as linker_bytes
 from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
-from tools.image.layout import Layer
+from tools.image.layout import Image, Layer
 from tools.size import check as size_check
 from tools.size.layer_sizes import LayerSizes, measure
 from tools.size.owners import Kind
 from tools.size.page import page
 from tools.size.reasons import Why, debian_reasons, python_reasons, requested
-from tools.size.report import encode, main
+from tools.size.report import encode, layer_names, main
 from tools.size.text import megabytes, text
 from tools.wheels.lockfile import LockedWheel
 
@@ -90,6 +91,16 @@ def test_of_a_gzip_layer_each_member_has_what_inflating_it_takes(tmp_path: Path)
     # Noise cannot be compressed, zeros can; tables and matches blur the border a little.
     assert len(NOISE) <= stored["/usr/noise"] <= len(NOISE) + 1000
     assert stored["/usr/zeros"] < 1000
+
+
+def test_layers_are_named_after_the_targets_that_made_them() -> None:
+    made = [{"created_by": "bazel build //app:web_wheels_layer"}, {"empty_layer": True}, {}]
+    layers = tuple(
+        Layer(digest="", size=0, media_type="", diff_id="", path=Path()) for _ in range(2)
+    )
+    image = Image(digest="", media_type="", manifest={}, config={"history": made}, layers=layers)
+    assert layer_names(image) == ["web wheels", "layer 2"]
+    assert layer_names(replace(image, config={})) == ["layer 1", "layer 2"]
 
 
 def test_a_layer_of_several_gzip_members_and_an_empty_one_are_counted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import posixpath
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tools.apt.paths import Exclusions
+from tools.archive.globs import Exclusions
 from tools.cli import ToolError
 from tools.wheels.wheel_tree import PACKAGES, WheelTree
 

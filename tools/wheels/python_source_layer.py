@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.archive.bytecode import Source, compile_all, pyc_path
 from tools.archive.layer import LayerWriter, add_layer_flags, normalise
 from tools.cli import tool
-from tools.wheels.bytecode import Source, compile_all, pyc_path
 from tools.wheels.wheel_layer import read_mtime
 
 if TYPE_CHECKING:

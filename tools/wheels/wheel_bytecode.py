@@ -13,8 +13,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from tools.archive.bytecode import Source, compile_all
 from tools.cli import tool
-from tools.wheels.bytecode import Source, compile_all
 from tools.wheels.exclusions import kept, read_exclusions, without_excluded
 from tools.wheels.wheel_tree import modules, read_wheel
 

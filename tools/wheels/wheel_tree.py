@@ -26,10 +26,10 @@ from installer.scripts import Script
 from installer.sources import WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
 
+from tools.archive.bytecode import pyc_path
 from tools.archive.layer import normalise
 from tools.cli import ToolError
 from tools.elf.strip import strip_object
-from tools.wheels.bytecode import pyc_path
 
 if TYPE_CHECKING:
     import os

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.archive.bytecode import Source, compile_all, pyc_path
 from tools.cli import ToolError
-from tools.wheels.bytecode import Source, compile_all, pyc_path
 
 _STDLIB = Path(subprocess.__file__).parent
 _SOURCES = [

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.archive import compile_pyc
 from tools.cli import ToolError
-from tools.wheels import compile_pyc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
