@@ -1,6 +1,7 @@
 """The configuration of a C++ toolchain that compiles nothing."""
 
 def _no_cc_config_impl(ctx):
+    # Debian's rules_cc has nothing to load this from. buildifier: disable=native-cc-common
     return cc_common.create_cc_toolchain_config_info(
         ctx = ctx,
         compiler = "none",

@@ -47,6 +47,7 @@ _setup = repository_rule(
     },
 )
 
+# buildifier: disable=unnamed-macro
 def service_repositories(debian_lock, python_locks, debian = "debian", pypi = "pypi"):
     """Declare mirrors, rulesets, the interpreter and the hubs of the locks.
 
