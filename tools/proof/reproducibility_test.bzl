@@ -30,7 +30,7 @@ def reproducibility_test(name, target, deps, **kwargs):
         main = Label(":rebuild.py"),
         args = ["--steps", "$(rootpath :{}_steps)".format(name)],
         data = [":{}_steps".format(name)],
-        deps = deps + [Label(":compare")],
+        deps = deps + [Label(":rebuild")],
         **kwargs
     )
 
