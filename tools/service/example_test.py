@@ -37,8 +37,8 @@ python_service_image(
     name = "other",
     srcs = ["other.py"],
     cmd = ["uvicorn", "other:app"],
-    debian_layers = {"base": ["@debian//:base", "@debian//:python"]},
-    layer_policy = ":layer_policy",
+    debian_layers = {"base": ["@debian//:base"]},
+    layer_policy = "debian.lock.json",
     user = "appuser:1000:1000:/app",
     wheels = all_whl_requirements,
 )

@@ -21,7 +21,7 @@ def own_repositories():
         debian_locks = {
             "//third_party/bazel:root.lock.json": "rulesets",
             "//third_party/debian:bookworm.lock.json": "toolchain",
-            "//tools/service:example/debian.lock.json": "base python",
+            "//tools/service:example/debian.lock.json": "base",
         },
         python_locks = {
             "//tools/service:example/requirements.{}.txt".format(arch): arch

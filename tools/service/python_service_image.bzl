@@ -75,7 +75,7 @@ def python_service_image(
       debian_layers: layer → packages, such as `["@debian//:base"]`; the lowest first.
       wheels: the wheels, `all_whl_requirements` of their hub.
       user: `name:uid:gid:/home[:/shell]`, which runs the image.
-      layer_policy: a `layer_policy` of the Debian lock.
+      layer_policy: the Debian lock, or its `layer_policy`, with which a pin of no layer rebuilds nothing.
       variants: suffix of the name → layers of Debian packages that only this variant has.
       wheel_layers: layer → names of packages, from the largest and least changed on; the rest is in one more.
       excluded_wheel_paths: JSON list of globs of wheels' files that stay out, each with its reason.

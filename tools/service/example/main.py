@@ -1,4 +1,6 @@
-"""A service that says hello."""
+"""A service that says hello; `python3 main.py` asks a running one for its health."""
+
+import urllib.request
 
 from fastapi import FastAPI
 
@@ -15,3 +17,7 @@ def health() -> dict[str, str]:
 def hello(name: str = "world") -> dict[str, str]:
     """Greet somebody."""
     return {"hello": name}
+
+
+if __name__ == "__main__":
+    urllib.request.urlopen("http://127.0.0.1:8000/health", timeout=5)
