@@ -25,7 +25,7 @@ def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees 
     site_packages(
         name = wheels,
         testonly = True,
-        tags = ["manual"],
+        tags = ["manual"],  # A part of the test, which builds it.
         visibility = ["//visibility:private"],
         deps = deps,
     )

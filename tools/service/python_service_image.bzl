@@ -198,7 +198,7 @@ def _sboms(name, prefix, debs, wheels, lock, distro, common):
         debs = debs,
         distro = distro,
         wheels = wheels,
-        tags = ["manual"],
+        tags = ["manual"],  # Built for each platform by the SBOMs.
         **common
     )
     for format, (extension, _) in _SBOMS.items():
