@@ -20,7 +20,7 @@ def own_repositories():
         name = "example_files",
         debian_locks = {
             "//third_party/bazel:root.lock.json": "rulesets",
-            "//third_party/debian:bookworm.lock.json": "toolchain",
+            "//third_party/debian:bookworm.lock.json": "signing toolchain",
             "//tools/service:example/debian.lock.json": "base",
         },
         python_locks = {
