@@ -1,6 +1,6 @@
 """A cache of unpacked images, shared by every process of a user.
 
-    with Cache(shared_root()).rootfs(image.layers) as rootfs: ...   # rootfs.path, rootfs.tree
+    with unpacked(image.layers, scratch=directory) as rootfs: ...   # rootfs.path, rootfs.tree
 
 The key is the hash of the layers' digests, so two images that differ in their configuration only
 share one root file system. `keep_prefix` also keeps all layers but the last: when only the last
@@ -37,7 +37,7 @@ from tools.image.tree import Tree
 from tools.image.unpack import DEFAULT_LIMITS, Limits, unpack
 
 FORMAT = "2"  # Part of the key; raise it when what an entry holds changes.
-KEEP_ENTRIES = 8
+KEEP_ENTRIES = 32  # More than one run of all tests unpacks, or each run would unpack some again.
 KEEP_BYTES = 8 << 30  # Of all entries; files that two of them share count twice.
 MAX_AGE = 14 * 24 * 3600  # Seconds since the last use.
 
@@ -281,3 +281,16 @@ def _link_tree(source: Path, target: Path) -> None:
         copy_function=lambda a, b: os.link(a, b, follow_symlinks=False),
         dirs_exist_ok=True,
     )
+
+
+@contextlib.contextmanager
+def unpacked(layers: Sequence[LayerBlob], *, scratch: Path) -> Iterator[Rootfs]:
+    """Yield the unpacked layers from the cache that tests share, or from one below `scratch`.
+
+    Raise LayerError as `Cache.rootfs` does.
+    """
+    shared = shared_root()
+    with Cache(shared or scratch / "cache").rootfs(
+        layers, keep_prefix=shared is not None
+    ) as rootfs:
+        yield rootfs

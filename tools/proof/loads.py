@@ -20,7 +20,7 @@ from tools.cli import tool
 from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container
-from tools.image.cache import Cache
+from tools.image.cache import unpacked
 from tools.image.image_files import ImageFiles, is_linker_file, read_image
 from tools.proof import linker_trace, module_imports
 from tools.proof.allowlist import Allowlist, read_allowlist
@@ -34,7 +34,7 @@ def check(
     shared.mkdir()
     settings = read_run_config(image.image.config)
     problems: list[str] = []
-    with Cache(scratch / "cache").rootfs(image.image.layers) as rootfs:
+    with unpacked(image.image.layers, scratch=scratch) as rootfs:
         user = image_user(rootfs, settings.user)
         spec = Spec(
             rootfs=rootfs,

@@ -23,7 +23,7 @@ from tools.cli import ToolError, tool
 from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
 from tools.container.run import START_ERRORS, Container
-from tools.image.cache import Cache, shared_root
+from tools.image.cache import unpacked
 from tools.image.layout import read_layout
 
 MOUNTS = "/srv"
@@ -98,9 +98,7 @@ def run_tests(run: ImageTestRun, scratch: Path) -> int:
         Bind(outputs, f"{MOUNTS}/outputs"),
         *(Bind(tree_root(path), f"{MOUNTS}/{name}", read_only=True) for name, path in run.trees),
     ]
-    shared = shared_root()
-    cache = Cache(shared or scratch / "cache")
-    with cache.rootfs(image.layers, keep_prefix=shared is not None) as rootfs:
+    with unpacked(image.layers, scratch=scratch) as rootfs:
         user = image_user(rootfs, settings.user)
         spec = Spec(
             rootfs=rootfs,

@@ -15,7 +15,7 @@ import pytest
 from tools.container.config import User
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container
-from tools.image.cache import Cache, Rootfs, shared_root
+from tools.image.cache import Rootfs, unpacked
 from tools.image.layout import Image, open_layout, read_children, read_image, read_layout
 from tools.registry import push
 from tools.registry.registry_for_test import Server, running
@@ -46,8 +46,8 @@ class Readers:
 
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rootfs]:
-    cache = Cache(shared_root() or tmp_path_factory.mktemp("cache"))
-    with cache.rootfs(read_layout(IMAGES / "readers").layers) as found:
+    layers = read_layout(IMAGES / "readers").layers
+    with unpacked(layers, scratch=tmp_path_factory.mktemp("scratch")) as found:
         yield found
 
 
