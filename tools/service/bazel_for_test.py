@@ -163,11 +163,16 @@ class Workspace:
         self.bazel("build", f"--execution_log_json_file={self._log}", f"//:{name}_{ARCHITECTURE}")
         return {" ".join(action["listedOutputs"]): action for action in read_log(self._log)}
 
+    def _image(self, name: str) -> Image:
+        return read_layout(self.directory / "bazel-bin" / f"{name}_{ARCHITECTURE}")
+
+    def digest(self, name: str) -> str:
+        """Return the digest of a built image's manifest."""
+        return self._image(name).digest
+
     def layers(self, name: str) -> list[str]:
         """Return the digests of a built image's layers, the lowest first."""
-        found = read_layout(self.directory / "bazel-bin" / f"{name}_{ARCHITECTURE}")
-        assert isinstance(found, Image)
-        return [layer.digest for layer in found.layers]
+        return [layer.digest for layer in self._image(name).layers]
 
 
 def read_log(path: Path) -> Iterator[Action]:

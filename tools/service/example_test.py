@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tools.apt.gpgv_for_test import TESTDATA
+from tools.registry.registry_for_test import running
 from tools.service.bazel_for_test import (
     ARCHITECTURE,
     MODES,
@@ -38,6 +39,19 @@ python_service_image(
     user = "appuser:1000:1000:/app",
     wheels = all_whl_requirements,
 )
+"""
+# A push of the image, and an image on top of what was pushed.
+_PUSHED = """
+load("@rules_oci//oci:defs.bzl", "oci_image", "oci_push")
+
+oci_push(name = "push", image = ":image", repository = "{repository}")
+
+oci_image(name = "child_{architecture}", base = "@pulled", env = {{"MORE": "1"}})
+"""
+_PULLED = """
+load("@rules_oci//oci:pull.bzl", "oci_pull")
+
+oci_pull(name = "pulled", digest = "{digest}", image = "{repository}")
 """
 # A Python of the repository's own, before ours and of no use: none of our tools may start it.
 _PYTHON_TOOLCHAIN = """
@@ -206,6 +220,25 @@ def test_a_fetch_that_fails_names_the_file_and_the_mirror_and_no_probe_of_a_cach
     assert f"_{other}.deb" in done.stdout
     assert "cacheprobe" not in done.stdout
     assert "example.org" not in done.stdout
+
+
+def test_what_was_pushed_is_pulled_as_a_base(
+    workspaces: dict[str, Workspace], layers: dict[str, list[str]], tmp_path: Path
+) -> None:
+    workspace = workspaces["WORKSPACE"]
+    digest = workspace.digest("image")
+    with running(tmp_path) as registry:
+        names = {
+            "architecture": ARCHITECTURE,
+            "digest": digest,
+            "repository": f"{registry.host}/hello",
+        }
+        for name, added in (("BUILD.bazel", _PUSHED), ("WORKSPACE", _PULLED)):
+            file = workspace.directory / name
+            file.write_text(file.read_text() + added.format(**names))
+        assert digest in workspace.bazel("run", "//:push")
+        workspace.build("child")
+    assert workspace.layers("child") == layers["WORKSPACE"]
 
 
 @pytest.mark.parametrize("mode", MODES)
