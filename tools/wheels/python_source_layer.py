@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.archive.bytecode import Source, compile_all, pyc_path
+from tools.archive.bytecode import Source, compile_all
 from tools.archive.layer import LayerWriter, add_layer_flags, normalise
 from tools.cli import tool
 from tools.wheels.wheel_layer import read_mtime
@@ -85,8 +85,8 @@ def build_layer(
         layer.add_file(path, data, mode=_FILE_MODE)
         if path.endswith(".py"):
             modules.append(Source(path=f"/{path}", data=data))
-    for module, compiled in zip(modules, compile_all(modules, jobs=jobs), strict=True):
-        layer.add_file(pyc_path(module.path).lstrip("/"), compiled, mode=_FILE_MODE)
+    for place, compiled in compile_all(modules, jobs=jobs).items():
+        layer.add_file(place.lstrip("/"), compiled, mode=_FILE_MODE)
     for empty in empty_directories:
         layer.add_dir(
             f"{root}/{normalise(empty.path)}", mode=empty.mode, uid=empty.uid, gid=empty.gid
