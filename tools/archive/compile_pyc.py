@@ -1,8 +1,8 @@
 """Python sources on stdin → unchecked-hash bytecode on stdout: the worker behind `bytecode.py`.
 
 For each file stdin carries a line "<length of path> <length of source>", then the path and the
-source; stdout gets, in the same order, a line "<status> <length>" and the bytecode (status 0), the reason
-why the source does not compile (1), or nothing (any other: how the compiling process ended).
+source; stdout gets, in the same order, a line "<status> <length>" and the bytecode (status 0), the
+reason why the source does not compile (1), or nothing (any other: the process that compiles ended).
 
 Every file is compiled in a fork of one small, freshly started process. marshal marks an object as
 shared by its reference count, and the counts of interned strings depend on all a process did

@@ -173,9 +173,10 @@ class _MemoryDestination(WheelDestination):
 def read_wheel(path: Path) -> WheelTree:
     """Return the files of the wheel at `path`, checked by the hashes in RECORD. Raise ToolError."""
     try:
-        with _Wheel.open(path) as source, warnings.catch_warnings():
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
             # installer leaves a wheel's own bytecode out and warns; ours is made below.
             warnings.simplefilter("ignore", RuntimeWarning)
+            source = _Wheel(archive)
             source.check_hashes()
             destination = _MemoryDestination(path.name, distribution=source.distribution)
             install(source, destination, additional_metadata={"INSTALLER": _INSTALLER})
