@@ -161,8 +161,8 @@ def test_a_sparse_file_is_stored_as_what_it_reads_as(tmp_path: Path) -> None:
     for source in (dense, sparse):
         out = tmp_path / "out.tar.gz"
         files = {"/f": source}
-        content = file_layer.FileLayer(files=files, dirs=(), symlinks={}, modes={}, owners={})
-        file_layer.compose(content, mtime=0).write(out, tmp_path / "out.json")
+        layer = file_layer.FileLayer(files=files, dirs=(), symlinks={}, modes={}, owners={})
+        file_layer.compose(layer, mtime=0).write(out, tmp_path / "out.json")
         outputs.append(out.read_bytes())
     assert outputs[0] == outputs[1]
 
