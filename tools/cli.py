@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Optional
 
 Main = Callable[[Optional[list[str]]], Optional[int]]
@@ -29,6 +30,17 @@ class ToolError(Exception):
     The message names the thing at fault, the cause and the next step. A subclass exists only where
     some caller tells that problem from others.
     """
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text; raise ToolError if it is not UTF-8.
+
+    CRLF is read as a newline. A lone carriage return stays, unlike with `Path.read_text`.
+    """
+    try:
+        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ToolError(f"{path}: is not UTF-8: {error}") from error
 
 
 def tool(name: str) -> Callable[[Main], Callable[..., int]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tools.cli import ToolError, tool
+from tools.cli import ToolError, read_text, tool
 
 
 def _failing(error: BaseException) -> int:
@@ -31,6 +32,15 @@ def test_expected_problems_are_one_line(
 ) -> None:
     assert _failing(error) == 1
     assert capsys.readouterr().err == f"example: {error}\n"
+
+
+def test_text_keeps_lone_carriage_returns_and_must_be_utf_8(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(b"caf\xc3\xa9\r\n\r")
+    assert read_text(file) == "caf\u00e9\n\r"
+    file.write_bytes(b"caf\xe9")
+    with pytest.raises(ToolError, match=f"{file}: is not UTF-8: .*byte 0xe9"):
+        read_text(file)
 
 
 def test_defects_keep_their_traceback() -> None:

@@ -1,6 +1,6 @@
 """`deb_layer`: the files of Debian packages as one image layer."""
 
-load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
+load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_content", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Merge Debian packages into a layer, without running any of their scripts.
 
@@ -37,14 +37,14 @@ def _deb_layer_impl(ctx):
     args = ctx.actions.args()
     args.add("--lock", ctx.file.lock)
     args.add_all(ctx.files.debs, before_each = "--deb")
-    args.add_all(["=".join(pair) for pair in ctx.attr.symlinks.items()], before_each = "--symlink")
+    content = add_content(ctx, args, {"symlinks": ctx.attr.symlinks})
     add_layer_arguments(ctx, args, layer)
     args.use_param_file("@%s")
     args.set_param_file_format("multiline")
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = ctx.files.debs + [ctx.file.lock],
+        inputs = ctx.files.debs + [content, ctx.file.lock],
         outputs = [layer.blob, layer.descriptor],
         mnemonic = "DebLayer",
         progress_message = "Merging {} packages into %{{output}}".format(len(ctx.files.debs)),

@@ -16,7 +16,7 @@ from pathlib import Path
 from tools.apt import dpkg_status, file_system
 from tools.apt.deb_contents import Member, Package, read_packages
 from tools.apt.layer_policy import read_policy
-from tools.archive.layer import LayerWriter, add_layer_flags
+from tools.archive.layer import LayerWriter, add_layer_flags, read_content
 from tools.cli import ToolError, tool
 from tools.linux.architectures import ARCHITECTURES
 
@@ -78,11 +78,13 @@ def add_member(layer: LayerWriter, member: Member) -> None:
         layer.add_file(member.path, member.data, mode=member.mode, uid=member.uid, gid=member.gid)
 
 
-def _symlink(text: str) -> tuple[str, str]:
-    path, separator, target = text.partition("=")
-    if not (separator and target and path.startswith("/")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not /PATH=TARGET")
-    return path.lstrip("/"), target
+def read_symlinks(path: Path) -> dict[str, str]:
+    """Read the links to add, target by path in the layer. Raise ToolError."""
+    symlinks = read_content(path, keys=("symlinks",))["symlinks"]
+    for place, target in symlinks.items():
+        if not (place.startswith("/") and target):
+            raise ToolError(f"the link {place!r} to {target!r} needs an absolute path and a target")
+    return {place.lstrip("/"): target for place, target in symlinks.items()}
 
 
 @tool("deb_layer")
@@ -95,19 +97,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
     parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
     parser.add_argument(
-        "--symlink",
-        type=_symlink,
-        action="append",
-        default=[],
-        metavar="/PATH=TARGET",
-        help="a link besides the packages' own; repeatable",
+        "--content", type=Path, help='JSON with links besides the packages\' own: {"symlinks": {}}'
     )
     add_layer_flags(parser)
     options = parser.parse_args(argv)
     policy = read_policy(options.lock)
     packages = read_packages(options.deb, exclusions=policy.exclusions, jobs=options.jobs)
     layer = compose(packages, mtime=policy.mtime)
-    for path, target in options.symlink:
+    symlinks = read_symlinks(options.content) if options.content else {}
+    for path, target in symlinks.items():
         layer.add_symlink(path, target)
     layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
 

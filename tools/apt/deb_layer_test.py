@@ -194,19 +194,27 @@ def test_an_unknown_architecture_says_where_to_add_it(
 
 def test_a_program_can_be_given_more_names(tmp_path: Path) -> None:
     deb = write_deb(tmp_path, "x", [TarMember("./bin/x", b"program", mode=0o755)])
-    flags = [*_flags(tmp_path, _lock(tmp_path), [deb]), "--symlink", "/usr/local/bin/y=/usr/bin/x"]
-    assert deb_layer.main(flags) == 0
+    links = {"/usr/local/bin/y": "/usr/bin/x", "/srv/day=1": "a=b"}
+    content = tmp_path / "content.json"
+    content.write_text(json.dumps({"symlinks": links}))
+    flags = _flags(tmp_path, _lock(tmp_path), [deb])
+    assert deb_layer.main([*flags, f"--content={content}"]) == 0
     contents = _contents(tmp_path / "l.tar.gz")
     assert contents["usr/local/bin/y"].linkname == "/usr/bin/x"
+    assert contents["srv/day=1"].linkname == "a=b"
 
 
-@pytest.mark.parametrize("text", ["usr/bin/y=/usr/bin/x", "/usr/bin/y", "/usr/bin/y="])
+@pytest.mark.parametrize(("path", "target"), [("usr/bin/y", "/usr/bin/x"), ("/usr/bin/y", "")])
 def test_a_name_without_path_or_target_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, target: str
 ) -> None:
-    with pytest.raises(SystemExit):
-        deb_layer.main([*_flags(tmp_path, _lock(tmp_path), []), "--symlink", text])
-    assert f"'{text}' is not /PATH=TARGET" in capsys.readouterr().err
+    deb = write_deb(tmp_path, "x")
+    content = tmp_path / "content.json"
+    content.write_text(json.dumps({"symlinks": {path: target}}))
+    flags = _flags(tmp_path, _lock(tmp_path), [deb])
+    assert deb_layer.main([*flags, f"--content={content}"]) == 1
+    expected = f"the link '{path}' to '{target}' needs an absolute path and a target"
+    assert expected in capsys.readouterr().err
 
 
 def test_a_lock_that_is_invalid_is_named(

@@ -193,8 +193,8 @@ def _add_bytecode(
     sources = [
         source for source in sources if not exclusions.match(pyc_path(source.path).lstrip("/"))
     ]
-    for source, compiled in zip(sources, compile_all(sources, jobs=jobs), strict=True):
-        layer.add_file(pyc_path(source.path).lstrip("/"), compiled, mode=0o644)
+    for path, compiled in compile_all(sources, jobs=jobs).items():
+        layer.add_file(path.lstrip("/"), compiled, mode=0o644)
 
 
 def _add_ld_cache(layer: LayerWriter, image: Image, links: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from tools.archive import compile_pyc
 from tools.cli import ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _TIMEOUT_SECONDS = 1200
 
@@ -47,7 +47,7 @@ def pyc_path(path: str) -> str:
     return f"{directory}/__pycache__/{stem}.{sys.implementation.cache_tag}.pyc"
 
 
-def _run_worker(sources: Sequence[Source]) -> list[bytes]:
+def _run_worker(sources: Sequence[Source]) -> list[tuple[int, bytes]]:
     request = io.BytesIO()
     for source in sources:
         path = os.fsencode(source.path)
@@ -67,26 +67,40 @@ def _run_worker(sources: Sequence[Source]) -> list[bytes]:
         cause = done.stderr.decode(errors="replace")
         raise ToolError(f"the bytecode compiler stopped with {done.returncode}: {cause}")
     reply = io.BytesIO(done.stdout)
-    results: list[bytes] = []
-    for source in sources:
+    results: list[tuple[int, bytes]] = []
+    for _ in sources:
         status, length = map(int, reply.readline().split())
-        result = reply.read(length)
-        if status != 0:
-            raise ToolError(f"{source.path} does not compile: {result.decode(errors='replace')}")
-        results.append(result)
+        results.append((status, reply.read(length)))
     return results
 
 
-def compile_all(sources: Sequence[Source], *, jobs: int | None = None) -> list[bytes]:
-    """Return the `.pyc` of each source, in order; `jobs` (default: the cores) changes no byte.
+def compile_all(
+    sources: Sequence[Source],
+    *,
+    jobs: int | None = None,
+    skipped: Callable[[str], None] | None = None,
+) -> dict[str, bytes]:
+    """Return bytecode by the path of its `.pyc`; `jobs` (default: the cores) changes no byte.
 
-    Raise ToolError.
+    A source that does not compile is a ToolError. With `skipped`, which gets the message, it just
+    has no bytecode.
     """
     workers = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
     # Neighbours are of similar size; dealing them out keeps the workers equally busy.
     shares = [sources[start::workers] for start in range(workers)]
-    results: list[bytes] = [b""] * len(sources)
+    results: list[tuple[int, bytes]] = [(0, b"")] * len(sources)
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for start, share in enumerate(pool.map(_run_worker, shares)):
             results[start::workers] = share
-    return results
+    compiled: dict[str, bytes] = {}
+    for source, (status, result) in zip(sources, results, strict=True):
+        if status == 0:
+            compiled[pyc_path(source.path)] = result
+            continue
+        if status != 1:  # killed, perhaps for lack of memory: another run may give bytecode
+            raise ToolError(f"{source.path}: the bytecode compiler stopped with {status}")
+        message = f"{source.path} does not compile: {result.decode(errors='replace')}"
+        if skipped is None:
+            raise ToolError(message)
+        skipped(message)
+    return compiled

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import marshal
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tools.archive import bytecode
 from tools.archive.bytecode import Source, compile_all, pyc_path
 from tools.cli import ToolError
 
@@ -25,14 +27,15 @@ def test_order_and_number_of_workers_do_not_change_a_byte() -> None:
     assert len(_SOURCES) > 50
     shuffled = list(_SOURCES)
     random.Random(7).shuffle(shuffled)
-    expected = dict(zip(_SOURCES, compile_all(_SOURCES, jobs=1), strict=True))
-    assert dict(zip(shuffled, compile_all(shuffled, jobs=3), strict=True)) == expected
+    assert compile_all(shuffled, jobs=3) == compile_all(_SOURCES, jobs=1)
 
 
 def test_bytecode_carries_an_unchecked_hash_and_the_path_in_the_image() -> None:
-    (compiled,) = compile_all([Source(path="/app/main.py", data=b"x = {'a', 'b'}\n")])
+    source = Source(path="/app/main.py", data=b"x = {'a', 'b'}\n")
+    compiled = compile_all([source])["/app/__pycache__/main.cpython-311.pyc"]
     assert compiled[:4] == importlib.util.MAGIC_NUMBER
     assert compiled[4:8] == b"\x01\0\0\0"  # PEP 552: hash-based, not checked
+    assert compiled[16] == ord("c") | 0x80  # marked as shared: every layer's digest depends on it
     assert marshal.loads(compiled[16:]).co_filename == "/app/main.py"
 
 
@@ -41,10 +44,10 @@ def test_the_interpreter_runs_the_bytecode_although_the_source_has_another_time(
 ) -> None:
     module = tmp_path / "module.py"
     module.write_text("print('from the source')\n", encoding="utf-8")
-    compiled = compile_all([Source(path=str(module), data=b"print('from the bytecode')\n")])[0]
-    bytecode = Path(pyc_path(str(module)))
-    bytecode.parent.mkdir()
-    bytecode.write_bytes(compiled)
+    place = pyc_path(str(module))
+    Path(place).parent.mkdir()
+    compiled = compile_all([Source(path=str(module), data=b"print('from the bytecode')\n")])
+    Path(place).write_bytes(compiled[place])
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import module"],
         capture_output=True,
@@ -67,5 +70,39 @@ def test_a_source_that_does_not_compile_is_an_error_that_names_it(
         )
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"except Exception, error:\n",
+        b"x = '\0'\n",
+        b"# coding: unknown-8\nx = 1\n",
+        b"x = '\xff'\n",
+        b"import {{ package }}\n",
+        b"x = " + b"-" * 7000 + b"1\n",  # MemoryError, from the parser
+        b"x = " + b"(" * 300 + b")" * 300 + b"\n",
+        b"x = " + b"a." * 3000 + b"b\n",  # RecursionError, from the compiler
+    ],
+)
+def test_a_source_that_does_not_compile_can_be_skipped(source: bytes) -> None:
+    messages: list[str] = []
+    sources = [
+        Source(path="/x/one.py", data=b""),
+        Source(path="/x/broken.py", data=source),
+        Source(path="/x/two.py", data=b""),
+    ]
+    compiled = compile_all(sources, jobs=1, skipped=messages.append)
+    assert compiled == compile_all([sources[0], sources[2]])
+    assert len(messages) == 1
+    assert re.fullmatch(r"/x/broken\.py does not compile: .+", messages[0])
+
+
+def test_a_compiler_that_is_killed_is_an_error_even_where_sources_can_be_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bytecode, "_run_worker", lambda sources: [(-9, b"") for _ in sources])
+    with pytest.raises(ToolError, match=r"/x/a\.py: the bytecode compiler stopped with -9"):
+        compile_all([Source(path="/x/a.py", data=b"")], skipped=lambda _: None)
+
+
 def test_nothing_to_compile_is_not_an_error() -> None:
-    assert compile_all([]) == []
+    assert compile_all([]) == {}

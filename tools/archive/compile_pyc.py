@@ -1,8 +1,8 @@
 """Python sources on stdin → unchecked-hash bytecode on stdout: the worker behind `bytecode.py`.
 
 For each file stdin carries a line "<length of path> <length of source>", then the path and the
-source; stdout gets, in the same order, a line "<0 or 1> <length>" and the bytecode or, after a 1,
-the error's text.
+source; stdout gets, in the same order, a line "<status> <length>" and the bytecode (status 0), the
+reason why the source does not compile (1), or nothing (any other: the process that compiles ended).
 
 Every file is compiled in a fork of one small, freshly started process. marshal marks an object as
 shared by its reference count, and the counts of interned strings depend on all a process did
@@ -24,11 +24,13 @@ _UNCHECKED_HASH = (1).to_bytes(4, "little")
 
 def _compile(path: bytes, source: bytes) -> tuple[int, bytes]:
     try:
+        # In a variable: marshal's output depends on the number of references to `code` too.
         code = compile(source, os.fsdecode(path), "exec", dont_inherit=True, optimize=0)
-    except (SyntaxError, ValueError) as error:
-        return 1, str(error).encode("utf-8", "backslashreplace")
+        bytecode = marshal.dumps(code)
+    except Exception as error:  # noqa: BLE001 - nesting too deep raises MemoryError, RecursionError
+        return 1, (str(error) or type(error).__name__).encode("utf-8", "backslashreplace")
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + importlib.util.source_hash(source)
-    return 0, header + marshal.dumps(code)
+    return 0, header + bytecode
 
 
 def _compile_in_fork(path: bytes, source: bytes) -> tuple[int, bytes]:

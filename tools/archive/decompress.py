@@ -42,14 +42,12 @@ def sniff(head: bytes) -> str:
 class Decompressor:
     """The content of `chunks`, read as from a file or iterated over in pieces of at most 1 MiB.
 
-    `method` is 'gzip', 'xz', 'bzip2', 'zstd' or 'none'. `zero_padding` allows zeros after the last
-    gzip member, as tapes have them and gzip(1) accepts.
+    `method` is 'gzip', 'xz', 'bzip2', 'zstd' or 'none'.
     """
 
-    def __init__(self, chunks: Iterable[bytes], method: str, *, zero_padding: bool = False) -> None:
+    def __init__(self, chunks: Iterable[bytes], method: str) -> None:
         self._chunks = iter(chunks)
         self._method = method
-        self._zero_padding = zero_padding
         self._fetched = 0
         self._waiting = b""  # fetched, and not yet given to the engine
         self._errors, self._new_engine = _engine_of(method)
@@ -97,12 +95,10 @@ class Decompressor:
     def _begin_next(self) -> bool:
         """Begin the next member, stream or frame; return False when there is none."""
         left = self._engine.unused_data or self._fetch()
-        if self._zero_padding and left.startswith(b"\0"):
-            while not left.strip(b"\0"):
-                left = self._fetch()
-                if not left:
-                    return False
-            raise DecompressionError(f"{self._method} data is corrupt: data after its zero padding")
+        if self._method == "gzip" and left.startswith(b"\0"):
+            raise DecompressionError(
+                "gzip data is followed by zeros, which engines refuse although gzip(1) does not"
+            )
         if left:
             self._engine = self._new_engine()
             self._waiting = left

@@ -1,6 +1,6 @@
 """`file_layer`: plain files, directories and symlinks as one image layer."""
 
-load(":layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
+load(":layer_info.bzl", "LAYER_ATTRS", "add_content", "add_layer_arguments", "declare_layer", "layer_providers")
 
 # 2020-01-01T00:00:00Z. Any constant does; zero is avoided because zip files cannot hold it.
 _MTIME = 1577836800
@@ -33,20 +33,23 @@ def _file_layer_impl(ctx):
     args = ctx.actions.args()
     args.add("--mtime", ctx.attr.mtime)
     add_layer_arguments(ctx, args, layer)
+    sources = []
     for target, path in ctx.attr.files.items():
         files = target[DefaultInfo].files.to_list()
         if len(files) != 1:
             fail("'files': {} is {} files, {} can be only one.".format(target.label, len(files), path))
-        args.add_joined("--file", [files[0].path, path], join_with = "=")
-    args.add_all(ctx.attr.dirs, before_each = "--dir")
-    for flag, pairs in [("--symlink", ctx.attr.symlinks), ("--mode", ctx.attr.modes), ("--owner", ctx.attr.owners)]:
-        args.add_all(["{}={}".format(*pair) for pair in pairs.items()], before_each = flag)
-    args.use_param_file("@%s")
-    args.set_param_file_format("multiline")
+        sources.append([files[0].path, path])
+    content = add_content(ctx, args, {
+        "dirs": ctx.attr.dirs,
+        "files": sources,
+        "modes": ctx.attr.modes,
+        "owners": ctx.attr.owners,
+        "symlinks": ctx.attr.symlinks,
+    })
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = ctx.files.files,
+        inputs = ctx.files.files + [content],
         outputs = [layer.blob, layer.descriptor],
         mnemonic = "FileLayer",
         progress_message = "Writing layer %{output}",

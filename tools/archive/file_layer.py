@@ -1,20 +1,23 @@
 r"""Put plain files, directories and symlinks into one image layer.
 
     python3 -m tools.archive.file_layer --mtime 1700000000 --out etc.tar.gz --descriptor etc.json \
-        --file motd.txt=/etc/motd --dir /srv/data --symlink /srv/current=data \
-        --mode /etc/motd=0600 --owner /srv/data=1000:1000
+        --content content.json
 
-The same files and flags give the same bytes; owner, mode and time of the files on disk mean
-nothing. Files are 0644 and directories 0755, owned by root, unless a flag says otherwise.
+    {"files": [["motd.txt", "/etc/motd"]], "dirs": ["/srv/data"], "symlinks": {"/srv/now": "data"},
+     "modes": {"/etc/motd": "0600"}, "owners": {"/srv/data": "1000:1000"}}
+
+The same files and content give the same bytes; owner, mode and time of the files on disk mean
+nothing. Files are 0644 and directories 0755, owned by root, unless the content says otherwise.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.archive.layer import LayerWriter, add_layer_flags, normalise
+from tools.archive.layer import LayerWriter, add_layer_flags, normalise, read_content
 from tools.cli import ToolError, tool
 
 _ROOT = (0, 0)
@@ -67,63 +70,49 @@ def _in_image(path: str) -> str:
     return normalise(path.lstrip("/"))
 
 
-def _pair(text: str) -> tuple[str, str]:
-    # The last "=": a file's name on disk comes from a label and may hold one, a mode never does.
-    left, equals, right = text.rpartition("=")
-    if not equals or not left or not right:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form LEFT=RIGHT")
-    return left, right
+def read_file_layer(path: Path) -> FileLayer:
+    """Read a JSON file: `files` are pairs of source and path, the rest is in FileLayer's form.
+
+    Modes are octal ("0644"), owners "UID:GID". Raise ToolError for a malformed value, and for a
+    path that is given twice.
+    """
+    content = read_content(path, keys=("dirs", "files", "modes", "owners", "symlinks"))
+    files: dict[str, Path] = {}
+    for source, place in content["files"]:
+        if place in files:
+            raise ToolError(f"{place}: given twice: {str(files[place])!r} and {source!r}")
+        files[place] = Path(source)
+    return FileLayer(
+        files=files,
+        dirs=tuple(content["dirs"]),
+        symlinks=content["symlinks"],
+        modes={place: _mode(place, text) for place, text in content["modes"].items()},
+        owners={place: _owner(place, text) for place, text in content["owners"].items()},
+    )
 
 
-def _mode(text: str) -> tuple[str, int]:
-    path, digits = _pair(text)
-    return path, int(digits, 8)
+def _mode(path: str, text: str) -> int:
+    if not re.fullmatch("[0-7]{1,5}", text):
+        raise ToolError(f"{path}: a mode must be octal digits such as 0644, found {text!r}")
+    return int(text, 8)
 
 
-def _owner(text: str) -> tuple[str, tuple[int, int]]:
-    path, owner = _pair(text)
-    uid, _, gid = owner.partition(":")
-    return path, (int(uid), int(gid))
-
-
-def _unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return pairs as a dictionary; raise ToolError when a path is there twice."""
-    result: dict[str, str] = {}
-    for path, value in pairs:
-        if path in result:
-            raise ToolError(f"{path}: given twice: {result[path]!r} and {value!r}")
-        result[path] = value
-    return result
+def _owner(path: str, text: str) -> tuple[int, int]:
+    if not re.fullmatch("[0-9]+:[0-9]+", text):
+        raise ToolError(f"{path}: an owner must be UID:GID in numbers, found {text!r}")
+    uid, _, gid = text.partition(":")
+    return int(uid), int(gid)
 
 
 @tool("file_layer")
 def main(argv: list[str] | None = None) -> None:
-    """Build a layer from the command line."""
-    parser = argparse.ArgumentParser(
-        description="Put files, directories and symlinks into one deterministic image layer.",
-        fromfile_prefix_chars="@",
-    )
+    """Write the layer and return 0, or print one line and return 1."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--mtime", type=int, required=True, help="seconds, for every entry")
+    parser.add_argument("--content", type=Path, required=True, help="JSON: what goes where")
     add_layer_flags(parser)
-    parser.add_argument("--file", type=_pair, metavar="FILE=/PATH", action="append", default=[])
-    parser.add_argument("--dir", metavar="/PATH", action="append", default=[])
-    parser.add_argument(
-        "--symlink", type=_pair, metavar="/PATH=TARGET", action="append", default=[]
-    )
-    parser.add_argument("--mode", type=_mode, metavar="/PATH=OCTAL", action="append", default=[])
-    parser.add_argument(
-        "--owner", type=_owner, metavar="/PATH=UID:GID", action="append", default=[]
-    )
     options = parser.parse_args(argv)
-    files = _unique([(path, source) for source, path in options.file])
-    content = FileLayer(
-        files={path: Path(source) for path, source in files.items()},
-        dirs=tuple(options.dir),
-        symlinks=_unique(options.symlink),
-        modes=dict(options.mode),
-        owners=dict(options.owner),
-    )
-    layer = compose(content, mtime=options.mtime)
+    layer = compose(read_file_layer(options.content), mtime=options.mtime)
     layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
 
 

@@ -13,10 +13,10 @@ cannot hold (long or non-ASCII names), so most tools ever written can read the r
 import argparse
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tools.archive.atomic import replacing
 from tools.archive.compress import Compressor, method_of
@@ -226,6 +226,20 @@ def add_layer_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--descriptor", type=Path, required=True, help="its digests and size, JSON")
     parser.add_argument("--level", type=int, help="how hard to compress (default: gzip 6, zstd 9)")
     parser.add_argument("--jobs", type=int, help="threads; changes no byte (default: all cores)")
+
+
+def read_content(path: Path, *, keys: Collection[str]) -> dict[str, Any]:
+    """Return what a rule passes as JSON; raise ToolError if it is not an object of these members.
+
+    Flags such as SOURCE=PATH would do for most, but a path may have a "=" on either side.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ToolError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(content, dict) or set(content) != set(keys):
+        raise ToolError(f"{path}: wanted an object with {', '.join(sorted(keys))}")
+    return content
 
 
 def normalise(path: str) -> str:

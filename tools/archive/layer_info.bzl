@@ -46,6 +46,22 @@ def add_layer_arguments(ctx, args, layer):
     if level != -1:
         args.add("--level", level)
 
+def add_content(ctx, args, content):
+    """Add the flag for what a layer holds: JSON, since a path may have any character that would end a flag's value.
+
+    Args:
+      ctx: the rule's context.
+      args: the Args of its action.
+      content: dictionary for the tool.
+
+    Returns:
+      The File with the content, an input of the action.
+    """
+    file = ctx.actions.declare_file(ctx.label.name + ".content.json")
+    ctx.actions.write(file, json.encode(content))
+    args.add("--content", file)
+    return file
+
 def layer_providers(layer):
     """Return what every layer rule returns: the blob as its file, and the provider.
 

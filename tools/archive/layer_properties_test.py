@@ -160,8 +160,9 @@ def test_a_sparse_file_is_stored_as_what_it_reads_as(tmp_path: Path) -> None:
     outputs = []
     for source in (dense, sparse):
         out = tmp_path / "out.tar.gz"
-        flags = ["--mtime=0", f"--file={source}=/f", f"--out={out}"]
-        assert file_layer.main([*flags, f"--descriptor={tmp_path / 'out.json'}"]) == 0
+        files = {"/f": source}
+        layer = file_layer.FileLayer(files=files, dirs=(), symlinks={}, modes={}, owners={})
+        file_layer.compose(layer, mtime=0).write(out, tmp_path / "out.json")
         outputs.append(out.read_bytes())
     assert outputs[0] == outputs[1]
 

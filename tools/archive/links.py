@@ -17,24 +17,17 @@ class LoopError(ToolError):
     """More links than the kernel follows (ELOOP)."""
 
 
-class EscapeError(ToolError):
-    """The path climbs above the root."""
-
-
 def follow(
     path: str,
     link_of: Callable[[Sequence[str]], str | None],
     *,
     follow_last: bool = True,
-    clamp: bool = True,
 ) -> list[str]:
     """Return the components of what `path` leads to, below the root, without any link.
 
     `link_of` is asked about each step, by its components: it returns where a link points, None for
     anything else, and may raise. Without `follow_last`, a link at the end of `path` stays. Above
-    the root is the root, as after chroot(2), unless `clamp` is false.
-
-    Raise LoopError for too many links, EscapeError for ".." above the root.
+    the root is the root, as after chroot(2). Raise LoopError for too many links.
     """
     pending = components(path)[::-1]
     done: list[str] = []
@@ -42,8 +35,6 @@ def follow(
     while pending:
         part = pending.pop()
         if part == "..":
-            if not done and not clamp:
-                raise EscapeError(f"{path!r} leads out of the root")
             del done[-1:]
             continue
         done.append(part)

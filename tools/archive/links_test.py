@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.archive.links import EscapeError, LoopError, follow
+from tools.archive.links import LoopError, follow
 
 LINKS = {
     "lib": "usr/lib",
@@ -67,13 +67,6 @@ def test_as_many_links_are_followed_as_by_linux(count: int, fits: bool) -> None:
             follow(str(count), chain)
 
 
-def test_climbing_above_the_root_can_be_an_error() -> None:
-    for path in ("..", "lib/out"):
-        with pytest.raises(EscapeError, match=f"'{path}' leads out of the root"):
-            follow(path, link_of, clamp=False)
-    assert follow("lib/up", link_of, clamp=False) == ["etc", "x"]
-
-
 def test_an_error_of_the_file_system_stays_what_it_is() -> None:
     def broken(parts: Sequence[str]) -> str | None:
         raise KeyError(parts[-1])
@@ -97,14 +90,14 @@ def test_random_links_resolve_as_in_the_kernel(
     for name, target in links.items():
         (root / name).symlink_to(target)
     try:
-        found = "/".join(follow(path, lambda parts: links.get("/".join(parts)), clamp=False))
-    except EscapeError:
-        return  # the kernel would go on above `root`
+        found = "/".join(follow(path, lambda parts: links.get("/".join(parts))))
     except LoopError:
         assert _real(root, path) is None
         return
-    # Only the kernel minds ".." behind a directory that does not exist.
-    assert _real(root, path) in (root / found, None)
+    real = _real(root, path)
+    # Only the kernel minds ".." behind a directory that does not exist, or goes on above `root`.
+    if real is not None and real.is_relative_to(root):
+        assert real == root / found
 
 
 def _real(root: Path, path: str) -> Path | None:

@@ -31,12 +31,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.archive.tar_stream import LayerBlob, LayerError
+from tools.archive.layer_stream import LayerBlob
+from tools.archive.tar_stream import LayerError
 from tools.image.scratch import remove_tree
 from tools.image.tree import Tree
 from tools.image.unpack import DEFAULT_LIMITS, Limits, unpack
 
-FORMAT = "2"  # Part of the key; raise it when what an entry holds changes.
+FORMAT = "3"  # Part of the key; raise it when what an entry holds changes.
 KEEP_ENTRIES = 32  # More than one run of all tests unpacks, or each run would unpack some again.
 KEEP_BYTES = 8 << 30  # Of all entries; files that two of them share count twice.
 MAX_AGE = 14 * 24 * 3600  # Seconds since the last use.
@@ -274,13 +275,18 @@ def _bytes_of(entry: Path) -> int:
 
 def _link_tree(source: Path, target: Path) -> None:
     """Copy a tree by hard links; the files are never written again, so sharing them is safe."""
-    shutil.copytree(
-        source,
-        target,
-        symlinks=True,
-        copy_function=lambda a, b: os.link(a, b, follow_symlinks=False),
-        dirs_exist_ok=True,
-    )
+    directories = [(os.fspath(source), os.fspath(target))]
+    for old, new in directories:
+        with os.scandir(old) as found:
+            for item in found:
+                copy = f"{new}/{item.name}"
+                if item.is_dir(follow_symlinks=False):
+                    os.mkdir(copy, 0o700)
+                    directories.append((item.path, copy))
+                else:
+                    os.link(item.path, copy, follow_symlinks=False)
+    for old, new in reversed(directories):
+        shutil.copystat(old, new)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tools.image import spec
 from tools.image.spec import Descriptor, SpecError
 
 _CHUNK = 1 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class LayoutError(ToolError):
@@ -238,7 +240,11 @@ def _read_bytes(file: Path) -> bytes:
 def _parse_object(data: bytes, file: Path) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError as error:
+        if b"\\u" in data:
+            # JSON may escape half a surrogate pair, which is no character; Go reads U+FFFD.
+            text = json.dumps(value, ensure_ascii=False)
+            value = json.loads(_SURROGATE.sub("\ufffd", text))
+    except (ValueError, RecursionError) as error:
         raise LayoutError(f"{file}: is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise LayoutError(f"{file}: must hold a JSON object, found {type(value).__name__}")

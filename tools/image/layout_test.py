@@ -39,6 +39,13 @@ def test_an_image_is_read_with_its_config_and_layers(tmp_path: Path) -> None:
     assert layer.path.read_bytes() == blob
 
 
+def test_half_a_surrogate_pair_is_read_as_go_reads_it(tmp_path: Path) -> None:
+    author = "a\ud83d\ude00b\ud800c\udc00\\ud800d"
+    make.make_layout(tmp_path / "image", layers=[TAR], config_extra={"author": author})
+    found = read_layout(tmp_path / "image").config["author"]
+    assert found == "a\N{GRINNING FACE}b\ufffdc\ufffd\\ud800d"
+
+
 def test_a_docker_typed_image_is_read(tmp_path: Path) -> None:
     docker = "application/vnd.docker.distribution.manifest.v2+json"
     make.make_layout(tmp_path / "image", layers=[TAR], media_type=docker)
@@ -130,6 +137,8 @@ def _dangle_layer(layout: Path) -> None:
         (lambda p: (p / "oci-layout").unlink(), "oci-layout: cannot be read: No such file"),
         (lambda p: (p / "oci-layout").write_text("{}"), "imageLayoutVersion must be '1.0.0'"),
         (lambda p: (p / "index.json").write_text("{"), "index.json: is not JSON"),
+        (lambda p: (p / "index.json").write_text("[" * 9999), "index.json: is not JSON"),
+        (lambda p: (p / "index.json").write_bytes(b'{"\xe9": 1}'), "index.json: is not JSON"),
         (lambda p: (p / "index.json").write_text("[]"), "must hold a JSON object, found list"),
         (lambda p: (p / "index.json").write_text("{}"), "member 'manifests' must be a list"),
         (_two_manifests, "index.json: exactly one manifest is needed, found 2"),

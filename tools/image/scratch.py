@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -60,20 +59,18 @@ def _remove_run(lock: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a directory whatever the modes in it; links are never followed."""
-
-    def retry(_function: Callable[..., object], name: str, _error: object) -> None:
-        parent = os.path.dirname(name)
-        if os.path.islink(name) or not os.path.lexists(name):
-            return
-        os.chmod(parent, stat.S_IRWXU)
-        if os.path.isdir(name):
-            os.chmod(name, stat.S_IRWXU)
-            shutil.rmtree(name)
-        else:
-            os.unlink(name)
-
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path, onerror=retry)
+    """Delete a directory of any depth whatever the modes in it; links are never followed."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    directories = [os.fspath(path)]
+    for directory in directories:
+        os.chmod(directory, stat.S_IRWXU)
+        with os.scandir(directory) as found:
+            for item in found:
+                if item.is_dir(follow_symlinks=False):
+                    directories.append(item.path)
+                else:
+                    os.unlink(item.path)
+    for directory in reversed(directories):
+        os.rmdir(directory)

@@ -202,6 +202,6 @@ def _content(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
     try:
         first = stream.read(CHUNK)
         chunks = itertools.chain([first], iter(lambda: stream.read(CHUNK), b""))
-        yield from Decompressor(chunks, sniff(first), zero_padding=True)
+        yield from Decompressor(chunks, sniff(first))
     except (OSError, DecompressionError) as error:
         raise LayerError(f"{archive}: cannot be read: {error}") from error

@@ -15,12 +15,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
-from tools.archive.links import EscapeError, LoopError, follow
+from tools.archive.links import LoopError, follow
 from tools.cli import ToolError
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-MAX_DEPTH = 255  # Components of one path; PATH_MAX would allow 2048, nothing real comes near.
+MAX_DEPTH = 2047  # Components of one path: as many as PATH_MAX allows.
 
 
 class TreeError(ToolError):
@@ -109,9 +109,15 @@ class Tree:
         return sorted(node.children) if node else []
 
     def _entries(self, path: str, node: _Node) -> Iterator[tuple[str, Entry]]:
-        yield path, node.entry
-        for name in sorted(node.children):
-            yield from self._entries(f"{path.rstrip('/')}/{name}", node.children[name])
+        pending = [(path, node)]
+        while pending:
+            path, node = pending.pop()
+            yield path, node.entry
+            path = path.rstrip("/")
+            pending += [
+                (f"{path}/{name}", node.children[name])
+                for name in sorted(node.children, reverse=True)
+            ]
 
     def _walk(self, path: str, *, follow_last: bool) -> tuple[str, _Node | None]:
         def link_of(parts: Sequence[str]) -> str | None:
@@ -133,8 +139,8 @@ class Tree:
     def destination(self, parts: tuple[str, ...]) -> tuple[str, ...]:
         """Return where a member named `parts` goes: links in its parents are resolved in the image.
 
-        Raise TreeError when a parent is a link that climbs above the root (an engine may clamp
-        it; nobody writes it by accident) or is no directory.
+        Above the root is the root, as in a container. Raise TreeError when a parent is no directory
+        or a loop of links.
         """
         name = "/".join(parts)
 
@@ -149,11 +155,9 @@ class Tree:
             return entry.linkname
 
         try:
-            directory = follow("/".join(parts[:-1]), link_of, clamp=False)
+            directory = follow("/".join(parts[:-1]), link_of)
         except LoopError as error:
             raise TreeError(f"{name!r} goes through a loop of links") from error
-        except EscapeError as error:
-            raise TreeError(f"{name!r} goes through a link out of the root") from error
         return (*directory, *parts[-1:])
 
     def get(self, parts: Sequence[str]) -> Entry | None:
@@ -202,19 +206,16 @@ class Tree:
         return removed
 
     def _prune(self, parent: _Node, parts: tuple[str, ...], *, layer: int) -> list[tuple[str, ...]]:
-        node = parent.children[parts[-1]]
-        if node.entry.layer < layer and not self._has_layer(node, layer):
-            del parent.children[parts[-1]]
-            return [parts]
-        removed = []
-        for name in sorted(node.children):
-            removed += self._prune(node, (*parts, name), layer=layer)
+        removed, pending = [], [(parent, parts)]
+        while pending:
+            parent, parts = pending.pop()
+            node = parent.children[parts[-1]]
+            if any(entry.layer >= layer for _, entry in self._entries("", node)):
+                pending += [(node, (*parts, name)) for name in sorted(node.children, reverse=True)]
+            else:
+                del parent.children[parts[-1]]
+                removed.append(parts)
         return removed
-
-    def _has_layer(self, node: _Node, layer: int) -> bool:
-        return node.entry.layer >= layer or any(
-            self._has_layer(child, layer) for child in node.children.values()
-        )
 
     def _node(self, parts: Sequence[str]) -> _Node | None:
         node = self._root

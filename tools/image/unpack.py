@@ -4,8 +4,9 @@
 
 Guarantee: nothing outside the given directory is created, changed or followed, whatever the
 archives hold; a path is only ever built from components that this module itself made real
-directories. Absolute names, `..`, links that lead out, hard links to anything that is not a file
-of the image, sparse members and archives beyond the limits are refused with LayerError.
+directories. Links that climb above the root lead to the root, as in a container. Absolute names,
+`..`, hard links to nothing or to a directory and archives beyond the limits are refused with
+LayerError.
 
 What cannot or must not exist on disk is kept in the tree only: owners, set-id bits (the files
 belong to the caller, and a set-id file of the caller's on the host would be a hole) and devices.
@@ -16,19 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tools.archive.decompress import CHUNK
-from tools.archive.tar_stream import Header, LayerBlob, LayerError, TarStream, open_layer
+from tools.archive.layer_stream import LayerBlob, open_layer
+from tools.archive.tar_stream import ZEROS, Header, LayerError, TarStream
+from tools.image.scratch import remove_tree
 from tools.image.tree import OPAQUE, WHITEOUT, Entry, Tree, TreeError, split
 
 T = TypeVar("T")
 Parts = tuple[str, ...]
-_ZEROS = memoryview(bytes(CHUNK))
 AHEAD = 2  # Layers being decompressed at a time.
 
 
@@ -75,7 +75,7 @@ class _Disk(_Sink):
         try:
             os.unlink(path)
         except IsADirectoryError:
-            shutil.rmtree(path)
+            remove_tree(Path(path))
         except FileNotFoundError:
             pass  # Devices are in the tree only.
 
@@ -93,7 +93,7 @@ class _Disk(_Sink):
         handle = os.open(self._path(parts), flags, 0o600)
         try:
             for piece in stream.body():
-                if piece == _ZEROS[: len(piece)]:
+                if piece == ZEROS[: len(piece)]:
                     # A hole: gigabytes of zeros, which compress to nothing, fill no disk.
                     os.lseek(handle, len(piece), os.SEEK_CUR)
                     continue
@@ -215,6 +215,11 @@ def _apply(
                     _apply_member(tree, sink, header, stream, number)
                 except TreeError as error:
                     raise LayerError(f"layer {layer.digest}: {error}; refused") from error
+            # Bookkeeping of AUFS, whose files may be what hard links name: .wh..wh.plnk and others.
+            for name in tree.children("/"):
+                if name.startswith(WHITEOUT + WHITEOUT):
+                    for path in tree.remove_below((name,), layer=number + 1):
+                        sink.remove(path)
     return tree
 
 
@@ -246,9 +251,16 @@ def _apply_member(tree: Tree, sink: _Sink, header: Header, stream: TarStream, la
         sink.remove(parts)
     for parent in tree.put(parts, entry):
         sink.directory(parent, 0o755)
+    if entry.kind in ("char", "block"):
+        return
     if target:
         sink.hardlink(parts, target)
-    elif entry.kind == "dir":
+    else:
+        _write(sink, parts, entry, header, stream)
+
+
+def _write(sink: _Sink, parts: Parts, entry: Entry, header: Header, stream: TarStream) -> None:
+    if entry.kind == "dir":
         sink.directory(parts, entry.mode)
     elif entry.kind == "symlink":
         if not entry.linkname:
@@ -263,8 +275,8 @@ def _apply_member(tree: Tree, sink: _Sink, header: Header, stream: TarStream, la
 def _hardlink(tree: Tree, header: Header, layer: int) -> tuple[Parts, Entry]:
     target = tree.destination(split(header.linkname))
     found = tree.get(target)
-    if found is None or found.kind in ("dir", "char", "block"):
-        what = "does not exist in the image" if found is None else f"is a {found.kind}"
+    if found is None or found.kind == "dir":
+        what = "does not exist in the image" if found is None else "is a directory"
         raise TreeError(f"the hard link {header.name!r} names {header.linkname!r}, which {what}")
     first = found.hardlink or "/" + "/".join(target)
     return target, replace(found, hardlink=first, layer=layer)
@@ -275,7 +287,7 @@ def _whiteout(tree: Tree, sink: _Sink, parts: Parts, layer: int) -> None:
     if name == OPAQUE:
         removed = tree.clear_below(parts[:-1], layer=layer)
     elif name.startswith(WHITEOUT + WHITEOUT):
-        return  # Bookkeeping of AUFS (.wh..wh.plnk and others), nothing to do with content.
+        return  # Bookkeeping of AUFS, nothing to do with content.
     else:
         hidden = name[len(WHITEOUT) :]
         if hidden in ("", ".", ".."):

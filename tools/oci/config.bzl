@@ -10,6 +10,7 @@ load(
     "layout_of",
     "layout_providers",
 )
+load(":image.bzl", "AnnotationsInfo")
 load(":text_files.bzl", "common_attributes")
 
 _DOC = """\
@@ -17,7 +18,9 @@ Sets the healthcheck, stop signal, shell and media types of an image of any rule
 of the layers that this build writes.
 
 podman reads a healthcheck only from an image of Docker's media types, so those are the default when
-there is one. Settings that would lose the healthcheck are an error.
+there is one. Settings that would lose the healthcheck are an error. Docker's manifests have no
+annotations: those of a base are left out, with a note; those that an `oci_image` of the build sets
+are an error.
 """
 
 _DURATIONS = [
@@ -88,6 +91,7 @@ _ATTRS = {
 def _oci_image_config_impl(ctx):
     # An attribute with a transition is a list.
     image = ctx.attr.image[0]
+    annotations = image[AnnotationsInfo] if AnnotationsInfo in image else AnnotationsInfo(files = depset())
     output = ctx.actions.declare_directory(ctx.label.name)
     digest = digest_file(ctx)
     args = ctx.actions.args()
@@ -104,15 +108,16 @@ def _oci_image_config_impl(ctx):
         args.add("--healthcheck-retries", ctx.attr.healthcheck_retries)
     if ctx.attr.allow_ignored_healthcheck:
         args.add("--allow-ignored-healthcheck")
+    args.add_all(annotations.files, before_each = "--annotations")
     ctx.actions.run(
         executable = ctx.executable._config,
         arguments = [args],
-        inputs = layout_inputs([image]),
+        inputs = depset(transitive = [layout_inputs([image]), annotations.files]),
         outputs = [output, digest],
         mnemonic = "OciImageConfig",
         progress_message = "Configuring image %{label}",
     )
-    return layout_providers(ctx, output, digest, targets = [image])
+    return layout_providers(ctx, output, digest, targets = [image]) + [annotations]
 
 oci_image_config_rule = rule(
     implementation = _oci_image_config_impl,

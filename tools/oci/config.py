@@ -5,21 +5,25 @@
         --healthcheck-interval 30s
 
 Takes the layout of any ruleset. Layers are not copied: only JSON and links are written. Settings
-that would lose the healthcheck at run time are an error. Same inputs, same bytes.
+that would lose the healthcheck at run time are an error. Annotations of a base are left out of a
+Docker manifest, with a note. Same inputs, same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tools.cli import tool
+from tools.cli import read_text, tool
 from tools.image.layout import Image, read_layout
+from tools.oci.edits import parse_pairs
 from tools.oci.healthcheck import (
     Healthcheck,
     choose_media_types,
     convert_manifest,
+    lost_annotations,
     parse_duration,
     set_healthcheck,
     set_process,
@@ -39,8 +43,13 @@ def configure(
     shell: tuple[str, ...] | None = None,
     media_types: str | None = None,
     allow_ignored_healthcheck: bool = False,
+    own_annotations: Collection[str] = (),
+    note: Callable[[str], None] = lambda _: None,
 ) -> Assembled:
-    """Return the image with the given changes; raise ToolError for those that cannot work."""
+    """Return the image with the given changes; raise ToolError for those that cannot work.
+
+    `note` gets what the image loses without its user having asked for it.
+    """
     config = set_healthcheck(image.config, healthcheck)
     config = set_process(config, stop_signal=stop_signal, shell=shell)
     docker = choose_media_types(
@@ -49,9 +58,15 @@ def configure(
         asked=media_types,
         allow_ignored_healthcheck=allow_ignored_healthcheck,
     )
+    lost = lost_annotations(image.manifest, docker=docker, own=own_annotations)
+    if lost:
+        note(
+            "Docker's manifests have no annotations, so the base image's are left out: "
+            f"{', '.join(lost)}"
+        )
     media_type, config_type, layers = convert_manifest(image.manifest, docker=docker)
     manifest = make_manifest(config, config_type=config_type, media_type=media_type, layers=layers)
-    if image.manifest.get("annotations"):
+    if image.manifest.get("annotations") and not docker:
         manifest["annotations"] = image.manifest["annotations"]
     links = {layer.digest: layer.path for layer in image.layers}
     return Assembled(config=config, manifest=manifest, links=links)
@@ -89,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="allow media types from which podman ignores the healthcheck",
     )
+    add(
+        "--annotations",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="key=value lines: annotations that the build has set, not a base it has fetched",
+    )
     return parser
 
 
@@ -116,6 +139,12 @@ def main(argv: list[str] | None = None) -> None:
             shell=tuple(flags.shell) if flags.shell else None,
             media_types=flags.media_types,
             allow_ignored_healthcheck=flags.allow_ignored_healthcheck,
+            own_annotations=[
+                name
+                for file in flags.annotations
+                for name, _ in parse_pairs(read_text(file), what="annotations")
+            ],
+            note=lambda text: print(f"note: {flags.label}: {text}", file=sys.stderr),
         )
         write_image(image, output=flags.output, digest_output=flags.digest_output)
 

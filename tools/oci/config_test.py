@@ -92,6 +92,28 @@ def test_annotations_survive_in_oci_types(tmp_path: Path) -> None:
     assert found.manifest["annotations"] == {"a": "b"}
 
 
+@pytest.mark.parametrize("media_type", [OCI, DOCKER])
+def test_annotations_of_a_base_give_way_to_a_healthcheck_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], media_type: str
+) -> None:
+    annotations = {"org.opencontainers.image.version": "12", "org.opencontainers.image.created": ""}
+    (tmp_path / "own.txt").write_text("of=an index\n")
+    found = _configure(
+        tmp_path,
+        *CHECK,
+        f"--annotations={tmp_path}/own.txt",
+        media_type=media_type,
+        manifest_extra={"annotations": annotations},
+    )
+    assert found.media_type == DOCKER
+    assert found.config["config"]["Healthcheck"]["Test"][0] == "CMD"
+    assert "annotations" not in found.manifest
+    assert capsys.readouterr().err == (
+        "note: //x:y: Docker's manifests have no annotations, so the base image's are left out: "
+        "org.opencontainers.image.created, org.opencontainers.image.version\n"
+    )
+
+
 def test_losing_a_healthcheck_can_be_allowed(tmp_path: Path) -> None:
     found = _configure(tmp_path, *CHECK, "--media-types=oci", "--allow-ignored-healthcheck")
     assert found.media_type == OCI
@@ -131,9 +153,9 @@ HEALTHY = {"config": {"Healthcheck": {"Test": ["CMD", "x"]}}}
         (["--media-types=oci"], {"config_extra": HEALTHY}, "'oci' would lose the healthcheck"),
         (CHECK, {"layer_type": OCI_ZSTD}, "compressed with zstd, which Docker's media types"),
         (
-            CHECK,
+            [*CHECK, "--annotations=own.txt"],
             {"manifest_extra": {"annotations": {"b": "1", "a": "2"}}},
-            "Docker's manifests have no annotations, and these would be lost: a, b; use labels",
+            "Docker's manifests have no annotations, and these would be lost: a; write them as",
         ),
         ([*CHECK, "--healthcheck-retries=-1"], {}, "healthcheck_retries: must be at least 1"),
         (["--healthcheck=true"], {}, "must begin with 'CMD', 'CMD-SHELL' or 'NONE', found"),
@@ -160,11 +182,14 @@ HEALTHY = {"config": {"Healthcheck": {"Test": ["CMD", "x"]}}}
 def test_a_combination_that_cannot_work_is_refused_with_the_reason(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     layout: dict[str, Any],
     message: str,
 ) -> None:
     make.make_layout(tmp_path / "in", layers=[TAR], **layout)
+    monkeypatch.chdir(tmp_path)
+    Path("own.txt").write_text("a=2\nc=3\n")
     assert _run(tmp_path, *arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("oci_image_config: //x:y: ")

@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +26,6 @@ from tools.image.spec import encode_json
 from tools.oci.prefix import prefixed
 
 _CHUNK = 1 << 20
-_TAR_BLOCK = 512
 
 
 class DescriptorError(ToolError):
@@ -44,7 +43,7 @@ class LayerDescriptor:
 
 
 def describe_layer(path: Path) -> LayerDescriptor:
-    """Read the tar at `path`, compressed or not.
+    """Read the tar at `path`, compressed or not; it may have no members, or no bytes at all.
 
     Raise DescriptorError when it is truncated, corrupt or not a tar, and for a member whose name
     leads out of the image.
@@ -52,7 +51,6 @@ def describe_layer(path: Path) -> LayerDescriptor:
     stored = hashlib.sha256()
     plain = hashlib.sha256()
     size = 0
-    plain_size = 0
 
     def chunks(stream: IO[bytes], head: bytes) -> Iterator[bytes]:
         nonlocal size
@@ -63,30 +61,22 @@ def describe_layer(path: Path) -> LayerDescriptor:
             yield chunk
             chunk = stream.read(_CHUNK)
 
-    def hashed(content: Iterator[bytes]) -> Iterator[bytes]:
-        nonlocal plain_size
+    def hashed(content: Iterable[bytes]) -> Iterator[bytes]:
         for data in content:
             plain.update(data)
-            plain_size += len(data)
             yield data
 
     with path.open("rb") as stream:
         head = stream.read(_CHUNK)
         compression = sniff(head)
         try:
-            content = hashed(
-                iter(Decompressor(chunks(stream, head), compression, zero_padding=True))
-            )
+            content = hashed(Decompressor(chunks(stream, head), compression))
             fault = _fault(content, path)
+            # Damaged compression is the better message, and found at the end only.
             for _ in content:
                 pass
         except DecompressionError as error:
             raise DescriptorError(f"{path}: {error}") from error
-    if plain_size == 0 or plain_size % _TAR_BLOCK:
-        raise DescriptorError(
-            f"{path}: is not a tar: its {plain_size} uncompressed bytes are not whole blocks "
-            f"of {_TAR_BLOCK}; it may have been cut short"
-        )
     if fault is not None:
         raise fault
     return LayerDescriptor(

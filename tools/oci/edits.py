@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from tools.cli import ToolError
+
+T = TypeVar("T")
 
 # How rules_oci writes a newline inside an argument: a bare one would end the argument.
 NEWLINE_IN_ARGUMENT = "%5Cn"
@@ -38,6 +40,23 @@ class ImageEdits:
     user: str | None = None
     workdir: str | None = None
     created: str | None = None
+
+
+def object_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an optional object of an image's document; raise ToolError for another type."""
+    value = {} if document.get(name) is None else document[name]
+    if not isinstance(value, dict):
+        raise ToolError(f"the image's member '{name}' must be an object, found {value!r}")
+    return value
+
+
+def list_of(document: Mapping[str, Any], name: str, kind: type[T]) -> list[T]:
+    """Return an optional list of an image's document; raise ToolError for another type."""
+    value = [] if document.get(name) is None else document[name]
+    if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
+        wanted = "strings" if kind is str else "objects"
+        raise ToolError(f"the image's member '{name}' must be a list of {wanted}, found {value!r}")
+    return value
 
 
 def parse_arguments(text: str) -> tuple[str, ...]:
@@ -115,7 +134,7 @@ def apply_edits(config: Mapping[str, Any], edits: ImageEdits) -> dict[str, Any]:
 
     Annotations are not part of it: they belong to the manifest.
     """
-    run = dict(config.get("config") or {})
+    run = dict(object_of(config, "config"))
     if edits.entrypoint is not None:
         run["Entrypoint"] = list(edits.entrypoint)
         # The base's command holds default arguments for the base's entrypoint.
@@ -123,12 +142,12 @@ def apply_edits(config: Mapping[str, Any], edits: ImageEdits) -> dict[str, Any]:
     if edits.cmd is not None:
         run["Cmd"] = list(edits.cmd)
     if edits.env:
-        run["Env"] = merge_env(run.get("Env") or [], edits.env)
+        run["Env"] = merge_env(list_of(run, "Env", str), edits.env)
     if edits.labels:
-        run["Labels"] = {**(run.get("Labels") or {}), **dict(edits.labels)}
-    for member, names in (("ExposedPorts", edits.exposed_ports), ("Volumes", edits.volumes)):
+        run["Labels"] = {**object_of(run, "Labels"), **dict(edits.labels)}
+    for key, names in (("ExposedPorts", edits.exposed_ports), ("Volumes", edits.volumes)):
         if names:
-            run[member] = {**(run.get(member) or {}), **{name: {} for name in names}}
+            run[key] = {**object_of(run, key), **{name: {} for name in names}}
     if edits.user:
         run["User"] = edits.user
     if edits.workdir:

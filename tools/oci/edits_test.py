@@ -21,6 +21,8 @@ from tools.oci.edits import ImageEdits, apply_edits, merge_env
         ("\n", ("",)),
         ("-c\nx,y\n", ("-c", "x,y")),
         ("one%5Cntwo\n", ("one\ntwo",)),
+        ("a\rb\n\rc\n", ("a\rb", "\rc")),
+        ("echo a\r%5Cnecho b\n", ("echo a\r\necho b",)),
     ],
 )
 def test_arguments_are_lines_and_empty_ones_count(text: str, arguments: tuple[str, ...]) -> None:
@@ -30,6 +32,10 @@ def test_arguments_are_lines_and_empty_ones_count(text: str, arguments: tuple[st
 def test_pairs_split_at_the_first_equals_sign_and_blank_lines_do_not_count() -> None:
     parsed = edits.parse_pairs("A==V=\n\nB=\n  \nC= x \n", what="env")
     assert parsed == (("A", "=V="), ("B", ""), ("C", " x "))
+
+
+def test_a_carriage_return_is_part_of_a_value() -> None:
+    assert edits.parse_pairs("A=x\rB=y\n", what="env") == (("A", "x\rB=y"),)
 
 
 @pytest.mark.parametrize("line", ["novalue", "=x"])

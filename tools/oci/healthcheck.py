@@ -7,13 +7,14 @@ are integers of nanoseconds; defaults are left out, the engine applies them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from tools.cli import ToolError
 from tools.image import spec
+from tools.oci.edits import list_of, object_of
 
 # The units of Go's time.ParseDuration, as in a Dockerfile or compose file; in nanoseconds.
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -63,7 +64,7 @@ def set_healthcheck(config: Mapping[str, Any], healthcheck: Healthcheck) -> dict
     Without a test, the timing of the present healthcheck changes. Raise ToolError for a malformed
     test, and for timing when there is no test to apply it to.
     """
-    run = dict(config.get("config") or {})
+    run = dict(object_of(config, "config"))
     if healthcheck.retries is not None and healthcheck.retries < 1:
         raise ToolError(f"healthcheck_retries: must be at least 1, found {healthcheck.retries}")
     timing = healthcheck.timing()
@@ -71,12 +72,13 @@ def set_healthcheck(config: Mapping[str, Any], healthcheck: Healthcheck) -> dict
         _check_test(healthcheck.test, timing)
         run["Healthcheck"] = {"Test": list(healthcheck.test), **timing}
     elif timing:
-        if not run.get("Healthcheck"):
+        present = object_of(run, "Healthcheck")
+        if not present:
             raise ToolError(
                 f"{', '.join(timing)}: there is no healthcheck to apply it to: "
                 "the image has none, and 'healthcheck' is not set"
             )
-        run["Healthcheck"] = {**run["Healthcheck"], **timing}
+        run["Healthcheck"] = {**present, **timing}
     merged = {**config, "config": run}
     if isinstance(config.get("container_config"), dict):
         # podman prefers this leftover of a docker build to `config`, so it must not have one.
@@ -89,7 +91,7 @@ def set_process(
     config: Mapping[str, Any], *, stop_signal: str | None, shell: tuple[str, ...] | None
 ) -> dict[str, Any]:
     """Return the image config with stop signal and shell; None keeps the present value."""
-    run = dict(config.get("config") or {})
+    run = dict(object_of(config, "config"))
     if stop_signal is not None:
         if not _STOP_SIGNAL.fullmatch(stop_signal):
             raise ToolError(
@@ -113,8 +115,8 @@ def choose_media_types(
     By default an image with a healthcheck gets Docker's, and any other keeps those of its `present`
     manifest type. Raise ToolError when the healthcheck would be lost.
     """
-    run = config.get("config") or {}
-    test = (run.get("Healthcheck") or {}).get("Test") or ["NONE"]
+    healthcheck = object_of(object_of(config, "config"), "Healthcheck")
+    test = list_of(healthcheck, "Test", str) or ["NONE"]
     has_healthcheck = test[0] != "NONE"
     if asked is None:
         return has_healthcheck or spec.is_docker(present)
@@ -127,6 +129,26 @@ def choose_media_types(
     return asked == "docker"
 
 
+def lost_annotations(
+    manifest: Mapping[str, Any], *, docker: bool, own: Collection[str]
+) -> tuple[str, ...]:
+    """Return the names of the annotations that Docker's media types leave out of the image.
+
+    Those of the base image are of less use than the healthcheck, and not the user's to move into
+    labels. Raise ToolError for `own` ones, which the build itself has set.
+    """
+    if not docker:
+        return ()
+    names = sorted(object_of(manifest, "annotations"))
+    if set_here := [name for name in names if name in own]:
+        raise ToolError(
+            "Docker's manifests have no annotations, and these would be lost: "
+            f"{', '.join(set_here)}; write them as labels, or lose the healthcheck on purpose with "
+            "media_types = 'oci' and allow_ignored_healthcheck = True"
+        )
+    return tuple(names)
+
+
 def convert_manifest(
     manifest: Mapping[str, Any], *, docker: bool
 ) -> tuple[str, str, list[dict[str, Any]]]:
@@ -134,12 +156,6 @@ def convert_manifest(
 
     The layers' bytes are the same in both. Raise ToolError for what Docker's types cannot express.
     """
-    if docker and manifest.get("annotations"):
-        names = ", ".join(sorted(manifest["annotations"]))
-        raise ToolError(
-            f"Docker's manifests have no annotations, and these would be lost: {names}; "
-            "use labels instead, or media_types = 'oci'"
-        )
     layers = []
     for layer in manifest["layers"]:
         if docker and spec.layer_compression(layer["mediaType"]) == "zstd":

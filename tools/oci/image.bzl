@@ -24,6 +24,11 @@ must merge its default_runfiles as well. A tar with LayerInfo costs nothing; any
 OciDescriptor action that reads it.
 """
 
+AnnotationsInfo = provider(
+    doc = "Annotations that targets of this build set, as opposed to those of a base that was fetched.",
+    fields = {"files": "depset of files of `key=value` lines."},
+)
+
 # Attributes that are files in the rule and files, lists or dictionaries in the macro.
 _FILES = {
     "annotations": "`key=value` lines: annotations of the manifest.",
@@ -124,7 +129,11 @@ def _oci_image_impl(ctx):
         progress_message = "Assembling image %{label}",
         resource_set = RESOURCE_SETS[ctx.attr.resource_set],
     )
-    return layout_providers(ctx, output, digest, files = tars, targets = bases)
+    annotations = depset(
+        ctx.files.annotations,
+        transitive = [base[AnnotationsInfo].files for base in bases if AnnotationsInfo in base],
+    )
+    return layout_providers(ctx, output, digest, files = tars, targets = bases) + [AnnotationsInfo(files = annotations)]
 
 oci_image_rule = rule(
     implementation = _oci_image_impl,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cli import ToolError, tool
+from tools.cli import ToolError, read_text, tool
 from tools.image import spec
 from tools.image.layout import Image, read_layout
 from tools.oci import edits as parse
@@ -72,9 +72,9 @@ def assemble(
     media_type = base.media_type if base else spec.OCI_MANIFEST
     docker = spec.is_docker(media_type)
     config = apply_edits(config, edits)
-    rootfs = dict(config.get("rootfs") or {})
+    rootfs = dict(parse.object_of(config, "rootfs"))
     rootfs["diff_ids"] = [
-        *(rootfs.get("diff_ids") or []),
+        *parse.list_of(rootfs, "diff_ids", str),
         *(layer.descriptor.diff_id for layer in layers),
     ]
     config["rootfs"] = {"type": "layers", **rootfs}
@@ -94,7 +94,7 @@ def assemble(
         links.setdefault(found.digest, layer.path)
     config_type = base.manifest["config"]["mediaType"] if base else spec.OCI_CONFIG
     manifest = make_manifest(config, config_type=config_type, media_type=media_type, layers=entries)
-    inherited = (base.manifest.get("annotations") or {}) if base else {}
+    inherited = parse.object_of(base.manifest, "annotations") if base else {}
     if annotations := {**inherited, **dict(edits.annotations)}:
         manifest["annotations"] = annotations
     return Assembled(config=config, manifest=manifest, links=links)
@@ -127,7 +127,7 @@ def _history(created_by: str) -> dict[str, Any]:
 
 def _base_history(config: dict[str, Any], base: Image | None) -> list[dict[str, Any]]:
     """Return the base's history, completed: readers reject one that leaves layers out."""
-    history = list(config.get("history") or [])
+    history = parse.list_of(config, "history", dict)
     described = sum(1 for entry in history if not entry.get("empty_layer"))
     missing = (len(base.layers) if base else 0) - described
     return history + [_history("layer of the base image") for _ in range(missing)]
@@ -146,7 +146,7 @@ def _check_size(layer: NewLayer) -> None:
 
 
 def _text(path: Path | None) -> str | None:
-    return None if path is None else path.read_text(encoding="utf-8")
+    return None if path is None else read_text(path)
 
 
 def read_edits(flags: argparse.Namespace) -> ImageEdits:

@@ -212,6 +212,40 @@ def _missing_layer(tmp_path: Path) -> list[str]:
     return [*SCRATCH, *layer]
 
 
+def _latin1(tmp_path: Path, name: str) -> str:
+    flag = _flag(tmp_path, name, "")
+    (tmp_path / f"{name}.txt").write_bytes(b"A=caf\xe9\n")
+    return flag
+
+
+def _base(tmp_path: Path, **config: Any) -> list[str]:
+    make.make_layout(tmp_path / "base", layers=[TAR], config_extra=config)
+    return [f"--base={tmp_path / 'base'}"]
+
+
+def test_line_ends_of_windows_are_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "cmd.txt").write_bytes(b"a\r\n\r\nb\r\n")
+    (tmp_path / "env.txt").write_bytes(b"A=x\r\n\r\nB=y\r\n")
+    found = _build(tmp_path, *SCRATCH, f"--cmd={tmp_path}/cmd.txt", f"--env={tmp_path}/env.txt")
+    assert found.config["config"] == {"Cmd": ["a", "", "b"], "Env": ["A=x", "B=y"]}
+
+
+def test_a_carriage_return_is_kept(tmp_path: Path) -> None:
+    for name, text in (("cmd", b"a\rb\n"), ("env", b"A=x\rB=y\n"), ("labels", b"l=\r1\r\n")):
+        (tmp_path / f"{name}.txt").write_bytes(text)
+    flags = [f"--{name}={tmp_path}/{name}.txt" for name in ("cmd", "env", "labels")]
+    assert _build(tmp_path, *SCRATCH, *flags).config["config"] == {
+        "Cmd": ["a\rb"],
+        "Env": ["A=x\rB=y"],
+        "Labels": {"l": "\r1"},
+    }
+
+
+def test_a_base_with_half_a_surrogate_pair_in_a_label_can_be_built_on(tmp_path: Path) -> None:
+    flags = _base(tmp_path, config={"Labels": {"l": "\ud800"}})
+    assert _build(tmp_path, *flags).config["config"]["Labels"] == {"l": "\ufffd"}
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -223,6 +257,18 @@ def _missing_layer(tmp_path: Path) -> list[str]:
         (_missing_layer, "a.tar: layer cannot be read: No such file"),
         (lambda p: [*SCRATCH, _flag(p, "env", "X")], "env: line 1 must be 'key=value'"),
         (lambda p: [*SCRATCH, _flag(p, "created", "now")], "created: must be a time"),
+        (lambda p: [*SCRATCH, _latin1(p, "env")], r"env\.txt: is not UTF-8: .* byte 0xe9"),
+        (lambda p: [*SCRATCH, _latin1(p, "cmd")], r"cmd\.txt: is not UTF-8: .* byte 0xe9"),
+        (lambda p: [*SCRATCH, "--user=\udce9"], "value cannot be written as JSON"),
+        (lambda p: [*_base(p, config=[])], "member 'config' must be an object, found \\[\\]"),
+        (
+            lambda p: [*_base(p, config={"Env": [5]}), _flag(p, "env", "A=1")],
+            r"member 'Env' must be a list of strings, found \[5\]",
+        ),
+        (
+            lambda p: [*_base(p, history=["x"])],
+            "member 'history' must be a list of objects, found \\['x'\\]",
+        ),
         (lambda p: [f"--base={p / 'none'}"], "none: an OCI layout directory is needed"),
     ],
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cli import ToolError, tool
+from tools.cli import ToolError, read_text, tool
 from tools.image import spec
 from tools.image.layout import Image, blob_path, read_layout
 from tools.image.platform import index_platform, normalize, platform_text
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--label", required=True, help="the target, for messages")
     flags = parser.parse_args(argv)
     with prefixed(flags.label):
-        text = flags.annotations.read_text(encoding="utf-8") if flags.annotations else ""
+        text = read_text(flags.annotations) if flags.annotations else ""
         children = [Child(path, read_layout(path)) for path in flags.image]
         index = make_index(children, parse_pairs(text, what="annotations"))
         root, data = document(index, media_type=spec.OCI_INDEX)

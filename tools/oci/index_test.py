@@ -100,6 +100,17 @@ def test_a_default_variant_does_not_make_another_platform(
     assert _run(tmp_path, *others) == 0
 
 
+def test_annotations_that_are_not_utf_8_are_refused_with_target_and_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "annotations.txt"
+    file.write_bytes(b"a=caf\xe9\n")
+    assert _run(tmp_path, _image(tmp_path, "one"), f"--annotations={file}") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("oci_image_index: //x:")
+    assert f"{file}: is not UTF-8" in error
+
+
 def test_a_child_that_is_an_index_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

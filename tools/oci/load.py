@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from tools.cli import ToolError, tool
+from tools.cli import ToolError, read_text, tool
 from tools.image.archive import Member, docker_archive, oci_archive, write_archive
 from tools.oci import engines
 from tools.oci.engines import NoEngineError
@@ -131,7 +131,7 @@ def make_request(flags: argparse.Namespace) -> Request:
         raise ToolError("no image to load; pass --layout and --repo-tags")
     return Request(
         layout=layout,
-        tags=read_tags(tags.read_text(encoding="utf-8").splitlines()),
+        tags=read_tags(read_text(tags).splitlines()),
         format=target.get("format", flags.format),
         loader=loader,
     )

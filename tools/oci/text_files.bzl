@@ -19,6 +19,8 @@ def arguments_file(name, attribute, value, **common):
     """
     if type(value) != "list":
         return value
+    for argument in value:
+        _check_end(name, attribute, argument)
     lines = [argument.replace("\n", _NEWLINE) for argument in value]
     return _file(name, attribute, [line + "\n" for line in lines], **common)
 
@@ -37,7 +39,7 @@ def set_file(name, attribute, value, **common):
     if type(value) != "list":
         return value
     for member in value:
-        if "," in member or "\n" in member:
+        if [character for character in [",", "\n", "\r"] if character in member]:
             fail("{}: {} must not contain a comma or a newline, found {}".format(
                 name,
                 attribute,
@@ -66,6 +68,7 @@ def pairs_file(name, attribute, value, **common):
                 attribute,
                 repr({key: text}),
             ))
+        _check_end(name, attribute, text)
     lines = ["{}={}\n".format(key, text) for key, text in value.items()]
     return _file(name, attribute, lines, **common)
 
@@ -89,6 +92,11 @@ def common_attributes(kwargs):
     common = {key: kwargs[key] for key in kept if key in kwargs}
     common["tags"] = kwargs.get("tags", []) + ["manual"]
     return common
+
+def _check_end(name, attribute, value):
+    """Fail for a value that would end its line as in a file of Windows, and so lose its end."""
+    if value.endswith("\r"):
+        fail("{}: {} must not end with a carriage return, found {}".format(name, attribute, repr(value)))
 
 def _file(name, attribute, lines, **common):
     target = "{}_write_{}".format(name, attribute)

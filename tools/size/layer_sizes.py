@@ -88,14 +88,15 @@ def measure(layer: Layer) -> LayerSizes:
 def _measure(layer: Layer) -> LayerSizes:
     with layer.path.open("rb") as blob:
         chunks = iter(lambda: blob.read(_CHUNK), b"")
-        stream = _Forward(Decompressor(chunks, layer.compression, zero_padding=True))
+        stream = _Forward(Decompressor(chunks, layer.compression))
         infos = list(_infos(stream))
         while stream.read(1 << 20):
             pass
         if layer.compression == "zstd":
             return _proportional(infos, raw=stream.tell(), stored=layer.size)
         places = [(info.offset, stream.consumed_at[info.offset]) for info in infos]
-        end = _end_of(infos[-1]) if infos else 0
+        # A sparse file has more bytes than the archive.
+        end = min(_end_of(infos[-1]), stream.tell()) if infos else 0
         # Where the last member ends nothing else was read; take the next place that was.
         after = min((at for at in stream.consumed_at if at >= end), default=end)
         places.append((end, stream.consumed_at.get(after, layer.size)))
@@ -104,13 +105,18 @@ def _measure(layer: Layer) -> LayerSizes:
 
 def _proportional(infos: list[tarfile.TarInfo], *, raw: int, stored: int) -> LayerSizes:
     ends = [info.offset for info in infos] + ([_end_of(infos[-1])] if infos else [0])
-    return LayerSizes(raw, stored, _members(infos, [(at, at * stored // raw) for at in ends]))
+    places = [(at, at * stored // max(raw, 1)) for at in ends]
+    return LayerSizes(raw, stored, _members(infos, places))
 
 
 def _infos(stream: _Forward) -> Iterator[tarfile.TarInfo]:
-    # tarfile takes any object with these three methods.
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
-        yield from archive
+    try:
+        # tarfile takes any object with these three methods.
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            yield from archive
+    except tarfile.ReadError:
+        if stream.tell():  # An empty file is a layer without members.
+            raise
 
 
 def _end_of(info: tarfile.TarInfo) -> int:

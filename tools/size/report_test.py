@@ -112,6 +112,12 @@ def test_a_layer_of_several_gzip_members_and_an_empty_one_are_counted(tmp_path: 
     assert (sizes.members, sizes.overhead[0]) == ((), len(empty))
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_an_empty_file_is_a_layer_without_members(tmp_path: Path, compression: str) -> None:
+    blob = packed(b"", compression)
+    assert measure(layer(tmp_path, blob, compression)) == LayerSizes(0, len(blob), ())
+
+
 def test_a_layer_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     blob = packed(tar_bytes(MEMBERS), "gzip")
     with pytest.raises(ToolError, match=r"layer sha256:.*: gzip data ends before its end mark"):

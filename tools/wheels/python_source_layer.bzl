@@ -1,6 +1,6 @@
 """`python_source_layer`: an application's sources become a layer."""
 
-load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
+load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_content", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Put sources under one directory of the image, with bytecode that no timestamp invalidates.
 
@@ -30,16 +30,16 @@ def _python_source_layer_impl(ctx):
     layer = declare_layer(ctx)
 
     args = ctx.actions.args()
-    for file in ctx.files.srcs:
-        args.add("--file", "{}={}".format(file.path, _path_in_layer(ctx, file)))
-    args.add("--directory", ctx.attr.directory)
-    for path, owner in ctx.attr.empty_directories.items():
-        args.add("--empty-directory", "{}={}".format(path, owner))
+    content = add_content(ctx, args, {
+        "directory": ctx.attr.directory,
+        "empty_directories": ctx.attr.empty_directories,
+        "files": [[file.path, _path_in_layer(ctx, file)] for file in ctx.files.srcs],
+    })
     args.add("--lock", ctx.file.lock)
     add_layer_arguments(ctx, args, layer)
     ctx.actions.run(
         outputs = [layer.blob, layer.descriptor],
-        inputs = ctx.files.srcs + [ctx.file.lock],
+        inputs = ctx.files.srcs + [content, ctx.file.lock],
         executable = ctx.executable._tool,
         arguments = [args],
         mnemonic = "PythonSourceLayer",

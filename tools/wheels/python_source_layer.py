@@ -1,8 +1,10 @@
 r"""Application sources → one image layer: files, bytecode beside modules, data directories.
 
-    python_source_layer --file backend/main.py=main.py --directory /app \
-        --empty-directory data=1000:1000:0755 --lock bookworm.lock.json \
+    python_source_layer --content content.json --lock bookworm.lock.json \
         --out layer.tar.gz --descriptor layer.json
+
+    {"directory": "/app", "files": [["backend/main.py", "main.py"]],
+     "empty_directories": {"data": "1000:1000:0755"}}
 
 Everything is root's and 0644, so the program cannot rewrite itself; only the empty directories
 named here belong to somebody else. Same sources, same bytes.
@@ -17,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.archive.bytecode import Source, compile_all, pyc_path
-from tools.archive.layer import LayerWriter, add_layer_flags, normalise
-from tools.cli import tool
+from tools.archive.bytecode import Source, compile_all
+from tools.archive.layer import LayerWriter, add_layer_flags, normalise, read_content
+from tools.cli import ToolError, tool
 from tools.wheels.wheel_layer import read_mtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _FILE_MODE = 0o644
-_EMPTY_DIRECTORY = re.compile(r"(?P<path>[^=]+)=(?P<uid>\d+):(?P<gid>\d+):(?P<mode>0[0-7]{3})")
+_OWNER_AND_MODE = re.compile(r"([0-9]+):([0-9]+):(0[0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,15 @@ class EmptyDirectory:
     mode: int
 
 
-def parse_file(text: str) -> SourceFile:
-    """Read SOURCE=PATH. Raises argparse.ArgumentTypeError."""
-    source, separator, path = text.rpartition("=")
-    if not (separator and source and path):
-        message = f"{text!r} is not SOURCE=PATH"
-        raise argparse.ArgumentTypeError(message)
-    return SourceFile(source=Path(source), path=path)
-
-
-def parse_empty_directory(text: str) -> EmptyDirectory:
-    """Read PATH=UID:GID:MODE, MODE in octal as in 0755. Raises argparse.ArgumentTypeError."""
-    match = _EMPTY_DIRECTORY.fullmatch(text)
+def parse_empty_directory(path: str, text: str) -> EmptyDirectory:
+    """Read UID:GID:MODE, MODE in octal as in 0755. Raise ToolError."""
+    match = _OWNER_AND_MODE.fullmatch(text)
     if match is None:
-        message = f"{text!r} is not PATH=UID:GID:MODE with numeric owners and a mode such as 0755"
-        raise argparse.ArgumentTypeError(message)
-    return EmptyDirectory(
-        path=match["path"], uid=int(match["uid"]), gid=int(match["gid"]), mode=int(match["mode"], 8)
-    )
+        raise ToolError(
+            f"empty directory {path!r}: {text!r} is not UID:GID:MODE with numeric owners and a "
+            "mode such as 0755"
+        )
+    return EmptyDirectory(path=path, uid=int(match[1]), gid=int(match[2]), mode=int(match[3], 8))
 
 
 def build_layer(
@@ -85,8 +78,8 @@ def build_layer(
         layer.add_file(path, data, mode=_FILE_MODE)
         if path.endswith(".py"):
             modules.append(Source(path=f"/{path}", data=data))
-    for module, compiled in zip(modules, compile_all(modules, jobs=jobs), strict=True):
-        layer.add_file(pyc_path(module.path).lstrip("/"), compiled, mode=_FILE_MODE)
+    for place, compiled in compile_all(modules, jobs=jobs).items():
+        layer.add_file(place.lstrip("/"), compiled, mode=_FILE_MODE)
     for empty in empty_directories:
         layer.add_dir(
             f"{root}/{normalise(empty.path)}", mode=empty.mode, uid=empty.uid, gid=empty.gid
@@ -98,32 +91,21 @@ def build_layer(
 def main(argv: list[str] | None = None) -> None:
     """Write the layer the flags describe; return 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        fromfile_prefix_chars="@",
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "--file", type=parse_file, action="append", required=True, help="SOURCE=PATH; repeatable"
-    )
-    parser.add_argument(
-        "--directory", required=True, help="where in the image the files go, such as /app"
-    )
-    parser.add_argument(
-        "--empty-directory",
-        type=parse_empty_directory,
-        action="append",
-        default=[],
-        help="PATH=UID:GID:MODE; repeatable",
-    )
+    parser.add_argument("--content", type=Path, required=True, help="JSON: what goes where")
     parser.add_argument(
         "--lock", type=Path, required=True, help="lock of Debian packages: the layer's timestamp"
     )
     add_layer_flags(parser)
     args = parser.parse_args(argv)
+    content = read_content(args.content, keys=("directory", "empty_directories", "files"))
     layer = build_layer(
-        args.file,
-        directory=args.directory,
-        empty_directories=args.empty_directory,
+        [SourceFile(source=Path(source), path=path) for source, path in content["files"]],
+        directory=content["directory"],
+        empty_directories=[
+            parse_empty_directory(*item) for item in content["empty_directories"].items()
+        ],
         mtime=read_mtime(args.lock),
     )
     layer.write(args.out, args.descriptor, jobs=args.jobs, level=args.level)

@@ -14,18 +14,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _run(directory: Path, *flags: str, files: dict[str, str]) -> int:
+def _run(
+    directory: Path, *, files: dict[str, str], empty_directories: dict[str, str] | None = None
+) -> int:
     for name, text in files.items():
         path = directory / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
     (directory / "lock.json").write_text(json.dumps({"mtime": 1700000000}), encoding="utf-8")
+    content = {
+        "directory": "/app",
+        "empty_directories": empty_directories or {},
+        "files": [(f"{directory}/source/{name}", name) for name in files],
+    }
+    (directory / "content.json").write_text(json.dumps(content), encoding="utf-8")
     return python_source_layer.main(
         [
-            *(f"--file={directory}/source/{name}={name}" for name in files),
-            "--directory=/app",
-            *flags,
+            f"--content={directory}/content.json",
             f"--lock={directory}/lock.json",
             f"--out={directory}/layer.tar.gz",
             f"--descriptor={directory}/layer.json",
@@ -55,18 +61,26 @@ def test_sources_are_roots_and_read_only_and_have_bytecode(tmp_path: Path) -> No
 
 
 def test_only_the_named_directories_belong_to_the_program(tmp_path: Path) -> None:
-    assert _run(tmp_path, "--empty-directory=data=1000:1000:0755", files={"main.py": ""}) == 0
-    data = _members(tmp_path)["app/data"]
+    directories = {"data": "1000:1000:0755", "day=1": "1:2:0700"}
+    assert _run(tmp_path, files={"main.py": ""}, empty_directories=directories) == 0
+    members = _members(tmp_path)
+    data, day = members["app/data"], members["app/day=1"]
+    assert (day.isdir(), day.uid, day.gid, day.mode) == (True, 1, 2, 0o700)
     assert (data.isdir(), data.uid, data.gid, data.mode) == (True, 1000, 1000, 0o755)
 
 
-@pytest.mark.parametrize("flag", ["--empty-directory=data=appuser:0755", "--file=main.py"])
-def test_a_malformed_flag_is_quoted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+@pytest.mark.parametrize("name", ["data/day=1/x.json", "@x/y.py", "-x.py", "a b.py", "=.py"])
+def test_a_path_may_have_any_character(tmp_path: Path, name: str) -> None:
+    assert _run(tmp_path, files={name: ""}) == 0
+    assert f"app/{name}" in _members(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["appuser:0755", "1:2:755", "1:2:0755:3", ""])
+def test_a_malformed_owner_is_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    with pytest.raises(SystemExit):
-        _run(tmp_path, flag, files={"main.py": ""})
-    assert repr(flag.partition("=")[2]) in capsys.readouterr().err
+    assert _run(tmp_path, files={"main.py": ""}, empty_directories={"data": text}) == 1
+    assert f"empty directory 'data': {text!r} is not UID:GID:MODE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

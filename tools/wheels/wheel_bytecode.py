@@ -4,6 +4,7 @@ r"""One wheel → the bytecode of its modules, as a zip file that `wheel_layer` 
 
 Compiling is most of the work of a layer of wheels, and each wheel has an action of its own for it:
 a new version of one wheel compiles that wheel alone. Same wheel and path in the image, same bytes.
+A module that does not compile has no bytecode, as after `pip install`; a note names it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,24 @@ def wheel_bytecode(
 ) -> dict[str, bytes]:
     """Return bytecode by its path in the image, where `globs` leave neither it nor its source out.
 
-    Raise ToolError.
+    Report modules that do not compile on stderr. Raise ToolError.
     """
+
+    def report(message: str) -> None:
+        # Wheels keep templates and Python 2's modules as .py files, which nothing ever imports.
+        print(
+            f"note: {wheel.name}: {message}; the image has it without bytecode. To leave it out, "
+            "or to silence this note, add its path or that of its .pyc to excluded_paths",
+            file=sys.stderr,
+        )
+
     found = modules(without_excluded(read_wheel(wheel), globs=globs))
-    paths = kept(found, globs=globs)
-    sources = [Source(path=f"/{found[path].path}", data=found[path].data) for path in paths]
-    return dict(zip(paths, compile_all(sources, jobs=jobs), strict=True))
+    sources = [
+        Source(path=f"/{found[path].path}", data=found[path].data)
+        for path in kept(found, globs=globs)
+    ]
+    compiled = compile_all(sources, jobs=jobs, skipped=report)
+    return {path.lstrip("/"): data for path, data in compiled.items()}
 
 
 def write_bytecode(bytecode: dict[str, bytes], out: Path) -> None:

@@ -4,9 +4,10 @@ r"""Wheels → one image layer: packages, console scripts, and bytecode beside s
         --exclude excluded_paths.json --lock bookworm.lock.json \
         --out layer.tar.gz --descriptor layer.json
 
-Same wheels, same bytes. The wheels' own RECORDs are checked, two wheels may not bring one path with
-different content, and the metadata that scanners read (`*.dist-info`) stays, with a RECORD of what
-the layer holds. With `--strip`, shared objects come without debugging information (`strip.py`).
+Same wheels, same bytes. Files must have the hashes that their wheel's RECORD states, and two wheels
+may not bring one path with different content. The metadata that scanners read (`*.dist-info`)
+stays, with a RECORD of what the layer holds. With `--strip`, shared objects come without debugging
+information (`strip.py`).
 """
 
 from __future__ import annotations

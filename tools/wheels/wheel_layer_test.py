@@ -10,8 +10,10 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +23,9 @@ from tools.wheels import wheel_bytecode, wheel_layer
 from tools.wheels.exclusions import read_exclusions, unused_globs, without_excluded
 from tools.wheels.wheel_tree import PACKAGES, merge, read_wheel
 from tools.wheels.wheels_for_test import TinyWheel, write_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TOOL = TinyWheel(
     "my-tool",
@@ -267,8 +272,81 @@ def test_a_console_script_cannot_leave_its_directory(tmp_path: Path) -> None:
 
 def test_content_that_record_does_not_vouch_for_is_refused(tmp_path: Path) -> None:
     wheel = write_wheel(_OTHER, directory=tmp_path, corrupt={"other/__init__.py": b"import os\n"})
-    with pytest.raises(ToolError, match=r"hash / size of other/__init__\.py didn't match RECORD"):
+    message = (
+        r"other-1\.0-\S+: not a valid wheel: other/__init__\.py differs from its hash in RECORD"
+    )
+    with pytest.raises(ToolError, match=message):
         read_wheel(wheel)
+
+
+def _without_init(record: str) -> str:
+    return "".join(row for row in record.splitlines(True) if not row.startswith("other/"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        _without_init,  # as in selenium 4.1.0
+        lambda record: record.replace("other/", "./other/"),
+        lambda record: "".join(f"{row.split(',')[0]},,\n" for row in record.splitlines()),
+        lambda record: record.replace(",4", ",5"),
+        lambda record: record.replace("sha256=", "md5="),
+        lambda record: record.replace("RECORD,,", "RECORD,sha256=AAAA,1"),
+        lambda record: record.replace("\n", ",fourth\n") + "\nother/gone.py,sha256=AAAA,1\nx\n",
+        lambda _: "",
+    ],
+)
+def test_an_incomplete_record_is_accepted_as_by_pip(
+    tmp_path: Path, record: Callable[[str], str]
+) -> None:
+    complete = write_wheel(_OTHER, directory=tmp_path / "complete")
+    incomplete = write_wheel(_OTHER, directory=tmp_path, record=record)
+    assert incomplete.read_bytes() != complete.read_bytes()
+    assert merge([read_wheel(incomplete)]) == merge([read_wheel(complete)])
+
+
+def test_a_hash_in_record_counts_whatever_the_spelling_of_its_path(tmp_path: Path) -> None:
+    wheel = write_wheel(
+        _OTHER,
+        directory=tmp_path,
+        corrupt={"other/__init__.py": b"import os\n"},
+        record=lambda record: record.replace("other/", "././other/"),
+    )
+    with pytest.raises(ToolError, match="differs from its hash in RECORD"):
+        read_wheel(wheel)
+
+
+def test_a_wheel_without_record_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("my-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
+    with pytest.raises(ToolError, match=r"not a valid wheel: .*my-1\.0\.dist-info/RECORD"):
+        read_wheel(path)
+
+
+def test_of_two_files_for_one_path_the_one_that_pip_writes_last_is_kept(tmp_path: Path) -> None:
+    files = {
+        "my-1.0.data/purelib/my/__init__.py": b"data\n",
+        "my-1.0.data/data/bin/second": b"data\n",
+        "my-1.0.data/scripts/tool": b"#!python\n",
+        "my-1.0.data/data/bin/tool": b"data\n",
+        "my-1.0.data/scripts/second": b"scripts\n",
+        "my/__init__.py": b"root\n",
+        "./my/twice.py": b"first\n",
+        "my/twice.py": b"second\n",
+    }
+    for order in (1, -1):
+        wheel = TinyWheel(
+            "my",
+            entry_points="[console_scripts]\ntool = my:main\n",
+            files=dict(list(files.items())[::order]),
+        )
+        tree = read_wheel(write_wheel(wheel, directory=tmp_path))
+        content = {file.path: file.data for file in tree.files}
+        assert content[f"{PACKAGES}/my/__init__.py"] == b"data\n"
+        assert content["usr/local/bin/second"] == b"scripts\n"
+        assert b"from my import main" in content["usr/local/bin/tool"]
+        assert content[f"{PACKAGES}/my/twice.py"] == (b"second\n" if order == 1 else b"first\n")
 
 
 def test_a_damaged_shared_object_is_refused_when_it_should_be_stripped(
@@ -337,14 +415,36 @@ def test_a_lock_without_a_timestamp_is_an_error(
     assert "wanted a lock with an integer `mtime`" in capsys.readouterr().err
 
 
-def test_a_module_that_does_not_compile_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        (b"x = (\n", "'(' was never closed"),
+        # aenum 3.1.15 has such a file for Python 2, PySide 6 has templates.
+        (b"def raise_with(exc, tb):\n    raise exc, None, tb\n", "invalid syntax"),
+        (b"x = '\0'\n", "source code string cannot contain null bytes"),
+    ],
+)
+def test_a_module_that_does_not_compile_is_named_and_has_no_bytecode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: bytes, cause: str
 ) -> None:
-    wheel = write_wheel(TinyWheel("my", files={"my.py": b"x = (\n"}), directory=tmp_path)
-    out = tmp_path / "my.zip"
-    assert wheel_bytecode.main([f"--wheel={wheel}", f"--out={out}"]) == 1
-    assert f"/{PACKAGES}/my.py does not compile: '(' was never closed" in capsys.readouterr().err
-    assert not out.exists()
+    built = _build(tmp_path, TinyWheel("my", files={"my/a.py": b"", "my/_py2.py": source}))
+    note = capsys.readouterr().err
+    assert f"my-1.0-py3-none-any.whl: /{PACKAGES}/my/_py2.py does not compile: {cause}" in note
+    assert "excluded_paths" in note
+    assert built.content[f"{PACKAGES}/my/_py2.py"] == source
+    record = built.content[f"{PACKAGES}/my-1.0.dist-info/RECORD"].decode()
+    compiled = f"my/__pycache__/a.{sys.implementation.cache_tag}.pyc"
+    assert [row.split(",")[0] for row in record.splitlines() if ".pyc" in row] == [compiled]
+    assert [path for path in built.content if ".pyc" in path] == [f"{PACKAGES}/{compiled}"]
+
+
+@pytest.mark.parametrize("glob", ["my/_py2.py", "my/__pycache__/_py2.*.pyc"])
+def test_a_glob_silences_the_note_about_a_module_that_does_not_compile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], glob: str
+) -> None:
+    wheel = TinyWheel("my", files={"my/_py2.py": b"print 1\n"})
+    _build(tmp_path, wheel, exclude=[{"glob": glob, "reason": "for Python 2"}])
+    assert capsys.readouterr().err == ""
 
 
 def test_a_wheel_without_its_bytecode_is_refused(

@@ -9,14 +9,16 @@ image really holds.
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import io
 import posixpath
+import stat
 import sys
 import warnings
 import zipfile
 from dataclasses import dataclass, replace
-from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from installer import install
 from installer.destinations import WheelDestination
@@ -33,7 +35,7 @@ from tools.elf.strip import strip_object
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from installer.scripts import ScriptSection
@@ -42,6 +44,8 @@ _PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 PACKAGES = f"usr/local/lib/{_PYTHON}/dist-packages"
 INTERPRETER = "/usr/bin/python3"
 _INSTALLER = b"pinned_image\n"
+# The hashes that RECORD may have (PyPA, "Recording installed projects"); others say nothing.
+_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 
 
 @dataclass(frozen=True)
@@ -73,20 +77,62 @@ def _scheme_directories(distribution: str) -> dict[str, str]:
     }
 
 
+class _Wheel(WheelFile):
+    """A wheel whose RECORD may be incomplete, as pip accepts it: the lock pins the whole file."""
+
+    def check_hashes(self) -> None:
+        """Raise ValueError for a file that differs from its hash in RECORD, if it has one there."""
+        record = io.StringIO(self.read_dist_info("RECORD"), newline="")
+        hashes = {_plain(path): rest[0] for path, *rest in filter(None, csv.reader(record)) if rest}
+        for name, member in self._members().items():
+            algorithm, _, digest = hashes.get(name, "").partition("=")
+            if algorithm not in _HASHES or name == f"{self.dist_info_dir}/RECORD":
+                continue
+            if _encoded(_HASHES[algorithm](self._zipfile.read(member)).digest()) != digest:
+                raise ValueError(f"{name} differs from its hash in RECORD")
+
+    def get_contents(self) -> Iterator[tuple[tuple[str, str, str], BinaryIO, bool]]:
+        """Yield files in pip's order, so that of two for one place the same one is kept."""
+        members = self._members()
+        for name in sorted(members, key=self._rank):
+            mode = members[name].external_attr >> 16
+            executable = bool(stat.S_ISREG(mode) and mode & 0o111)
+            with self._zipfile.open(members[name]) as stream:
+                yield (name, "", ""), cast("BinaryIO", stream), executable
+
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        """Return the files of the archive by name; of several with one name, the last."""
+        members = self._zipfile.infolist()
+        return {_plain(member.filename): member for member in members if not member.is_dir()}
+
+    def _rank(self, name: str) -> int:
+        if not name.startswith(f"{self.data_dir}/"):
+            return 0
+        return 2 if name.startswith(f"{self.data_dir}/scripts/") else 1
+
+
 class _MemoryDestination(WheelDestination):
-    """Collect what `installer` would write."""
+    """Collect what `installer` would write. Of two files for one place the later one is kept."""
 
     def __init__(self, wheel: str, *, distribution: str) -> None:
         self._wheel = wheel
         self._directories = _scheme_directories(distribution)
-        self.files: dict[str, TreeFile] = {}
+        self._files: dict[str, TreeFile] = {}
+        self._console_scripts: dict[str, TreeFile] = {}
         self.record = ""
+
+    @property
+    def files(self) -> dict[str, TreeFile]:
+        """The files by path. Console scripts replace others, since pip makes them last."""
+        return self._files | self._console_scripts
 
     def write_script(
         self, name: str, module: str, attr: str, section: ScriptSection
     ) -> RecordEntry:
         script_name, data = Script(name, module, attr, section).generate(INTERPRETER, kind="posix")
-        return self._add("scripts", script_name, data, executable=True)
+        file = self._file("scripts", script_name, data, executable=True)
+        self._console_scripts[file.path] = file
+        return RecordEntry(script_name, None, None)
 
     def write_file(
         self,
@@ -97,8 +143,11 @@ class _MemoryDestination(WheelDestination):
     ) -> RecordEntry:
         if scheme == "scripts":
             with fix_shebang(stream, INTERPRETER) as fixed:
-                return self._add(scheme, str(path), fixed.read(), executable=True)
-        return self._add(scheme, str(path), stream.read(), executable=is_executable)
+                file = self._file(scheme, str(path), fixed.read(), executable=True)
+        else:
+            file = self._file(scheme, str(path), stream.read(), executable=is_executable)
+        self._files[file.path] = file
+        return RecordEntry(str(path), None, None)
 
     def finalize_installation(
         self,
@@ -116,27 +165,35 @@ class _MemoryDestination(WheelDestination):
             raise ToolError(f"{self._wheel}: {error}") from error
         return f"{directory}/{inside}"
 
-    def _add(self, scheme: str, path: str, data: bytes, *, executable: bool) -> RecordEntry:
+    def _file(self, scheme: str, path: str, data: bytes, *, executable: bool) -> TreeFile:
         place = self._path(scheme, path)
-        file = TreeFile(path=place, data=data, executable=executable, wheel=self._wheel)
-        if self.files.setdefault(place, file) != file:
-            raise ToolError(f"{self._wheel}: holds {place} twice, with different content")
-        return RecordEntry(path, None, len(data))
+        return TreeFile(path=place, data=data, executable=executable, wheel=self._wheel)
 
 
 def read_wheel(path: Path) -> WheelTree:
-    """Return the files of the wheel at `path`, checked against its RECORD. Raise ToolError."""
+    """Return the files of the wheel at `path`, checked by the hashes in RECORD. Raise ToolError."""
     try:
-        with WheelFile.open(path) as source, warnings.catch_warnings():
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
             # installer leaves a wheel's own bytecode out and warns; ours is made below.
             warnings.simplefilter("ignore", RuntimeWarning)
-            source.validate_record()
+            source = _Wheel(archive)
+            source.check_hashes()
             destination = _MemoryDestination(path.name, distribution=source.distribution)
             install(source, destination, additional_metadata={"INSTALLER": _INSTALLER})
-    except (InstallerError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (InstallerError, ValueError, KeyError, OSError, csv.Error, zipfile.BadZipFile) as error:
         raise ToolError(f"{path.name}: not a valid wheel: {error}") from error
     files = tuple(file for _, file in sorted(destination.files.items()))
     return WheelTree(wheel=path.name, record=destination.record, files=files)
+
+
+def _plain(name: str) -> str:
+    """Return a name of the archive or of RECORD without "./"."""
+    return "/".join(part for part in name.split("/") if part != ".")
+
+
+def _encoded(digest: bytes) -> str:
+    """Return a digest as RECORD has it."""
+    return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
 
 
 def stripped(tree: WheelTree) -> WheelTree:
@@ -172,9 +229,7 @@ def record_file(tree: WheelTree) -> TreeFile:
     """Return RECORD for the files the tree has now, with paths relative to dist-packages."""
     rows: list[tuple[Scheme, RecordEntry]] = []
     for file in tree.files:
-        digest = (
-            base64.urlsafe_b64encode(hashlib.sha256(file.data).digest()).decode("ascii").rstrip("=")
-        )
+        digest = _encoded(hashlib.sha256(file.data).digest())
         relative = posixpath.relpath(file.path, PACKAGES)
         rows.append(
             (Scheme("purelib"), RecordEntry(relative, Hash("sha256", digest), len(file.data)))
@@ -185,7 +240,7 @@ def record_file(tree: WheelTree) -> TreeFile:
     with construct_record_file(rows, lambda _: None) as stream:
         return TreeFile(
             path=tree.record,
-            data=BytesIO(stream.read()).getvalue(),
+            data=io.BytesIO(stream.read()).getvalue(),
             executable=False,
             wheel=tree.wheel,
         )

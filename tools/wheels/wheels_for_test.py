@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -45,11 +45,12 @@ def write_wheel(
     directory: Path,
     corrupt: Mapping[str, bytes] | None = None,
     executable: tuple[str, ...] = (),
+    record: Callable[[str], str] = str,
 ) -> Path:
     """Write the wheel and return its path.
 
     `corrupt` replaces the content of files without telling RECORD; `executable` are paths with the
-    bit set.
+    bit set; `record` changes RECORD.
     """
     info = f"{wheel.name.replace('-', '_')}-{wheel.version}.dist-info"
     metadata = [f"Metadata-Version: 2.1\nName: {wheel.name}\nVersion: {wheel.version}\n"]
@@ -62,10 +63,8 @@ def write_wheel(
     )
     if wheel.entry_points:
         members[f"{info}/entry_points.txt"] = wheel.entry_points.encode()
-    record = (
-        "".join(_record_line(path, data) for path, data in members.items()) + f"{info}/RECORD,,\n"
-    )
-    members[f"{info}/RECORD"] = record.encode()
+    rows = "".join(_record_line(path, data) for path, data in members.items())
+    members[f"{info}/RECORD"] = record(rows + f"{info}/RECORD,,\n").encode()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / wheel.filename
     with zipfile.ZipFile(path, "w") as archive:

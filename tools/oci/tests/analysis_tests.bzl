@@ -3,6 +3,8 @@
 Bazel's own analysis tests: nothing is executed, and some of them expect a target to fail.
 """
 
+load("//tools/oci:image.bzl", "AnnotationsInfo")
+
 _ActionsInfo = provider(doc = "The actions of a target.", fields = {"mnemonics": "list of their mnemonics"})
 
 def _actions_aspect_impl(target, _ctx):
@@ -81,12 +83,17 @@ def _contract_test_impl(ctx):
         problems.append("DefaultInfo must be one directory named after the target, found {}".format(files))
     if digests != [target.label.name + ".json.sha256"]:
         problems.append("output group 'digest' must be <name>.json.sha256, found {}".format(digests))
+    if AnnotationsInfo in target:
+        annotations = [file.basename for file in target[AnnotationsInfo].files.to_list()]
+        if annotations != ctx.attr.annotations:
+            problems.append("files of annotations must be {}, found {}".format(ctx.attr.annotations, annotations))
     return _result(problems)
 
 contract_test = rule(
     implementation = _contract_test_impl,
     doc = "Passes when the target provides what upstream's images do.",
     attrs = {
+        "annotations": attr.string_list(doc = "Names of the files of annotations that it provides, if any."),
         "runfiles": attr.string_list(doc = "Names of files that must be in the runfiles."),
         "target": attr.label(mandatory = True),
     },

@@ -70,6 +70,12 @@ def test_a_child_adds_layers_to_its_base() -> None:
     assert _run_config(child)["Env"] == ["PATH=/app:/usr/bin", "SELF=</usr/bin>"]
 
 
+def test_a_layer_may_hold_any_name() -> None:
+    with tarfile.open(read_layout(IMAGES / "child").layers[1].path) as layer:
+        assert layer.getmember("srv/day=1/@x.json").mode == 0o600
+        assert layer.getmember("srv/day=2").linkname == "day=1"
+
+
 def test_no_layer_is_copied() -> None:
     # The directory itself may be reached through a link of the runfiles tree; the one behind it
     # is what Bazel keeps.
@@ -95,6 +101,15 @@ def test_a_healthcheck_comes_with_dockers_media_types() -> None:
         "StopSignal": "SIGQUIT",
     }
     assert image.layers[0].digest == read_layout(IMAGES / "plain").layers[0].digest
+
+
+def test_annotations_of_a_fetched_base_give_way_to_a_healthcheck() -> None:
+    base = read_layout(IMAGES / "on_fetched_base")
+    assert base.manifest["annotations"] == {"base": "yes"}
+    image = read_layout(IMAGES / "healthy_on_fetched_base")
+    assert image.media_type == DOCKER
+    assert "annotations" not in image.manifest
+    assert _run_config(image)["Healthcheck"] == {"Test": ["CMD", "/x"]}
 
 
 @pytest.mark.parametrize("compression", ["gzip", "none", "zstd"])
