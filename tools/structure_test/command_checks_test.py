@@ -142,11 +142,29 @@ def test_variables_come_from_the_host_and_from_a_file_beside_those_of_the_test(
             "envVars": ["HOST", "ABSENT"],
         },
     }
-    assert run(config, environ={"HOST": "2"}) == []
-    (tmp_path / "env").write_text("FILE\n")
-    assert run(config) == [f"{tmp_path / 'env'}, line 1: is not KEY=VALUE"]
+    assert run(config, environ={"HOST": "2", "ABSENT": ""}) == []
+    (tmp_path / "env").write_text("A=1\nFILE\n")
+    (error,) = run(config)
+    assert error.endswith(
+        f"envFile {tmp_path / 'env'}, line 2: unexpected character '\\n' in a variable's name"
+    )
     (tmp_path / "env").unlink()
     assert run(config)[0].endswith(f"envFile {tmp_path / 'env'}: No such file or directory")
+
+
+def test_an_env_file_is_read_as_upstream_reads_it(run: Run, tmp_path: Path) -> None:
+    lines = ['Q1="double quoted"', "Q2='single $A'", "export EX=exported", "SP = spaced"]
+    lines += ["INL=val # comment", 'HASH="a#b"', "EXPAND=${Q1}x", r'NL="a\nb"', "NONE="]
+    (tmp_path / "env").write_text("\n".join(lines))
+    values = ["Q1=double quoted", "Q2=single [$]A", "EX=exported", "SP=spaced", "INL=val"]
+    values += ["HASH=a#b", "EXPAND=double quotedx", "NL=a\nb"]
+    config = {
+        **command(
+            "env", expectedOutput=[f"(?m)^{each}$" for each in values], excludedOutput=["NONE"]
+        ),
+        "containerRunOptions": {"envFile": str(tmp_path / "env")},
+    }
+    assert run(config) == []
 
 
 def test_bind_mounts_appear_and_malformed_ones_are_errors(run: Run, tmp_path: Path) -> None:
