@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import ToolError, tool
-from tools.container.config import image_user, process_env, read_run_config
+from tools.container.config import (
+    image_stop_signal,
+    image_user,
+    process_env,
+    read_run_config,
+)
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container, SpawnError
 from tools.container.serve import Address, Served, run_command, serve
@@ -183,6 +188,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     address = Address(flags.host, port) if command else free_address(flags.host, port)
     data = data_directory(flags.data_dir, config.state, environ)
     settings = read_run_config(image.config)
+    stop_signal = image_stop_signal(settings)
     root = default_root(environ)
 
     def unpacking() -> None:
@@ -193,16 +199,18 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         scratch_directory(root) as scratch,
     ):
         user = image_user(rootfs, settings.user)
+        hostname = socket.gethostname()
         spec = Spec(
             rootfs=rootfs,
             user=user,
             network="host",
             binds=(Bind(data, config.data_volume),) if config.data_volume else (),
             workdir=settings.workdir,
-            hostname=socket.gethostname(),
+            hostname=hostname,
+            volumes=settings.volumes,
             scratch=scratch,
         )
-        env = process_env(settings, user, extra)
+        env = process_env(settings, user, extra, hostname=hostname)
         with Container(spec) as container:
             if command:
                 env.setdefault("TERM", environ.get("TERM", "dumb"))
@@ -214,7 +222,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
                 workdir=settings.workdir,
                 address=address,
                 health_path=config.health_path,
-                stop_signal=settings.stop_signal,
+                stop_signal=stop_signal,
                 data=data if config.data_volume else None,
                 digest=image.digest,
             )

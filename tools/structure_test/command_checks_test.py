@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tools.image.images_for_test import program_layer, write_image
 from tools.structure_test.image_for_test import Run, command
 
 COMMANDS: list[tuple[dict[str, Any], list[str]]] = [
@@ -165,6 +166,18 @@ def test_an_env_file_is_read_as_upstream_reads_it(run: Run, tmp_path: Path) -> N
         "containerRunOptions": {"envFile": str(tmp_path / "env")},
     }
     assert run(config) == []
+
+
+def test_a_volume_the_image_lacks_exists_as_in_an_engine(run: Run, tmp_path: Path) -> None:
+    config = {"Env": ["PATH=/bin"], "Volumes": {"/data": {}}}
+    layout = write_image(tmp_path / "layout", [program_layer()], config).path
+    for user in ("0:0", "1000:1000"):
+        options = {"containerRunOptions": {"user": user}}
+        assert run({**command("touch /data/x"), **options}, layout=layout) == []
+
+
+def test_commands_have_a_hostname(run: Run) -> None:
+    assert run(command("env", expectedOutput=["(?m)^HOSTNAME=container$"])) == []
 
 
 def test_bind_mounts_appear_and_malformed_ones_are_errors(run: Run, tmp_path: Path) -> None:

@@ -380,8 +380,8 @@ def test_an_empty_invariant_is_checked(tmp_path: Path) -> None:
             "requests: need waitForPort",
         ),
         (
-            {"entrypointTests": [{"name": "n", "waitForPort": 1, "signal": "TERM"}]},
-            "signal: wanted a name like SIGTERM, found 'TERM'",
+            {"entrypointTests": [{"name": "n", "waitForPort": 1, "signal": "HALT"}]},
+            "signal: 'HALT' is not a signal; write a name such as 'SIGTERM' or 'SIGRTMIN+3', or",
         ),
         ({"invariants": {"uids": ["root"]}}, "uids[0]: wanted a whole number, found 'root'"),
         ({"invariants": {"arbitraryUid": 0}}, "arbitraryUid: wanted a user that is not root"),
