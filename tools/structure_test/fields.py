@@ -329,12 +329,13 @@ def _fields(node: yaml.MappingNode, seen: dict[int, Any]) -> dict[str, Pair]:
 
 def _merged(node: yaml.Node) -> list[yaml.MappingNode]:
     """Return the mappings that a merge key names, the most important one last."""
-    named = list(reversed(node.value)) if isinstance(node, yaml.SequenceNode) else [node]
-    for each in named:
+    mappings = []
+    for each in reversed(node.value) if isinstance(node, yaml.SequenceNode) else [node]:
         if not isinstance(each, yaml.MappingNode):
             line = each.start_mark.line + 1
             raise ConfigError(f"line {line}: '<<' wants a mapping or a list of mappings")
-    return named
+        mappings.append(each)
+    return mappings
 
 
 def _add(fields: dict[str, Pair], field: Pair, seen: dict[int, Any]) -> None:
