@@ -57,8 +57,8 @@ class Start(StrictModel):
     """How the image is started, where it differs from its configuration.
 
     `env` adds to its environment, `command` replaces its command, `user` its user (a number needs
-    no account). With `readOnlyRoot` only the directories in `writable` are writable; they start
-    empty, as volumes do.
+    no account). With `readOnlyRoot` only the image's declared volumes and the directories in
+    `writable` are writable; the latter start empty.
     """
 
     env: dict[str, Text] = Field(default_factory=dict)
