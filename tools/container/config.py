@@ -147,8 +147,8 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
     """
     wanted, _, wanted_group = text.partition(":")
     wanted = wanted or "0"
-    accounts = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 6]
-    groups = [line.split(":") for line in group.splitlines() if line.count(":") >= 3]
+    accounts = [line.split(":") for line in passwd.split("\n") if line.count(":") >= 6]
+    groups = [line.split(":") for line in group.split("\n") if line.count(":") >= 3]
     account = next((a for a in accounts if wanted in (a[0], a[2])), None)
     if account is not None and account[2].isdigit() and account[3].isdigit():
         uid, gid, name, home = int(account[2]), int(account[3]), account[0], account[5] or "/"

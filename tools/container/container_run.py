@@ -102,17 +102,19 @@ def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
     """Return the environment of --env-file and --env, the latter winning. Raise ToolError.
 
-    Values are never part of an error message: they may be secrets.
+    A file is read as `docker run --env-file` does: a value is the rest of its line, blanks at its
+    end and quotes included. Values are never part of an error message: they may be secrets.
     """
     env: dict[str, str] = {}
     for path in files:
         try:
-            lines = path.read_text().splitlines()
+            lines = path.read_bytes().decode().split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ToolError(f"--env-file {path}: cannot be read: {error}") from error
         for number, line in enumerate(lines, start=1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                _add(env, line.strip(), f"--env-file {path}, line {number}")
+            pair = line.removesuffix("\r").lstrip(" \t")
+            if pair and not pair.startswith("#"):
+                _add(env, pair, f"--env-file {path}, line {number}")
     for number, pair in enumerate(pairs, start=1):
         _add(env, pair, f"--env number {number}")
     return env

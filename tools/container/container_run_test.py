@@ -320,6 +320,14 @@ def test_environment_files_and_flags_are_merged_in_order(tmp_path: Path) -> None
     assert read_env([tmp_path / "a"], ["A=2"]) == {"A": "2", "B": "x=y"}
 
 
+def test_a_value_in_a_file_is_the_rest_of_its_line(tmp_path: Path) -> None:
+    text = ' A=1 \r\n\t# B=2\n \nC="3"\nD=a\rb\x0bc\x1cd\u2028e\u0085\n'
+    (tmp_path / "a").write_bytes(text.encode())
+    assert read_env([tmp_path / "a"], []) == {
+        "A": "1 ", "C": '"3"', "D": "a\rb\x0bc\x1cd\u2028e\u0085",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "pairs", "cause"),
     [
