@@ -264,6 +264,16 @@ def _problem(path: Path, document: Document, error: ErrorDetails) -> str:
     return f"{path}: {document.prefix(_place(error))}{where}{cause}"
 
 
+class _Loader(yaml.SafeLoader):
+    """Unlike PyYAML, and as in YAML, an anchor may be given again and then names the new node."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
+            self.anchors.pop(event.anchor, None)
+        return super().compose_node(parent, index)
+
+
 def load(path: Path) -> Document:
     """Parse a .yaml, .yml or .json file; raise ConfigError naming the file."""
     try:
@@ -271,7 +281,7 @@ def load(path: Path) -> Document:
         if path.suffix == ".json":
             return Document(json.loads(content, object_pairs_hook=_unique))
         if path.suffix in (".yaml", ".yml"):
-            root = yaml.compose(content, yaml.SafeLoader)
+            root = yaml.compose(content, _Loader)
             return Document(None if root is None else _value(root, {}), root)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
