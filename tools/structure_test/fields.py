@@ -268,7 +268,7 @@ class _Loader(yaml.SafeLoader):
     """Unlike PyYAML, and as in YAML, an anchor may be given again and then names the new node."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
             self.anchors.pop(event.anchor, None)
         return super().compose_node(parent, index)
