@@ -87,9 +87,7 @@ def _judge(test: CommandTest, result: Completed, timeout: float) -> Outcome:
 
 
 def _option_env(run: RunOptions, source: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of envFile, then those of the caller's environment; empty ones count as
-    unset, as upstream.
-    """
+    """Return the variables of envFile, then those of the caller's environment."""
     env: dict[str, str] = {}
     if run.env_file:
         path = Path(run.env_file)
@@ -99,7 +97,7 @@ def _option_env(run: RunOptions, source: str, environ: Mapping[str, str]) -> dic
             raise ToolError(f"{source}: envFile {path}: {error.strerror}") from error
         except ToolError as error:
             raise ToolError(f"{source}: envFile {path}, {error}") from error
-    return env | {name: environ[name] for name in run.env_vars if environ.get(name)}
+    return env | {name: environ[name] for name in run.env_vars if name in environ}
 
 
 def _bind(text: str, source: str) -> Bind:
