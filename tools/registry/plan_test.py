@@ -12,6 +12,7 @@ from tools.image import layouts_for_test as make
 from tools.image.layout import LayoutError, blob_path, open_layout
 from tools.oci import index
 from tools.registry import pull_plan
+from tools.registry.pulled_layout import relink
 from tools.registry.push_plan import choose_root, make_plan
 
 TAR = make.tar_bytes({"a": b"a"})
@@ -160,3 +161,13 @@ def test_push_plans_what_it_only_carries(tmp_path: Path) -> None:
         "unknown/unknown config",
         "unknown/unknown layer 1/1",
     ]
+
+
+def test_a_pulled_artifact_is_linked_without_being_understood(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    entry = make.make_artifact(source)
+    make.finish_layout(source, entry)
+    assert relink(source, out) == entry["digest"]
+    blobs = {file.name: file.read_bytes() for file in (source / "blobs/sha256").iterdir()}
+    assert {file.name: file.read_bytes() for file in (out / "blobs/sha256").iterdir()} == blobs
+    (out / "blobs/sha256" / make.digest_of(b"statement")[7:]).readlink()
