@@ -119,6 +119,8 @@ def test_settings_name_places_only_and_survive_odd_paths(tmp_path: Path) -> None
     text = bazelrc(Path('/home/a "b" c'), root=tmp_path, trust=Path("/t"), binds=("home", "tmp"))
     assert 'startup --output_user_root="/home/a \\"b\\" c/bazel"\n' in text
     assert 'test --sandbox_writable_path="/home/a \\"b\\" c/rootfs"\n' in text
+    # `@bazel_tools` is a link below it, and what `bazelw run` starts is outside the root.
+    assert f'startup --install_base="{tmp_path}/usr/share/bazel"\n' in text
     # What tests are told must not differ from user to user, or they could not share results.
     assert "build --test_env=ROOTFS_CACHE=/etc/pinned_image/rootfs\n" in text
     assert [line.split()[0] for line in text.splitlines()].count("startup") == 7

@@ -56,7 +56,9 @@ def bazelrc(cache: Path, *, root: Path, trust: Path, binds: tuple[str, ...]) -> 
     identity = [root.name, str(made.st_ino), str(made.st_mtime_ns), *binds, ROOTFS_CACHE]
     world = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
     lines = [
-        "startup --install_base=/usr/share/bazel",
+        # Not /usr/share/bazel, which is the same inside: `@bazel_tools` is a link into it, and what
+        # `bazelw run` starts follows that link on the host.
+        f"startup --install_base={_quoted(str(root / 'usr/share/bazel'))}",
         "startup --trust_install_base",
         "startup --server_javabase=/usr/lib/jvm/default-java",
         f"startup --output_user_root={_quoted(str(cache / 'bazel'))}",

@@ -6,14 +6,16 @@ Sources: OCI image-spec config.md; the `Healthcheck` object as Docker's image sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tools.cli import ToolError
 from tools.image.cache import Rootfs
 from tools.image.tree import TreeError
+from tools.linux.signals import parse_signal
 
+HOSTNAME = "container"  # Unless the caller has another.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NANOSECONDS = 1_000_000_000
 
@@ -28,12 +30,13 @@ class Healthcheck:
     start_period: float = 0.0
     start_interval: float = 5.0
     retries: int = 3
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command to execute. `CMD-SHELL` goes through the image's /bin/sh."""
+        """The command to execute. `CMD-SHELL` goes through the image's `Shell`, as in Docker."""
         if self.test[0] == "CMD-SHELL":
-            return ("/bin/sh", "-c", *self.test[1:])
+            return self.shell + self.test[1:]
         return self.test[1:]
 
 
@@ -57,7 +60,8 @@ class RunConfig:
     cmd: tuple[str, ...] = ()
     workdir: str = "/"
     user: str = ""
-    stop_signal: str = "SIGTERM"
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = "SIGTERM"  # As it is written; parse_signal reads it.
     healthcheck: Healthcheck | None = None
 
     @property
@@ -81,12 +85,15 @@ def read_run_config(config: Mapping[str, Any]) -> RunConfig:
         cmd=tuple(section.get("Cmd") or ()),
         workdir=section.get("WorkingDir") or "/",
         user=section.get("User") or "",
+        volumes=tuple(section.get("Volumes") or ()),
         stop_signal=section.get("StopSignal") or "SIGTERM",
-        healthcheck=_healthcheck(section.get("Healthcheck")),
+        healthcheck=_healthcheck(section.get("Healthcheck"), section.get("Shell")),
     )
 
 
-def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
+def _healthcheck(
+    section: Mapping[str, Any] | None, shell: Sequence[str] | None
+) -> Healthcheck | None:
     test = tuple((section or {}).get("Test") or ())
     if not section or not test or test == ("NONE",):
         return None
@@ -110,6 +117,7 @@ def _healthcheck(section: Mapping[str, Any] | None) -> Healthcheck | None:
         start_period=seconds("StartPeriod", default.start_period),
         start_interval=seconds("StartInterval", default.start_interval),
         retries=section.get("Retries") or default.retries,
+        shell=tuple(shell or default.shell),
     )
 
 
@@ -139,8 +147,8 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
     """
     wanted, _, wanted_group = text.partition(":")
     wanted = wanted or "0"
-    accounts = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 6]
-    groups = [line.split(":") for line in group.splitlines() if line.count(":") >= 3]
+    accounts = [line.split(":") for line in passwd.split("\n") if line.count(":") >= 6]
+    groups = [line.split(":") for line in group.split("\n") if line.count(":") >= 3]
     account = next((a for a in accounts if wanted in (a[0], a[2])), None)
     if account is not None and account[2].isdigit() and account[3].isdigit():
         uid, gid, name, home = int(account[2]), int(account[3]), account[0], account[5] or "/"
@@ -162,9 +170,23 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
     return User(uid, gid, frozenset({gid} | extra), name, home)
 
 
-def process_env(settings: RunConfig, user: User, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment an engine gives a process: PATH and HOME are always there."""
-    return {"PATH": DEFAULT_PATH, "HOME": user.home} | dict(settings.env) | dict(extra)
+def image_stop_signal(settings: RunConfig) -> int:
+    """Return the number of the signal that stops the image; raise ToolError if there is none."""
+    try:
+        return parse_signal(settings.stop_signal)
+    except ToolError as error:
+        raise ToolError(f"the image's StopSignal: {error}") from error
+
+
+def process_env(
+    settings: RunConfig, user: User, extra: Mapping[str, str], *, hostname: str = HOSTNAME
+) -> dict[str, str]:
+    """Return the environment an engine gives a process.
+
+    PATH, HOME and HOSTNAME are always there.
+    """
+    always = {"PATH": DEFAULT_PATH, "HOME": user.home, "HOSTNAME": hostname}
+    return always | dict(settings.env) | dict(extra)
 
 
 def may(tree_entry_mode: int, *, owner: tuple[int, int], user: User, bit: int) -> bool:

@@ -9,6 +9,7 @@ from tools.container.config import (
     DEFAULT_PATH,
     RunConfig,
     User,
+    image_stop_signal,
     may,
     process_env,
     read_run_config,
@@ -56,6 +57,7 @@ def test_run_config_comes_from_the_config_section() -> None:
                 "WorkingDir": "/w",
                 "User": "u",
                 "StopSignal": "SIGINT",
+                "Volumes": {"/d": {}},
                 "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 2_500_000_000},
             }
         }
@@ -63,6 +65,7 @@ def test_run_config_comes_from_the_config_section() -> None:
     assert settings.env == {"A": "1", "B": "x=y"}
     assert settings.argv == ("/e", "c")
     assert (settings.workdir, settings.user, settings.stop_signal) == ("/w", "u", "SIGINT")
+    assert settings.volumes == ("/d",)
     check = settings.healthcheck
     assert check is not None
     assert check.argv == ("/bin/sh", "-c", "true")
@@ -94,11 +97,33 @@ def test_malformed_configurations_are_errors(section: dict[str, object], cause: 
         read_run_config({"config": section})
 
 
-def test_the_environment_always_has_path_and_home() -> None:
+def test_the_environment_always_has_path_home_and_hostname() -> None:
     user = User(1, 1, home="/h")
-    assert process_env(RunConfig(), user, {}) == {"PATH": DEFAULT_PATH, "HOME": "/h"}
-    own = RunConfig(env={"PATH": "/p", "A": "image"})
-    assert process_env(own, user, {"A": "given"}) == {"PATH": "/p", "HOME": "/h", "A": "given"}
+    always = {"PATH": DEFAULT_PATH, "HOME": "/h", "HOSTNAME": "container"}
+    assert process_env(RunConfig(), user, {}) == always
+    assert process_env(RunConfig(), user, {}, hostname="me") == {**always, "HOSTNAME": "me"}
+    own = RunConfig(env={"PATH": "/p", "A": "image", "HOSTNAME": "own"})
+    assert process_env(own, user, {"A": "given"}) == {
+        "PATH": "/p", "HOME": "/h", "HOSTNAME": "own", "A": "given",
+    }  # fmt: skip
+
+
+def test_an_images_shell_runs_its_healthcheck_line() -> None:
+    section = {"Healthcheck": {"Test": ["CMD-SHELL", "true"]}, "Shell": ["/bin/bash", "-ec"]}
+    check = read_run_config({"config": section}).healthcheck
+    assert check is not None
+    assert check.argv == ("/bin/bash", "-ec", "true")
+
+
+@pytest.mark.parametrize(("text", "number"), [("SIGRTMIN+3", 37), ("TERM", 15), (None, 15)])
+def test_an_images_stop_signal_is_read_by_dockers_rules(text: str | None, number: int) -> None:
+    assert image_stop_signal(read_run_config({"config": {"StopSignal": text}})) == number
+
+
+def test_an_unknown_stop_signal_is_an_error_when_it_is_needed() -> None:
+    settings = read_run_config({"config": {"StopSignal": "HALT"}})
+    with pytest.raises(ToolError, match="the image's StopSignal: 'HALT' is not a signal"):
+        image_stop_signal(settings)
 
 
 @pytest.mark.parametrize(

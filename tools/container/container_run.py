@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from tools.cli import ToolError, tool
-from tools.container.config import image_user, process_env, read_run_config
+from tools.container.config import (
+    image_stop_signal,
+    image_user,
+    process_env,
+    read_run_config,
+)
 from tools.container.plan import Bind, Spec
 from tools.container.run import Container, SpawnError
 from tools.container.serve import Address, Served, run_command, serve
@@ -97,17 +102,19 @@ def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def read_env(files: Sequence[Path], pairs: Sequence[str]) -> dict[str, str]:
     """Return the environment of --env-file and --env, the latter winning. Raise ToolError.
 
-    Values are never part of an error message: they may be secrets.
+    A file is read as `docker run --env-file` does: a value is the rest of its line, blanks at its
+    end and quotes included. Values are never part of an error message: they may be secrets.
     """
     env: dict[str, str] = {}
     for path in files:
         try:
-            lines = path.read_text().splitlines()
+            lines = path.read_bytes().decode().split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ToolError(f"--env-file {path}: cannot be read: {error}") from error
         for number, line in enumerate(lines, start=1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                _add(env, line.strip(), f"--env-file {path}, line {number}")
+            pair = line.removesuffix("\r").lstrip(" \t")
+            if pair and not pair.startswith("#"):
+                _add(env, pair, f"--env-file {path}, line {number}")
     for number, pair in enumerate(pairs, start=1):
         _add(env, pair, f"--env number {number}")
     return env
@@ -183,6 +190,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     address = Address(flags.host, port) if command else free_address(flags.host, port)
     data = data_directory(flags.data_dir, config.state, environ)
     settings = read_run_config(image.config)
+    stop_signal = image_stop_signal(settings)
     root = default_root(environ)
 
     def unpacking() -> None:
@@ -193,16 +201,18 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         scratch_directory(root) as scratch,
     ):
         user = image_user(rootfs, settings.user)
+        hostname = socket.gethostname()
         spec = Spec(
             rootfs=rootfs,
             user=user,
             network="host",
             binds=(Bind(data, config.data_volume),) if config.data_volume else (),
             workdir=settings.workdir,
-            hostname=socket.gethostname(),
+            hostname=hostname,
+            volumes=settings.volumes,
             scratch=scratch,
         )
-        env = process_env(settings, user, extra)
+        env = process_env(settings, user, extra, hostname=hostname)
         with Container(spec) as container:
             if command:
                 env.setdefault("TERM", environ.get("TERM", "dumb"))
@@ -214,7 +224,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
                 workdir=settings.workdir,
                 address=address,
                 health_path=config.health_path,
-                stop_signal=settings.stop_signal,
+                stop_signal=stop_signal,
                 data=data if config.data_volume else None,
                 digest=image.digest,
             )

@@ -47,13 +47,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(json.dumps({"worker": "embedded", "starts": starts}).encode())
     def log_message(self, *_):
         pass
-def stop(*_):
-    print("orderly end", flush=True)
+def stop(number, _):
+    print("orderly end" + ("" if number == signal.SIGTERM else f" by {number}"), flush=True)
     sys.exit(0)
 if os.environ.get("CRASH"):
     sys.exit(9)
 open("/app/data/starts", "a").write("x")
-signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("DEAF") else stop)
+for number in (signal.SIGTERM, signal.SIGRTMIN + 3):
+    signal.signal(number, signal.SIG_IGN if os.environ.get("DEAF") else stop)
 http.server.HTTPServer((host, port), Handler).serve_forever()
 """
 
@@ -94,12 +95,16 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def runfiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runfiles")
+    return write_runfiles(tmp_path_factory.mktemp("runfiles"))
+
+
+def write_runfiles(folder: Path, **changes: str) -> Path:
     config = {
         "User": "app",
         "WorkingDir": "/app",
         "Env": [PYTHON_ENV, "PATH=/bin", "FROM=image"],
         "Cmd": [*PYTHON, "/app/server.py", "--host", "0.0.0.0", "--port", "8000"],
+        **changes,
     }
     # The last --host and --port count, as with the servers people use.
     server = SERVER.replace("sys.argv.index", "last")
@@ -171,6 +176,24 @@ def test_it_reports_when_healthy_and_ctrl_c_stops_it_cleanly_and_data_survives(
         assert err.endswith("serve: stopped\n")
     assert (machine.data / "starts").stat().st_uid == os.geteuid()
     assert list((machine.runfiles / "cache/pinned_image/rootfs/runs").iterdir()) == []
+
+
+def test_the_images_own_stop_signal_is_sent(machine: Machine, tmp_path: Path) -> None:
+    machine.runfiles = write_runfiles(tmp_path, StopSignal="RTMIN+3")
+    with machine.start("--port", "0") as process:
+        report(process)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "orderly end by 37\n")
+
+
+def test_an_unknown_stop_signal_is_an_error_before_anything_starts(
+    machine: Machine, tmp_path: Path
+) -> None:
+    machine.runfiles = write_runfiles(tmp_path, StopSignal="HALT")
+    code, out, err = machine.run("--port", "0")
+    assert (code, out) == (1, "")
+    assert err.startswith("serve: the image's StopSignal: 'HALT' is not a signal; write a name")
 
 
 def test_a_second_ctrl_c_kills_what_does_not_listen(machine: Machine) -> None:
@@ -295,6 +318,14 @@ def test_the_first_argument_that_is_no_flag_begins_the_command(
 def test_environment_files_and_flags_are_merged_in_order(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("A=1\nB=x=y\n")
     assert read_env([tmp_path / "a"], ["A=2"]) == {"A": "2", "B": "x=y"}
+
+
+def test_a_value_in_a_file_is_the_rest_of_its_line(tmp_path: Path) -> None:
+    text = ' A=1 \r\n\t# B=2\n \nC="3"\nD=a\rb\x0bc\x1cd\u2028e\u0085\n'
+    (tmp_path / "a").write_bytes(text.encode())
+    assert read_env([tmp_path / "a"], []) == {
+        "A": "1 ", "C": '"3"', "D": "a\rb\x0bc\x1cd\u2028e\u0085",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,35 @@ def test_only_what_the_headers_allow_is_writable(app: Spec) -> None:
     ]
 
 
+@pytest.mark.parametrize("overlay", [True, False])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_volumes_are_there_and_writable_as_the_headers_say(
+    app: Spec, overlay: bool, read_only: bool
+) -> None:
+    volumes = ("/data", "/var/deep/er", "/opt/mine", "/opt")
+    spec = replace(app, volumes=volumes, overlay=overlay, read_only=read_only)
+    script = """
+        for path in /data/x /var/deep/er/x /opt/mine/x /opt/mine/theirs /opt/x /var/deep/x; do
+            (echo hi >> $path) 2>/dev/null && echo $path
+        done
+        stat -c '%u %a' /data
+    """
+    assert output(spec, script).splitlines() == [
+        "/data/x", "/var/deep/er/x", "/opt/mine/x", "1000 755",
+    ]  # fmt: skip
+    assert not (app.rootfs.path / "data").exists()
+    root = replace(spec, user=User(0, 0))
+    assert output(root, "echo x > /data/x; echo x > /opt/mine/x; cat /data/x") == "x"
+
+
+def test_a_mount_at_a_volume_takes_its_place(app: Spec, tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("here")
+    bound = replace(app, volumes=("/data",), binds=(Bind(tmp_path, "/data"),))
+    assert output(bound, "cat /data/given") == "here"
+    empty = replace(app, volumes=("/opt/mine",), tmpfs=("/opt/mine",), read_only=True)
+    assert output(empty, "ls /opt/mine; echo x > /opt/mine/x; cat /opt/mine/x") == "x"
+
+
 def test_what_the_user_may_not_read_is_covered(app: Spec) -> None:
     result = sh(app, "cat /etc/shadow; ls /root; cat /etc/passwd >/dev/null && echo readable")
     assert result.stdout == b"readable\n"

@@ -92,10 +92,10 @@ def enter_root(plan: Plan, stage: Path) -> None:
         os.mkdir(name)
     os.mkdir("covers/dir", 0)
     os.close(os.open("covers/file", os.O_CREAT | os.O_WRONLY, 0))
-    layered = plan.spec.overlay and _mount_overlay(plan)
-    if not layered:
-        _mount_copy(plan)
+    layered = (plan.spec.overlay and _mount_overlay(plan)) or _mount_copy(plan)
     root = os.path.join(os.getcwd(), "root")
+    for path in plan.volumes:
+        _point(root, path)
     _mount_access(plan, root, layered=layered)
     _mount_proc(root + _point(root, plan.directories["proc"]), plan.spec.max_processes)
     _mount_dev(root + _point(root, plan.directories["dev"]))
@@ -166,14 +166,19 @@ def _mount_overlay(plan: Plan) -> bool:
     return True
 
 
-def _mount_copy(plan: Plan) -> None:
-    """Mount the image without overlayfs: read-only, or as a copy when the root is writable."""
-    if plan.writable_root:
+def _mount_copy(plan: Plan) -> bool:
+    """Mount the image without overlayfs: read-only, or as a copy if something in it changes.
+
+    Return whether it is a copy.
+    """
+    copied = plan.writable_root or bool(plan.volumes)
+    if copied:
         target = str(plan.spec.scratch / "copy" if plan.spec.scratch else Path.cwd() / "copy")
         shutil.copytree(plan.spec.rootfs.path, target, symlinks=True)
         linux.bind(target, "root", read_only=False)
     else:
         linux.bind(str(plan.spec.rootfs.path), "root", read_only=True)
+    return copied
 
 
 def _mount_access(plan: Plan, root: str, *, layered: bool) -> None:
@@ -182,7 +187,7 @@ def _mount_access(plan: Plan, root: str, *, layered: bool) -> None:
         if access.mode == "hidden":
             cover = "covers/dir" if access.is_dir else "covers/file"
             linux.bind(cover, target, read_only=True)
-        elif access.mode == "ro" or layered or plan.writable_root:
+        elif access.mode == "ro" or layered:
             # A mount of its own keeps its own flag when the root becomes read-only.
             linux.bind(target, target, read_only=access.mode == "ro")
         else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli import ToolError
-from tools.container.config import User, may
+from tools.container.config import HOSTNAME, User, may
 from tools.container.emulator import emulator_for
 from tools.image.cache import Rootfs
 from tools.image.tree import Tree, TreeError
@@ -51,9 +51,11 @@ class Spec:
     user: any numbers will do, also ones the image does not know (`User(12345, 0)`).
     network: "none" (loopback only) or "host".
     binds: files and directories of the host.
+    volumes: directories that an image declares as volumes; those it lacks are made, as the user's.
     tmpfs: directories of the container that start empty, are writable and stay in memory.
     scratch: a directory on disk for what the container writes; without it that stays in memory.
-    read_only: nothing but `binds`, `tmpfs` and /dev/shm can be written, whatever the headers say.
+    read_only: nothing but `binds`, `tmpfs` and /dev/shm can be written, whatever the headers say,
+        and those of the `volumes` that the user may write.
     capabilities: names, kept by every process whoever its user is (capabilities.py).
     privileged: every capability that can be given.
     tty: what `Container.run` starts gets a terminal; its stderr is then part of its stdout.
@@ -69,9 +71,10 @@ class Spec:
     user: User
     network: str = "none"
     binds: tuple[Bind, ...] = ()
+    volumes: tuple[str, ...] = ()
     tmpfs: tuple[str, ...] = ()
     workdir: str = "/"
-    hostname: str = "container"
+    hostname: str = HOSTNAME
     scratch: Path | None = None
     read_only: bool = False
     capabilities: tuple[str, ...] = ()
@@ -91,6 +94,7 @@ class Plan:
 
     spec: Spec
     writable_root: bool
+    volumes: tuple[str, ...]  # Directories to make, before `access` applies.
     access: tuple[Access, ...]
     binds: tuple[tuple[str, str, bool, bool], ...]  # source, target, read-only, is a directory
     tmpfs: tuple[str, ...]
@@ -113,6 +117,7 @@ def make_plan(spec: Spec) -> Plan:
             directories["tmp"] = "/tmp"  # noqa: S108 - the image's own
         binds = tuple(_bind(tree, bind) for bind in spec.binds)
         tmpfs = tuple(_target(tree, path) for path in spec.tmpfs)
+        volumes = tuple(_volume(tree, path) for path in spec.volumes)
         texts = tuple((tree.realpath(path), text) for path, text in _texts(spec))
     except TreeError as error:
         raise ToolError(f"the image's file system is unusable: {error}") from error
@@ -120,10 +125,9 @@ def make_plan(spec: Spec) -> Plan:
     emulator = emulator_for(spec.architecture, spec.emulator)
     powerful = spec.user.uid == 0 or NUMBERS["DAC_OVERRIDE"] in kept
     access = () if powerful else tuple(access_of(tree, spec.user))
-    if spec.read_only:
-        access = tuple(item for item in access if item.mode == "hidden")
     if NUMBERS["DAC_READ_SEARCH"] in kept:
         access = tuple(item for item in access if item.mode != "hidden")
+    access = _with_volumes(tree, spec, access, volumes, powerful=powerful)
     if len(access) > MAX_ACCESS:
         raise ToolError(
             f"the image has {len(access)} paths whose owner differs from their parent's, at most "
@@ -141,6 +145,7 @@ def make_plan(spec: Spec) -> Plan:
                 and may(root.mode, owner=(root.uid, root.gid), user=spec.user, bit=2)
             )
         ),
+        volumes=tuple(path for path in volumes if tree.lookup(path) is None),
         access=access,
         binds=binds,
         tmpfs=tmpfs,
@@ -182,6 +187,48 @@ def access_of(tree: Tree, user: User) -> Iterator[Access]:
             # the same owner and the same mode.
             if writable != above and not (entry.uid == user.uid and not writable):
                 yield Access(path, "rw" if writable else "ro", is_dir=False)
+
+
+def _with_volumes(
+    tree: Tree, spec: Spec, access: tuple[Access, ...], volumes: tuple[str, ...], *, powerful: bool
+) -> tuple[Access, ...]:
+    """Return `access` with the volumes as engines mount them.
+
+    A new one belongs to the user. One that the image has keeps its owners and modes, and is not
+    part of a read-only root.
+    """
+    items = {item.path: item for item in access}
+    if spec.read_only:
+        items = {
+            path: item
+            for path, item in items.items()
+            if item.mode == "hidden" or any(_contains(volume, path) for volume in volumes)
+        }
+    hidden = [path for path, item in items.items() if item.mode == "hidden"]
+    for path in volumes:
+        entry = tree.lookup(path)
+        writable = (
+            entry is None
+            or powerful
+            or may(entry.mode, owner=(entry.uid, entry.gid), user=spec.user, bit=2)
+        )
+        needed = spec.read_only or entry is None
+        if needed and writable and not any(_contains(cover, path) for cover in hidden):
+            items[path] = Access(path, "rw", is_dir=True)
+    # Outermost first, as they are mounted.
+    return tuple(sorted(items.values(), key=lambda item: item.path.split("/")))
+
+
+def _contains(directory: str, path: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
+
+
+def _volume(tree: Tree, path: str) -> str:
+    target = _target(tree, path)
+    entry = tree.lookup(target)
+    if target == "/" or (entry is not None and entry.kind != "dir"):
+        raise ToolError(f"the image's volume {path!r} cannot be mounted: it must be a directory")
+    return target
 
 
 def _target(tree: Tree, path: str) -> str:

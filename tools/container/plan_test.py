@@ -95,6 +95,52 @@ def test_root_and_the_capability_to_override_may_do_everything_that_is_not_read_
     assert plan.writable_root == writable_root
 
 
+VOLUMES = tree_of(
+    full=directory(0o755, 1000),
+    full__theirs=file(0o644),
+    theirs=directory(0o755),
+    secret=directory(0o700),
+    link=Entry("symlink", 0o777, linkname="full"),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "made", "access"),
+    [
+        # As podman mounts them: a new one belongs to the user, others stay as they are.
+        ({}, ("/data", "/full/new", "/secret/new"),
+         ["/data rw", "/full rw", "/full/new rw", "/full/theirs ro", "/secret hidden"]),
+        ({"read_only": True}, ("/data", "/full/new", "/secret/new"),
+         ["/data rw", "/full rw", "/full/new rw", "/full/theirs ro", "/secret hidden"]),
+        ({"user": User(0, 0), "read_only": True}, ("/data", "/full/new", "/secret/new"),
+         ["/data rw", "/full rw", "/full/new rw", "/secret/new rw", "/theirs rw"]),
+        ({"volumes": ()}, (), ["/full rw", "/full/theirs ro", "/secret hidden"]),
+        ({"volumes": (), "read_only": True}, (), ["/secret hidden"]),
+    ],
+)  # fmt: skip
+def test_declared_volumes_are_made_and_writable(
+    changes: dict[str, Any], made: tuple[str, ...], access: list[str]
+) -> None:
+    volumes = ("/data", "/full", "/link/new", "/theirs", "/secret/new")
+    plan = make_plan(spec(VOLUMES, **{"volumes": volumes, **changes}))
+    assert plan.volumes == made
+    assert [f"{item.path} {item.mode}" for item in plan.access] == access
+
+
+@pytest.mark.parametrize(
+    ("volume", "cause"),
+    [
+        ("data", "the mount target 'data' is not absolute"),
+        ("/", "the image's volume '/' cannot be mounted: it must be a directory"),
+        ("/full/theirs", "the image's volume '/full/theirs' cannot be mounted: it must be"),
+        ("/full/theirs/x", "'/full/theirs/x': '/full/theirs' is not a directory"),
+    ],
+)
+def test_a_volume_that_cannot_be_mounted_is_an_error(volume: str, cause: str) -> None:
+    with pytest.raises(ToolError, match=re.escape(cause)):
+        make_plan(spec(VOLUMES, volumes=(volume,)))
+
+
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [

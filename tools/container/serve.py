@@ -71,7 +71,7 @@ class Served:
     workdir: str
     address: Address
     health_path: str
-    stop_signal: str
+    stop_signal: int
     data: Path | None
     digest: str
 
@@ -196,10 +196,7 @@ def serve(container: Container, served: Served, *, start_timeout: float) -> int:
 def _stop(container: Container, main: int, served: Served, arrived: list[int], wake: int) -> int:
     """Ask the main process to end; kill it after the grace period or at a second request."""
     cause = arrived.pop(0)
-    wanted = getattr(signal, served.stop_signal, signal.SIGTERM)
-    if served.stop_signal.isdigit():
-        wanted = signal.Signals(int(served.stop_signal))
-    container.signal(main, wanted)
+    container.signal(main, served.stop_signal)
     end = time.monotonic() + GRACE_SECONDS
     while container.poll(main) is None:
         left = end - time.monotonic()

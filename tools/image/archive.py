@@ -21,9 +21,9 @@ from tools.image.layout import (
     LayoutError,
     blob_path,
     open_layout,
-    read_children,
     read_image,
 )
+from tools.image.references import walk
 from tools.image.spec import Descriptor
 
 DOCKER_MANIFEST = "manifest.json"
@@ -98,17 +98,11 @@ def read_docker_manifest(document: object, *, source: Path) -> DockerEntry:
 def oci_archive(layout: Path, tags: Sequence[str]) -> list[Member]:
     """Return the members of an oci-archive of the layout, image or index; raise LayoutError."""
     opened = open_layout(layout)
-    blobs: dict[str, Path] = {}
-    pending: list[Descriptor] = [opened.root]
-    while pending:
-        descriptor = pending.pop(0)
-        blobs[descriptor.digest] = opened.blob(descriptor.digest)
-        if descriptor.media_type in spec.INDEX_TYPES:
-            pending += read_children(opened, descriptor)
-            continue
-        image = read_image(opened, descriptor)
-        for digest in [image.manifest["config"]["digest"], *(each.digest for each in image.layers)]:
-            blobs[digest] = opened.blob(digest)
+    blobs = {
+        each.digest: opened.blob(each.digest)
+        for document, parts in walk(opened, opened.root)
+        for each in (document, *parts)
+    }
     entries = [_named(opened.root, tag) for tag in tags] or [opened.root.to_json()]
     index = {"schemaVersion": 2, "mediaType": spec.OCI_INDEX, "manifests": entries}
     return [

@@ -29,6 +29,14 @@ class LayoutError(ToolError):
     """A layout is invalid, or not what its reader needs; the message names file and cause."""
 
 
+class MissingBlobError(LayoutError):
+    """A layout lacks the blob of `descriptor`."""
+
+    def __init__(self, message: str, descriptor: Descriptor) -> None:
+        super().__init__(message)
+        self.descriptor = descriptor
+
+
 @dataclass(frozen=True)
 class Layer:
     """One layer: `size` in bytes as stored; `diff_id` is the digest of the uncompressed tar."""
@@ -154,14 +162,24 @@ def read_image(layout: Layout, descriptor: Descriptor) -> Image:
 
 def read_document(layout: Layout, descriptor: Descriptor) -> dict[str, Any]:
     """Parse the JSON blob of `descriptor`, verified by its digest and size."""
+    return _parse_object(read_blob(layout, descriptor), layout.blob(descriptor.digest))
+
+
+def read_blob(layout: Layout, descriptor: Descriptor) -> bytes:
+    """Return the blob of `descriptor`, verified by its digest and size."""
     file = layout.blob(descriptor.digest)
-    data = _read_bytes(file)
+    try:
+        data = _read_bytes(file)
+    except LayoutError as error:
+        if file.exists():
+            raise
+        raise MissingBlobError(str(error), descriptor) from error
     if len(data) != descriptor.size:
         raise LayoutError(f"{file}: has {len(data)} bytes, its descriptor says {descriptor.size}")
     actual = spec.sha256_digest(data)
     if actual != descriptor.digest:
         raise LayoutError(f"{file}: its content has digest {actual}, which differs from its name")
-    return _parse_object(data, file)
+    return data
 
 
 def verify_layers(image: Image) -> None:
@@ -187,6 +205,17 @@ def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path)
         spec.layer_compression(descriptor.media_type)
     except SpecError as error:
         raise LayoutError(f"{manifest}: {error}") from error
+    return Layer(
+        digest=descriptor.digest,
+        size=descriptor.size,
+        media_type=descriptor.media_type,
+        diff_id=diff_id,
+        path=blob_file(layout, descriptor),
+    )
+
+
+def blob_file(layout: Layout, descriptor: Descriptor) -> Path:
+    """Return the file of a layer, of the size that its manifest says; raise LayoutError."""
     path = layout.blob(descriptor.digest)
     try:
         size = path.stat().st_size
@@ -198,13 +227,7 @@ def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path)
         ) from error
     if size != descriptor.size:
         raise LayoutError(f"{path}: layer has {size} bytes, the manifest says {descriptor.size}")
-    return Layer(
-        digest=descriptor.digest,
-        size=descriptor.size,
-        media_type=descriptor.media_type,
-        diff_id=diff_id,
-        path=path,
-    )
+    return path
 
 
 def _diff_ids(config: dict[str, Any], file: Path, count: int) -> list[str]:

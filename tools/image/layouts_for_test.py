@@ -100,3 +100,40 @@ def make_layout(
     digest, size = put_json(layout, manifest)
     finish_layout(layout, {"mediaType": media_type, "digest": digest, "size": size})
     return digest
+
+
+def make_artifact(layout: Path, **members: Any) -> dict[str, Any]:
+    """Store a manifest without a platform whose layer no engine knows; return its entry."""
+    blob = b"statement"
+    entry = {
+        "mediaType": "application/vnd.in-toto+json",
+        "digest": put_blob(layout, blob),
+        "size": len(blob),
+    }
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": put_blob(layout, b"{}")}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": "application/x",
+        "config": {**empty, "size": 2},
+        "layers": [entry],
+        **members,
+    }
+    digest, size = put_json(layout, manifest)
+    return {"mediaType": OCI_MANIFEST, "digest": digest, "size": size}
+
+
+def make_index(layout: Path, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Store an index and make it the root of the layout; return its entry."""
+    media_type = "application/vnd.oci.image.index.v1+json"
+    document = {"schemaVersion": 2, "mediaType": media_type, "manifests": entries}
+    digest, size = put_json(layout, document)
+    entry = {"mediaType": media_type, "digest": digest, "size": size}
+    finish_layout(layout, entry)
+    return entry
+
+
+def root_entry(layout: Path) -> dict[str, Any]:
+    """The descriptor in the index.json of a layout."""
+    entry: dict[str, Any] = json.loads((layout / "index.json").read_text())["manifests"][0]
+    return entry

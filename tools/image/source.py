@@ -29,15 +29,13 @@ from tools.image.archive import DOCKER_MANIFEST, read_docker_manifest
 from tools.image.layout import (
     Image,
     Layer,
-    Layout,
     LayoutError,
     blob_path,
     open_layout,
-    read_children,
-    read_document,
     read_image,
 )
-from tools.image.platform import UNKNOWN, choose, listing, platform_text, suits
+from tools.image.platform import listing, platform_text, suits
+from tools.image.references import choose_image, offers
 
 MARKER = "oci-layout"
 MAX_BYTES = 16 << 30  # Of one archive; more is refused as a bomb.
@@ -98,27 +96,12 @@ def _from_layout(path: Path, platform: str) -> Image:
     layout = open_layout(path)
     if layout.root.media_type not in spec.INDEX_TYPES:
         return read_image(layout, layout.root)
-    offers = [(_child_platform(layout, each), each) for each in read_children(layout, layout.root)]
-    child = choose(offers, platform) if platform else None
+    child = choose_image(layout, layout.root, platform) if platform else None
     if child is not None:
         return read_image(layout, child)
     wanted = f"none of them is for {platform}" if platform else "say which with platform"
-    names = listing([name for name, _ in offers])
+    names = listing([name for name, _ in offers(layout, layout.root)])
     raise LayoutError(f"{path}: is an image index for {names}; {wanted}")
-
-
-def _child_platform(layout: Layout, child: spec.Descriptor) -> str:
-    """Return the platform an index states for an entry, else that of the image's configuration."""
-    if child.media_type not in spec.MANIFEST_TYPES:
-        return UNKNOWN
-    stated = child.member("platform")
-    if isinstance(stated, dict):
-        return platform_text(stated)
-    try:
-        config = spec.parse_descriptor(read_document(layout, child).get("config"))
-    except spec.SpecError as error:
-        raise LayoutError(f"{layout.blob(child.digest)}: {error}") from error
-    return platform_text(read_document(layout, config))
 
 
 def _from_docker(path: Path, members: Mapping[str, _Stored]) -> Source:

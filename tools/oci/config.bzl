@@ -81,7 +81,7 @@ _ATTRS = {
         providers = [platform_common.PlatformInfo],
     ),
     "shell": attr.string_list(doc = "Shell of a CMD-SHELL healthcheck, such as `['/bin/sh', '-c']`."),
-    "stop_signal": attr.string(doc = "Such as SIGTERM."),
+    "stop_signal": attr.string(doc = "Such as SIGTERM, TERM, SIGRTMIN+3 or 15, as Docker reads it."),
     "_allowlist_function_transition": attr.label(
         default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
     ),

@@ -176,7 +176,7 @@ HEALTHY = {"config": {"Healthcheck": {"Test": ["CMD", "x"]}}}
             {},
             "healthcheck_interval: must be a duration such as '30s' or '1m30s', found '30'",
         ),
-        (["--stop-signal=TERM"], {}, "stop_signal: must be a name such as 'SIGTERM'"),
+        (["--stop-signal=HALT"], {}, "stop_signal: 'HALT' is not a signal; write a name such as"),
     ],
 )
 def test_a_combination_that_cannot_work_is_refused_with_the_reason(

@@ -14,6 +14,7 @@ from typing import Any
 
 from tools.cli import ToolError
 from tools.image import spec
+from tools.linux.signals import parse_signal
 from tools.oci.edits import list_of, object_of
 
 # The units of Go's time.ParseDuration, as in a Dockerfile or compose file; in nanoseconds.
@@ -22,7 +23,6 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 # The shortest wait Docker accepts (daemon/container.go, validateHealthCheck).
 _SHORTEST = 10**6
-_STOP_SIGNAL = re.compile(r"SIG[A-Z0-9]+([+-][0-9]{1,2})?|[0-9]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def set_process(
     """Return the image config with stop signal and shell; None keeps the present value."""
     run = dict(object_of(config, "config"))
     if stop_signal is not None:
-        if not _STOP_SIGNAL.fullmatch(stop_signal):
-            raise ToolError(
-                f"stop_signal: must be a name such as 'SIGTERM' or a number, found {stop_signal!r}"
-            )
+        try:
+            parse_signal(stop_signal)
+        except ToolError as error:
+            raise ToolError(f"stop_signal: {error}") from error
         run["StopSignal"] = stop_signal
     if shell is not None:
         run["Shell"] = list(shell)

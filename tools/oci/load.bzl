@@ -20,9 +20,10 @@ _ATTRS = {
     ),
     "image": attr.label(mandatory = True, doc = "An OCI layout."),
     "loader": attr.label(
+        allow_files = True,
         executable = True,
         cfg = "target",
-        doc = "Called as `loader load --input PATH`; default: docker, podman or nerdctl on PATH.",
+        doc = "A program or an executable file, called as `loader load --input PATH`; default: docker, podman or nerdctl on PATH.",
     ),
     "repo_tags": attr.label(
         allow_single_file = [".txt"],

@@ -21,6 +21,7 @@ from typing import IO, cast
 
 from tools.cli import ToolError, read_text, tool
 from tools.image.archive import Member, docker_archive, oci_archive, write_archive
+from tools.image.names import check_image_name
 from tools.oci import engines
 from tools.oci.engines import NoEngineError
 
@@ -127,19 +128,26 @@ def make_request(flags: argparse.Namespace) -> Request:
     layout = flags.layout or (root / target["layout"] if "layout" in target else None)
     tags = flags.repo_tags or (root / target["repo_tags"] if "repo_tags" in target else None)
     loader = flags.loader or (root / target["loader"] if target.get("loader") else None)
+    form = target.get("format", flags.format)
     if layout is None or tags is None:
         raise ToolError("no image to load; pass --layout and --repo-tags")
     return Request(
         layout=layout,
-        tags=read_tags(read_text(tags).splitlines()),
-        format=target.get("format", flags.format),
+        tags=read_tags(read_text(tags).splitlines(), tag_needed=form == "docker"),
+        format=form,
         loader=loader,
     )
 
 
-def read_tags(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the names for the image, without blank lines or repetitions, in their order."""
-    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+def read_tags(lines: Sequence[str], *, tag_needed: bool) -> tuple[str, ...]:
+    """Return the names for the image, without blank lines or repetitions, in their order.
+
+    Raise ToolError for one that engines would refuse.
+    """
+    names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    for name in names:
+        check_image_name(name, tag_needed=tag_needed)
+    return names
 
 
 @tool("oci_load")

@@ -193,6 +193,24 @@ def test_without_an_engine_the_error_says_what_to_do(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("H/Zero:1", "image name 'H/Zero:1': 'Zero' must be lower-case letters and digits"),
+        ("h/zero", "image name 'h/zero' has no tag; write 'h/zero:latest', for instance"),
+    ],
+)
+def test_a_name_that_engines_refuse_is_an_error_before_anything_is_loaded(
+    layout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, cause: str
+) -> None:
+    tags, output = tmp_path / "tags.txt", tmp_path / "out.tar"
+    tags.write_text(f"good:1\n{name}\n")
+    flags = ["--layout", str(layout), "--repo-tags", str(tags), "--output", str(output)]
+    assert load.main(flags) == 1
+    assert capsys.readouterr().err.startswith(f"oci_load: {cause}")
+    assert not output.exists()
+
+
 def test_without_an_image_the_missing_flags_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert load.main([]) == 1
     assert capsys.readouterr().err == (

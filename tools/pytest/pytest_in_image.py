@@ -104,6 +104,7 @@ def run_tests(run: ImageTestRun, scratch: Path) -> int:
             rootfs=rootfs,
             user=user,
             binds=tuple(binds),
+            volumes=settings.volumes,
             workdir=settings.workdir,
             scratch=scratch / "writes",
         )

@@ -24,7 +24,7 @@ def fetch_manifest(registry: Registry, reference: str) -> bytes:
 
     Raise RegistryError when there is none or it has another digest, TransportError.
     """
-    response = registry.follow("GET", f"manifests/{reference}", headers={"Accept": ACCEPT})
+    response = registry.read("GET", f"manifests/{reference}", headers={"Accept": ACCEPT})
     what = f"{registry.repository}: manifest {reference}"
     if response.status != 200:
         raise registry.refused(what, response)
@@ -94,7 +94,7 @@ class _Part:
         """Request the rest once; raise TransportError when not all of it arrived."""
         headers = {"Range": f"bytes={self.have}-"} if self.have else {}
         self._skip = self.have
-        response = self._registry.follow(
+        response = self._registry.read(
             "GET",
             f"blobs/{self._descriptor.digest}",
             headers=headers,

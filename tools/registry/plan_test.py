@@ -9,9 +9,10 @@ import pytest
 
 from tools.cli import ToolError
 from tools.image import layouts_for_test as make
-from tools.image.layout import LayoutError, open_layout
+from tools.image.layout import LayoutError, blob_path, open_layout
 from tools.oci import index
 from tools.registry import pull_plan
+from tools.registry.pulled_layout import relink
 from tools.registry.push_plan import choose_root, make_plan
 
 TAR = make.tar_bytes({"a": b"a"})
@@ -101,3 +102,72 @@ def test_a_single_image_without_a_variant_is_pulled_and_one_with_another_is_not(
     else:
         with pytest.raises(ToolError, match=f"is an image for {found}, wanted {platform}"):
             pull_plan.make_plan(tmp_path / "one", digest=digest, platform=platform)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_pull_asks_for_the_documents_that_the_choice_needs(tmp_path: Path, nested: bool) -> None:
+    store, here = tmp_path / "store", tmp_path / "here"
+    entries = []
+    for name in ("amd64", "arm64"):
+        make.make_layout(store, layers=[TAR], config_extra={"architecture": name})
+        entries.append(make.root_entry(store))
+    wanted = entries[1]["digest"]
+    if nested:
+        entries = [make.make_artifact(store), make.make_index(store, entries)]
+    root = make.make_index(store, entries)
+    asked = []
+    while True:
+        plan = pull_plan.make_plan(here, digest=root["digest"], platform="linux/arm64")
+        if not plan.missing:
+            break
+        asked.append(len(plan.missing))
+        for digest in plan.missing:
+            file = blob_path(here, digest)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(blob_path(store, digest).read_bytes())
+    assert plan.manifest is not None
+    assert plan.manifest.digest == wanted
+    assert set(asked) == {1}
+
+
+def test_an_index_of_artifacts_has_no_platform(tmp_path: Path) -> None:
+    root = make.make_index(tmp_path, [make.make_artifact(tmp_path)])
+    for platform, text in (
+        ("linux/amd64", "has no image for platform linux/amd64; it has no platform"),
+        (None, "attribute 'platforms' is required; it has no platform"),
+    ):
+        with pytest.raises(ToolError, match=text):
+            pull_plan.make_plan(tmp_path, digest=root["digest"], platform=platform)
+    with pytest.raises(LayoutError, match="has no image for linux/amd64; it has no platform"):
+        choose_root(open_layout(tmp_path), "linux/amd64")
+
+
+def test_push_plans_what_it_only_carries(tmp_path: Path) -> None:
+    make.make_layout(tmp_path, layers=[TAR])
+    platform = {"os": "linux", "architecture": "amd64"}
+    image = {**make.root_entry(tmp_path), "platform": platform}
+    unknown = {"os": "unknown", "architecture": "unknown"}
+    attestation = {**make.make_artifact(tmp_path), "platform": unknown}
+    other = {"mediaType": "application/x", "digest": make.put_blob(tmp_path, b"x"), "size": 1}
+    root = make.make_index(tmp_path, [image, attestation, other])
+    plan = make_plan(tmp_path, platform=None, nondistributable=False)
+    assert [each.descriptor.digest for each in plan.manifests] == [
+        image["digest"], attestation["digest"], root["digest"],
+    ]  # fmt: skip
+    assert sorted(blob.name for blob in plan.blobs) == [
+        "application/x of the index",
+        "linux/amd64 config",
+        "linux/amd64 layer 1/1",
+        "unknown/unknown config",
+        "unknown/unknown layer 1/1",
+    ]
+
+
+def test_a_pulled_artifact_is_linked_without_being_understood(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    entry = make.make_artifact(source)
+    make.finish_layout(source, entry)
+    assert relink(source, out) == entry["digest"]
+    blobs = {file.name: file.read_bytes() for file in (source / "blobs/sha256").iterdir()}
+    assert {file.name: file.read_bytes() for file in (out / "blobs/sha256").iterdir()} == blobs
+    (out / "blobs/sha256" / make.digest_of(b"statement")[7:]).readlink()

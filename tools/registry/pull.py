@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tools.cli import ToolError, tool
 from tools.image.layout import blob_path
+from tools.image.names import parse_tag
 from tools.image.spec import Descriptor, sha256_digest
 from tools.oci.layout_writer import write_index
 from tools.oci.prefix import prefixed
@@ -31,7 +32,7 @@ from tools.registry.credentials import find_credentials
 from tools.registry.errors import RegistryError, scrub
 from tools.registry.progress import size_text
 from tools.registry.pull_plan import Plan, make_plan, media_type_of
-from tools.registry.reference import parse_repository, parse_tag
+from tools.registry.reference import parse_repository
 from tools.registry.registry import Registry
 from tools.registry.transport import Options, Transport, TransportError
 

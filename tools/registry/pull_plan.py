@@ -15,8 +15,9 @@ from typing import Any
 
 from tools.cli import ToolError
 from tools.image import spec
-from tools.image.layout import Layout, blob_path, read_children, read_document
-from tools.image.platform import choose, listing, platform_text, suits
+from tools.image.layout import Layout, MissingBlobError, blob_path, read_document
+from tools.image.platform import listing, platform_text, suits
+from tools.image.references import choose_image, offers
 from tools.image.spec import Descriptor
 
 
@@ -41,7 +42,10 @@ def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
         return Plan(document=digest)
     manifest = root
     if root.media_type in spec.INDEX_TYPES:
-        manifest = choose_manifest(read_children(Layout(directory, root), root), platform=platform)
+        try:
+            manifest = choose_manifest(Layout(directory, root), platform=platform)
+        except MissingBlobError as error:
+            return _fetching(error.descriptor)
         if not blob_path(directory, manifest.digest).is_file():
             return Plan(document=manifest.digest)
     document = read_document(Layout(directory, manifest), manifest)
@@ -62,21 +66,27 @@ def make_plan(directory: Path, *, digest: str, platform: str | None) -> Plan:
     return Plan(manifest=manifest, blobs=tuple(missing))
 
 
-def choose_manifest(children: tuple[Descriptor, ...], *, platform: str | None) -> Descriptor:
-    """Return the entry of an image index for a platform `os/architecture[/variant]`.
+def _fetching(descriptor: Descriptor) -> Plan:
+    """Return the plan for a document without which no image can be chosen."""
+    if descriptor.media_type in spec.INDEX_TYPES | spec.MANIFEST_TYPES:
+        return Plan(document=descriptor.digest)
+    return Plan(blobs=(descriptor,))
+
+
+def choose_manifest(layout: Layout, *, platform: str | None) -> Descriptor:
+    """Return the manifest in an image index for a platform `os/architecture[/variant]`.
 
     Raise ToolError when it has none, or no platform is given.
     """
-    offers = [(platform_text(child.member("platform")), child) for child in children]
-    names = listing([name for name, _ in offers])
+    chosen = choose_image(layout, layout.root, platform) if platform else None
+    if chosen is not None:
+        return chosen
+    names = listing([name for name, _ in offers(layout, layout.root)])
     if platform is None:
         raise ToolError(
             f"is a multi-architecture image, so attribute 'platforms' is required; it has {names}"
         )
-    chosen = choose(offers, platform)
-    if chosen is None:
-        raise ToolError(f"has no image for platform {platform}; it has {names}")
-    return chosen
+    raise ToolError(f"has no image for platform {platform}; it has {names}")
 
 
 def media_type_of(data: bytes, *, source: str) -> str:

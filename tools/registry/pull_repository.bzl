@@ -9,8 +9,9 @@ load("//tools/apt:compile_tree.bzl", "PYTHON_ENVIRONMENT")
 # Where docker's and podman's credentials are; a change of them asks again.
 _ENVIRON = ["DOCKER_CONFIG", "HOME", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
 
-# An index, a manifest, then config and layers: each names the next.
-_ROUNDS = 3
+# An index, a manifest, then config and layers: each names the next. An index may also hold others, and the platform
+# of an entry may be in its config only.
+_ROUNDS = 50
 
 _ATTRS = {
     "config": attr.label(allow_single_file = True, doc = "A docker config.json."),

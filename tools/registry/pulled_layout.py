@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from tools.cli import tool
-from tools.image.layout import open_layout, read_image
+from tools.image.layout import open_layout
+from tools.image.references import walk
 from tools.oci.layout_writer import write_digest, write_layout
 from tools.oci.prefix import prefixed
 
@@ -20,15 +21,15 @@ from tools.oci.prefix import prefixed
 def relink(source: Path, out: Path) -> str:
     """Write the layout `out` with the image of `source`; return its digest. Raise LayoutError."""
     layout = open_layout(source)
-    image = read_image(layout, layout.root)
-    digests = (image.digest, image.manifest["config"]["digest"])
+    ((root, (config, *layers)),) = walk(layout, layout.root)
+    digests = (root.digest, config.digest)
     write_layout(
         out,
         root=layout.root,
         documents=[layout.blob(digest).read_bytes() for digest in digests],
-        links={layer.digest: layer.path for layer in image.layers},
+        links={layer.digest: layout.blob(layer.digest) for layer in layers},
     )
-    return image.digest
+    return root.digest
 
 
 @tool("oci_pull")

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli import ToolError, tool
+from tools.image.names import parse_tag
 from tools.registry import cli
 from tools.registry.cli import CliContext
 from tools.registry.errors import RegistryError
 from tools.registry.progress import Progress, size_text
 from tools.registry.push_plan import Blob, Manifest, Plan, make_plan
-from tools.registry.reference import Repository, parse_repository, parse_tag
+from tools.registry.reference import Repository, parse_repository
 from tools.registry.registry import Registry
 from tools.registry.transport import CancelledError, TransportError
 from tools.registry.upload import upload_blob

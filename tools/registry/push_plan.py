@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.image import spec
-from tools.image.layout import Layout, LayoutError, open_layout, read_children, read_image
-from tools.image.platform import choose, listing, platform_text
+from tools.image.layout import Layout, LayoutError, open_layout
+from tools.image.platform import listing
+from tools.image.references import choose_image, offers, platform_of, walk
 from tools.image.spec import Descriptor
 
 
@@ -52,17 +52,18 @@ def make_plan(path: Path, *, platform: str | None, nondistributable: bool) -> Pl
     root = choose_root(layout, platform)
     blobs: dict[str, Blob] = {}
     manifests: dict[str, Manifest] = {}
-    for descriptor in _depth_first(layout, root):
+    for descriptor, parts in walk(layout, root):
         file = layout.blob(descriptor.digest)
-        manifests[descriptor.digest] = Manifest(descriptor, file.read_bytes())
-        if descriptor.media_type in spec.INDEX_TYPES:
+        if descriptor.media_type not in spec.INDEX_TYPES | spec.MANIFEST_TYPES:
+            # Not a manifest to a registry: content that an index names.
+            name = f"{descriptor.media_type} of the index"
+            blobs.setdefault(descriptor.digest, Blob(descriptor, file, name))
             continue
-        image = read_image(layout, descriptor)
+        manifests[descriptor.digest] = Manifest(descriptor, file.read_bytes())
         # In an index, a shared layer is named after the first image that has it.
-        whose = f"{platform_text(image.config)} " if root.media_type in spec.INDEX_TYPES else ""
-        for position, entry in enumerate([image.manifest["config"], *image.manifest["layers"]]):
-            blob = spec.parse_descriptor(entry)
-            name = f"{whose}layer {position}/{len(image.layers)}" if position else f"{whose}config"
+        whose = f"{platform_of(layout, descriptor)} " if parts and descriptor != root else ""
+        for position, blob in enumerate(parts):
+            name = f"{whose}layer {position}/{len(parts) - 1}" if position else f"{whose}config"
             foreign = any(mark in blob.media_type for mark in spec.NONDISTRIBUTABLE_MARKS)
             if nondistributable or not foreign:
                 blobs.setdefault(blob.digest, Blob(blob, layout.blob(blob.digest), name))
@@ -83,21 +84,9 @@ def choose_root(layout: Layout, platform: str | None) -> Descriptor:
     return layout.root
 
 
-def _depth_first(layout: Layout, descriptor: Descriptor) -> Iterator[Descriptor]:
-    """Yield children before the index that lists them."""
-    if descriptor.media_type in spec.INDEX_TYPES:
-        for child in read_children(layout, descriptor):
-            yield from _depth_first(layout, child)
-    yield descriptor
-
-
 def _choose(layout: Layout, platform: str) -> Descriptor:
-    offers = []
-    for child in read_children(layout, layout.root):
-        stated = child.member("platform") or read_image(layout, child).config
-        offers.append((platform_text(stated), child))
-    chosen = choose(offers, platform)
+    chosen = choose_image(layout, layout.root, platform)
     if chosen is None:
-        names = listing([name for name, _ in offers])
+        names = listing([name for name, _ in offers(layout, layout.root)])
         raise LayoutError(f"{layout.path}: has no image for {platform}; it has {names}")
     return chosen

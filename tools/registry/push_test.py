@@ -146,6 +146,25 @@ def test_an_index_is_pushed_after_its_children(server: Server, tmp_path: Path) -
     assert tagged == layout.blob(layout.root.digest).read_bytes()
 
 
+def test_an_index_with_an_attestation_is_pushed_as_it_is(server: Server, tmp_path: Path) -> None:
+    """The layout of `docker buildx`: an image, and an attestation of it."""
+    make.make_layout(tmp_path, layers=[TARS[0]])
+    image = {
+        **make.root_entry(tmp_path),
+        "platform": {"os": "linux", "architecture": "amd64"},
+    }
+    attestation = {
+        **make.make_artifact(tmp_path),
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+        "platform": {"os": "unknown", "architecture": "unknown"},
+    }
+    make.make_index(tmp_path, [image, attestation])
+    assert _push(tmp_path, f"{server.host}/carried", "--tag=t") == 0
+    for digest in (image["digest"], attestation["digest"], "t"):
+        status, _, _ = server.get(f"/v2/carried/manifests/{digest}")
+        assert status == 200
+
+
 def test_one_platform_of_an_index_can_be_pushed(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

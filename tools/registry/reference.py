@@ -1,16 +1,11 @@
-"""Names of repositories and tags, as the distribution specification 1.1 and Docker spell them."""
+"""The repository that a user names, and where its registry and its credentials are."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from tools.cli import ToolError
-
-# distribution-spec 1.1, "Pulling manifests": <name> and <reference>.
-_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
-_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)(:[0-9]{1,5})?")
+from tools.image.names import check_host, check_name, split_host
 
 # Docker Hub is named after one host and served by another.
 _HUB_NAMES = ("docker.io", "index.docker.io", "registry-1.docker.io")
@@ -53,28 +48,12 @@ def parse_repository(text: str) -> Repository:
         )
     if "@" in text:
         raise ToolError(f"repository '{text}' must not have a digest; the image has its own")
-    first, slash, rest = text.partition("/")
-    is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    host, name = (first, rest) if is_host else ("index.docker.io", text)
+    host, name = split_host(text)
+    host = host or "index.docker.io"
     if ":" in name:
         raise ToolError(f"repository '{text}' must not have a tag; set tags with --tag")
     if host in _HUB_NAMES and "/" not in name:
         name = f"library/{name}"
-    if not _HOST.fullmatch(host):
-        raise ToolError(f"repository '{text}': '{host}' is not a host name")
-    if not _NAME.fullmatch(name):
-        raise ToolError(
-            f"repository '{text}': '{name}' must be lower-case letters and digits, "
-            "in parts separated by '/', '.', '_' or '-'"
-        )
+    check_host(host, what=f"repository '{text}'")
+    check_name(name, what=f"repository '{text}'")
     return Repository(host=host, name=name)
-
-
-def parse_tag(text: str) -> str:
-    """Check a tag; raise ToolError for an invalid one."""
-    if not _TAG.fullmatch(text):
-        raise ToolError(
-            f"tag '{text}' must be 1 to 128 letters, digits, '_', '.' or '-', "
-            "and not begin with '.' or '-'"
-        )
-    return text

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.cli import ToolError
+from tools.image.names import parse_tag
 from tools.registry.reference import (
     Repository,
     parse_repository,
-    parse_tag,
 )
 
 

@@ -25,6 +25,9 @@ from tools.registry.transport import (
 )
 
 _REDIRECTS = 5
+# Redirects that are followed; a client may turn a write into a read at the others (RFC 9110, 15.4).
+_READ_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WRITE_REDIRECTS = frozenset({307, 308})
 # RFC 8288, as distribution-spec 1.1 uses it for pages.
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 _MANIFESTS = ", ".join(sorted(spec.INDEX_TYPES | spec.MANIFEST_TYPES))
@@ -83,14 +86,14 @@ class Registry:
 
     def has_blob(self, digest: str, *, source: str | None = None) -> bool:
         """Return whether the repository, or another of the registry, `source`, has the blob."""
-        response = self.follow("HEAD", f"blobs/{digest}", name=source)
+        response = self.read("HEAD", f"blobs/{digest}", name=source)
         if source is not None and response.status in (401, 403):
             return False
         if response.status not in (200, 404):
             raise self.refused(f"HEAD blob {digest}", response)
         return response.status == 200
 
-    def follow(
+    def read(
         self,
         method: str,
         path: str,
@@ -100,17 +103,12 @@ class Registry:
         receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
-        """Send a request for something in the repository, and follow redirects to its storage.
+        """Send a request for something in the repository.
 
         `name` is another repository of the registry.
         """
         url = f"{self._base}/v2/{name or self.repository.name}/{path}"
-        for _ in range(1 + _REDIRECTS):
-            response = self.call_url(method, url, headers=headers, receive=receive, retry=retry)
-            if response.status not in (301, 302, 303, 307, 308):
-                break
-            url = self.location(response, url)
-        return response
+        return self.call_url(method, url, headers=headers, receive=receive, retry=retry)
 
     def mount_blob(self, digest: str, *, source: str) -> bool:
         """Mount the blob from another repository of the registry; return False if it cannot be."""
@@ -119,7 +117,7 @@ class Registry:
         response = self.call_url("POST", url)
         if response.status == 202:
             # The registry opened an upload instead; leaving it open would hold resources.
-            self._cancel_upload(self.location(response, url))
+            self._cancel_upload(self.location(response))
         return response.status == 201
 
     def open_upload(self, digest: str) -> Opened:
@@ -130,7 +128,7 @@ class Registry:
             raise self.refused(f"POST upload of blob {digest}", response)
         least = (response.headers.get("OCI-Chunk-Min-Length") or "").strip()
         return Opened(
-            url=self.location(response, url),
+            url=self.location(response),
             least=int(least) if least.isascii() and least.isdigit() else 0,
         )
 
@@ -194,7 +192,7 @@ class Registry:
                 raise self.refused(f"GET referrers {digest}", response)
             pages.append(response)
             following = _NEXT.search(response.headers.get("Link") or "")
-            url = urllib.parse.urljoin(url, following[1]) if following else ""
+            url = urllib.parse.urljoin(response.url, following[1]) if following else ""
         return pages
 
     def call_url(
@@ -208,12 +206,13 @@ class Registry:
         receive: Receiver | None = None,
         retry: bool = True,
     ) -> Response:
-        """Send an authorized request; an expired authorization is renewed once.
+        """Send an authorized request and follow redirects, of writes those that keep the method.
 
-        Credentials go to the registry only, never to a storage that it redirects to. A registry
-        with public read access asks for them only when something is written.
+        An expired authorization is renewed once. Credentials go to the registry only, never to
+        another host that it redirects to. A registry with public read access asks for them only
+        when something is written. `sent` is called with the number of bytes sent, and with its
+        negative when they are sent again.
         """
-        own = urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(self._base)[:2]
         counted = 0
 
         def count(amount: int) -> None:
@@ -221,12 +220,10 @@ class Registry:
             counted += amount
             sent(amount)
 
-        def send() -> tuple[Response, str | None]:
-            all_headers = dict(headers or {})
-            value = self._authorization.header if own and self._authorization else None
-            if value:
-                all_headers["Authorization"] = value
-            response = self.transport.request(
+        def send(value: str | None) -> Response:
+            count(-counted)
+            all_headers = dict(headers or {}) | ({"Authorization": value} if value else {})
+            return self.transport.request(
                 method,
                 url,
                 headers=all_headers,
@@ -235,17 +232,22 @@ class Registry:
                 receive=receive,
                 retry=retry,
             )
-            return response, value
 
-        response, used = send()
-        if response.status == 401 and own and self._authorize(response, used):
-            sent(-counted)
-            counted = 0
-            response, _ = send()
+        followed = _READ_REDIRECTS if method in ("GET", "HEAD") else _WRITE_REDIRECTS
+        for _ in range(1 + _REDIRECTS):
+            own = urllib.parse.urlsplit(url)[:2] == urllib.parse.urlsplit(self._base)[:2]
+            used = self._authorization.header if own and self._authorization else None
+            response = send(used)
+            if response.status == 401 and own and self._authorize(response, used):
+                response = send(self._authorization.header if self._authorization else None)
+            if response.status not in followed:
+                break
+            url = self.location(response)
         return response
 
-    def location(self, response: Response, url: str) -> str:
+    def location(self, response: Response) -> str:
         """Return the Location of a response; refuse one that leaves TLS for plain HTTP."""
+        url = response.url
         target = response.headers.get("Location")
         if not target:
             raise RegistryError(f"{without_query(url)}: the registry's response has no Location")

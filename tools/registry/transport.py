@@ -17,13 +17,13 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.message import Message
 from pathlib import Path
 
 from tools.cli import ToolError
-from tools.registry.http_proxy import Proxy, find_proxy
+from tools.registry.http_proxy import Proxy, find_proxy, is_loopback
 from tools.registry.tls import is_not_tls, tls_context
 
 _BLOCK = 1 << 18
@@ -66,12 +66,13 @@ class FileSlice:
 
 @dataclass(frozen=True)
 class Response:
-    """A response, read completely."""
+    """A response, read completely. `url` is that of the request, after redirects."""
 
     status: int
     reason: str
     headers: Message
     body: bytes
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Transport:
                     method, url, headers=headers, body=body, sent=count, receive=receive
                 )
                 if response.status not in _RETRIED or attempt == attempts:
-                    return response
+                    return replace(response, url=url)
                 cause = f"{response.status} {response.reason}"
                 wait = self.delay(attempt, retry_after(response))
             except TransportError as error:
@@ -214,11 +215,19 @@ class Transport:
             target = f"http://{parts.netloc}{target}"
             all_headers.update(proxy.headers)
         self._active.add(connection)
+        connected = kept is not None
         try:
+            if not connected:
+                connection.connect()
+                connected = True
             response = self._exchange(connection, method, target, all_headers, blocks, receive)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self.check_cancelled()
+            hung_up = isinstance(error, ssl.SSLEOFError | ConnectionResetError) and not connected
+            if parts.scheme == "https" and hung_up and is_loopback(parts.hostname or ""):
+                # A server without TLS may hang up on a handshake that it does not understand.
+                raise _not_tls(parts) from error
             if isinstance(error, ssl.SSLError) and kept is None:
                 raise _tls_error(error, parts) from error
             way = f" through the proxy {proxy}" if proxy else ""
@@ -349,10 +358,14 @@ def _tls_error(error: ssl.SSLError, parts: urllib.parse.SplitResult) -> Transpor
             retriable=False,
         )
     if is_not_tls(error):
-        return NotTLSError(
-            f"{parts.netloc}: does not use TLS; pass --insecure for plain HTTP", retriable=False
-        )
+        return _not_tls(parts)
     return TransportError(f"{parts.netloc}: TLS failed: {error.reason or error}", retriable=True)
+
+
+def _not_tls(parts: urllib.parse.SplitResult) -> NotTLSError:
+    return NotTLSError(
+        f"{parts.netloc}: does not use TLS; pass --insecure for plain HTTP", retriable=False
+    )
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:

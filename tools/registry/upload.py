@@ -120,7 +120,7 @@ class _Upload:
             )
         if response.status not in (201, 202, 204):
             raise self._registry.refused(f"PATCH upload of {self._descriptor.digest}", response)
-        return self._registry.location(response, url)
+        return self._registry.location(response)
 
     def _resume(self, url: str, piece: FileSlice, error: TransportError) -> tuple[str, int]:
         """Return where to resume after a fault in `piece`: URL and offset.
@@ -138,7 +138,7 @@ class _Upload:
         if not known or not piece.offset <= reached <= piece.offset + piece.length:
             raise error
         self._count(reached - self.counted)
-        return self._registry.location(status, url), reached
+        return self._registry.location(status), reached
 
     def _count(self, amount: int) -> None:
         self.counted += amount

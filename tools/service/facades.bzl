@@ -52,6 +52,11 @@ load("@pinned_image//tools/structure_test:defs.bzl", _container_structure_test =
 container_structure_test = _container_structure_test
 """
 
+_STRUCTURE_TEST_REPOSITORIES = """\
+def container_structure_test_register_toolchain(name, register = True, **kwargs):
+    pass
+"""
+
 def _facade_impl(ctx):
     packages = {}
     for path, content in ctx.attr.files.items():
@@ -69,7 +74,10 @@ facade = repository_rule(
 def facades():
     """Declares @rules_oci and @container_structure_test, unless the WORKSPACE has declared its own."""
     for name, files in {
-        "container_structure_test": {"defs.bzl": _STRUCTURE_TEST},
+        "container_structure_test": {
+            "defs.bzl": _STRUCTURE_TEST,
+            "repositories.bzl": _STRUCTURE_TEST_REPOSITORIES,
+        },
         "rules_oci": {
             "oci/defs.bzl": _OCI,
             "oci/dependencies.bzl": _OCI_DEPENDENCIES,

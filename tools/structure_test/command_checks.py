@@ -9,6 +9,7 @@ from tools.cli import ToolError
 from tools.container.plan import Bind
 from tools.container.run import Completed, SpawnError
 from tools.structure_test.checks import Outcome, known_env, patterns, printable
+from tools.structure_test.env_file import parse_env_file
 from tools.structure_test.go_text import expand
 from tools.structure_test.image_under_test import ImageUnderTest
 from tools.structure_test.options import Options, Session
@@ -91,20 +92,12 @@ def _option_env(run: RunOptions, source: str, environ: Mapping[str, str]) -> dic
     if run.env_file:
         path = Path(run.env_file)
         try:
-            lines = path.read_text().splitlines()
+            env = parse_env_file(path.read_bytes())
         except OSError as error:
             raise ToolError(f"{source}: envFile {path}: {error.strerror}") from error
-        for number, line in enumerate(lines, start=1):
-            key, equals, value = line.strip().partition("=")
-            if not key or key.startswith("#"):
-                continue
-            if not equals:
-                raise ToolError(f"{path}, line {number}: is not KEY=VALUE")
-            env[key] = value
-    for name in run.env_vars:
-        if name in environ:
-            env[name] = environ[name]
-    return env
+        except ToolError as error:
+            raise ToolError(f"{source}: envFile {path}, {error}") from error
+    return env | {name: environ[name] for name in run.env_vars if name in environ}
 
 
 def _bind(text: str, source: str) -> Bind:

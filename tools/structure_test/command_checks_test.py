@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tools.image.images_for_test import program_layer, write_image
 from tools.structure_test.image_for_test import Run, command
 
 COMMANDS: list[tuple[dict[str, Any], list[str]]] = [
@@ -143,10 +144,40 @@ def test_variables_come_from_the_host_and_from_a_file_beside_those_of_the_test(
         },
     }
     assert run(config, environ={"HOST": "2"}) == []
-    (tmp_path / "env").write_text("FILE\n")
-    assert run(config) == [f"{tmp_path / 'env'}, line 1: is not KEY=VALUE"]
+    (tmp_path / "env").write_text("A=1\nFILE\n")
+    (error,) = run(config)
+    assert error.endswith(
+        f"envFile {tmp_path / 'env'}, line 2: unexpected character '\\n' in a variable's name"
+    )
     (tmp_path / "env").unlink()
     assert run(config)[0].endswith(f"envFile {tmp_path / 'env'}: No such file or directory")
+
+
+def test_an_env_file_is_read_as_upstream_reads_it(run: Run, tmp_path: Path) -> None:
+    lines = ['Q1="double quoted"', "Q2='single $A'", "export EX=exported", "SP = spaced"]
+    lines += ["INL=val # comment", 'HASH="a#b"', "EXPAND=${Q1}x", r'NL="a\nb"', "NONE="]
+    (tmp_path / "env").write_text("\n".join(lines))
+    values = ["Q1=double quoted", "Q2=single [$]A", "EX=exported", "SP=spaced", "INL=val"]
+    values += ["HASH=a#b", "EXPAND=double quotedx", "NL=a\nb"]
+    config = {
+        **command(
+            "env", expectedOutput=[f"(?m)^{each}$" for each in values], excludedOutput=["NONE"]
+        ),
+        "containerRunOptions": {"envFile": str(tmp_path / "env")},
+    }
+    assert run(config) == []
+
+
+def test_a_volume_the_image_lacks_exists_as_in_an_engine(run: Run, tmp_path: Path) -> None:
+    config = {"Env": ["PATH=/bin"], "Volumes": {"/data": {}}}
+    layout = write_image(tmp_path / "layout", [program_layer()], config).path
+    for user in ("0:0", "1000:1000"):
+        options = {"containerRunOptions": {"user": user}}
+        assert run({**command("touch /data/x"), **options}, layout=layout) == []
+
+
+def test_commands_have_a_hostname(run: Run) -> None:
+    assert run(command("env", expectedOutput=["(?m)^HOSTNAME=container$"])) == []
 
 
 def test_bind_mounts_appear_and_malformed_ones_are_errors(run: Run, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from tools.cli import ToolError
 
 M = TypeVar("M", bound="StrictModel")
 Location = tuple[int | str, ...]
+Pair = tuple[yaml.Node, yaml.Node]  # A field of a mapping: its key and its value.
 
 # Decimal only: YAML 1.1 would read 010 as eight.
 _INTEGER = re.compile("[-+]?(0|[1-9][0-9]{0,17})")
@@ -40,6 +41,7 @@ _WORDS = dict.fromkeys(("true", "yes", "on", "y"), True) | dict.fromkeys(
 )
 _TAGS = "tag:yaml.org,2002:"
 _NULL = f"{_TAGS}null"
+_MERGE = f"{_TAGS}merge"
 _SHOWN = 200  # Characters of a bad value repeated in a message.
 
 
@@ -150,6 +152,8 @@ class StrictModel(BaseModel):
         if not isinstance(value, dict):
             raise wanted("a mapping", value)
         known = {field.alias or name for name, field in cls.model_fields.items()}
+        if info.context.get("json"):
+            value = _spelled(value, known)
         for name in sorted(set(value) - known):
             raise PydanticCustomError(
                 "unknown",
@@ -190,6 +194,15 @@ class Document:
         return f"line {line}: " if line else ""
 
 
+def _spelled(value: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """Return a JSON object with its fields spelled as in `known`, whatever the case of letters.
+
+    So Go reads JSON, and upstream's own reports have fields like `SchemaVersion`.
+    """
+    spelling = {name.casefold(): name for name in known}
+    return _unique([(spelling.get(name.casefold(), name), item) for name, item in value.items()])
+
+
 def read(
     model: type[M],
     path: Path,
@@ -205,21 +218,27 @@ def read(
     document = load(path)
     if not isinstance(document.value, dict):
         raise ConfigError(f"{path}: wanted a mapping, found {document.value!r}")
-    version = document.value.get("schemaVersion")
-    if version is not None and not isinstance(version, str):
-        raise ConfigError(f"{path}: schemaVersion: wanted a string, found {version!r}")
-    # In a file of another version every other field would be wrong as well.
-    if problem := check_version(version or ""):
-        raise ConfigError(f"{path}: {document.prefix(('schemaVersion',))}{problem}")
+    in_json = document.root is None
+    context = {"upstream": upstream, "json": in_json}
     try:
-        return model.model_validate(
-            document.value, context={"upstream": upstream}, by_alias=True, by_name=False
-        )
+        value = _spelled(document.value, {"schemaVersion"}) if in_json else document.value
+        _check_version(value.get("schemaVersion"), document, check_version)
+        return model.model_validate(value, context=context, by_alias=True, by_name=False)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except ValidationError as error:
         problems = sorted(
             error.errors(include_url=False), key=lambda each: document.line(_place(each))
         )
         raise ConfigError(*(_problem(path, document, each) for each in problems)) from None
+
+
+def _check_version(version: object, document: Document, check: Callable[[str], str]) -> None:
+    """Check the version first: in a file of another one every other field is wrong as well."""
+    if version is not None and not isinstance(version, str):
+        raise ConfigError(f"schemaVersion: wanted a string, found {version!r}")
+    if problem := check(version or ""):
+        raise ConfigError(f"{document.prefix(('schemaVersion',))}{problem}")
 
 
 def _place(error: ErrorDetails) -> Location:
@@ -245,6 +264,16 @@ def _problem(path: Path, document: Document, error: ErrorDetails) -> str:
     return f"{path}: {document.prefix(_place(error))}{where}{cause}"
 
 
+class _Loader(yaml.SafeLoader):
+    """Unlike PyYAML, and as in YAML, an anchor may be given again and then names the new node."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.AliasEvent):
+            self.anchors.pop(event.anchor, None)
+        return super().compose_node(parent, index)
+
+
 def load(path: Path) -> Document:
     """Parse a .yaml, .yml or .json file; raise ConfigError naming the file."""
     try:
@@ -252,7 +281,7 @@ def load(path: Path) -> Document:
         if path.suffix == ".json":
             return Document(json.loads(content, object_pairs_hook=_unique))
         if path.suffix in (".yaml", ".yml"):
-            root = yaml.compose(content, yaml.SafeLoader)
+            root = yaml.compose(content, _Loader)
             return Document(None if root is None else _value(root, {}), root)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
@@ -271,12 +300,8 @@ def _value(node: yaml.Node, seen: dict[int, Any]) -> Any:
     seen[id(node)] = node
     value: Any
     if isinstance(node, yaml.MappingNode):
-        keys = [str(key.value) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"the mapping at line {line} has the field {key!r} twice")
-        items = [_value(item, seen) for _, item in node.value]
-        value = dict(zip(keys, items, strict=True))
+        node.value = list(_fields(node, seen).values())
+        value = {key.value: _value(item, seen) for key, item in node.value}
     elif isinstance(node, yaml.SequenceNode):
         value = [_value(item, seen) for item in node.value]
     elif not isinstance(node, yaml.ScalarNode) or (node.style is None and node.tag == _NULL):
@@ -286,6 +311,54 @@ def _value(node: yaml.Node, seen: dict[int, Any]) -> Any:
         value = Scalar(node.value, plain=node.style is None, tag=tag)
     seen[id(node)] = value
     return value
+
+
+def _fields(node: yaml.MappingNode, seen: dict[int, Any]) -> dict[str, Pair]:
+    """Return a mapping's fields in the place of its merge keys (`<<`).
+
+    As in upstream's parser (yaml.v2) fields count in the order of the file, so a field before a
+    merge key is replaced by the merged one, and a mapping adds to one that stands there already.
+    """
+    fields: dict[str, Pair] = {}
+    own: set[str] = set()
+    for key, item in node.value:
+        name = str(key.value)
+        if key.tag == _MERGE:
+            for source in _merged(item):
+                _value(source, seen)  # Replaces its own merge keys; raises for a circle.
+                for merged in source.value:
+                    _add(fields, merged, seen)
+        elif name in own:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"the mapping at line {line} has the field {name!r} twice")
+        else:
+            own.add(name)
+            _add(fields, (key, item), seen)
+    return fields
+
+
+def _merged(node: yaml.Node) -> list[yaml.MappingNode]:
+    """Return the mappings that a merge key names, the most important one last."""
+    mappings = []
+    for each in reversed(node.value) if isinstance(node, yaml.SequenceNode) else [node]:
+        if not isinstance(each, yaml.MappingNode):
+            line = each.start_mark.line + 1
+            raise ConfigError(f"line {line}: '<<' wants a mapping or a list of mappings")
+        mappings.append(each)
+    return mappings
+
+
+def _add(fields: dict[str, Pair], field: Pair, seen: dict[int, Any]) -> None:
+    key, item = field
+    before = fields.get(str(key.value))
+    if before and isinstance(before[1], yaml.MappingNode) and isinstance(item, yaml.MappingNode):
+        joined = _fields(before[1], seen)
+        for each in _fields(item, seen).values():
+            _add(joined, each, seen)
+        item = yaml.MappingNode(
+            item.tag, list(joined.values()), item.start_mark, item.end_mark, item.flow_style
+        )
+    fields[str(key.value)] = (key, item)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import signal
 import socket
 import tempfile
 import time
@@ -16,8 +15,10 @@ from typing import IO
 
 import re2
 
+from tools.container.config import image_stop_signal
 from tools.container.healthcheck import Health, watch
 from tools.image.tree import Entry
+from tools.linux.signals import parse_signal
 from tools.structure_test.checks import TAIL, Outcome, patterns
 from tools.structure_test.go_text import PatternError, file_mode, search
 from tools.structure_test.image_schema import (
@@ -90,7 +91,9 @@ def _describe(health: Health) -> str:
 
 
 def check_entrypoint(subject: ImageUnderTest, test: EntrypointTest) -> Outcome:
-    """Start the image's command, waits for it, sends requests and stops it."""
+    """Start the image's command, wait for it, send requests and stop it."""
+    name = test.signal or subject.settings.stop_signal
+    which = parse_signal(test.signal) if test.signal else image_stop_signal(subject.settings)
     with (
         subject.start(_options(test)) as started,
         _main_process(started, test.command) as (number, log),
@@ -99,7 +102,8 @@ def check_entrypoint(subject: ImageUnderTest, test: EntrypointTest) -> Outcome:
         if not errors:
             for request in test.requests:
                 errors += _request(started, test.wait_for_port, request)
-            errors += _stop(started, test, number)
+            started.container.signal(number, which)
+            errors += _stopped(started, test, number, name)
         output = _read_log(log)[-TAIL:]
     return Outcome(tuple(errors), stdout=output)
 
@@ -157,10 +161,7 @@ def _get(handle: socket.socket, port: int, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def _stop(started: Started, test: EntrypointTest, number: int) -> list[str]:
-    name = test.signal or started.settings.stop_signal
-    which = int(name) if name.isdigit() else signal.Signals[name]
-    started.container.signal(number, which)
+def _stopped(started: Started, test: EntrypointTest, number: int, name: str) -> list[str]:
     code = started.container.wait(number, test.grace)
     if code is None:
         return [f"still running {test.grace:g} s after {name}"]

@@ -170,6 +170,8 @@ ENTRYPOINTS: list[tuple[list[dict[str, Any]], list[str]]] = [
     ),
     (entrypoint(waitForPort=8000, env={"CODE": "5"}, exitCodes=[0, 5]), []),
     (entrypoint(waitForPort=8000, signal="SIGKILL", exitCodes=[137]), []),
+    (entrypoint(waitForPort=8000, signal="kill", exitCodes=[137]), []),
+    (entrypoint(waitForPort=8000, signal="RTMIN+3", exitCodes=[128 + 37]), []),
     (
         entrypoint(command=["nothing"], waitForPort=1),
         ["exec: 'nothing': not found in the image's $PATH"],
@@ -180,6 +182,28 @@ ENTRYPOINTS: list[tuple[list[dict[str, Any]], list[str]]] = [
 @pytest.mark.parametrize(("tests", "errors"), ENTRYPOINTS)
 def test_entrypoint(run: Run, tests: list[dict[str, Any]], errors: list[str]) -> None:
     assert run("entrypointTests", tests) == errors
+
+
+@pytest.mark.parametrize(
+    ("signal", "code"), [("SIGRTMIN+3", 128 + 37), ("RTMIN+3", 128 + 37), ("TERM", 0), ("9", 137)]
+)
+def test_any_stop_signal_of_dockers_is_sent(
+    run: Run, tmp_path: Path, signal: str, code: int
+) -> None:
+    layers = [program_layer(), python_layer(), FILES]
+    layout = write_image(tmp_path / "layout", layers, {**CONFIG, "StopSignal": signal}).path
+    test = entrypoint(waitForPort=8000, exitCodes=[code])
+    assert run("entrypointTests", test, layout=layout) == []
+
+
+def test_an_unknown_stop_signal_fails_only_the_tests_that_send_it(run: Run, tmp_path: Path) -> None:
+    layers = [program_layer(), python_layer(), FILES]
+    layout = write_image(tmp_path / "layout", layers, {**CONFIG, "StopSignal": "HALT"}).path
+    (error,) = run("entrypointTests", entrypoint(waitForPort=8000), layout=layout)
+    assert error.startswith("the image's StopSignal: 'HALT' is not a signal; ")
+    other = entrypoint(waitForPort=8000, signal="TERM")
+    assert run("entrypointTests", other, layout=layout) == []
+    assert run("invariants", {"maxLayers": 3}, layout=layout) == []
 
 
 SIZE_ERROR = "size: at most 10 bytes, found "
@@ -237,6 +261,18 @@ def test_restrictions_are_checked_by_the_images_own_healthcheck(run: Run, statef
     assert len(errors) == 2
     for error in errors:
         assert error.startswith("expected healthy within 120 s, found exited after ")
+
+
+def test_a_declared_volume_is_writable_under_a_read_only_root(
+    run: Run, stateful: Path, tmp_path: Path
+) -> None:
+    files = [Member("app/server.py", (WRITER + SERVER).encode()), FILES[1]]
+    layers = [program_layer(), python_layer(), files]
+    config = {**CONFIG, "Volumes": {"/app/data": {}}}
+    layout = write_image(tmp_path / "layout", layers, config).path
+    assert run("invariants", {"readOnlyRoot": True}, layout=layout) == []
+    (error,) = run("invariants", {"readOnlyRoot": True}, layout=stateful)
+    assert error.startswith("expected healthy within 120 s, found exited after ")
 
 
 def test_each_test_may_restrict_how_the_image_starts(run: Run, stateful: Path) -> None:

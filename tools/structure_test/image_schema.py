@@ -11,7 +11,6 @@ tool accepts. Times are in seconds.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -19,6 +18,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from tools.cli import ToolError
+from tools.linux.signals import parse_signal
 from tools.structure_test.fields import (
     Boolean,
     Integer,
@@ -56,8 +57,8 @@ class Start(StrictModel):
     """How the image is started, where it differs from its configuration.
 
     `env` adds to its environment, `command` replaces its command, `user` its user (a number needs
-    no account). With `readOnlyRoot` only the directories in `writable` are writable; they start
-    empty, as volumes do.
+    no account). With `readOnlyRoot` only the image's declared volumes and the directories in
+    `writable` are writable; the latter start empty.
     """
 
     env: dict[str, Text] = Field(default_factory=dict)
@@ -97,7 +98,8 @@ class EntrypointTest(Start):
     within: Within = 120.0
     requests: tuple[Request, ...] = ()
     signal: Text = Field(
-        default="", description="Such as SIGTERM; by default the image's StopSignal."
+        default="",
+        description="Such as SIGTERM, SIGRTMIN+3 or 15; by default the image's StopSignal.",
     )
     grace: Number = 10.0
     exit_codes: Annotated[Integers, AfterValidator(lambda codes: codes or (0,))] = (0,)
@@ -108,8 +110,11 @@ class EntrypointTest(Start):
             raise _problem("waitForPort", "set it or waitForLog, to say when the image is up")
         if self.requests and not self.wait_for_port:
             raise _problem("requests", "need waitForPort, the port they go to")
-        if self.signal and self.signal not in signal.Signals.__members__:
-            raise _problem("signal", f"wanted a name like SIGTERM, found {self.signal!r}")
+        if self.signal:
+            try:
+                parse_signal(self.signal)
+            except ToolError as error:
+                raise _problem("signal", str(error)) from error
         return self
 
 

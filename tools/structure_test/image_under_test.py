@@ -8,6 +8,7 @@ enough (two if a file is behind a symbolic link), or none if the cache has the i
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +61,15 @@ class ImageUnderTest:
         self._emulator = emulator
         self.image = image
         self.tree = tree
-        self.settings = read_run_config(image.config)
         self._contents = dict(contents)
         self._rootfs = rootfs
         self._runs = runs
         self._engine = engine
+
+    @functools.cached_property
+    def settings(self) -> RunConfig:
+        """How the image is started; raise ToolError if its configuration is malformed."""
+        return read_run_config(self.image.config)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -133,6 +138,7 @@ class ImageUnderTest:
             user=account,
             workdir=self.settings.workdir,
             binds=options.binds,
+            volumes=self.settings.volumes,
             tmpfs=options.writable,
             read_only=options.read_only,
             privileged=options.privileged,

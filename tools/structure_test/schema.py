@@ -63,6 +63,9 @@ class CommandTest(StrictModel):
 class FileExistenceTest(StrictModel):
     """A path that must, or must not, exist, with its mode and owners."""
 
+    # Go's zero values: upstream's defaults stand only where a field is left out.
+    nulls: ClassVar[Mapping[str, object]] = {"shouldExist": False, "uid": 0, "gid": 0}
+
     name: Name
     path: Name
     should_exist: Boolean = True

@@ -128,6 +128,14 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_null_is_gos_zero_value_where_the_default_is_another(tmp_path: Path, suffix: str) -> None:
+    test = {"name": "n", "path": "/p", "shouldExist": None, "uid": None, "gid": None}
+    value = {"schemaVersion": "2.0.0", "fileExistenceTests": [test]}
+    (found,) = read_config(written(tmp_path, value, suffix)).file_existence_tests
+    assert (found.should_exist, found.uid, found.gid) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
 def test_null_means_left_out_except_for_an_entrypoint(tmp_path: Path, suffix: str) -> None:
     value = {
         "schemaVersion": "2.0.0",
@@ -212,6 +220,15 @@ def test_yaml_aliases_are_followed_and_cycles_refused(tmp_path: Path) -> None:
         ("x",),
         ("x",),
     ]
+    # An anchor that is given again names the new value from there on.
+    path.write_text(
+        "schemaVersion: 2.0.0\n"
+        "fileContentTests:\n"
+        "  - {name: &it a, path: *it}\n"
+        "  - {name: &it b, path: *it}\n"
+    )
+    tests = read_config(path).file_content_tests
+    assert [(test.name, test.path) for test in tests] == [("a", "a"), ("b", "b")]
     path.write_text("schemaVersion: 2.0.0\ncommandTests: &all [*all]\n")
     with pytest.raises(ConfigError, match="line 2: an alias refers to what it is part of"):
         read_config(path)
@@ -380,8 +397,8 @@ def test_an_empty_invariant_is_checked(tmp_path: Path) -> None:
             "requests: need waitForPort",
         ),
         (
-            {"entrypointTests": [{"name": "n", "waitForPort": 1, "signal": "TERM"}]},
-            "signal: wanted a name like SIGTERM, found 'TERM'",
+            {"entrypointTests": [{"name": "n", "waitForPort": 1, "signal": "HALT"}]},
+            "signal: 'HALT' is not a signal; write a name such as 'SIGTERM' or 'SIGRTMIN+3', or",
         ),
         ({"invariants": {"uids": ["root"]}}, "uids[0]: wanted a whole number, found 'root'"),
         ({"invariants": {"arbitraryUid": 0}}, "arbitraryUid: wanted a user that is not root"),

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.image.archive import docker_archive, write_archive
 from tools.image.images_for_test import Member, write_image
+from tools.structure_test import checks
+from tools.structure_test.checks import Outcome
+from tools.structure_test.image_under_test import ImageUnderTest
 from tools.structure_test.report import Result, as_json, as_junit, text
+from tools.structure_test.schema import FileExistenceTest
 from tools.structure_test.structure_test import main, parse_flags
 
 GOOD = {"name": "there", "path": "/a"}
@@ -76,6 +81,45 @@ def test_an_invalid_file_fails_and_the_others_run(
     assert f"=== RUN: Configuration: {broken}\n--- FAIL" in out
     assert "unknown field 'surprise'" in out
     assert "=== RUN: File Existence Test: there\n--- PASS" in out
+
+
+def test_a_defect_in_one_test_is_reported_and_the_others_run(
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check = checks.check_existence
+
+    def fails(subject: ImageUnderTest, test: FileExistenceTest, *variables: Any) -> Outcome:
+        if test.path == "/b":
+            raise KeyError(test.path)
+        return check(subject, test, *variables)
+
+    monkeypatch.setattr(checks, "check_existence", fails)
+    assert main(["--image", str(image), "--config", config(tmp_path, BAD, GOOD)]) == 1
+    out, err = capsys.readouterr()
+    assert "Error: internal error: KeyError('/b'); its traceback is on stderr" in out
+    assert "=== RUN: File Existence Test: there\n--- PASS" in out
+    assert "Traceback (most recent call last)" in err
+
+
+def test_an_image_that_cannot_be_started_can_still_be_read(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = {"Healthcheck": {"Test": ["python3"]}}
+    layout = write_image(tmp_path / "odd", [[Member("a", b"1")]], odd).path
+    tests = tmp_path / "tests.json"
+    content = {"name": "content", "path": "/a", "expectedContents": ["1"]}
+    command = {"name": "command", "command": "/a"}
+    value = {
+        "schemaVersion": "2.0.0", "fileContentTests": [content], "commandTests": [command],
+    }  # fmt: skip
+    tests.write_text(json.dumps(value))
+    assert main(["--image", str(layout), "--config", str(tests)]) == 1
+    out = capsys.readouterr().out
+    assert "Error: the image's Healthcheck.Test is ['python3']; expected" in out
+    assert "=== RUN: File Content Test: content\n--- PASS" in out
 
 
 def test_an_image_that_cannot_be_read_is_a_failure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -272,5 +273,8 @@ def _run_case(case: Case, subject: ImageUnderTest) -> Result:
         outcome = case.run(subject)
     except (ToolError, *START_ERRORS) as error:
         outcome = Outcome((str(error),))
+    except Exception as error:  # noqa: BLE001 - a defect in one test must not end the others
+        traceback.print_exc()
+        outcome = Outcome((f"internal error: {error!r}; its traceback is on stderr",))
     seconds = time.monotonic() - started
     return Result(case.name, outcome.errors, seconds, outcome.stdout, outcome.stderr)

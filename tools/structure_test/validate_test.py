@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tools.structure_test.fields import ConfigError
-from tools.structure_test.schema import Config, read_config
+from tools.structure_test.schema import Config, LicenseTest, RunOptions, read_config
 from tools.structure_test.validate import judge, main
 
 # Upstream's field names and types, copied from its Go structs and not from our models: "string",
@@ -146,6 +146,71 @@ def test_the_build_and_the_runner_accept_what_upstream_does(tmp_path: Path, text
     read_config(path)
 
 
+# The verdict on each is that of upstream's own program, version 1.19.1.
+MERGED = [
+    (
+        "&base {name: one, path: /a, permissions: p}\n- {<<: *base, name: two}",
+        [("one", "/a", "p"), ("two", "/a", "p")],
+    ),
+    # What stands later counts, a merged field too.
+    (
+        "&base {name: one, path: /a}\n- {name: two, path: /b, <<: *base}",
+        [("one", "/a", ""), ("one", "/a", "")],
+    ),
+    ("&a {name: a, path: /a}\n- &b {name: b, path: /b}\n- {<<: [*b, *a], permissions: p}",
+     [("a", "/a", ""), ("b", "/b", ""), ("b", "/b", "p")]),
+    (
+        "&a {name: a, path: /a}\n- &b {<<: *a, name: b}\n- {<<: *b, permissions: p}",
+        [("a", "/a", ""), ("b", "/a", ""), ("b", "/a", "p")],
+    ),
+    ("{<<: {path: /a}, name: n}", [("n", "/a", "")]),
+    ("{<<: {path: /a}, <<: {name: n}}", [("n", "/a", "")]),
+    ("{!!merge <<: {path: /a}, name: n}", [("n", "/a", "")]),
+    (
+        "&a {name: a, path: /a, permissions: p}\n- {<<: *a, permissions: ~}",
+        [("a", "/a", "p"), ("a", "/a", "")],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entries", "expected"), MERGED)
+def test_merge_keys_are_read_as_upstream_reads_them(
+    tmp_path: Path, entries: str, expected: list[tuple[str, str, str]]
+) -> None:
+    path = written(tmp_path, f"schemaVersion: 2.0.0\nfileExistenceTests:\n- {entries}\n")
+    assert judge(path).errors == ()
+    tests = read_config(path).file_existence_tests
+    assert [(test.name, test.path, test.permissions) for test in tests] == expected
+
+
+def test_a_merged_mapping_adds_to_the_one_of_the_same_field(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "schemaVersion: 2.0.0\n"
+        "<<: {containerRunOptions: {user: app, envFile: a}, licenseTests: [{debian: true}]}\n"
+        "containerRunOptions: {envFile: b}\n"
+        "licenseTests: [{files: [/f]}]\n",
+    )
+    config = read_config(path)
+    assert config.container_run_options == RunOptions(user="app", env_file="b")
+    assert config.license_tests == (LicenseTest(files=("/f",)),)
+
+
+def test_json_is_read_in_any_case_of_letters_as_upstream_does(tmp_path: Path) -> None:
+    # The spelling of upstream's own reports, and the least likely one.
+    for fields in (
+        ("SchemaVersion", "FileExistenceTests", "ShouldExist"),
+        ("schemaversion", "FILEEXISTENCETESTS", "shouldexist"),
+        ("\u017fchemaVersion", "fileExi\u017ftenceTests", "shouldExist"),
+    ):
+        version, tests, exists = fields
+        value = {version: "2.0.0", tests: [{"name": "n", "path": "/not-found", exists: False}]}
+        path = written(tmp_path, json.dumps(value), "x.json")
+        assert judge(path).errors == ()
+        (test,) = read_config(path).file_existence_tests
+        assert (test.name, test.should_exist) == ("n", False)
+
+
 REFUSED = [
     ("colour: red", "line 2: unknown field 'colour'; known are: commandTests, "),
     (
@@ -156,6 +221,22 @@ REFUSED = [
     (
         "commandTests: []\ncommandTests: []",
         "the mapping at line 1 has the field 'commandTests' twice",
+    ),
+    (
+        "licenseTests:\n- {<<: text}",
+        "line 3: '<<' wants a mapping or a list of mappings",
+    ),
+    ("licenseTests:\n- {<<: [[]]}", "line 3: '<<' wants a mapping or a list of mappings"),
+    ("licenseTests:\n- {<<: ~}", "line 3: '<<' wants a mapping or a list of mappings"),
+    ("licenseTests:\n- {'<<': {debian: true}}", "line 3: licenseTests[0]: unknown field '<<'"),
+    ("licenseTests:\n- &a {<<: *a}", "line 3: an alias refers to what it is part of"),
+    (
+        "licenseTests:\n- {<<: {colour: red}}",
+        "line 3: licenseTests[0]: unknown field 'colour'",
+    ),
+    (
+        "licenseTests:\n- {<<: {files: []}, debian: true, debian: true}",
+        "the mapping at line 3 has the field 'debian' twice",
     ),
     ("commandTests: {name: n}", "line 2: commandTests: wanted a list, found {'name': 'n'}"),
     ("metadataTest: []", "line 2: metadataTest: wanted a mapping, found []"),
@@ -235,10 +316,18 @@ def test_json_that_upstream_reads_differently_is_a_warning(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ({"schemaversion": "2.0.0"}, "schemaVersion is missing"),
+        ({"schema_version": "2.0.0"}, "schemaVersion is missing"),
         (
             {"schemaVersion": "2.0.0", "fileContentTests": [{"sticky": True}]},
             "fileContentTests[0]: unknown field 'sticky'",
+        ),
+        (
+            {"schemaVersion": "2.0.0", "fileContentTests": [{"name": "n", "Name": "m"}]},
+            "a mapping has the field 'name' twice",
+        ),
+        (
+            {"schemaVersion": "2.0.0", "SchemaVersion": "2.0.0"},
+            "a mapping has the field 'schemaVersion' twice",
         ),
     ],
 )

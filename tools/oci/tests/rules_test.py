@@ -202,3 +202,15 @@ def test_a_load_target_streams_the_bytes_of_its_tarball(tmp_path: Path) -> None:
         (manifest,) = json.load(member)
     assert manifest["RepoTags"] == ["tests/child:latest"]
     assert len(manifest["Layers"]) == 3
+
+
+def test_a_loader_that_is_a_source_file_is_called_as_a_program_is() -> None:
+    run = subprocess.run(
+        [os.environ["LOAD_BY_FILE"]],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == Path(os.environ["TARBALL"]).read_bytes()
