@@ -250,8 +250,9 @@ def api(
 
 @contextmanager
 def celery_worker(data_dir: Path, *, log: Path, variables: Mapping[str, str]) -> Iterator[Process]:
-    """Run `celery -A app.worker worker`; do not wait until it is ready."""
-    command = [sys.executable, "-m", "celery", "-A", "app.worker", "worker", "--concurrency", "1"]
+    """Run `celery -A app.worker worker`, named after its log; do not wait until it is ready."""
+    command = [sys.executable, "-m", "celery", "-A", "app.worker", "worker", "--concurrency", "1",
+               "--hostname", f"{log.name}@localhost"]  # fmt: skip
     environment = service_environment(data_dir, **variables)
     with running(command, log=log, environment=environment) as process:
         yield process

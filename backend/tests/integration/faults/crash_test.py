@@ -1,7 +1,7 @@
 """SIGKILL for every component during uploads and analyses; afterwards all invariants hold."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -93,16 +93,6 @@ def _restart(database: Postgres, meanwhile: Callable[[], None]) -> None:
         return True
 
     eventually(attempt)
-
-
-@pytest.fixture(params=["rabbitmq", "redis"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker | Redis]:
-    """Return a broker that is not running yet, of each kind: one persists its queues."""
-    if request.param == "redis":
-        yield Redis(tmp_path)
-    else:
-        with rabbitmq() as broker:
-            yield broker
 
 
 def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
