@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from tests.support import programs, unprivileged
+from tests.support import programs, unprivileged, web
 
 T = TypeVar("T")
 BACKEND = Path(unprivileged.__file__).absolute().parents[2]
@@ -239,7 +239,7 @@ def api(
         def responds() -> bool:
             _check_alive(process)
             try:
-                reply = httpx2.get(f"{url}/health", timeout=5)
+                reply = web.get(f"{url}/health", timeout=5)
             except httpx2.TransportError:
                 return False
             return reply.is_success or not healthy

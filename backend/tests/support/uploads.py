@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-from tests.support import clips
+from tests.support import clips, web
 from tests.support.audit import VIDEOS
 
 
@@ -42,7 +42,7 @@ class Uploader:
         done = threading.Event()
 
         def work() -> None:
-            with httpx2.Client(timeout=60) as client:
+            with web.Client(timeout=60) as client:
                 while not done.wait(0.02):
                     self.upload(client, url)
 

@@ -18,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx2
 import pytest
 from kombu.exceptions import OperationalError
-from tests.support import audit, clips, programs, servers
+from tests.support import audit, clips, programs, servers, web
 from tests.support.rabbitmq import Broker, rabbitmq
 from tests.support.servers import Process, Redis, eventually
 from tests.support.swarm import print_lines
@@ -146,7 +145,7 @@ def test_workers_stopped_at_random_moments_end_in_time_and_lose_or_repeat_nothin
     rounds = zip(range(0, STOPS, TOGETHER), itertools.cycle(BROKER_STATES), strict=False)
     with (
         servers.api(data, log=tmp_path / "api", variables=variables, healthy=False) as (url, _),
-        httpx2.Client(timeout=60) as client,
+        web.Client(timeout=60) as client,
     ):
         broker_state = "killed"
         while broker_state == "killed":
