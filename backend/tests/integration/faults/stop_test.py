@@ -1,6 +1,7 @@
 """Celery workers that are asked to stop at random moments: all end in time, and nothing is lost.
 
-The environment variable STOPS sets how many workers are stopped with each broker.
+The environment variable STOPS sets how many workers are stopped with each broker. With many, the
+broker is also frozen and killed meanwhile.
 """
 
 import contextlib
