@@ -8,6 +8,7 @@ with it. Whatever happens, the worker has ended STOP_TIMEOUT_S later.
 import faulthandler
 import logging
 import mmap
+import os
 import time
 import uuid
 from functools import lru_cache
@@ -105,5 +106,11 @@ def create_celery(settings: Settings) -> Celery:
             # Celery waits without limit, for example for a broker that does not answer. This ends
             # the worker, and prints where it was; the kernel then kills the pool's processes.
             faulthandler.dump_traceback_later(STOP_TIMEOUT_S, exit=True, file=STDERR)
+
+    @signals.worker_shutdown.connect(weak=False)
+    def _exit(sender: Any, **_: Any) -> None:
+        # Everything is closed. To free a worker's modules would take longer than all of this.
+        logging.shutdown()
+        os._exit(sender.exitcode or 0)
 
     return application

@@ -109,6 +109,13 @@ class Crew:
             seconds = time.monotonic() - began
             self.endings[f"{state}, broker {broker_state}, exit code {code}"].append(seconds)
 
+    def report(self) -> list[str]:
+        """Return how often and how fast workers ended, by circumstances and exit code."""
+        return [
+            f"{name}: {len(seconds)} times, at most {max(seconds):.1f} s"
+            for name, seconds in sorted(self.endings.items())
+        ]
+
     def events(self) -> list[dict[str, str]]:
         """Return what the workers have logged."""
         lines = [line for log in self.logs.glob("worker*") for line in log.read_text().splitlines()]
@@ -174,17 +181,16 @@ def test_workers_stopped_at_random_moments_end_in_time_and_lose_or_repeat_nothin
                         break
                 else:
                     broker_state = "working"
+                    print_lines(*crew.report())
+                    crew.variables = {
+                        **variables,
+                        "FFMPEG": programs.find("ffmpeg", variable="FFMPEG"),
+                    }
                     with crew.work() as worker:
                         audit.check_all_done_once(url)
                         assert worker.stop() == 0, worker.output()
         audit.check(url, data, accepted=uploader.accepted)
         analyses = list(audit.iterate(url, "/api/v1/analyses", "analyses"))
-    print_lines(
-        *(
-            f"{name}: {len(seconds)} times, at most {max(seconds):.1f} s"
-            for name, seconds in sorted(crew.endings.items())
-        )
-    )
     assert max(itertools.chain(*crew.endings.values())) < GRACE_S
     done = Counter(line["analysis_id"] for line in crew.events() if line.get("outcome") == "done")
     assert done == {row["id"]: 1 for row in analyses}
