@@ -37,13 +37,13 @@ class Uploader:
             self.rejected.append(reply.status_code)
 
     @contextmanager
-    def busy(self, url: str, *, clients: int = 4) -> Iterator[None]:
-        """Upload from several threads while the block runs."""
+    def busy(self, url: str, *, clients: int = 4, pause: float = 0.02) -> Iterator[None]:
+        """Upload from several threads while the block runs, each with a pause between uploads."""
         done = threading.Event()
 
         def work() -> None:
             with web.Client(timeout=60) as client:
-                while not done.wait(0.02):
+                while not done.wait(pause):
                     self.upload(client, url)
 
         with ThreadPoolExecutor(clients) as pool:

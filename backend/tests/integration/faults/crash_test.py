@@ -107,7 +107,8 @@ def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
             with (
                 broker.running() as running,
                 servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
-                uploader.busy(url, clients=2),
+                # All that is uploaded until the worker has started has to be analysed later.
+                uploader.busy(url, clients=2, pause=0.5),
             ):
                 wait_for_uploads(uploader)
                 eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
