@@ -2,11 +2,13 @@
 
 It uses the same image and settings as the API. The task takes an id and nothing else, and is safe
 to deliver twice. On SIGTERM a running analysis is handed back: the row immediately, and the message
-with it.
+with it. Whatever happens, the worker has ended STOP_TIMEOUT_S later.
 """
 
+import faulthandler
 import logging
-import multiprocessing
+import mmap
+import os
 import time
 import uuid
 from functools import lru_cache
@@ -20,12 +22,14 @@ from app.db import Database
 from app.logs import configure_logging, event
 from app.services.storage import Storage
 from app.settings import Settings, SettingsError, load_settings
+from app.worker.background import STOP_TIMEOUT_S
 from app.worker.broker import TASK, make_celery
 from app.worker.confine import confine
 from app.worker.runner import AnalysisRunner, Outcome
 
 # Delay before a message is requeued while the database is down.
 DATABASE_PAUSE_S = 2.0
+STDERR = 2  # not sys.stderr, for which Celery puts a logger
 
 
 @lru_cache(maxsize=1)
@@ -49,8 +53,10 @@ def create_celery(settings: Settings) -> Celery:
     application = make_celery(
         broker_url, analysis_timeout=settings.analysis_timeout.total_seconds()
     )
-    # Created before the pool forks, so that the children see it set by the parent.
-    stopping = multiprocessing.get_context("fork").Event()
+    application.conf.worker_pool = "app.worker.pool:TaskPool"
+    # One byte that the pool's processes share, because it is mapped before they are forked. A lock
+    # could be held forever, by a process that was killed or by a handler that was interrupted.
+    stopping = mmap.mmap(-1, 1)
 
     @lru_cache(maxsize=1)
     def runner() -> AnalysisRunner:
@@ -64,7 +70,7 @@ def create_celery(settings: Settings) -> Celery:
     @application.task(name=TASK)
     def run_analysis(analysis_id: str) -> str:
         try:
-            outcome = runner().run(uuid.UUID(analysis_id), stopping=stopping.is_set)
+            outcome = runner().run(uuid.UUID(analysis_id), stopping=lambda: stopping[0] == 1)
         except SQLAlchemyError as error:
             event("worker.database_failed", level=logging.WARNING, cause=type(error).__name__)
             time.sleep(DATABASE_PAUSE_S)
@@ -74,6 +80,16 @@ def create_celery(settings: Settings) -> Celery:
         return outcome.value
 
     # `weak=False`: nothing else holds a reference to these functions.
+    @signals.worker_init.connect(weak=False)
+    def _send_no_events(sender: Any, **_: Any) -> None:
+        # While the broker is away, the event loop would wait in the heartbeat, and not stop. These
+        # events are for monitors and other workers, and we use neither.
+        sender.options |= {
+            "without_heartbeat": True,
+            "without_gossip": True,
+            "without_mingle": True,
+        }
+
     @signals.setup_logging.connect(weak=False)
     def _configure_logging(**_: Any) -> None:
         configure_logging(settings.log_level)
@@ -84,6 +100,17 @@ def create_celery(settings: Settings) -> Celery:
 
     @signals.worker_shutting_down.connect(weak=False)
     def _hand_back(**_: Any) -> None:
-        stopping.set()
+        # Also in a signal handler, so without locks.
+        if stopping[0] == 0:
+            stopping[0] = 1
+            # Celery waits without limit, for example for a broker that does not answer. This ends
+            # the worker, and prints where it was; the kernel then kills the pool's processes.
+            faulthandler.dump_traceback_later(STOP_TIMEOUT_S, exit=True, file=STDERR)
+
+    @signals.worker_shutdown.connect(weak=False)
+    def _exit(sender: Any, **_: Any) -> None:
+        # Everything is closed. To free a worker's modules would take longer than all of this.
+        logging.shutdown()
+        os._exit(sender.exitcode or 0)
 
     return application

@@ -1,6 +1,6 @@
 """Speed of an analysis compared with only decoding the same file on the same machine.
 
-    tools/bazelw test //backend:analysis_benchmark --test_output=all
+    tools/bazelw test //backend/tests/benchmarks:analysis_benchmark --test_output=all
 
 Runs alternate, so that other load affects both alike. Prints frames per second of the fastest run
 of each and, for busy machines, the ratio of CPU times. It never fails because of slowness.

@@ -1,6 +1,6 @@
 """Start-up time, latencies with 200 concurrent readers, and memory of the service.
 
-    tools/bazelw test //backend:service_benchmark --test_output=all
+    tools/bazelw test //backend/tests/benchmarks:service_benchmark --test_output=all
 
 The clients run on the same machine, so the latencies are upper bounds. Start-up is compared with
 importing only FastAPI and uvicorn, the minimum for any such service. It never fails because of

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-from tests.support import clips, programs, servers
+from tests.support import clips, programs, servers, web
 from tests.support.servers import BACKEND, eventually, service_environment
 
 VIDEOS = "/api/v1/videos"
@@ -26,14 +25,14 @@ STOPPED = -signal.SIGTERM
 
 def upload(url: str, path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        reply = httpx2.post(url + VIDEOS, files={"file": (path.name, file)}, timeout=30)
+        reply = web.post(url + VIDEOS, files={"file": (path.name, file)}, timeout=30)
     assert reply.status_code == 201, reply.text
     video: dict[str, Any] = reply.json()
     return video
 
 
 def analysis(url: str, video: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = httpx2.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()
+    found: dict[str, Any] = web.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()
     current: dict[str, Any] = found["analysis"]
     return current
 
@@ -80,7 +79,7 @@ def test_every_log_line_is_json_and_contains_no_secret(tmp_path: Path) -> None:
         url,
         process,
     ):
-        httpx2.get(url + VIDEOS)
+        web.get(url + VIDEOS)
         process.stop()
     events = [json.loads(line) for line in log.read_text().splitlines()]
     names = [event.get("event") for event in events]
@@ -151,7 +150,7 @@ def test_celery_worker_runs_analyses_queued_by_the_api(
         servers.api(data, log=tmp_path / "api", variables=broker_variables) as (url, _),
         servers.celery_worker(data, log=tmp_path / "worker", variables=broker_variables) as worker,
     ):
-        assert httpx2.get(f"{url}/health").json()["worker"] == "celery"
+        assert web.get(f"{url}/health").json()["worker"] == "celery"
         done = finished(url, upload(url, clip))
         assert (done["status"], done["attempts"]) == ("done", 1), worker.output()
         ping = subprocess.run(
@@ -224,7 +223,7 @@ def test_video_that_crashes_its_worker_fails_and_the_next_one_is_analysed(
         assert failed["status"] == "failed"
         assert failed["reason"] == "gave up: the worker died in each of 3 attempts"
         assert finished(url, other)["status"] == "done"
-        assert httpx2.get(f"{url}/health").status_code == 200
+        assert web.get(f"{url}/health").status_code == 200
 
 
 def test_minimum_memory_limit_suffices_for_full_hd_and_is_reported_when_exceeded(
@@ -255,7 +254,7 @@ def test_upload_during_a_broker_outage_is_analysed_after_recovery(
     redis = servers.Redis(tmp_path)
     variables = {"DATABASE_URL": new_postgres_url(), "REDIS_URL": redis.url}
     with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (url, _):
-        health = httpx2.get(f"{url}/health")
+        health = web.get(f"{url}/health")
         assert (health.status_code, health.json()["worker"]) == (503, "unreachable")
         assert healthcheck(url) == 1
         video = upload(url, clip)
@@ -275,14 +274,14 @@ def test_api_started_before_its_database_migrates_once_it_is_up(
     variables = {"DATABASE_URL": f"postgresql://backend@127.0.0.1:{port}/late"}
     log = tmp_path / "log"
     with servers.api(tmp_path / "data", log=log, variables=variables, healthy=False) as (url, _):
-        health = httpx2.get(f"{url}/health", timeout=20)
+        health = web.get(f"{url}/health", timeout=20)
         assert health.status_code == 503
         assert health.json()["checks"]["database"]["status"] == "failed"
-        assert httpx2.get(url + VIDEOS, timeout=20).status_code == 503
+        assert web.get(url + VIDEOS, timeout=20).status_code == 503
         with servers.postgres(port=port) as create:
             create("late")
-            eventually(lambda: httpx2.get(f"{url}/health", timeout=20).status_code == 200)
-            assert httpx2.get(url + VIDEOS).json()["videos"] == []
+            eventually(lambda: web.get(f"{url}/health", timeout=20).status_code == 200)
+            assert web.get(url + VIDEOS).json()["videos"] == []
 
 
 def test_deleting_a_video_stops_its_analysis_and_leaves_no_files(
@@ -295,7 +294,7 @@ def test_deleting_a_video_stops_its_analysis_and_leaves_no_files(
     ):
         video = upload(url, long_clip)
         wait_until_running(url, video)
-        assert httpx2.delete(f"{url}{VIDEOS}/{video['id']}").status_code == 204
+        assert web.delete(f"{url}{VIDEOS}/{video['id']}").status_code == 204
         eventually(lambda: '"outcome": "lost"' in process.output())
         assert finished(url, upload(url, clip))["status"] == "done"
         kept = [path for path in (data / "videos").rglob("*") if path.is_file()]
@@ -324,7 +323,7 @@ def test_clip_creation_is_aborted_on_disconnect_or_shutdown(tmp_path: Path, clip
     variables = {"FFMPEG": str(script)}
     with servers.api(data, log=tmp_path / "log", variables=variables) as (url, process):
         done = finished(url, upload(url, clip))
-        (event,) = httpx2.get(f"{url}/api/v1/analyses/{done['id']}/events").json()["events"]
+        (event,) = web.get(f"{url}/api/v1/analyses/{done['id']}/events").json()["events"]
         request = f"GET /api/v1/events/{event['id']}/clip HTTP/1.1\r\nHost: a\r\n\r\n".encode()
         address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
         with socket.create_connection(address) as connection:
@@ -348,6 +347,6 @@ def test_missing_ffprobe_is_reported_as_unavailable_not_as_an_invalid_video(
     variables = {"FFPROBE": "/nowhere/ffprobe"}
     with servers.api(tmp_path / "data", log=tmp_path / "log", variables=variables) as (url, _):
         with clip.open("rb") as file:
-            reply = httpx2.post(url + VIDEOS, files={"file": file})
+            reply = web.post(url + VIDEOS, files={"file": file})
         assert (reply.status_code, reply.json()["title"]) == (503, "Temporarily unavailable")
-        assert httpx2.get(url + VIDEOS).json()["videos"] == []
+        assert web.get(url + VIDEOS).json()["videos"] == []

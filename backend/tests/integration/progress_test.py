@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support import clips, servers
+from tests.support import clips, servers, web
 from tests.support.servers import eventually
 
 VIDEOS, ANALYSES = "/api/v1/videos", "/api/v1/analyses"
@@ -26,10 +26,10 @@ def url(tmp_path_factory: pytest.TempPathFactory, slowly: dict[str, str]) -> Ite
 def request_analysis(url: str, path: Path, **parameters: Any) -> str:
     """Upload a video unless it exists, queue an analysis, and return the analysis's id."""
     with path.open("rb") as file:
-        video = httpx2.post(
+        video = web.post(
             f"{url}{VIDEOS}?analyse=false", files={"file": (path.name, file)}, timeout=60
         ).json()
-    reply = httpx2.post(f"{url}{VIDEOS}/{video['id']}/analyses", json=parameters, timeout=60)
+    reply = web.post(f"{url}{VIDEOS}/{video['id']}/analyses", json=parameters, timeout=60)
     found: str = reply.json()["id"]
     return found
 
@@ -48,14 +48,14 @@ def read(stream: httpx2.Response) -> Iterator[dict[str, str]]:
 
 def follow(url: str, analysis_id: str, **headers: str) -> list[dict[str, str]]:
     place = f"{url}{ANALYSES}/{analysis_id}/progress"
-    with httpx2.stream("GET", place, headers=headers, timeout=60) as stream:
+    with web.stream("GET", place, headers=headers, timeout=60) as stream:
         assert stream.status_code == 200
         assert stream.headers["content-type"].startswith("text/event-stream")
         return list(read(stream))
 
 
 def state(url: str, analysis_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx2.get(f"{url}{ANALYSES}/{analysis_id}", timeout=10).json()
+    found: dict[str, Any] = web.get(f"{url}{ANALYSES}/{analysis_id}", timeout=10).json()
     return found
 
 
@@ -75,7 +75,7 @@ def test_stream_reports_every_change_to_the_end_and_resumes(url: str, long_clip:
     assert [int(event["id"]) for event in again if "id" in event] == revisions[-1:]
     seen_all = {"last-event-id": str(revisions[-1])}
     place = f"{url}{ANALYSES}/{analysis_id}/progress"
-    assert httpx2.get(place, headers=seen_all).status_code == 204
+    assert web.get(place, headers=seen_all).status_code == 204
 
 
 def test_all_listeners_are_notified(url: str, clip_dir: Path) -> None:
@@ -95,13 +95,13 @@ def test_one_stream_follows_several_analyses_and_reports_deletions(
     ]
     video_id = state(url, ids[0])["video_id"]
     received: list[dict[str, str]] = []
-    with httpx2.stream(
+    with web.stream(
         "GET", f"{url}/api/v1/progress", params={"analysis": ids}, timeout=60
     ) as stream:
         for event in read(stream):
             received.append(event)
             if len([one for one in received if one.get("event") == "progress"]) == 2:
-                httpx2.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
+                web.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
     assert {"event": "deleted", "data": ids[0]} in received
     assert received[-1]["event"] == "end"
     assert not any("id" in event for event in received)
@@ -114,24 +114,24 @@ def test_running_analysis_is_cancelled_within_seconds_and_can_be_retried(
 ) -> None:
     analysis_id = request_analysis(url, long_clip, sensitivity=0.2)
     place = f"{url}{ANALYSES}/{analysis_id}"
-    assert httpx2.post(f"{place}/retry").status_code == 409
+    assert web.post(f"{place}/retry").status_code == 409
     eventually(lambda: state(url, analysis_id)["status"] == "running")
-    assert httpx2.delete(place).status_code == 409
+    assert web.delete(place).status_code == 409
     began = time.monotonic()
-    cancelled = httpx2.post(f"{place}/cancel")
+    cancelled = web.post(f"{place}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-    assert httpx2.post(f"{place}/cancel").status_code == 200
+    assert web.post(f"{place}/cancel").status_code == 200
     other = request_analysis(url, clip, sensitivity=0.2)  # the worker is free again
     eventually(lambda: state(url, other)["status"] == "done")
     assert time.monotonic() - began < 30
     assert state(url, analysis_id)["status"] == "cancelled"
-    again = httpx2.post(f"{place}/retry")
+    again = web.post(f"{place}/retry")
     assert (again.status_code, again.json()["status"]) == (202, "queued")
     follow(url, analysis_id)
     done = state(url, analysis_id)
     assert (done["status"], done["attempts"], done["reason"]) == ("done", 1, None)
     for action in ("cancel", "retry"):
-        assert httpx2.post(f"{place}/{action}").status_code == 409
+        assert web.post(f"{place}/{action}").status_code == 409
 
 
 def test_shutdown_ends_streams_and_hands_the_analysis_back(
@@ -160,9 +160,9 @@ def test_shutdown_ends_streams_and_hands_the_analysis_back(
 
 
 def test_unknown_analyses_cannot_be_follow(url: str) -> None:
-    assert httpx2.get(f"{url}{ANALYSES}/{'0' * 32}/progress").status_code == 404
-    assert httpx2.get(f"{url}/api/v1/progress").status_code == 422
+    assert web.get(f"{url}{ANALYSES}/{'0' * 32}/progress").status_code == 404
+    assert web.get(f"{url}/api/v1/progress").status_code == 422
     many = {"analysis": ["0" * 32] * 101}
-    assert httpx2.get(f"{url}/api/v1/progress", params=many).status_code == 422
-    gone = httpx2.get(f"{url}/api/v1/progress", params={"analysis": "0" * 32})
+    assert web.get(f"{url}/api/v1/progress", params=many).status_code == 422
+    gone = web.get(f"{url}/api/v1/progress", params={"analysis": "0" * 32})
     assert "event: deleted" in gone.text

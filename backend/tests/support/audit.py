@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
+from tests.support import web
 from tests.support.servers import eventually
 
 VIDEOS = "/api/v1/videos"
@@ -27,7 +27,7 @@ def iterate(url: str, path: str, key: str) -> Iterator[dict[str, Any]]:
     cursor: str | None = None
     while True:
         more = {} if cursor is None else {"cursor": cursor}
-        reply = httpx2.get(url + path, params={"limit": "100"} | more, timeout=60)
+        reply = web.get(url + path, params={"limit": "100"} | more, timeout=60)
         _require(reply.status_code == 200, reply.text)
         page = reply.json()
         yield from page[key]
@@ -58,7 +58,7 @@ def check(url: str, data: Path, *, accepted: dict[str, str]) -> None:
     for video_id, sha256 in accepted.items():
         stored = rows.get(video_id, {}).get("sha256")
         _require(stored == sha256, f"{video_id} was accepted but is missing")
-    with httpx2.Client(timeout=60) as client:
+    with web.Client(timeout=60) as client:
         for video_id, row in rows.items():
             content = client.get(f"{url}{VIDEOS}/{video_id}/content").content
             _require(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from tests.support import programs, unprivileged
+from tests.support import programs, unprivileged, web
 
 T = TypeVar("T")
 BACKEND = Path(unprivileged.__file__).absolute().parents[2]
@@ -239,7 +239,7 @@ def api(
         def responds() -> bool:
             _check_alive(process)
             try:
-                reply = httpx2.get(f"{url}/health", timeout=5)
+                reply = web.get(f"{url}/health", timeout=5)
             except httpx2.TransportError:
                 return False
             return reply.is_success or not healthy
@@ -250,8 +250,9 @@ def api(
 
 @contextmanager
 def celery_worker(data_dir: Path, *, log: Path, variables: Mapping[str, str]) -> Iterator[Process]:
-    """Run `celery -A app.worker worker`; do not wait until it is ready."""
-    command = [sys.executable, "-m", "celery", "-A", "app.worker", "worker", "--concurrency", "1"]
+    """Run `celery -A app.worker worker`, named after its log; do not wait until it is ready."""
+    command = [sys.executable, "-m", "celery", "-A", "app.worker", "worker", "--concurrency", "1",
+               "--hostname", f"{log.name}@localhost"]  # fmt: skip
     environment = service_environment(data_dir, **variables)
     with running(command, log=log, environment=environment) as process:
         yield process

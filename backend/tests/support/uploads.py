@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
-from tests.support import clips
+from tests.support import clips, web
 from tests.support.audit import VIDEOS
 
 
@@ -37,13 +37,13 @@ class Uploader:
             self.rejected.append(reply.status_code)
 
     @contextmanager
-    def busy(self, url: str, *, clients: int = 4) -> Iterator[None]:
-        """Upload from several threads while the block runs."""
+    def busy(self, url: str, *, clients: int = 4, pause: float = 0.02) -> Iterator[None]:
+        """Upload from several threads while the block runs, each with a pause between uploads."""
         done = threading.Event()
 
         def work() -> None:
-            with httpx2.Client(timeout=60) as client:
-                while not done.wait(0.02):
+            with web.Client(timeout=60) as client:
+                while not done.wait(pause):
                     self.upload(client, url)
 
         with ThreadPoolExecutor(clients) as pool:

@@ -1,12 +1,11 @@
 """SIGKILL for every component during uploads and analyses; afterwards all invariants hold."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx2
 import pytest
-from tests.support import audit, clips, servers
+from tests.support import audit, clips, servers, web
 from tests.support.rabbitmq import Broker, rabbitmq
 from tests.support.servers import Postgres, Process, Redis, eventually
 from tests.support.uploads import Uploader
@@ -68,8 +67,8 @@ def test_killing_the_database_rejects_uploads_until_it_is_back_and_loses_none(
             wait_for_uploads(uploader)
             running.kill()
             eventually(lambda: 503 in uploader.rejected)
-            assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200
-            assert httpx2.get(f"{url}/health/ready", timeout=20).status_code == 503
+            assert web.get(f"{url}/health/live", timeout=20).status_code == 200
+            assert web.get(f"{url}/health/ready", timeout=20).status_code == 503
             _restart(database, lambda: wait_for_uploads(uploader))
             # The API is then stopped while its database is down.
         assert set(uploader.rejected) == {503}
@@ -95,16 +94,6 @@ def _restart(database: Postgres, meanwhile: Callable[[], None]) -> None:
     eventually(attempt)
 
 
-@pytest.fixture(params=["rabbitmq", "redis"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker | Redis]:
-    """Return a broker that is not running yet, of each kind: one persists its queues."""
-    if request.param == "redis":
-        yield Redis(tmp_path)
-    else:
-        with rabbitmq() as broker:
-            yield broker
-
-
 def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
     tmp_path: Path, uploader: Uploader, migrated_url: str, broker: Broker | Redis
 ) -> None:
@@ -118,7 +107,8 @@ def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
             with (
                 broker.running() as running,
                 servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
-                uploader.busy(url, clients=2),
+                # All that is uploaded until the worker has started has to be analysed later.
+                uploader.busy(url, clients=2, pause=0.5),
             ):
                 wait_for_uploads(uploader)
                 eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
@@ -130,7 +120,7 @@ def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
             servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
         ):
             audit.check_all_done_once(url)
-            assert httpx2.get(f"{url}/health", timeout=20).status_code == 200
+            assert web.get(f"{url}/health", timeout=20).status_code == 200
             assert worker.stop() == 0, worker.output()
         assert uploader.rejected == []
         audit.age_incoming(data)
@@ -144,7 +134,7 @@ def test_messages_lost_in_a_broker_restart_are_republished(
     variables = PATIENT | {"DATABASE_URL": migrated_url, "BROKER_URL": broker.url}
     with servers.api(data, log=tmp_path / "api", healthy=False, variables=variables) as (url, api):
         with broker.running() as running:
-            httpx2.post(
+            web.post(
                 url + audit.VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60
             ).raise_for_status()
             eventually(lambda: '"analyses.dispatched"' in api.output())
@@ -175,7 +165,7 @@ def test_task_of_a_killed_celery_pool_process_is_redelivered(
             servers.api(data, log=tmp_path / "api", variables=variables) as (url, _),
             servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
         ):
-            httpx2.post(
+            web.post(
                 url + audit.VIDEOS, files={"file": ("long.mp4", long_clip.read_bytes())}, timeout=60
             ).raise_for_status()
             eventually(lambda: b'"analysis.started"' in worker.log.read_bytes())

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import hypothesis
 import pytest
 import schemathesis
@@ -17,7 +16,7 @@ from schemathesis import Case, CheckFunction, GenerationMode
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
-from tests.support import servers
+from tests.support import servers, web
 from tests.support.audit import VIDEOS
 from tests.support.servers import Process
 
@@ -35,7 +34,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[tu
     home = tmp_path_factory.mktemp("description")
     variables = {"MAX_UPLOAD_BYTES": "1MiB", "IMPORT_DIR": str(clip.parent)}
     with servers.api(home / "data", log=home / "log", variables=variables) as (url, process):
-        httpx2.post(
+        web.post(
             url + VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60
         ).raise_for_status()
         yield url, process

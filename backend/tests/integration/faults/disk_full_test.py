@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import httpx2
-from tests.support import clips, servers, small_disk
+from tests.support import clips, servers, small_disk, web
 from tests.support.audit import VIDEOS, check, iterate
 from tests.support.servers import Process
 
@@ -17,7 +17,7 @@ def seen_by(process: Process, folder: Path) -> Path:
 
 
 def post(url: str, content: bytes) -> httpx2.Response:
-    return httpx2.post(
+    return web.post(
         url + VIDEOS,
         params={"analyse": "false"},
         files={"file": ("a.mp4", content)},
@@ -52,21 +52,21 @@ def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
         except OSError:
             pass
         assert post(url, clips.variant(clip, 100)).status_code == 507
-        health = httpx2.get(f"{url}/health", timeout=20)
+        health = web.get(f"{url}/health", timeout=20)
         assert health.status_code == 503
         assert health.json()["checks"]["disk"]["status"] == "failed"
-        assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200
+        assert web.get(f"{url}/health/live", timeout=20).status_code == 200
         victim = next(iter(accepted))
-        thumbnail = httpx2.get(f"{url}{VIDEOS}/{victim}/thumbnail", timeout=60)
+        thumbnail = web.get(f"{url}{VIDEOS}/{victim}/thumbnail", timeout=60)
         assert thumbnail.status_code in (200, 507), thumbnail.text
         check(url, seen_by(process, data), accepted=accepted)
 
         for video_id in list(accepted)[:3]:
-            reply = httpx2.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
+            reply = web.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
             assert reply.status_code == 204, reply.text
             del accepted[video_id]
         reply = post(url, clips.variant(clip, 101))
         assert reply.status_code == 201, reply.text
-        assert httpx2.get(f"{url}/health", timeout=20).status_code == 200
+        assert web.get(f"{url}/health", timeout=20).status_code == 200
         assert len(list(iterate(url, VIDEOS, "videos"))) == len(accepted) + 1
         assert '"event": "request.ended", "level": "error"' not in process.output()

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support import audit, clips, programs, servers
+from tests.support import audit, clips, programs, servers, web
 from tests.support.audit import VIDEOS
 from tests.support.servers import Process, eventually
 
@@ -75,7 +75,7 @@ def trickle(url: str, slow: list[socket.socket], *, byte: bytes, timeout: float)
     waiting, responses = set(slow), []
     while waiting:
         assert time.monotonic() < deadline, f"{len(waiting)} connections are still open"
-        assert httpx2.get(url + VIDEOS, timeout=10).status_code == 200
+        assert web.get(url + VIDEOS, timeout=10).status_code == 200
         for connection in list(waiting):
             connection.settimeout(0.001)
             try:
@@ -178,7 +178,7 @@ def test_aborted_uploads_leave_no_files(
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.close()
     eventually(lambda: incoming(data) == [])
-    assert httpx2.get(url + VIDEOS, timeout=10).json()["videos"] == []
+    assert web.get(url + VIDEOS, timeout=10).json()["videos"] == []
     assert '"level": "error"' not in process.output()
 
 
@@ -187,7 +187,7 @@ def test_aborted_downloads_and_streams_are_cleaned_up(
 ) -> None:
     url, _, process = service
     content = long_clip.read_bytes()
-    video = httpx2.post(url + VIDEOS, files={"file": ("a.mp4", content)}, timeout=60).json()
+    video = web.post(url + VIDEOS, files={"file": ("a.mp4", content)}, timeout=60).json()
     follow = f"/api/v1/analyses/{video['analysis']['id']}/progress"
     for path in [f"{VIDEOS}/{video['id']}/content", follow] * 20:
         with connect(url) as connection:
@@ -195,12 +195,12 @@ def test_aborted_downloads_and_streams_are_cleaned_up(
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
     def only_this_request() -> bool:
-        lines = httpx2.get(f"{url}/metrics", timeout=10).text.splitlines()
+        lines = web.get(f"{url}/metrics", timeout=10).text.splitlines()
         (line,) = [line for line in lines if line.startswith("http_requests_in_progress ")]
         return float(line.split()[1]) == 1
 
     eventually(only_this_request)
-    assert httpx2.delete(f"{url}{VIDEOS}/{video['id']}", timeout=10).status_code == 204
+    assert web.delete(f"{url}{VIDEOS}/{video['id']}", timeout=10).status_code == 204
     assert '"level": "error"' not in process.output()
 
 
@@ -255,7 +255,7 @@ def test_malicious_file_names_are_harmless(
     if status(response) == 201:
         rows = list(audit.iterate(url, VIDEOS, "videos"))
         assert all("/" not in row["filename"] and "\0" not in row["filename"] for row in rows)
-        download = httpx2.get(f"{url}{VIDEOS}/{rows[0]['id']}/content", timeout=10)
+        download = web.get(f"{url}{VIDEOS}/{rows[0]['id']}/content", timeout=10)
         assert "attachment" not in download.headers
     assert {path.parent.parent for path in (data / "videos").rglob("*") if path.is_file()} <= {
         data / "videos"
@@ -282,20 +282,20 @@ def test_oversized_or_deeply_nested_json_is_rejected(
     def chunks() -> Iterator[bytes]:
         yield from [b"[" * 65536] * 64
 
-    assert httpx2.post(target, content=b" " * 10_000_000, headers=kind).status_code == 413
+    assert web.post(target, content=b" " * 10_000_000, headers=kind).status_code == 413
     # The server may respond and close before everything is sent.
     with contextlib.suppress(httpx2.WriteError):
-        assert httpx2.post(target, content=chunks(), headers=kind).status_code == 413
-    assert httpx2.post(target, content=b"[" * 60_000, headers=kind).status_code == 400
+        assert web.post(target, content=chunks(), headers=kind).status_code == 413
+    assert web.post(target, content=b"[" * 60_000, headers=kind).status_code == 400
     number = b'{"sensitivity": ' + b"9" * 50_000 + b"}"
-    assert httpx2.post(target, content=number, headers=kind).status_code == 400
+    assert web.post(target, content=number, headers=kind).status_code == 400
 
 
 def test_service_stops_promptly_despite_open_connections(tmp_path: Path) -> None:
     with servers.api(tmp_path / "data", log=tmp_path / "log") as (url, process):
         idle, half_sent = connect(url), connect(url)
         half_sent.sendall(b"GET /health HTTP/1.1\r\nHo")
-        kept = httpx2.Client()
+        kept = web.Client()
         assert kept.get(f"{url}/health").status_code == 200
         began = time.monotonic()
         process.stop()
@@ -333,18 +333,18 @@ def test_decompression_bomb_is_rejected_or_fails_with_a_reason(
     url, _, _ = service
     content = bomb(tmp_path / "bomb.mkv", side=16_000).read_bytes()
     assert len(content) < 500_000
-    reply = httpx2.post(url + VIDEOS, files={"file": ("bomb.mkv", content)}, timeout=60)
+    reply = web.post(url + VIDEOS, files={"file": ("bomb.mkv", content)}, timeout=60)
     assert reply.status_code in (201, 415), reply.text
 
     def ended(video: dict[str, Any]) -> dict[str, Any] | None:
-        found = httpx2.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()["analysis"]
+        found = web.get(f"{url}{VIDEOS}/{video['id']}", timeout=10).json()["analysis"]
         return found if found["status"] in audit.FINAL else None
 
     if reply.status_code == 201:
         analysis = eventually(lambda: ended(reply.json()))
         assert (analysis["status"], analysis["attempts"]) == ("failed", 1)
         assert analysis["reason"]
-        thumbnail = httpx2.get(f"{url}{VIDEOS}/{reply.json()['id']}/thumbnail", timeout=60)
+        thumbnail = web.get(f"{url}{VIDEOS}/{reply.json()['id']}/thumbnail", timeout=60)
         assert thumbnail.status_code == 409, thumbnail.text
-    good = httpx2.post(url + VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60)
+    good = web.post(url + VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60)
     assert eventually(lambda: ended(good.json()))["status"] == "done"
