@@ -28,10 +28,6 @@ _NAMES = b".shstrtab"
 _RELOCATIONS = (4, 9)
 
 
-class StripError(ToolError):
-    """A damaged object: it begins like ELF and contradicts itself."""
-
-
 @dataclass(frozen=True)
 class _Extent:
     """Bytes that stay, from `start` to `end` in the old file, and where they begin in the new."""
@@ -45,7 +41,7 @@ class _Extent:
 def strip_object(content: bytes) -> bytes:
     """Return the object in `content` stripped; anything but a program or library, unchanged.
 
-    Raise StripError for a damaged object.
+    Raise ToolError for a damaged object.
     """
     if not content.startswith(_IDENT):
         return content
@@ -55,7 +51,7 @@ def strip_object(content: bytes) -> bytes:
             return content
         return _stripped(content, header)
     except (struct.error, ValueError, IndexError) as error:
-        raise StripError(f"damaged ELF object: {error!r}") from error
+        raise ToolError(f"damaged ELF object: {error!r}") from error
 
 
 def _stripped(content: bytes, header: tuple[int, ...]) -> bytes:
