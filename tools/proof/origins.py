@@ -61,8 +61,7 @@ class Download:
 def downloads(repositories: Sequence[Repository], locks: Locks) -> list[Download]:
     """Return every download that the repositories may cause, sorted.
 
-    Raises:
-        ToolError: a repository is of an unknown kind, or a download is not pinned by a sha256.
+    Raise ToolError if a repository is of an unknown kind or a download is not pinned by a sha256.
     """
     found: list[Download] = []
     for repository in repositories:
