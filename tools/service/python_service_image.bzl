@@ -19,7 +19,7 @@ def _package(label):
     return label.rpartition("//")[2].partition(":")[0]
 
 def wheels_by_layer(wheels, layers):
-    """Sorts wheels into layers.
+    """Sort wheels into layers.
 
     Args:
       wheels: labels such as `@pypi//numpy:whl`.
@@ -61,7 +61,7 @@ def python_service_image(
         distro = "debian-12",
         visibility = None,
         **image_attributes):
-    """Makes the layers, the images, their SBOMs, and the programs that use them.
+    """Make the layers, the images, their SBOMs, and the programs that use them.
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
@@ -184,7 +184,7 @@ def python_service_image(
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 
 def _for_host(name, suffix, common):
-    """Declares `<name><suffix>`, of the architecture of the machine that builds."""
+    """Declare `<name><suffix>`, of the architecture of the machine that builds."""
     native.alias(
         name = name + suffix,
         actual = by_architecture(":{}_{{}}{}".format(name, suffix)),
