@@ -67,7 +67,7 @@ def fetch_archive(
 def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
     """Return the lock that `intent` and the state of the archive give; `command` makes it anew.
 
-    Raise ToolError when a closure cannot be had, and for an exclusion that excludes nothing or
+    Raise ToolError when a closure cannot be resolved, and for an exclusion that excludes nothing or
     something asked for.
     """
     groups: dict[str, dict[str, tuple[str, ...]]] = {}

@@ -1,4 +1,4 @@
-"""Small images whose metadata lies in one way each; the readers are the packages' own."""
+"""Small images with one false claim each; the readers are the packages' own."""
 
 from __future__ import annotations
 
