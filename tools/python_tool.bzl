@@ -9,7 +9,7 @@ load("@rules_python//python:py_runtime_info.bzl", "PyRuntimeInfo")
 load("//tools/image:launcher.bzl", "runfiles_path")
 
 # No Python of the machine's starts first, and no other repository's root is on the path, where a package `tools`
-# may lie too. The runfiles tree is the program's own, that of whoever runs it, or the one that it is in.
+# may lie too. The runfiles tree is the program's own, its caller's, or the one that it is in.
 _LAUNCHER = """\
 #!/bin/sh
 set -eu

@@ -40,9 +40,9 @@ Wants = Callable[[str], Content]
 class Member:
     """One file of a package, at its path in the image.
 
-    `data` and `elf` are None where the reader was not asked for them, and `elf` also for what
-    is no shared object. `target` is a symlink's text, or the path of the file that a hard link is
-    another name of.
+    `data` and `elf` are None where the reader was not asked for them, and `elf` also for a file
+    that is not a shared object. `target` is a symlink's text, or the path of the file that a hard
+    link is another name of.
     """
 
     path: str

@@ -59,8 +59,7 @@ def _root_links(package: Package) -> dict[str, str]:
     except KeyError:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ToolError(
-            f"{package.source}: architecture {package.architecture!r} is not known ({known} are); "
-            "say in tools/apt/file_system.py which links its root has"
+            f"{package.source}: is for {package.architecture!r}; images can be made for {known}"
         ) from None
 
 

@@ -114,7 +114,7 @@ deb_packages = repository_rule(
     implementation = _deb_packages_impl,
     doc = "The hub of a lock of Debian packages.",
     attrs = {
-        "hub": attr.string(mandatory = True, doc = "The name it is declared by, which a module's repositories are not told."),
+        "hub": attr.string(mandatory = True, doc = "The name it is declared by; under bzlmod `ctx.name` is another."),
         "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
     },
 )

@@ -53,7 +53,7 @@ def _resolve(ctx, attribute, pattern):
 def _run(ctx, command):
     result = ctx.execute(command)
     if result.return_code:
-        fail("{}: {}".format(ctx.name, result.stderr))
+        fail("@{}: {} failed: {}".format(ctx.name, " ".join(command), result.stderr))
 
 def _deb_tree_impl(ctx):
     lock = json.decode(ctx.read(ctx.attr.lock))

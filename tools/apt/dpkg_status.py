@@ -46,7 +46,7 @@ def _md5(data: bytes) -> str:
 def md5sums(package: Package) -> bytes:
     """Return the package's md5sums for the files that are in the image, at their paths there.
 
-    Sums are the packager's own where there are any, so that they witness what Debian built. Raises
+    Sums are the packager's own where there are any, so that they witness what Debian built. Raise
     ToolError for a line that is not a sum and a path.
     """
     if "md5sums" not in package.control:

@@ -157,7 +157,7 @@ def read_intent(path: Path) -> Intent:
     """Return the intent in `path`. Raise ToolError naming file, key and cause."""
     data = load_yaml(path)
     found = validate(data, _FILE, path=path)
-    # The one value that is no text is the time. Comments and layout do not count.
+    # `default` writes the timestamp as text. Comments and layout do not count.
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
     return Intent(
         suites=tuple(

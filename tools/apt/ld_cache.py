@@ -4,9 +4,9 @@ The loader does not need the cache, since Debian's libraries lie where it looks 
 ctypes.util.find_library does: it asks `ldconfig -p`. Writing it here rather than running ldconfig
 makes it for any architecture on any machine.
 
-The format is that of //tools/elf:ld_so_cache, little-endian, which all architectures of Debian's
-locks are. The choice of entries follows ldconfig's (elf/ldconfig.c); a
-test compares both with the real ldconfig.
+The format is that of tools/elf/ld_so_cache.py, little-endian, which all architectures of Debian's
+locks are. The choice of entries follows ldconfig's (elf/ldconfig.c); a test compares both with the
+real ldconfig.
 """
 
 import fnmatch

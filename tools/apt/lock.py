@@ -67,8 +67,8 @@ def fetch_archive(
 def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
     """Return the lock that `intent` and the state of the archive give; `command` makes it anew.
 
-    Raise ToolError when a closure cannot be had, ToolError for an exclusion that excludes
-    nothing or something asked for.
+    Raise ToolError when a closure cannot be resolved, and for an exclusion that excludes nothing or
+    something asked for.
     """
     groups: dict[str, dict[str, tuple[str, ...]]] = {}
     excluded: dict[str, dict[str, str]] = {}
@@ -126,7 +126,7 @@ def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
 def _image_groups(intent: Intent, image: Closure) -> dict[str, tuple[str, ...]]:
     """Give each package of the image to the earliest group whose requests need it.
 
-    What only excluded packages need would be in the image for nothing: raises ToolError.
+    Raise ToolError for a package that only excluded packages need: it would be there for nothing.
     """
     excluded = intent.exclude_packages
     taken: set[str] = set()
@@ -237,11 +237,8 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
 def _old_lock(path: Path) -> Lock | None:
     try:
         return decode(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ToolError:
-        # It is about to be replaced; what it said no longer matters.
-        return None
+    except (FileNotFoundError, ToolError):
+        return None  # It is about to be replaced; what it said no longer matters.
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -6,7 +6,7 @@ archive (snapshot.debian.org) for. `command` is what makes the lock anew; errors
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -73,9 +73,17 @@ class Lock:
                 return package
         raise ToolError(f"package {name!r} is not locked for {arch}")
 
-    def image(self, arch: str) -> dict[str, LockedPackage]:
-        """Return the packages of the image, by name."""
-        names = {name for group in self.image_groups for name in self.groups[group][arch]}
+    def image(self, arch: str, groups: Iterable[str] | None = None) -> dict[str, LockedPackage]:
+        """Return the packages of the image, or of an image of other groups, by name.
+
+        Raise ToolError for a group that the lock does not have.
+        """
+        names: set[str] = set()
+        for group in self.image_groups if groups is None else groups:
+            if arch not in self.groups.get(group, {}):
+                known = ", ".join(sorted(self.groups))
+                raise ToolError(f"no group {group!r} for {arch}; the groups are {known}")
+            names.update(self.groups[group][arch])
         return {
             package.name: package
             for package in self.packages

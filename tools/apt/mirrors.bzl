@@ -53,7 +53,7 @@ MIRRORS_ATTR = {
 }
 
 def deb_urls(mirrors, archive, filename, snapshot):
-    """List where a package may be had, in the order to try.
+    """List the URLs of a package, in the order to try.
 
     Args:
       mirrors: dict of archive name to base URLs, as in mirrors.json.
@@ -117,9 +117,9 @@ def fail_to_fetch(ctx, filename, sha256, urls, lock, command):
       lock: label or name of the lock that pins it.
       command: what makes that lock anew.
     """
-    fail("""{repo}: {file}, pinned by {lock}, could not be had with sha256 {sha} from any of
+    fail("""{repo}: no mirror has {file} with sha256 {sha}, as pinned by {lock}; tried
   {urls}
-(the warnings above say why each one failed). Check the network or set DEBIAN_MIRROR to a mirror that
+(the warnings above give the cause of each failure). Check the network or set DEBIAN_MIRROR to a mirror that
 has it; if the package has been superseded, lock again with: {command}""".format(
         command = command,
         repo = ctx.name,

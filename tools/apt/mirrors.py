@@ -66,7 +66,7 @@ def archive_urls(
 ) -> list[str]:
     """Return the base URLs of `archive` ("debian" or "debian-security"), best first.
 
-    They have no "/" at the end; the list is empty when the machine has no Debian source. Raises
+    They have no "/" at the end; the list is empty when the machine has no Debian source. Raise
     ToolError for a setting or a source file that cannot be read as what it should be, ValueError
     for an unknown archive.
     """

@@ -97,7 +97,9 @@ def _unread(package: Package, found: Sequence[str], *, files: Sequence[Path]) ->
     names = " and ".join(str(path) for path in files)
     verb = "says" if len(files) == 1 else "say"
     cause = f"{names} {verb} nothing about it" if files else "no file says what to do for it"
-    place = files[-1] if files else "a YAML file in the attribute maintainer_scripts"
+    # An adopter of these rules cannot edit a file of this repository.
+    own = [path for path in files if "external" not in path.parts[:1]]
+    place = own[-1] if own else "a YAML file of yours, the last of maintainer_scripts"
     return (
         f"{package.source}: package {package.name!r} has a {' and a '.join(found)}, and {cause}; "
         "read the script (dpkg-deb --control) and add "

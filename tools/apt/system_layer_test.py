@@ -200,6 +200,24 @@ def test_a_product_adds_its_own_declarations_and_overrides_ours(
     )
 
 
+def test_a_file_of_another_repository_is_not_named_as_the_place_to_edit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = _flags(tmp_path, [*_packages(tmp_path), write_deb(tmp_path, "new", files=_SCRIPT)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "external/ours").mkdir(parents=True)
+    (tmp_path / "scripts.yaml").rename("external/ours/scripts.yaml")
+    flags[1] = "external/ours/scripts.yaml"
+    assert system_layer.main(flags) == 1
+    error = capsys.readouterr().err
+    assert "external/ours/scripts.yaml says nothing about it" in error
+    assert "to a YAML file of yours, the last of maintainer_scripts" in error
+    own = tmp_path / "own.yaml"
+    own.write_text("other: {does: it, reason: it is not wanted}\n")
+    assert system_layer.main([*flags, "--maintainer-scripts", "own.yaml"]) == 1
+    assert capsys.readouterr().err.endswith("reason: …}' to own.yaml\n")
+
+
 def test_without_declarations_the_attribute_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +225,7 @@ def test_without_declarations_the_attribute_is_named(
     assert system_layer.main(flags[2:]) == 1
     error = capsys.readouterr().err
     assert "and no file says what to do for it" in error
-    assert "a YAML file in the attribute maintainer_scripts" in error
+    assert "to a YAML file of yours, the last of maintainer_scripts" in error
 
 
 def test_a_package_of_another_architecture_is_an_error(

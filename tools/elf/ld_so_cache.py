@@ -2,7 +2,7 @@
 
 glibc-ld.so.cache1.1 (sysdeps/generic/dl-cache.h), little-endian: a header, entries sorted from high
 to low by `compare_names`, and their strings. An older table may stand before it; libraries in
-glibc-hwcaps directories are marked in an extension. Who writes it is //tools/apt:ld_cache.
+glibc-hwcaps directories are marked in an extension. tools/apt/ld_cache.py writes it.
 """
 
 from __future__ import annotations

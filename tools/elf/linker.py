@@ -1,6 +1,6 @@
 """The dynamic linker's search, replayed on any file system: which file is loaded for which need.
 
-    linker = find_linker(files, elf)          # as the kernel does, by PT_INTERP
+    linker = find_linker(files, machine="EM_X86_64")
     loading = load("/usr/bin/ffmpeg", files=files, linker=linker)
 
 Follows glibc's ld.so (elf/dl-load.c, dl-deps.c, dl-version.c; ld.so(8)) without environment
@@ -30,10 +30,6 @@ _SYSTEM_DIRECTORIES = re.compile(rb"(?:/[\w./-]*lib[\w./-]*/\0)+")
 _LIB = re.compile(rb"\0(lib[\w/-]*)\0")
 _HWCAPS = re.compile(rb"\0(x86-64-v\d(?::x86-64-v\d)*)\0")
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
-
-
-class LinkerError(ToolError):
-    """A file system without a dynamic linker that this module knows how to replay."""
 
 
 class Files(Protocol):
@@ -113,23 +109,23 @@ class Loading:
 def find_linker(files: Files, *, machine: str, interpreter: str | None = None) -> Linker:
     """Return the linker of a program with this interpreter, or the machine's usual one.
 
-    Raise LinkerError when it does not exist or is not glibc's.
+    Raise ToolError when it does not exist or is not glibc's.
     """
     architecture = BY_ELF_MACHINE.get(machine)
     if architecture is None:
-        raise LinkerError(f"no dynamic linker is known for machine {machine}")
+        raise ToolError(f"no dynamic linker is known for machine {machine}")
     path = interpreter or architecture.loader
     real = files.realpath(path)
     elf = files.elf(real) if real is not None else None
     if real is None or elf is None:
-        raise LinkerError(f"the dynamic linker {path} does not exist")
+        raise ToolError(f"the dynamic linker {path} does not exist")
     if elf.machine != machine:
-        raise LinkerError(f"the dynamic linker {path} is for {elf.machine}, expected {machine}")
+        raise ToolError(f"the dynamic linker {path} is for {elf.machine}, expected {machine}")
     content = files.read(real)
     found = _SYSTEM_DIRECTORIES.search(content)
     lib = next((m for m in _LIB.finditer(content) if b".so" not in m[1]), None)
     if found is None:
-        raise LinkerError(
+        raise ToolError(
             f"the dynamic linker {path} has no list of directories as glibc's has; other C "
             "libraries' linkers follow rules that are not replayed here"
         )
@@ -171,11 +167,11 @@ def search_path(text: str | None, *, linker: Linker, origin: str) -> tuple[str, 
 def load(real: str, *, files: Files, linker: Linker) -> Loading:
     """Load the object at a real path with everything it needs, as a program of its own.
 
-    Raise LinkerError when there is no object.
+    Raise ToolError when there is no object.
     """
     elf = files.elf(real)
     if elf is None:
-        raise LinkerError(f"{real}: not an ELF object")
+        raise ToolError(f"{real}: not an ELF object")
     return _Process(files, linker).load(Loaded(real, real, real, elf))
 
 

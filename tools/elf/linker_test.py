@@ -21,7 +21,6 @@ from tools.elf.elf_for_test import NODEFLIB, build
 from tools.elf.elf_for_test import linker as linker_bytes
 from tools.elf.linker import (
     Linker,
-    LinkerError,
     Loaded,
     Loading,
     expand,
@@ -433,12 +432,12 @@ def test_a_damaged_or_unsorted_cache_is_noticed() -> None:
 
 
 def test_missing_linker_is_reported() -> None:
-    with pytest.raises(LinkerError, match=r"/lib64/ld-linux-x86-64\.so\.2 does not exist"):
+    with pytest.raises(ToolError, match=r"/lib64/ld-linux-x86-64\.so\.2 does not exist"):
         find_linker(Memory({}), machine="EM_X86_64")
     musl = {"/lib/ld-musl.so.1": build("libc.so")}
-    with pytest.raises(LinkerError, match="no list of directories as glibc's has"):
+    with pytest.raises(ToolError, match="no list of directories as glibc's has"):
         find_linker(Memory(musl), machine="EM_X86_64", interpreter="/lib/ld-musl.so.1")
-    with pytest.raises(LinkerError, match="is for EM_X86_64, expected EM_AARCH64"):
+    with pytest.raises(ToolError, match="is for EM_X86_64, expected EM_AARCH64"):
         find_linker(Memory(musl), machine="EM_AARCH64", interpreter="/lib/ld-musl.so.1")
 
 

@@ -20,16 +20,12 @@ _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
 _SECTION = struct.Struct("<IIQQQQIIQQ")  # name, type, flags, addr, offset, size, link, info, ...
 _PT_LOAD, _PT_GNU_STACK = 1, 0x6474E551
-_SHT_NULL, _SHT_STRTAB, _SHT_NOBITS = 0, 3, 8
+_SHT_STRTAB = 3
 _SHF_ALLOC, _SHF_INFO_LINK = 2, 0x40
 _SHARED, _EXECUTABLE = 3, 2
 _NAMES = b".shstrtab"
 # Sections whose `info` is the number of another section (gABI, figure "sh_link and sh_info").
 _RELOCATIONS = (4, 9)
-
-
-class StripError(ToolError):
-    """A damaged object: it begins like ELF and contradicts itself."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class _Extent:
 def strip_object(content: bytes) -> bytes:
     """Return the object in `content` stripped; anything but a program or library, unchanged.
 
-    Raise StripError for a damaged object.
+    Raise ToolError for a damaged object.
     """
     if not content.startswith(_IDENT):
         return content
@@ -55,7 +51,7 @@ def strip_object(content: bytes) -> bytes:
             return content
         return _stripped(content, header)
     except (struct.error, ValueError, IndexError) as error:
-        raise StripError(f"damaged ELF object: {error!r}") from error
+        raise ToolError(f"damaged ELF object: {error!r}") from error
 
 
 def _stripped(content: bytes, header: tuple[int, ...]) -> bytes:

@@ -8,7 +8,8 @@ import struct
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from tools.elf.strip import StripError, strip_object
+from tools.cli import ToolError
+from tools.elf.strip import strip_object
 from tools.elf.strip_for_test import (
     DATA,
     DEBUG,
@@ -69,5 +70,5 @@ def _damaged(at: int, value: int) -> bytes:
     ids=["cut short", "sections outside", "segment outside"],
 )
 def test_a_damaged_object_is_an_error(content: bytes) -> None:
-    with pytest.raises(StripError, match="damaged ELF object"):
+    with pytest.raises(ToolError, match="damaged ELF object"):
         strip_object(content)

@@ -1,7 +1,7 @@
 """Read who imports or loads whom: sources → a graph of files, and the circles in it.
 
 Function-level imports and those for type checkers count: a circle that only a late import hides is
-still a circle for whoever reads the code.
+still a circle for readers of the code.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Globs end where a subpackage begins, and a list kept by hand forgets files. This
 directories and links what it finds, so a new file is linted without being named anywhere.
 """
 
+load("//tools:source_files.bzl", "source_files")
+
 _BUILD = """\
 package(default_visibility = ["//visibility:public"])
 
@@ -20,34 +22,10 @@ filegroup(
 
 _SUFFIXES = (".bzl", ".ini", ".md", ".py", ".toml")
 
-# Starlark has no unbounded loop; this is far above the number of directories.
-_MAX_DIRECTORIES = 10000
-
-def _files_below(root, directory):
-    """Return the paths, relative to `root`, of the files below `directory`."""
-    found = []
-    pending = [directory]
-    for _ in range(_MAX_DIRECTORIES):
-        if not pending:
-            return found
-
-        for entry in root.get_child(pending.pop()).readdir(watch = "no"):
-            relative = str(entry).removeprefix(str(root) + "/")
-            if entry.is_dir:
-                if entry.basename != "__pycache__":
-                    pending.append(relative)
-            elif relative.endswith(_SUFFIXES):
-                found.append(relative)
-    fail("more than {} directories below {}".format(_MAX_DIRECTORIES, directory))
-
 def _lint_sources_impl(ctx):
     root = ctx.path(ctx.attr._workspace).dirname
-    files = ctx.attr.files + ctx.attr.scripts
-    for directory in ctx.attr.directories:
-        # From above: Bazel takes a watched directory that is gone for a broken file system.
-        ctx.watch_tree(root.get_child(directory))
-        files = files + _files_below(root, directory)
-    for file in files:
+    found = source_files(ctx, root, ctx.attr.directories)
+    for file in ctx.attr.files + ctx.attr.scripts + [file for file in found if file.endswith(_SUFFIXES)]:
         ctx.symlink(root.get_child(file), file)
     ctx.file("BUILD.bazel", _BUILD.format(scripts = repr(ctx.attr.scripts)))
 

@@ -78,11 +78,11 @@ def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
 
 
 def _documentation(tree: ast.AST) -> Iterator[ast.Constant]:
-    """Yield the texts of `doc = …` and `_DOC = …` in Starlark."""
+    """Yield the texts of `doc = …` and `…_DOC = …` in Starlark."""
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "doc":
             yield from _strings(ast.walk(node.value))
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_DOC":
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("_DOC"):
             yield from _strings([node.value])
 
 

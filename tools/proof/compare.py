@@ -18,11 +18,8 @@ _CHUNK = 1 << 20
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def files_below(path: Path) -> Iterator[Path]:
@@ -30,8 +27,7 @@ def files_below(path: Path) -> Iterator[Path]:
 
     Links are followed: a layout's layer blobs are links to the layers.
 
-    Raises:
-        FileNotFoundError: there is nothing at the path, or a link below it leads nowhere.
+    Raise FileNotFoundError if there is nothing at the path, or a link below it leads nowhere.
     """
     if stat.S_ISREG(path.stat().st_mode):
         yield path
@@ -43,10 +39,8 @@ def files_below(path: Path) -> Iterator[Path]:
 def first_difference(ours: Path, theirs: Path) -> str | None:
     """Say in words where two outputs differ first, or return None if they are equal.
 
-    Both are a file or a directory. Names are relative to the two arguments.
-
-    Raises:
-        FileNotFoundError: one of them is missing, or a link in it leads nowhere.
+    Both are a file or a directory. Names are relative to the two arguments. Raise
+    FileNotFoundError if one of them is missing, or a link in it leads nowhere.
     """
     our_files = {path.relative_to(ours).as_posix(): path for path in files_below(ours)}
     their_files = {path.relative_to(theirs).as_posix(): path for path in files_below(theirs)}

@@ -12,7 +12,7 @@ def elf_closure_test(name, image, allowlist = [], **kwargs):
     Args:
       name: name of the test.
       image: an OCI layout, of any architecture.
-      allowlist: YAML lists of findings that are allowlist, with reasons (allowlist.py).
+      allowlist: YAML lists of findings that are allowed, with reasons (allowlist.py).
       **kwargs: further attributes of the test.
     """
     proof_test(name, tool = Label(":closure"), image = image, allowlist = allowlist, **kwargs)
@@ -24,8 +24,8 @@ def image_loads_test(name, image, allowlist = [], emulator = None, **kwargs):
       name: name of the test.
       image: an OCI layout, of the machine's architecture unless there is an emulator.
       allowlist: YAML lists of modules that need not import, with reasons (allowlist.py).
-      emulator: static qemu-user for another architecture (//tools/container:qemu_<architecture>); not
-        used where the machine needs none.
+      emulator: //tools/container:emulator_<architecture>, for the image of another architecture; empty
+        on machines that need none.
       **kwargs: further attributes of the test.
     """
     proof_test(
@@ -38,7 +38,7 @@ def image_loads_test(name, image, allowlist = [], emulator = None, **kwargs):
     )
 
 def image_inventory_test(name, image, debian_lock, python_lock, debian_groups = [], allowlist = [], **kwargs):
-    """Proves that scanners see exactly what the locks say, by reading the image as they do.
+    """Prove that scanners see exactly what the locks say, by reading the image as they do.
 
     Args:
       name: name of the test.

@@ -1,4 +1,4 @@
-r"""Proves that scanners see what is in an image: 100 % of the locks, no more and no less.
+r"""Prove that scanners see what is in an image: 100 % of the locks, no more and no less.
 
     python3 -m tools.proof.inventory --image bazel-bin/backend/image \
         --debian-lock third_party/debian/bookworm.lock.json \
@@ -17,11 +17,11 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tools.apt.lockfile import Lock, read_lock
-from tools.cli import tool
+from tools.apt.lockfile import LockedPackage, read_lock
+from tools.cli import ToolError, tool
 from tools.image.image_files import ImageFiles, read_image
 from tools.proof import debian_inventory, python_inventory
 from tools.proof.allowlist import Allowlist, read_allowlist
@@ -43,8 +43,7 @@ def is_metadata(path: str) -> bool:
 def judge(
     image: ImageFiles,
     *,
-    lock: Lock,
-    groups: tuple[str, ...],
+    packages: Mapping[str, LockedPackage],
     wheels: tuple[LockedWheel, ...],
     allowlist: Allowlist,
     scratch: Path,
@@ -53,12 +52,6 @@ def judge(
 
     Raise ToolError for metadata that its reader does not take.
     """
-    names = {name for group in groups for name in lock.groups[group][image.architecture]}
-    packages = {
-        package.name: package
-        for package in lock.packages
-        if package.arch == image.architecture and package.name in names
-    }
     debian = debian_inventory.read(image)
     python = python_inventory.read(image, scratch)
     problems = [
@@ -111,11 +104,14 @@ def main(argv: list[str] | None = None) -> int:
     lock = read_lock(options.debian_lock)
     text = options.python_lock.read_text(encoding="utf-8")
     image = read_image(options.image, keep=is_metadata, elf=False, digests=True)
+    try:
+        packages = lock.image(image.architecture, options.group)
+    except ToolError as error:
+        raise ToolError(f"{options.debian_lock}: {error}") from error
     with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
         problems = judge(
             image,
-            lock=lock,
-            groups=tuple(options.group or lock.image_groups),
+            packages=packages,
             wheels=parse_lock(text, source=str(options.python_lock)),
             allowlist=allowlist,
             scratch=Path(scratch),

@@ -1,4 +1,4 @@
-"""Small images whose metadata lies in one way each; the readers are the packages' own."""
+"""Small images with one false claim each; the readers are the packages' own."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def package(name: str, version: str) -> dict[str, object]:
     }
 
 
-def run(folder: Path, files: dict[str, bytes], *, extra: tuple[Member, ...] = ()) -> int:
+def run(folder: Path, files: dict[str, bytes], *more: str, extra: tuple[Member, ...] = ()) -> int:
     """Run the program on an image of `files`; `link`s give each package its copyright file."""
     members = [
         directory("usr"),
@@ -112,9 +112,8 @@ def run(folder: Path, files: dict[str, bytes], *, extra: tuple[Member, ...] = ()
         "files:\n  /usr/share/doc/*/copyright: in no md5sums of this test\n"
     )
     flags = ["--image=image", "--debian-lock=debian.json", "--python-lock=python.txt"]
-    return main(
-        [flag.replace("=", f"={folder}/") for flag in [*flags, "--allowlist=allowlist.yaml"]]
-    )
+    flags = [flag.replace("=", f"={folder}/") for flag in [*flags, "--allowlist=allowlist.yaml"]]
+    return main([*flags, *more])
 
 
 def test_an_image_that_is_what_its_locks_say_passes(
@@ -122,6 +121,14 @@ def test_an_image_that_is_what_its_locks_say_passes(
 ) -> None:
     assert run(tmp_path, good()) == 0
     assert capsys.readouterr().out == "amd64: 2 packages, 1 wheels, 13 files\n"
+
+
+def test_an_unknown_group_is_an_error_that_names_the_lock_and_its_groups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, good(), "--group=bass") == 1
+    cause = "no group 'bass' for amd64; the groups are base, tool"
+    assert capsys.readouterr().err == f"inventory: {tmp_path}/debian.json: {cause}\n"
 
 
 INFO = f"{PACKAGES}/six-1.16.0.dist-info"

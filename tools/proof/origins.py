@@ -61,8 +61,7 @@ class Download:
 def downloads(repositories: Sequence[Repository], locks: Locks) -> list[Download]:
     """Return every download that the repositories may cause, sorted.
 
-    Raises:
-        ToolError: a repository is of an unknown kind, or a download is not pinned by a sha256.
+    Raise ToolError if a repository is of an unknown kind or a download is not pinned by a sha256.
     """
     found: list[Download] = []
     for repository in repositories:
@@ -94,33 +93,26 @@ def _deb_file(repository: Repository, _locks: Locks) -> Iterator[Download]:
     return _debian(repository["name"], repository, repository["snapshot"])
 
 
-def _locked(
-    repository: Repository, locks: Locks, wanted: Callable[[Mapping[str, Any]], bool]
-) -> Iterator[Download]:
+def _lock_of(repository: Repository, locks: Locks) -> Mapping[str, Any]:
     label = repository["lock"].lstrip("@").partition("//")[2]
     if label not in locks:
         raise ToolError(f"repository {repository['name']}: its lock //{label} was not given")
-    lock = locks[label]
-    for package in lock["packages"]:
-        if wanted(package):
-            yield from _debian(repository["name"], package, lock["snapshot"])
+    return locks[label]
 
 
 def _deb_archive(repository: Repository, locks: Locks) -> Iterator[Download]:
-    return _locked(repository, locks, lambda package: package["name"] == repository["package"])
+    lock = _lock_of(repository, locks)
+    for package in lock["packages"]:
+        if package["name"] == repository["package"]:
+            yield from _debian(repository["name"], package, lock["snapshot"])
 
 
 def _deb_tree(repository: Repository, locks: Locks) -> Iterator[Download]:
-    label = repository["lock"].lstrip("@").partition("//")[2]
-    groups = locks[label]["groups"] if label in locks else {}
-    return _locked(
-        repository,
-        locks,
-        lambda package: any(
-            package["name"] in groups[group].get(package["arch"], [])
-            for group in repository["groups"]
-        ),
-    )
+    lock = _lock_of(repository, locks)
+    groups = [lock["groups"][group] for group in repository["groups"]]
+    for package in lock["packages"]:
+        if any(package["name"] in group.get(package["arch"], []) for group in groups):
+            yield from _debian(repository["name"], package, lock["snapshot"])
 
 
 def _wheel_file(repository: Repository, _locks: Locks) -> Iterator[Download]:

@@ -1,7 +1,9 @@
 """Debian packages → their files as an image would have them, for proofs that take image files.
 
-packages = read_packages(debs, exclusions=policy.exclusions)
-verdict = judge(merge(packages, architecture="amd64"))
+    packages = read_packages(debs, exclusions=policy.exclusions)
+    verdict = judge(merge(packages, architecture="amd64"))
+
+Reads the archives; no script runs.
 """
 
 from __future__ import annotations

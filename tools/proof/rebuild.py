@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,8 +72,7 @@ class Steps:
 def read_steps(path: Path) -> Steps:
     """Read what the `build_steps` rule wrote.
 
-    Raises:
-        ToolError: there is no step in it, so nothing would be compared.
+    Raise ToolError if there is no step in it: nothing would be compared.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     steps = tuple(
@@ -91,14 +91,16 @@ def read_steps(path: Path) -> Steps:
 def script_of(step: Step, runfiles: Path) -> Path:
     """Find the Python file behind a step's program: `…/bin/tools/x/y` is `tools/x/y.py`.
 
-    Raises:
-        ToolError: the program is not one of this repository's tools.
+    A program of another repository, `…/bin/external/REPO/x`, lies beside our own: `../REPO/x.py`.
+
+    Raise ToolError if that file is not among the runfiles.
     """
-    script = runfiles / (step.argv[0].partition("/bin/")[2] + ".py")
+    program = re.sub("^external/", "../", step.argv[0].partition("/bin/")[2])
+    script = runfiles / f"{program}.py"
     if not script.is_file():
         raise ToolError(
             f"{step.mnemonic}: no {script} behind {step.argv[0]}; "
-            "add its py_library to the deps of reproducibility_test"
+            "add the program to the deps of reproducibility_test"
         )
     return script
 
@@ -125,8 +127,7 @@ def _odd_process() -> None:
 def run_step(step: Step, *, runfiles: Path, root: Path) -> None:
     """Run one command below `root` with the odd environment, on one processor.
 
-    Raises:
-        ToolError: it failed; the message has its last output.
+    Raise ToolError with its last output if it fails.
     """
     for output in step.outputs:
         # Bazel makes the parents beforehand, and an output directory too.
@@ -152,8 +153,7 @@ def run_step(step: Step, *, runfiles: Path, root: Path) -> None:
 def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
     """Run every command again and return what differs from Bazel's outputs, in build order.
 
-    Raises:
-        ToolError: a command could not be run.
+    Raise ToolError if a command fails.
     """
     place_inputs(build, runfiles=runfiles, root=root)
     differences = []

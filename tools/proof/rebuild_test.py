@@ -18,14 +18,14 @@ out.write_text({expression})
 """
 
 
-def _build(tmp_path: Path, expression: str) -> Path:
+def _build(tmp_path: Path, expression: str, program: str = "tools/tool") -> Path:
     """Write a tool, the output that Bazel would have built with it, and the steps."""
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "tool.py").write_text(_PROGRAM.format(expression=expression))
     (tmp_path / "in.txt").write_text("input")
     (tmp_path / "out.txt").write_text("input")
     step = {
-        "argv": ["bazel-out/exec/bin/tools/tool", "in.txt", "bazel-out/k8/bin/out.txt"],
+        "argv": [f"bazel-out/exec/bin/{program}", "in.txt", "bazel-out/k8/bin/out.txt"],
         "mnemonic": "Tool",
         "outputs": [
             {"directory": False, "path": "bazel-out/k8/bin/out.txt", "short_path": "out.txt"}
@@ -64,6 +64,17 @@ def test_a_tool_that_sees_its_surroundings_is_found(tmp_path: Path, expression: 
     assert difference.startswith("out.txt: the bytes differ")
 
 
+def test_a_tool_of_another_repository_is_found_beside_our_own(tmp_path: Path) -> None:
+    steps = _build(tmp_path, "pathlib.Path(sys.argv[1]).read_text()", "external/ours/tool")
+    (tmp_path / "tools").rename(tmp_path / "ours")
+    runfiles = tmp_path / "main"
+    runfiles.mkdir()
+    for name in ("in.txt", "out.txt"):
+        (tmp_path / name).rename(runfiles / name)
+    (tmp_path / "second").mkdir()
+    assert rebuild(read_steps(steps), runfiles=runfiles, root=tmp_path / "second") == []
+
+
 def test_a_failing_command_is_an_error_with_its_output(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"(?s)Tool .* ended with 1:.*ZeroDivisionError"):
         _rebuild(tmp_path, "str(1 / 0)")
@@ -73,7 +84,7 @@ def test_an_unknown_program_is_an_error_that_says_what_to_add(tmp_path: Path) ->
     steps = _build(tmp_path, "''")
     (tmp_path / "tools" / "tool.py").unlink()
     (tmp_path / "second").mkdir()
-    with pytest.raises(ToolError, match="add its py_library"):
+    with pytest.raises(ToolError, match="add the program to the deps"):
         rebuild(read_steps(steps), runfiles=tmp_path, root=tmp_path / "second")
 
 

@@ -16,7 +16,7 @@ def reproducibility_test(name, target, deps, **kwargs):
     Args:
       name: name of the test.
       target: an image or a layer.
-      deps: the py_library of each tool that takes part.
+      deps: each tool that takes part, as a Python library.
       **kwargs: further attributes of the test.
     """
     build_steps(
@@ -35,7 +35,7 @@ def reproducibility_test(name, target, deps, **kwargs):
     )
 
 def no_traces_test(name, image, **kwargs):
-    """Looks for traces of the build machine in every file of every layer.
+    """Look for traces of the build machine in every file of every layer.
 
     Args:
       name: name of the test.

@@ -1,4 +1,4 @@
-"""Looks for traces of the machine that built an image: its paths, its users, the time.
+"""Look for traces of the machine that built an image: its paths, its users, the time.
 
     traces.py --image DIR
 
@@ -38,8 +38,7 @@ def traces_of_this_machine() -> tuple[bytes, ...]:
 def findings(layers: Iterable[Path], traces: Sequence[bytes]) -> list[str]:
     """Return a line for each trace of a machine in the layers.
 
-    Raises:
-        tarfile.ReadError: a layer is not a tar archive.
+    Raise tarfile.ReadError if a layer is not a tar archive.
     """
     found = []
     times = set()

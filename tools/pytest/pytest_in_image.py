@@ -19,10 +19,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cli import ToolError, tool
+from tools.cli import tool
 from tools.container.config import image_user, process_env, read_run_config
 from tools.container.plan import Bind, Spec
-from tools.container.run import START_ERRORS, Container
+from tools.container.run import Container
 from tools.image.cache import unpacked
 from tools.image.layout import read_layout
 
@@ -82,7 +82,7 @@ def read_wheels(listing: Path) -> tuple[Path, ...]:
 
 
 def run_tests(run: ImageTestRun, scratch: Path) -> int:
-    """Return pytest's exit code; raise one of START_ERRORS, LayoutError or OSError."""
+    """Return pytest's exit code; raise ToolError or OSError."""
     image = read_layout(run.image)
     settings = read_run_config(image.config)
     packages, results, outputs = scratch / "packages", scratch / "results", scratch / "outputs"
@@ -183,10 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     # Tools that write sockets need a short path, and Bazel's is long.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:
-        try:
-            return run_tests(run, Path(scratch))
-        except START_ERRORS as error:
-            raise ToolError(str(error)) from error
+        return run_tests(run, Path(scratch))
 
 
 if __name__ == "__main__":

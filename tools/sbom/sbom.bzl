@@ -3,7 +3,7 @@
 load("//tools/image:platform_transition.bzl", "PLATFORM_ATTRS", "to_platform")
 
 _COMPONENTS_DOC = """\
-Reads what packages say of themselves, once for every format and every image made of them.
+Read what packages say of themselves, once for every format and every image made of them.
 
     sbom_components(
         name = "sbom_components",
@@ -44,7 +44,7 @@ sbom_components = rule(
 )
 
 _DOC = """\
-An SBOM of an image: which packages, from where, with which hash and licence.
+Write the SBOM of an image: which packages, from where, with which hash and licence.
 
     image_sbom(
         name = "sbom_spdx",

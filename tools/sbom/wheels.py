@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from packageurl import PackageURL
+from packaging.utils import canonicalize_name
 
 from tools.cli import ToolError
 from tools.sbom import licenses
@@ -74,8 +75,7 @@ def _wheel(path: Path, archive: zipfile.ZipFile) -> Component:
     metadata: dict[str, list[str]] = {}
     for field, value in message.items():
         metadata.setdefault(field.lower(), []).append(str(value))
-    # Names are compared as PEP 503 normalises them, and package URLs have them so.
-    name = re.sub(r"[-_.]+", "-", metadata["name"][0]).lower()
+    name = canonicalize_name(metadata["name"][0])  # as package URLs have it
     version = metadata["version"][0]
     expression, names = licenses.of_wheel(metadata)
     pages = [each.partition(",")[2].strip() for each in metadata.get("project-url", ())]
@@ -106,7 +106,7 @@ def _from_cyclonedx(entry: dict[str, Any], wheel: Component, file: str) -> Compo
     if not isinstance(entry.get("purl"), str):
         return None
     purl = PackageURL.from_string(entry["purl"])
-    if purl.type == "pypi" and _same(purl.name, wheel.name):
+    if purl.type == "pypi" and canonicalize_name(purl.name) == wheel.name:
         return None
     # Where it was built is of no use to others, and may be a path of the builder's machine.
     kept = {
@@ -121,10 +121,6 @@ def _from_cyclonedx(entry: dict[str, Any], wheel: Component, file: str) -> Compo
         parent=wheel.ref,
         files=(file,),
     )
-
-
-def _same(one: str, other: str) -> bool:
-    return re.sub(r"[-_.]+", "-", one).lower() == re.sub(r"[-_.]+", "-", other).lower()
 
 
 def _bundled(archive: zipfile.ZipFile, wheel: Component) -> Iterator[Component]:

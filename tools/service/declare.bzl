@@ -10,7 +10,7 @@ load("//tools/wheels:wheel_repositories.bzl", "declare_library_hub", "declare_wh
 load(":tool_repositories.bzl", "PYTHON_HUB")
 
 def _pip_hub(name, lock):
-    """Declares rules_python's hub of a lock."""
+    """Declare rules_python's hub of a lock."""
     if canonical(""):
         # With canonical labels: a requirement() is a string, which means something else in each module.
         pip_repository_bzlmod(

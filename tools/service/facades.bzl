@@ -72,7 +72,7 @@ facade = repository_rule(
 )
 
 def facades():
-    """Declares @rules_oci and @container_structure_test, unless the WORKSPACE has declared its own."""
+    """Declare @rules_oci and @container_structure_test, unless the WORKSPACE has declared its own."""
     for name, files in {
         "container_structure_test": {
             "defs.bzl": _STRUCTURE_TEST,

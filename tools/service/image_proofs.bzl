@@ -5,7 +5,7 @@ load("//tools/sbom:defs.bzl", "sbom_test")
 load("//tools/size:defs.bzl", "image_size_report", "image_size_report_test")
 load(":platforms.bzl", "ARCHITECTURES", "by_architecture")
 
-# The libraries of the tools that make an image: what is run again to compare.
+# The tools that make an image, which the reproducibility test runs again.
 _BUILDERS = [
     Label("//tools/apt:deb_layer"),
     Label("//tools/apt:layer_policy"),
@@ -28,7 +28,7 @@ def image_proofs(
         inventory_allowlists = [],
         import_allowlists = [],
         emulated = []):
-    """Proves of each image that it is closed, loads, is visible to scanners, and can be built again bit for bit.
+    """Prove that each image is closed, loads, is visible to scanners, and can be built again bit for bit.
 
     For each variant and architecture: `<image><variant>_<architecture>_closure_test` (every ELF object, script and
     link finds what it needs) and `…_inventory_test` (scanners see exactly the locks' packages). For each variant:
@@ -49,6 +49,7 @@ def image_proofs(
       emulated: architectures whose `loads_test` runs in an emulator too: `<name>_<architecture>_loads_test`.
     """
     prefix = "" if image == "image" else image + "_"
+    others = list(native.existing_rules())
     for variant, groups in variants.items():
         for architecture in ARCHITECTURES:
             built = "{}{}_{}".format(image, variant, architecture)
@@ -103,11 +104,11 @@ def image_proofs(
             )
     native.test_suite(
         name = name,
-        tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and (test.startswith(image) or test.startswith(prefix + "sbom_"))],
+        tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and test not in others],
     )
 
 def image_size_reports(name, image, debian_intent, debian_lock, python_intent, python_locks, baseline = None, inventory_allowlists = []):
-    """Tells where the image's bytes are and why, for each architecture, and tests that it is true.
+    """Report where the image's bytes are and why, for each architecture, and test that the report is true.
 
     Args:
       name: name of the report for the machine that builds; `<name>_<architecture>` for one architecture.

@@ -12,7 +12,7 @@ _DIRECTORIES = [
 ]
 
 def own_repositories():
-    """Declares test servers, the sources for linters and the release, and the list of all that is declared."""
+    """Declare test servers, the sources for linters and the release, and the list of all that is declared."""
     test_servers()
 
     # Labels in a directory that .bazelignore hides: to Bazel they are files of tools/service.

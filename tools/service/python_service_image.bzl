@@ -18,8 +18,8 @@ _SBOMS = {
 def _package(label):
     return label.rpartition("//")[2].partition(":")[0]
 
-def wheels_by_layer(wheels, layers):
-    """Sorts wheels into layers.
+def _wheels_by_layer(wheels, layers):
+    """Sort wheels into layers.
 
     Args:
       wheels: labels such as `@pypi//numpy:whl`.
@@ -32,7 +32,7 @@ def wheels_by_layer(wheels, layers):
     for layer, packages in layers.items():
         missing = [package for package in packages if package not in [_package(label) for label in wheels]]
         if missing:
-            fail("wheel_layers: {} names {}, which the lock does not have".format(repr(layer), ", ".join(missing)))
+            fail("wheel_layers: {} names {}, not in wheels; remove it, or add it to the requirements and lock again".format(repr(layer), ", ".join(missing)))
     named = [label for labels in result.values() for label in labels]
     return result | {"other": [label for label in wheels if label not in named]}
 
@@ -61,7 +61,7 @@ def python_service_image(
         distro = "debian-12",
         visibility = None,
         **image_attributes):
-    """Makes the layers, the images, their SBOMs, and the programs that use them.
+    """Make the layers, the images, their SBOMs, and the programs that use them.
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
@@ -76,7 +76,8 @@ def python_service_image(
       wheels: the wheels, `all_whl_requirements` of their hub.
       user: `name:uid:gid:/home[:/shell]`, which runs the image.
       layer_policy: the Debian lock, or its `layer_policy`, with which a pin of no layer rebuilds nothing.
-      variants: suffix of the name → layers of Debian packages that only this variant has.
+      variants: suffix of the name → layers of Debian packages that only this variant has. The system layer is the
+        same in all variants: it does nothing for these packages' maintainer scripts.
       wheel_layers: layer → names of packages, from the largest and least changed on; the rest is in one more.
       excluded_wheel_paths: JSON list of globs of wheels' files that stay out, each with its reason.
       symlinks: layer of Debian packages → links in it, path → target.
@@ -87,7 +88,7 @@ def python_service_image(
         `serve` keeps the first between runs.
       port: TCP port that the service listens on.
       health_path: HTTP path that `serve` waits for.
-      healthcheck: `["CMD", program, argument…]`, as for `oci_image_config`, and likewise the next four.
+      healthcheck: `["CMD", program, argument…]`, as for `oci_image_config`.
       healthcheck_interval: as for `oci_image_config`.
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
@@ -125,7 +126,7 @@ def python_service_image(
         users = [user],
         **parts
     )
-    wheels_of = {layer: members for layer, members in wheels_by_layer(wheels, wheel_layers).items() if members}
+    wheels_of = {layer: members for layer, members in _wheels_by_layer(wheels, wheel_layers).items() if members}
     for layer, members in wheels_of.items():
         wheel_layer(
             name = prefix + layer + "_wheels_layer",
@@ -184,7 +185,7 @@ def python_service_image(
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 
 def _for_host(name, suffix, common):
-    """Declares `<name><suffix>`, of the architecture of the machine that builds."""
+    """Declare `<name><suffix>`, of the architecture of the machine that builds."""
     native.alias(
         name = name + suffix,
         actual = by_architecture(":{}_{{}}{}".format(name, suffix)),

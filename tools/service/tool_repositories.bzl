@@ -1,6 +1,6 @@
 """What has to be there before rules_python can be loaded: mirrors, hubs of Debian packages, the interpreter.
 
-What our tools need themselves comes from our own locks and is named `pinned_image_*`, so that it gets in nobody's way.
+What our tools need themselves comes from our own locks and is named `pinned_image_*`, so that it conflicts with no name of an adopter's.
 """
 
 load("//tools/apt:mirrors.bzl", "host_arch")

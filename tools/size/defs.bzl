@@ -27,7 +27,7 @@ def image_size_report_test(
       **kwargs: further attributes of the test.
     """
 
-    # No test, but a part of one: `//...` need not build it by itself.
+    # A part of the test, which builds it.
     native.filegroup(
         name = name + "_json",
         srcs = [report],
@@ -38,7 +38,6 @@ def image_size_report_test(
         name,
         tool = Label(":check"),
         image = image,
-        allowlist = [],
         files = {
             "--debian-intent": debian_intent,
             "--debian-lock": debian_lock,
