@@ -1,4 +1,4 @@
-"""`python_tool`: a `py_binary` that always runs with this repository's own interpreter.
+"""`python_tool` and `python_tool_test`: a `py_binary` and a `py_test` that always run with this repository's own interpreter.
 
 With `py_binary` it would be the interpreter of whichever Python toolchain comes first, and one that another
 repository registers comes before ours: the layers would hold other bytecode, or a tool would miss a module.
@@ -69,15 +69,24 @@ def _python_tool_impl(ctx):
         PyInfo(imports = imports, transitive_sources = sources),
     ]
 
+_ATTRS = {
+    "data": attr.label_list(allow_files = True, doc = "Files it reads."),
+    "deps": attr.label_list(doc = "Its libraries.", providers = [PyInfo]),
+    "main": attr.label(allow_single_file = [".py"], doc = "The file that is started; by default `<name>.py`."),
+    "srcs": attr.label_list(allow_files = [".py"], doc = "Its files."),
+    "_runtime": attr.label(cfg = "exec", default = Label("@pinned_image_cpython//:runtime"), providers = [PyRuntimeInfo]),
+}
+
 python_tool = rule(
     implementation = _python_tool_impl,
     doc = "A Python program, run by the interpreter of @pinned_image_cpython.",
-    attrs = {
-        "data": attr.label_list(allow_files = True, doc = "Files it reads."),
-        "deps": attr.label_list(doc = "Its libraries.", providers = [PyInfo]),
-        "main": attr.label(allow_single_file = [".py"], doc = "The file that is started; by default `<name>.py`."),
-        "srcs": attr.label_list(allow_files = [".py"], doc = "Its files."),
-        "_runtime": attr.label(cfg = "exec", default = Label("@pinned_image_cpython//:runtime"), providers = [PyRuntimeInfo]),
-    },
+    attrs = _ATTRS,
     executable = True,
+)
+
+python_tool_test = rule(
+    implementation = _python_tool_impl,
+    doc = "A test that is a Python program, run by the interpreter of @pinned_image_cpython.",
+    attrs = _ATTRS,
+    test = True,
 )

@@ -1,6 +1,6 @@
 """`proof_test`: a test that is one program, run on an image and files that say what to expect."""
 
-load("@rules_python//python:defs.bzl", "py_test")
+load("//tools:python_tool.bzl", "python_tool_test")
 
 def proof_test(name, tool, image, allowlist = [], files = {}, args = [], **kwargs):
     """Run a proof.
@@ -15,7 +15,7 @@ def proof_test(name, tool, image, allowlist = [], files = {}, args = [], **kwarg
       **kwargs: further attributes of the test.
     """
     main = tool.relative(":{}.py".format(tool.name))
-    py_test(
+    python_tool_test(
         name = name,
         srcs = [main],
         main = main,

@@ -4,7 +4,7 @@
 for paths, names and times of the build machine in its layers.
 """
 
-load("@rules_python//python:defs.bzl", "py_test")
+load("//tools:python_tool.bzl", "python_tool_test")
 load(":steps.bzl", "build_steps")
 
 def reproducibility_test(name, target, deps, **kwargs):
@@ -24,7 +24,7 @@ def reproducibility_test(name, target, deps, **kwargs):
         target = target,
         testonly = True,
     )
-    py_test(
+    python_tool_test(
         name = name,
         srcs = [Label(":rebuild.py")],
         main = Label(":rebuild.py"),
@@ -42,7 +42,7 @@ def no_traces_test(name, image, **kwargs):
       image: an OCI layout.
       **kwargs: further attributes of the test.
     """
-    py_test(
+    python_tool_test(
         name = name,
         srcs = [Label(":traces.py")],
         main = Label(":traces.py"),

@@ -1,6 +1,6 @@
 """`image_pytest_test`: pytest, run inside an image by the image's own interpreter."""
 
-load("@rules_python//python:defs.bzl", "py_test")
+load("//tools:python_tool.bzl", "python_tool_test")
 load(":site_packages.bzl", "site_packages")
 
 _MAIN = Label(":pytest_in_image.py")
@@ -37,7 +37,7 @@ def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees 
     ]
     args += ["--tree {}=../{}".format(tree, _repository(label)) for tree, label in trees.items()]
     args += ["--env {}={}".format(key, value) for key, value in env.items()]
-    py_test(
+    python_tool_test(
         name = name,
         srcs = [_MAIN],
         main = _MAIN,

@@ -40,6 +40,20 @@ python_service_image(
     wheels = all_whl_requirements,
 )
 """
+_PROOFS = """
+load("@pinned_image//tools/service:defs.bzl", "image_proofs")
+
+image_proofs(
+    name = "proofs",
+    debian_groups = ["base"],
+    debian_lock = "debian.lock.json",
+    image = "image",
+    python_locks = {
+        "amd64": "requirements.amd64.txt",
+        "arm64": "requirements.arm64.txt",
+    },
+)
+"""
 # A push of the image, and an image on top of what was pushed.
 _PUSHED = """
 load("@rules_oci//oci:defs.bzl", "oci_image", "oci_push")
@@ -196,6 +210,24 @@ def test_a_python_toolchain_of_the_repository_changes_no_layer(
     assert workspace.layers("image") == layers["WORKSPACE"]
 
 
+def test_the_images_proofs_hold_whatever_python_the_repository_has(
+    workspaces: dict[str, Workspace],
+) -> None:
+    workspace = workspaces["WORKSPACE"]
+    build = workspace.directory / "BUILD.bazel"
+    build.write_text(build.read_text() + _PROOFS)
+    built = f"//:image_{ARCHITECTURE}"
+    workspace.bazel(
+        "test",
+        "//:image_loads_test",
+        f"//:sbom_{ARCHITECTURE}_test",
+        *(
+            f"{built}_{proof}_test"
+            for proof in ("closure", "inventory", "reproducibility", "traces")
+        ),
+    )
+
+
 def test_two_services_share_every_layer_but_their_own(
     workspaces: dict[str, Workspace], layers: dict[str, list[str]]
 ) -> None:
@@ -247,6 +279,10 @@ def test_python_lock_writes_the_locks_of_the_repository(
 ) -> None:
     workspace = workspaces[mode]
     (workspace.directory / "requirements.in").write_text("ours  # a reason\n")
+    for architecture in ("amd64", "arm64"):
+        (workspace.directory / f"requirements.{architecture}.txt").write_bytes(
+            b""
+        )  # the first time
     index = write_index([TinyWheel("ours"), TinyWheel("other")], directory=tmp_path)
     workspace.bazel("run", "//:python_lock", environment={"PIP_INDEX_URL": index})
     for architecture in ("amd64", "arm64"):
@@ -262,12 +298,12 @@ def test_debian_lock_trusts_the_archives_keys_alone_and_leaves_the_lock_as_it_is
 ) -> None:
     workspace = workspaces[mode]
     lock = workspace.directory / "debian.lock.json"
-    before = lock.read_bytes()
+    lock.write_bytes(b"")  # as before the first time
     environment = {"DEBIAN_MIRROR": TESTDATA.joinpath("archive").absolute().as_uri()}
     done = workspace.try_bazel("run", "//:debian_lock", environment=environment)
     assert done.returncode == 1, done.stdout[-8000:]
     assert "signature" in done.stdout
-    assert lock.read_bytes() == before
+    assert lock.read_bytes() == b""
     assert "--allow-expired" in workspace.bazel("run", "//:debian_lock", "--", "--help")
 
 

@@ -7,6 +7,7 @@
 """
 
 load(":declare.bzl", "declare_repositories")
+load(":platforms.bzl", "ARCHITECTURES")
 load(":tool_repositories.bzl", "read_locks", "tool_repositories")
 
 def _service_impl(ctx):
@@ -19,7 +20,9 @@ def _service_impl(ctx):
             if hasattr(tag, "lock"):
                 debian[tag.name] = tag.lock
             else:
-                python[tag.name] = {arch: getattr(tag, arch) for arch in ["amd64", "arm64"] if getattr(tag, arch)}
+                python[tag.name] = {arch: getattr(tag, arch) for arch in ARCHITECTURES if getattr(tag, arch)}
+                if not python[tag.name]:
+                    fail("module {}: python hub {} names no lock; give it one of {}".format(module.name, repr(tag.name), ", ".join(ARCHITECTURES)))
     tool_repositories(debian)
     declare_repositories(**read_locks(ctx, debian, python))
 

@@ -18,6 +18,7 @@ same for a MODULE.bazel, in one.
 load("//third_party/bazel:rulesets.bzl", "rulesets")
 load("//tools/apt:repositories.bzl", "apt_mirrors")
 load(":facades.bzl", "facades")
+load(":platforms.bzl", "ARCHITECTURES")
 load(":tool_repositories.bzl", "read_locks", "tool_repositories")
 
 _SETUP = """\
@@ -28,7 +29,13 @@ def service_setup():
 """
 
 def _setup_impl(ctx):
-    python = {ctx.attr.pypi: {arch: lock for lock, arch in ctx.attr.python_locks.items()}}
+    locks_of = {arch: lock for lock, arch in ctx.attr.python_locks.items()}
+    if sorted(locks_of) != sorted(ctx.attr.python_locks.values()) or not locks_of or [arch for arch in locks_of if arch not in ARCHITECTURES]:
+        fail("service_repositories: python_locks must name one lock for each architecture, of {}; found {}".format(
+            ", ".join(ARCHITECTURES),
+            ", ".join(ctx.attr.python_locks.values()) or "none",
+        ))
+    python = {ctx.attr.pypi: locks_of}
     locks = read_locks(ctx, {ctx.attr.debian: ctx.attr.debian_lock}, python)
     ctx.file("BUILD.bazel", "")
     ctx.file("setup.bzl", _SETUP.format(
