@@ -291,6 +291,7 @@ def _without_init(record: str) -> str:
         lambda record: "".join(f"{row.split(',')[0]},,\n" for row in record.splitlines()),
         lambda record: record.replace(",4", ",5"),
         lambda record: record.replace("sha256=", "md5="),
+        lambda record: record.replace(",4", "=,4"),  # padded base64
         lambda record: record.replace("RECORD,,", "RECORD,sha256=AAAA,1"),
         lambda record: record.replace("\n", ",fourth\n") + "\nother/gone.py,sha256=AAAA,1\nx\n",
         lambda _: "",

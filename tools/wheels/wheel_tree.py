@@ -85,7 +85,7 @@ class _Wheel(WheelFile):
         record = io.StringIO(self.read_dist_info("RECORD"), newline="")
         hashes = {_plain(path): rest[0] for path, *rest in filter(None, csv.reader(record)) if rest}
         for name, member in self._members().items():
-            algorithm, _, digest = hashes.get(name, "").partition("=")
+            algorithm, _, digest = hashes.get(name, "").rstrip("=").partition("=")
             if algorithm not in _HASHES or name == f"{self.dist_info_dir}/RECORD":
                 continue
             if _encoded(_HASHES[algorithm](self._zipfile.read(member)).digest()) != digest:
