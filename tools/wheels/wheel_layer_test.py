@@ -291,6 +291,7 @@ def _without_init(record: str) -> str:
         lambda record: "".join(f"{row.split(',')[0]},,\n" for row in record.splitlines()),
         lambda record: record.replace(",4", ",5"),
         lambda record: record.replace("sha256=", "md5="),
+        lambda record: record.replace(",4", "=,4"),  # padded base64
         lambda record: record.replace("RECORD,,", "RECORD,sha256=AAAA,1"),
         lambda record: record.replace("\n", ",fourth\n") + "\nother/gone.py,sha256=AAAA,1\nx\n",
         lambda _: "",
@@ -322,6 +323,28 @@ def test_a_wheel_without_record_is_refused(tmp_path: Path) -> None:
         archive.writestr("my-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\n")
     with pytest.raises(ToolError, match=r"not a valid wheel: .*my-1\.0\.dist-info/RECORD"):
         read_wheel(path)
+
+
+@pytest.mark.parametrize("top", ["my-1.0.data", "My-1.0.data", "other.data"])
+def test_a_data_directory_may_have_any_name(tmp_path: Path, top: str) -> None:
+    wheel = TinyWheel("my", files={f"{top}/scripts/tool": b"#!python\n", f"{top}.py": b""})
+    paths = [file.path for file in read_wheel(write_wheel(wheel, directory=tmp_path)).files]
+    assert "usr/local/bin/tool" in paths
+    assert f"{PACKAGES}/{top}.py" in paths
+
+
+@pytest.mark.parametrize(
+    ("wheel", "cause"),
+    [
+        (TinyWheel("my", entry_points="[console_scripts]\ntool = my\n"), "a malformed entry point"),
+        (TinyWheel("my", files={"my-1.0.data/x/y": b""}), "my-1.0.data/x/y is not contained in a"),
+    ],
+)
+def test_what_pip_refuses_is_refused_with_the_cause(
+    tmp_path: Path, wheel: TinyWheel, cause: str
+) -> None:
+    with pytest.raises(ToolError, match=rf"^my-1\.0-\S+: not a valid wheel: {cause}"):
+        read_wheel(write_wheel(wheel, directory=tmp_path))
 
 
 def test_of_two_files_for_one_path_the_one_that_pip_writes_last_is_kept(tmp_path: Path) -> None:

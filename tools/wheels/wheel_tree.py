@@ -85,7 +85,7 @@ class _Wheel(WheelFile):
         record = io.StringIO(self.read_dist_info("RECORD"), newline="")
         hashes = {_plain(path): rest[0] for path, *rest in filter(None, csv.reader(record)) if rest}
         for name, member in self._members().items():
-            algorithm, _, digest = hashes.get(name, "").partition("=")
+            algorithm, _, digest = hashes.get(name, "").rstrip("=").partition("=")
             if algorithm not in _HASHES or name == f"{self.dist_info_dir}/RECORD":
                 continue
             if _encoded(_HASHES[algorithm](self._zipfile.read(member)).digest()) != digest:
@@ -97,18 +97,23 @@ class _Wheel(WheelFile):
         for name in sorted(members, key=self._rank):
             mode = members[name].external_attr >> 16
             executable = bool(stat.S_ISREG(mode) and mode & 0o111)
+            # installer knows one spelling of the directory, pip any.
+            top, slash, rest = name.partition("/")
+            path = f"{self.data_dir}/{rest}" if slash and top.endswith(".data") else name
             with self._zipfile.open(members[name]) as stream:
-                yield (name, "", ""), cast("BinaryIO", stream), executable
+                yield (path, "", ""), cast("BinaryIO", stream), executable
 
     def _members(self) -> dict[str, zipfile.ZipInfo]:
         """Return the files of the archive by name; of several with one name, the last."""
         members = self._zipfile.infolist()
         return {_plain(member.filename): member for member in members if not member.is_dir()}
 
-    def _rank(self, name: str) -> int:
-        if not name.startswith(f"{self.data_dir}/"):
+    @staticmethod
+    def _rank(name: str) -> int:
+        top, scheme = [*name.split("/"), ""][:2]
+        if not top.endswith(".data"):
             return 0
-        return 2 if name.startswith(f"{self.data_dir}/scripts/") else 1
+        return 2 if scheme == "scripts" else 1
 
 
 class _MemoryDestination(WheelDestination):
@@ -180,8 +185,11 @@ def read_wheel(path: Path) -> WheelTree:
             source.check_hashes()
             destination = _MemoryDestination(path.name, distribution=source.distribution)
             install(source, destination, additional_metadata={"INSTALLER": _INSTALLER})
+    except AssertionError as error:  # installer's only check of entry_points.txt
+        raise ToolError(f"{path.name}: not a valid wheel: a malformed entry point") from error
     except (InstallerError, ValueError, KeyError, OSError, csv.Error, zipfile.BadZipFile) as error:
-        raise ToolError(f"{path.name}: not a valid wheel: {error}") from error
+        cause = error.args[-1] if isinstance(error, InstallerError) else error
+        raise ToolError(f"{path.name}: not a valid wheel: {cause}") from error
     files = tuple(file for _, file in sorted(destination.files.items()))
     return WheelTree(wheel=path.name, record=destination.record, files=files)
 
