@@ -187,6 +187,7 @@ def test_workers_stopped_at_random_moments_end_in_time_and_lose_or_repeat_nothin
                         "FFMPEG": programs.find("ffmpeg", variable="FFMPEG"),
                     }
                     with crew.work() as worker:
+                        audit.wait_until_finished(url, timeout=300 + 20 * STOPS)
                         audit.check_all_done_once(url)
                         assert worker.stop() == 0, worker.output()
         audit.check(url, data, accepted=uploader.accepted)
