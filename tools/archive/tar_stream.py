@@ -113,7 +113,7 @@ class TarStream:
             self._stored = header.size
             self._padding = -header.size % BLOCK
             self._extents = [_Extent(0, header.size)]
-            yield self._sparse(header, pax)
+            yield self._sparse(header, pax) if pax else header
             pax, long_name, long_link = {}, "", ""
         self._drain()
 
@@ -224,10 +224,12 @@ class TarStream:
             if what != "mtime":
                 self._fail(f"a tar header has a negative {what}")
             return int.from_bytes(field, "big", signed=True)
-        text = field.strip(b" \0").split(b"\0", 1)[0]
+        text = field.strip(b" \0")
+        if not text.isdigit():
+            text = text.split(b"\0", 1)[0] or b"0"
         if text.strip(b"01234567"):
             self._fail(f"a tar header has the {what} {text!r}, which is not octal")
-        return int(text, 8) if text else 0
+        return int(text, 8)
 
     def _parse_pax(self, data: bytes) -> dict[str, str]:
         records: dict[str, str] = {}
