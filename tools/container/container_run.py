@@ -180,7 +180,7 @@ def free_address(host: str, port: int) -> Address:
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the flags say; return the exit code. Raise ToolError and START_ERRORS."""
+    """Do what the flags say; return the exit code. Raise ToolError."""
     flags, command = parse_flags(argv)
     config = read_config(flags.runfiles / flags.target)
     image = read_layout(flags.runfiles / config.image)

@@ -39,10 +39,6 @@ class ContainerError(ToolError):
     """The container could not be started, or it ended unexpectedly."""
 
 
-# What starting an image can raise; for callers that report instead of failing.
-START_ERRORS = (ToolError,)
-
-
 class SpawnError(ContainerError):
     """A command could not be started. `exit_code` is 127 or 126, as a shell and engines use."""
 

@@ -69,7 +69,7 @@ def choose_engine(environ: Mapping[str, str]) -> str:
 
 
 def load(request: Request, *, environ: Mapping[str, str]) -> int:
-    """Load the image and give the engine's exit code; raises LayoutError, LoadError, OSError."""
+    """Load the image and return the engine's exit code. Raise ToolError or OSError."""
     members = request.members()
     if request.loader is None:
         return _stream(members, [choose_engine(environ), "load"], environ=environ)

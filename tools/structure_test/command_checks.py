@@ -27,7 +27,7 @@ def check_command(
 ) -> Outcome:
     """Run setup, the command and teardown in one new container.
 
-    `timeout` is for each of them, in seconds. Raise ToolError or one of START_ERRORS.
+    `timeout` is for each of them, in seconds. Raise ToolError.
     """
     known = known_env(subject, config.global_env_vars)
     env = {item.key: known[item.key] for item in config.global_env_vars}

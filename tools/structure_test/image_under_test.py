@@ -116,7 +116,7 @@ class ImageUnderTest:
     def session(self, options: Options) -> Iterator[Session]:
         """Open a session for commands, in an engine or a container of ours, without network.
 
-        Raise one of START_ERRORS.
+        Raise ToolError.
         """
         if self._engine is not None:
             with self._engine.session(options) as session:
@@ -127,7 +127,7 @@ class ImageUnderTest:
 
     @contextlib.contextmanager
     def start(self, options: Options) -> Iterator[Started]:
-        """Start a new container of ours, without network; raise one of START_ERRORS."""
+        """Start a new container of ours, without network; raise ToolError."""
         if self._engine is not None:
             raise ContainerError("driver 'docker' runs commandTests only; leave `driver` out")
         if self._rootfs is None or not self._runs:

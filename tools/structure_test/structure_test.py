@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tools.cli import ToolError
-from tools.container.run import START_ERRORS
 from tools.image.cache import shared_root
 from tools.structure_test import report
 from tools.structure_test.report import Result
@@ -206,7 +205,7 @@ def _run(flags: argparse.Namespace, suite: Suite, environ: Mapping[str, str]) ->
     )
     try:
         results = run_suite(flags.image, suite, selection, runner, show=show)
-    except (ToolError, *START_ERRORS) as error:
+    except ToolError as error:
         results = [Result("Image", (str(error),), 0.0)]
         show(None, results[0])
     if not suite.cases and not suite.broken:

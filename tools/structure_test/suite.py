@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.cli import ToolError
-from tools.container.run import START_ERRORS
 from tools.image.source import Source, open_source
 from tools.structure_test import checks, image_checks
 from tools.structure_test.checks import Outcome
@@ -210,7 +209,7 @@ def run_suite(
     """Run the selected tests on a layout, an archive or an engine's image.
 
     `show` is called with each result, and its case unless the file is invalid. Raise ToolError or
-    one of START_ERRORS if no test can run.
+    ToolError if no test can run.
     """
     chosen = selection.apply(suite.cases)
     if suite.cases and not chosen and selection.shards == 1:
@@ -271,7 +270,7 @@ def _run_case(case: Case, subject: ImageUnderTest) -> Result:
     started = time.monotonic()
     try:
         outcome = case.run(subject)
-    except (ToolError, *START_ERRORS) as error:
+    except ToolError as error:
         outcome = Outcome((str(error),))
     except Exception as error:  # noqa: BLE001 - a defect in one test must not end the others
         traceback.print_exc()
