@@ -24,8 +24,9 @@ THUMBNAIL_TIMEOUT_S = 60.0
 MAX_WIDTH = 1920
 # Clips give way to pictures and analyses.
 _CLIP_NICENESS = 10
-# Where to look for the last frame: this many seconds before the end, then further back.
+# Where to look for the last frame if there is none at the end: so many seconds before it.
 _STEPS_BACK = (1, 8, 64, 512, 4096)
+_RECENT, _ROUNDING = Fraction(1), Fraction(1, 2000)
 _JPEG_START = b"\xff\xd8\xff"
 CLIP_SIZE, PREVIEW_SIZE = 1280, 854
 _ENCODING = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-fps_mode", "vfr",
@@ -58,41 +59,38 @@ def thumbnail(
     if facts.duration is not None:
         begin = min(begin, facts.duration)
 
-    def arguments(source: Input, *filters: str) -> list[str]:
-        return [
-            *source.arguments, "-map", f"0:{facts.index}",
-            "-vf", ",".join([source.video_filter, *filters, *_picture(facts, width, box)]),
-            *_NO_METADATA, "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p",
-            "-flags", "+bitexact", "-fps_mode", "passthrough", "-f", "image2pipe",
-        ]  # fmt: skip
-
-    source = open_input(path, facts=facts, tools=tools, limits=limits, seek=begin)
-    # `fps` repeats the last frame that is not later.
-    shown = f"fps=1000:start_time={float(begin):.6f}"
-    finished = run(
-        [*arguments(source, shown), "-frames:v", "1", "pipe:1"],
-        timeout=deadline - clock.monotonic(), limits=limits, checkpoint=checkpoint,
-    )  # fmt: skip
-    if finished.code == 0 and finished.output:
-        return finished.output
-    for back in _starts_near_the_end(begin):
-        source = open_input(path, facts=facts, tools=tools, limits=limits, seek=back)
+    for seek, begin_at, end_at in _attempts(begin):
+        source = open_input(path, facts=facts, tools=tools, limits=limits, seek=seek)
+        part = f"trim=start={float(begin_at):.6f}" + (
+            "" if end_at is None else f":end={float(end_at):.6f}"
+        )
+        filters = ",".join([source.video_filter, part, *_picture(facts, width, box)])
         chunks = stream(
-            [*arguments(source), "pipe:1"],
+            [*source.arguments, "-map", f"0:{facts.index}", "-vf", filters, *_NO_METADATA,
+             "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p", "-flags", "+bitexact",
+             "-fps_mode", "passthrough", "-f", "image2pipe",
+             *(() if end_at is not None else ("-frames:v", "1")), "pipe:1"],
             timeout=max(0.1, deadline - clock.monotonic()), limits=limits, checkpoint=checkpoint,
         )  # fmt: skip
         picture = _last_picture(chunks)
         if picture:
             return picture
-    raise UnreadableVideoError(
-        f"no frame can be extracted at {float(time):.1f} s",
-        log=readable(finished.error_tail, path=path),
-    )
+    raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s")
 
 
-def _starts_near_the_end(end: Fraction) -> Iterator[Fraction]:
-    yield from (end - step for step in _STEPS_BACK if step < end)
-    yield Fraction(0)
+def _attempts(time: Fraction) -> Iterator[tuple[Fraction, Fraction, Fraction | None]]:
+    """Yield where to seek, and between which times the last frame is wanted (None: the first).
+
+    The frame shown at `time` is the last one that is not later. Usually it is less than a second
+    old; in a time lapse, and after the end, it is older.
+    """
+    end = time + _ROUNDING
+    yield time, time - _RECENT, end
+    for step in (0, *_STEPS_BACK):
+        if step < time:
+            yield time - step, Fraction(0), end
+    yield Fraction(0), Fraction(0), end
+    yield Fraction(0), Fraction(0), None
 
 
 def _last_picture(chunks: Iterable[bytes]) -> bytes:
