@@ -5,8 +5,8 @@
                                                  └ scale, rotate → small colour pictures (a pipe)
 
 One `tee` muxer writes the first two, so every frame has its own time in ticks of the stream's time
-base, and variable frame rates are handled by construction. ffmpeg decodes ahead while the caller processes a
-frame, until the pipes are full.
+base, and variable frame rates are handled by construction. ffmpeg decodes ahead while the caller
+processes a frame, until the pipes are full.
 """
 
 import contextlib
@@ -131,9 +131,7 @@ class FrameSource:
         self._pictures, pictures_in = os.pipe()
         try:
             command = self._command(times_in=times_in, pictures_in=pictures_in)
-            self._process = start(
-                command, limits=self._limits, pass_fds=(times_in, pictures_in)
-            )
+            self._process = start(command, limits=self._limits, pass_fds=(times_in, pictures_in))
         except BaseException:
             os.close(self._times)
             os.close(self._pictures)

@@ -15,7 +15,7 @@ from pathlib import Path
 from app.video.complaints import readable
 from app.video.errors import NoVideoStreamError, UnreadableVideoError
 from app.video.findings import Box
-from app.video.inputs import Input, open_input, tone_mapping
+from app.video.inputs import open_input, tone_mapping
 from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_checkpoint
 from app.video.probe import Probe, probe
 from app.video.process import run, stream

@@ -128,7 +128,9 @@ class Parameters:
             return WHOLE_FRAME
         if len(self.zones) == 1 and isinstance(self.zones[0], Region):
             return self.zones[0]
-        (left, right), (top, bottom) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
+        (left, right), (top, bottom) = (
+            (min(axis), max(axis)) for axis in zip(*points, strict=True)
+        )
         return Region(left, top, right - left, bottom - top)
 
     def _watches_anything(self) -> bool:

@@ -172,7 +172,7 @@ def probe(
     duration = found.end * found.tick
     facts = replace(facts, map=found, duration=duration, video_duration=duration,
                     frames=found.frames)  # fmt: skip
-    _check_size(facts, limits=limits)
+    check_size(facts, limits=limits)
     return facts
 
 
@@ -239,11 +239,12 @@ def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
         names = sorted("cover art" if kind == "video" else kind for kind in kinds)
         raise NoVideoStreamError(f"the file has no video stream, only {' and '.join(names)}")
     facts = _to_probe(videos[0], document["format"], container=container, streams=streams)
-    _check_size(facts, limits=limits)
+    check_size(facts, limits=limits)
     return facts
 
 
-def _check_size(facts: Probe, *, limits: Limits) -> None:
+def check_size(facts: Probe, *, limits: Limits) -> None:
+    """Raise VideoTooBigError if a video exceeds the limits."""
     if facts.width * facts.height > limits.pixels:
         raise _too_large(f"{facts.width}x{facts.height}", limits=limits)
     if facts.duration is not None and facts.duration > limits.duration:

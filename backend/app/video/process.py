@@ -122,8 +122,7 @@ def stream(
         try:
             while selector.get_map():
                 checkpoint()
-                if time.monotonic() > deadline:
-                    raise _timed_out(process, timeout=timeout)
+                _check_time(process, deadline=deadline, timeout=timeout)
                 for key, _ in selector.select(POLL_S):
                     data = os.read(key.fd, 1 << 16)
                     if not data:
@@ -146,6 +145,11 @@ def _wait(
         except subprocess.TimeoutExpired:
             checkpoint()
     raise _timed_out(process, timeout=timeout)
+
+
+def _check_time(process: subprocess.Popen[bytes], *, deadline: float, timeout: float) -> None:
+    if time.monotonic() > deadline:
+        raise _timed_out(process, timeout=timeout)
 
 
 def _timed_out(process: subprocess.Popen[bytes], *, timeout: float) -> TimeLimitError:

@@ -156,7 +156,7 @@ def test_motion_in_a_mirrored_video_is_found_on_the_displayed_side(
     mirrored = clips.with_display_matrix(path, tmp_path / "mirrored.mp4", matrix=(-1, 0, 0, 1))
     (event,) = look(mirrored).events
     assert event.boxes[0].x > 0.5 > event.boxes[-1].x
-    right = Parameters(region=Region(0.75, 0.25, 0.25, 0.5))
+    right = Parameters(zones=(Region(0.75, 0.25, 0.25, 0.5),))
     (event,) = look(mirrored, parameters=right).events
     assert float(event.start) == pytest.approx(3, abs=0.4)
 
@@ -176,8 +176,8 @@ def test_region_refers_to_the_upright_frame(clip: Path, clip_dir: Path) -> None:
 
 def test_motion_outside_the_region_is_ignored(clip_dir: Path) -> None:
     path = clips.still_then_moving(clip_dir / "scene-region.mp4")
-    assert not look(path, parameters=Parameters(region=Region(0, 0.75, 1, 0.25))).events
-    (event,) = look(path, parameters=Parameters(region=Region(0.5, 0.25, 0.5, 0.5))).events
+    assert not look(path, parameters=Parameters(zones=(Region(0, 0.75, 1, 0.25),))).events
+    (event,) = look(path, parameters=Parameters(zones=(Region(0.5, 0.25, 0.5, 0.5),))).events
     assert float(event.start) == pytest.approx(4, abs=0.3)
     assert all(box.x >= 0.5 and 0.25 <= box.y <= 0.76 for box in event.boxes)
 

@@ -33,9 +33,8 @@ def video(database: Database, *, filename: str = "a.mp4", size: int = 1, **facts
     )
     known = Probe.__dataclass_fields__
     values = {name: value for name, value in (FACTS | facts).items() if name in known}
-    more: dict[str, Any] = dict.fromkeys(known.keys() - values.keys(), 0)
     with database.writing() as session:
-        return videos.register(session, upload=upload, facts=Probe(**values, **more)).id
+        return videos.register(session, upload=upload, facts=Probe(**values)).id
 
 
 def findings(*, events: int = 0, **result: Any) -> Findings:

@@ -157,11 +157,11 @@ def test_frame_count_is_optional() -> None:
     assert parse(ffprobe_output(STREAM | {"nb_frames": "250"})).frames == 250
 
 
-def test_upright_size_matches_players() -> None:
+def test_display_size_matches_players() -> None:
     turned = parse(
         ffprobe_output(STREAM | {"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]})
     )
-    assert (turned.upright_size, parse(ffprobe_output(STREAM)).upright_size) == (
+    assert (turned.display_size, parse(ffprobe_output(STREAM)).display_size) == (
         (480, 640),
         (640, 480),
     )
