@@ -7,6 +7,7 @@ read its own disk or network.
 
 import json
 import math
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,14 @@ from app.video.clock import Index, scan
 from app.video.complaints import ENCRYPTED, explain
 from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
 from app.video.options import DEFAULT_LIMITS, FORMATS, Limits, Tools, no_checkpoint
-from app.video.process import OUT_OF_MEMORY, TOO_LARGE, memory_limit_error, run, stream
+from app.video.process import (
+    OUT_OF_MEMORY,
+    TOO_LARGE,
+    Finished,
+    memory_limit_error,
+    run,
+    stream,
+)
 
 PROTOCOLS = "file,subfile,concat"
 PROBE_TIMEOUT_S = 30.0
@@ -28,7 +36,7 @@ _SCAN_RATE = 20e6
 # Arguments for every run of ffmpeg and ffprobe, so that it opens nothing but the one file.
 RESTRICTIONS = ("-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS)
 # Containers whose timestamps may jump and that have no index, and streams without a container.
-RAW = frozenset({"h264", "hevc", "mpegvideo", "m4v"})
+RAW = frozenset({"h264", "hevc", "mpegvideo", "m4v", "mjpeg"})
 _SCANNED = frozenset({"mpegts", "mpeg"}) | RAW
 # Timestamps of a broadcast stream start over after 26.5 hours. ffmpeg's own correction depends on
 # where it starts to read, so it is off: the clock's stretches take care of it.
@@ -45,6 +53,7 @@ _ENTRIES = (
 # Faster than any camera: such a "rate" is a container's unit of time.
 _MAX_FRAME_RATE = 960
 _FALLBACK_RATE = Fraction(25)
+_JPEG = re.compile(r"\[jpeg_pipe[^\]]*\] Format not on whitelist")
 _HDR = frozenset({"smpte2084", "arib-std-b67"})
 # Clocks that were never set start in 1904 or 1970.
 _FIRST_YEAR = 1990
@@ -134,10 +143,18 @@ def probe(
     _check_file(path)
     command = [tools.ffprobe, "-v", "error", "-hide_banner", *RESTRICTIONS,
                "-max_pixels", str(limits.pixels), *_SCAN_OPTIONS]  # fmt: skip
-    finished = run(
-        [*command, "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
-        timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits, checkpoint=checkpoint,
-    )  # fmt: skip
+
+    def ask() -> Finished:
+        return run(
+            [*command, "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
+            timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits, checkpoint=checkpoint,
+        )  # fmt: skip
+
+    image = finished = ask()
+    if _JPEG.search(finished.error_tail):
+        # ffprobe takes a stream of JPEGs for a single one.
+        command += ["-f", "mjpeg"]
+        finished = ask()
     # ffprobe does not report the size of such a frame, except in its log.
     too_large = TOO_LARGE.findall(finished.error_tail)
     if finished.code != 0:
@@ -167,11 +184,19 @@ def probe(
         frame=1 / rate,
         counted=facts.raw,
     )
+    if facts.container == "mjpeg" and (found is None or found.frames < 2):
+        raise explain(image.error_tail, path=path)
     if found is None:
         return facts
     duration = found.end * found.tick
-    facts = replace(facts, map=found, duration=duration, video_duration=duration,
-                    frames=found.frames)  # fmt: skip
+    facts = replace(
+        facts,
+        map=found,
+        frame_rate=_credible(facts.frame_rate, frames=found.frames, duration=duration),
+        duration=duration,
+        video_duration=duration,
+        frames=found.frames,
+    )
     check_size(facts, limits=limits)
     return facts
 
@@ -311,13 +336,17 @@ def _frame_rate(
     if container in RAW:
         # ffprobe assumes 25 for the stream, and reads the rate of its codec if there is one.
         rate = _fraction(video.get("r_frame_rate")) or rate
+    return _credible(rate, frames=frames, duration=duration)
+
+
+def _credible(
+    rate: Fraction | None, *, frames: int | None, duration: Fraction | None
+) -> Fraction | None:
     if rate is None or rate > _MAX_FRAME_RATE:
         return None
-    if frames is not None and duration is not None and frames > 1:
-        counted = frames / duration
-        # The rate of fields, or of a timestamp unit, is twice the rate of frames or more.
-        if rate > counted * Fraction(3, 2):
-            return None
+    # The rate of fields, or of a timestamp unit, is twice the rate of frames or more.
+    if frames and frames > 1 and duration and rate > frames / duration * Fraction(3, 2):
+        return None
     return rate
 
 

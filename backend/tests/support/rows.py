@@ -18,6 +18,7 @@ FACTS: dict[str, Any] = {
     "width": 320,
     "height": 240,
     "rotation": 0,
+    "mirrored": False,
     "frame_rate": Fraction(25),
     "duration": Fraction(2),
     "video_duration": Fraction(2),
