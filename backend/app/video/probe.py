@@ -48,8 +48,11 @@ _ENTRIES = (
     ":stream=index,codec_type,codec_name,codec_tag_string,width,height,sample_aspect_ratio"
     ",pix_fmt,color_transfer,avg_frame_rate,r_frame_rate,time_base,start_time,duration,nb_frames"
     ":stream_disposition=attached_pic:stream_tags=rotate,DURATION,creation_time"
-    ":stream_side_data=displaymatrix"
+    ":stream_side_data=displaymatrix:packet=stream_index:packet_side_data=side_data_type"
 )
+# Enough to see whether they are encrypted (ISO 23001-7, Common Encryption).
+_FIRST_PACKETS = "%+#8"
+_ENCRYPTION = "Encryption info"
 # Faster than any camera: such a "rate" is a container's unit of time.
 _MAX_FRAME_RATE = 960
 _FALLBACK_RATE = Fraction(25)
@@ -146,7 +149,8 @@ def probe(
 
     def ask() -> Finished:
         return run(
-            [*command, "-show_entries", _ENTRIES, "-of", "json", f"file:{path}"],
+            [*command, "-read_intervals", _FIRST_PACKETS, "-show_entries", _ENTRIES,
+             "-of", "json", f"file:{path}"],
             timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits, checkpoint=checkpoint,
         )  # fmt: skip
 
@@ -162,7 +166,7 @@ def probe(
             raise _too_large(too_large[-1], limits=limits)
         if OUT_OF_MEMORY.search(finished.error_tail):
             raise memory_limit_error(limits)
-        raise explain(finished.error_tail, path=path)
+        raise explain(image.error_tail, path=path)
     if ENCRYPTED.search(finished.error_tail):
         raise _encrypted()
     try:
@@ -248,6 +252,7 @@ def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
         document = json.loads(output)
         container = str(document["format"]["format_name"])
         streams: list[dict[str, Any]] = document["streams"]
+        packets: list[dict[str, Any]] = document.get("packets", [])
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableVideoError("ffprobe does not recognise the file as media") from error
     # Cover art in an audio file is a "video" stream too.
@@ -263,6 +268,12 @@ def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
         kinds = {str(stream.get("codec_type", "unknown")) for stream in streams}
         names = sorted("cover art" if kind == "video" else kind for kind in kinds)
         raise NoVideoStreamError(f"the file has no video stream, only {' and '.join(names)}")
+    if any(
+        data.get("side_data_type") == _ENCRYPTION
+        for packet in packets
+        for data in packet.get("side_data_list", [])
+    ):
+        raise _encrypted()
     facts = _to_probe(videos[0], document["format"], container=container, streams=streams)
     check_size(facts, limits=limits)
     return facts
@@ -286,9 +297,6 @@ def _to_probe(
     container: str,
     streams: list[dict[str, Any]],
 ) -> Probe:
-    # "encv" stands for the codec in ISO 23001-7 (Common Encryption), "drmi" in Apple's.
-    if video.get("codec_tag_string") in {"encv", "drmi"}:
-        raise _encrypted()
     width, height = int(video.get("width", 0)), int(video.get("height", 0))
     if width <= 0 or height <= 0:
         raise UnreadableVideoError("the video stream has no frame size; the file is damaged")

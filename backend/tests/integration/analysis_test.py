@@ -230,7 +230,7 @@ def test_invalid_files_are_rejected_with_a_reason(
     no_index = tmp_path / "no_index.mp4"
     no_index.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     cases: list[tuple[Path, type[VideoError], str]] = [
-        (text, UnreadableVideoError, "cannot read the file as a video"),
+        (text, UnreadableVideoError, "not a video in a known format"),
         (empty, UnreadableVideoError, "the file is empty"),
         (pipe, UnreadableVideoError, "FIFO or device"),
         (Path("/dev/zero"), UnreadableVideoError, "FIFO or device"),
@@ -238,13 +238,20 @@ def test_invalid_files_are_rejected_with_a_reason(
         (tmp_path / "absent.mp4", UnreadableVideoError, "No such file"),
         (no_index, UnreadableVideoError, "moov atom not found"),
         (clips.audio_only(clip_dir / "tone.mp4"), NoVideoStreamError, "stream, only audio"),
-        (clips.truncated(clip_dir / "cut.mp4", keep=0.4), UnreadableVideoError, "truncated"),
     ]
     for path, error, message in cases:
         with pytest.raises(error, match=message) as caught:
             look(path)
         assert str(tmp_path) not in str(caught.value)
     assert children() == []
+
+
+def test_truncated_file_has_results_and_a_warning(clip_dir: Path) -> None:
+    found = look(clips.truncated(clip_dir / "cut.mp4", keep=0.4))
+    assert len(found.events) == 1
+    assert found.warning is not None
+    assert "truncated" in found.warning
+    assert found.duration < 6
 
 
 def test_files_that_reference_other_files_are_rejected(clip: Path, tmp_path: Path) -> None:
@@ -254,7 +261,7 @@ def test_files_that_reference_other_files_are_rejected(clip: Path, tmp_path: Pat
     }.items():
         path = tmp_path / name
         path.write_text(text)
-        with pytest.raises(UnreadableVideoError, match="cannot read the file"):
+        with pytest.raises(UnreadableVideoError, match="is not accepted; accepted are MP4"):
             look(path)
 
 
