@@ -59,7 +59,10 @@ def thumbnail(
     if facts.duration is not None:
         begin = min(begin, facts.duration)
 
-    for seek, begin_at, end_at in _attempts(begin):
+    # Filters compare in ticks, rounded.
+    tick = facts.map.tick if facts.map is not None else facts.time_base
+    rounding = max(_ROUNDING, tick * Fraction(51, 100))
+    for seek, begin_at, end_at in _attempts(begin, rounding=rounding):
         source = open_input(path, facts=facts, tools=tools, limits=limits, seek=seek)
         part = f"trim=start={float(begin_at):.6f}" + (
             "" if end_at is None else f":end={float(end_at):.6f}"
@@ -78,13 +81,15 @@ def thumbnail(
     raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s")
 
 
-def _attempts(time: Fraction) -> Iterator[tuple[Fraction, Fraction, Fraction | None]]:
+def _attempts(
+    time: Fraction, *, rounding: Fraction
+) -> Iterator[tuple[Fraction, Fraction, Fraction | None]]:
     """Yield where to seek, and between which times the last frame is wanted (None: the first).
 
     The frame shown at `time` is the last one that is not later. Usually it is less than a second
     old; in a time lapse, and after the end, it is older.
     """
-    end = time + _ROUNDING
+    end = time + rounding
     yield time, time - _RECENT, end
     for step in (0, *_STEPS_BACK):
         if step < time:

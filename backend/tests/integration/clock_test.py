@@ -189,8 +189,8 @@ def test_thumbnail_after_the_last_frame_needs_little_memory(film: Path, clip_dir
 
 def test_frame_of_a_time_lapse_is_the_one_shown_at_the_time(film: Path, clip_dir: Path) -> None:
     lapse = clips.converted(
-        film, clip_dir / "lapse.mp4", "-vf", "select='eq(n,0)+not(mod(n-15,40))'", "-fps_mode", "vfr",
-        "-c:v", "libx264",
+        film, clip_dir / "lapse.mp4", "-vf", "select='eq(n,0)+not(mod(n-15,40))'",
+        "-fps_mode", "vfr", "-c:v", "libx264",
     )  # fmt: skip
     # Frames at 0, 0.6, 2.2, 3.8, 5.4, 7.0 and 8.6 s.
     jpeg = thumbnail(lapse, tools=clips.tools(), time=Fraction(18, 5))

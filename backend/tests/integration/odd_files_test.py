@@ -91,7 +91,7 @@ def test_hdr_is_shown_as_ordinary_displays_show_it(
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
         assert picture is not None
         # Unconverted, the shadow would be 54 or brighter.
-        assert picture[:, 10:60].mean() < 40
+        assert picture[:, 10:60].mean() < 45
         assert picture[:, 100:150].mean() > 150
 
     check(path)
@@ -161,6 +161,7 @@ def test_less_common_formats_are_accepted(
 
 def test_refused_kinds_are_named_with_what_is_accepted(film: Path, tmp_path: Path) -> None:
     image = clips.converted(film, tmp_path / "image.jpg", "-frames:v", "1")
+    image = image.rename(tmp_path / "image")  # the content counts, not the name
     playlist = tmp_path / "list.m3u8"
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n")
     for path, kind in ((image, r"an image \(JPEG\)"), (playlist, "an HLS playlist")):
@@ -181,5 +182,5 @@ def test_motion_is_found_in_several_zones_and_not_in_masks(film: Path) -> None:
     half = look(film, masks=(Region(0, 0, 0.5, 1),))
     assert [start for start, _ in spans(half)] == pytest.approx([3, 7], abs=0.3)
     assert all(box.x >= 0.48 for event in half.events for box in event.boxes)
-    assert look(film, zones=(left,), masks=(Polygon(((0, 0), (0.32, 0), (0.32, 1), (0, 0.95))),),
+    assert look(film, zones=(left,), masks=(Polygon(((0, 0), (0.4, 0), (0.32, 0.75), (0, 0.75))),),
                 ).events == ()  # fmt: skip
