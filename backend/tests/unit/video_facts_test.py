@@ -291,7 +291,7 @@ def test_recording_time_is_taken_from_the_file(tags: dict[str, str], found: str 
 def test_encrypted_video_is_called_encrypted() -> None:
     document = json.loads(ffprobe_output(STREAM))
     document["packets"] = [{}, {"side_data_list": [{"side_data_type": "Encryption info"}]}]
-    with pytest.raises(UnreadableVideoError, match="^the video is encrypted"):
+    with pytest.raises(UnreadableVideoError, match=r"^the video is encrypted"):
         parse(json.dumps(document).encode())
 
 
