@@ -81,6 +81,7 @@ def half(film: Path, clip_dir: Path) -> Callable[..., Path]:
 def build(name: str, film: Path, half: Callable[..., Path]) -> Path:
     """Make the film in one of the forms that `test_…_agree` lists."""
     folder = film.parent
+    options: tuple[str, ...]
     match name:
         case "long groups.ts":
             options = (*_KEY_FRAMES, "-g", "250", "-keyint_min", "250")

@@ -10,7 +10,7 @@ FRAME = Fraction(1, 25)
 
 def packets(*begins: int, count: int = 50) -> list[str]:
     """Return ffprobe's lines for recordings that begin at these timestamps (milliseconds)."""
-    lines = []
+    lines: list[str] = []
     for begin in begins:
         for number in range(count):
             time = begin + 40 * number
