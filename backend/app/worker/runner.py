@@ -256,12 +256,13 @@ class AnalysisRunner:
         target = self._storage.kept(claim.video_id, PREVIEW)
         if target.exists():
             return True
+        temporary = self._storage.incoming()
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             convert(
-                self._storage.path(claim.video_id), tools=tools, target=target, facts=facts,
+                self._storage.path(claim.video_id), tools=tools, target=temporary, facts=facts,
                 limits=limits, checkpoint=checkpoint,
             )  # fmt: skip
+            self._storage.keep_derived(temporary, target)
         except (VideoError, OSError) as error:
             # The events are there; a browser that cannot play the original plays their clips.
             event(
@@ -272,6 +273,8 @@ class AnalysisRunner:
                 log=getattr(error, "log", None),
             )
             return False
+        finally:
+            temporary.unlink(missing_ok=True)
         return True
 
     def _clean_up(self, claim: Claim) -> None:
