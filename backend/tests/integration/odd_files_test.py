@@ -120,7 +120,7 @@ def test_encrypted_video_is_called_encrypted(film: Path, clip_dir: Path) -> None
                 "yuv420p",
             ),
         ),
-        ("x.apng", ("-r", "5", "-plays", "0")),
+        ("x.apng", ("-r", "25/2", "-plays", "0")),
         (
             "x.nut",
             (
