@@ -173,18 +173,21 @@ def convert(
     """
     deadline = clock.monotonic() + limits.wall_time
     source = open_input(path, facts=facts, tools=tools, limits=limits)
-    streams = ["-map", f"0:{facts.index}", "-map", "0:a:0?", *_NO_METADATA]
-    sound = ["-c:a", "copy"] if facts.audio_codec == "aac" else ["-c:a", "aac", "-ac", "2"]
-    attempts = [
-        [*streams, "-vf", ",".join([source.video_filter, *_video_size(facts, PREVIEW_SIZE)]),
-         "-af", source.audio_filter, *_ENCODING, "-preset", "superfast", "-crf", "26"]
+    picture = ["-map", f"0:{facts.index}", *_NO_METADATA]
+    encoding = [
+        "-vf", ",".join([source.video_filter, *_video_size(facts, PREVIEW_SIZE)]),
+        *_ENCODING, "-preset", "superfast", "-crf", "26",
     ]  # fmt: skip
-    jumps = facts.map is not None and len(facts.map.stretches) > 1
+    attempts = [[*picture, "-map", "0:a:0?", "-af", source.audio_filter, *encoding]]
+    if facts.has_audio:
+        attempts.append([*picture, *encoding])  # the sound may be what cannot be decoded
+    jumps = facts.map is not None and (facts.raw or len(facts.map.stretches) > 1)
     if facts.codec == "h264" and facts.pixel_format in {"yuv420p", "yuvj420p"} and not jumps:
+        sound = ["-c:a", "copy"] if facts.audio_codec == "aac" else ["-c:a", "aac", "-ac", "2"]
         shift = ["-output_ts_offset", f"{-float(facts.start):.6f}"]
-        attempts.insert(0, [*streams, "-c:v", "copy", *sound, *shift])
+        attempts.insert(0, [*picture, "-map", "0:a:0?", "-c:v", "copy", *sound, *shift])
     with _written(target) as file:
-        for attempt in attempts if not facts.raw else attempts[-1:]:
+        for attempt in attempts:
             finished = run(
                 [*source.arguments, *attempt, *_MP4, f"file:{file}"],
                 timeout=max(0.1, deadline - clock.monotonic()), limits=limits,

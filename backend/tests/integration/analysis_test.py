@@ -223,7 +223,7 @@ def test_long_last_frame_is_not_truncation(clip_dir: Path) -> None:
 def test_invalid_files_are_rejected_with_a_reason(
     clip: Path, clip_dir: Path, tmp_path: Path
 ) -> None:
-    text, empty, pipe = (tmp_path / name for name in ("text.mp4", "empty.mp4", "pipe.mp4"))
+    text, empty, pipe = (tmp_path / name for name in ("text", "empty.mp4", "pipe.mp4"))
     text.write_text("not a video")
     empty.touch()
     os.mkfifo(pipe)
