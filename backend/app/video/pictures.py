@@ -6,7 +6,6 @@ import numpy as np
 from app.video.decode import ColourImage
 from app.video.findings import Box
 
-WIDTHS = (160, 320)
 _RED = (0, 0, 255)
 _QUALITY = 85
 
