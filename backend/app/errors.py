@@ -111,6 +111,11 @@ class NotAVideoError(AppError):
     status = 415
     title = "Not a video"
 
+    def __init__(self, message: str, *, log: str | None = None) -> None:
+        """Store a sentence, and the lines of ffprobe's log behind it."""
+        super().__init__(message)
+        self.log = log
+
 
 class StorageFullError(AppError):
     """The disk is full."""

@@ -79,7 +79,7 @@ def delete_analysis(context: ContextDep, analysis_id: uuid.UUID) -> None:
     with context.database.writing() as session:
         video_id = analyses.get(session, analysis_id=analysis_id).video_id
         event_ids = analyses.delete(session, analysis_id=analysis_id)
-    context.media.discard(video_id, event_ids=event_ids)
+    context.media.discard(video_id, analysis_id=analysis_id, event_ids=event_ids)
     event("analysis.deleted", analysis_id=analysis_id)
 
 
@@ -100,8 +100,10 @@ def list_events(
             limit=limit,
             after=cursor,
         )
+        recorded_at = events.recorded_at(session, analysis_id=analysis_id)
         return EventPageOut(
-            events=[EventOut.from_row(item) for item in page.items], next_cursor=page.next_cursor
+            events=[EventOut.from_row(item, recorded_at=recorded_at) for item in page.items],
+            next_cursor=page.next_cursor,
         )
 
 

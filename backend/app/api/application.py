@@ -48,7 +48,8 @@ from app.worker.janitor import Janitor
 
 RETRY_S = 3.0
 # ffmpeg uses every core; running more in parallel only slows each one down.
-MAX_MEDIA_JOBS = 2
+MAX_PICTURES = 2
+MAX_CLIPS = 2
 # Slow requests get threads of their own, so that quick ones never wait for them.
 MAX_INGESTS = 8
 MAX_IMPORTS = 4
@@ -137,7 +138,8 @@ def _context(settings: Settings) -> Context:
             tools=tools,
             cache_bytes=int(settings.cache_bytes),
         ),
-        media_limiter=CapacityLimiter(MAX_MEDIA_JOBS),
+        picture_limiter=CapacityLimiter(MAX_PICTURES),
+        clip_limiter=CapacityLimiter(MAX_CLIPS),
         ingest_limiter=CapacityLimiter(MAX_INGESTS),
         import_limiter=CapacityLimiter(MAX_IMPORTS),
         import_rules=ImportRules(

@@ -28,8 +28,10 @@ class Context:
     queue: AnalysisQueue
     tools: Tools
     media: Media
-    media_limiter: CapacityLimiter
-    """Bounds concurrent ffmpeg runs."""
+    picture_limiter: CapacityLimiter
+    """Bounds concurrent ffmpeg runs for pictures, which take a moment."""
+    clip_limiter: CapacityLimiter
+    """The same for clips, which may take minutes: no picture waits for them."""
     ingest_limiter: CapacityLimiter
     """Bounds concurrent probing and storing of uploads."""
     import_limiter: CapacityLimiter

@@ -25,7 +25,8 @@ router = APIRouter(
 def read_event(context: ContextDep, event_id: uuid.UUID) -> EventOut:
     """Get an event."""
     with context.database.reading() as session:
-        return EventOut.from_row(events.get(session, event_id=event_id).event)
+        found = events.get(session, event_id=event_id)
+        return EventOut.from_row(found.event, recorded_at=found.video.recorded_at)
 
 
 @router.head("/{event_id}/thumbnail", include_in_schema=False)
@@ -38,6 +39,7 @@ async def event_thumbnail(
         context,
         request,
         partial(context.media.event_thumbnail, event_id, width=width),
+        limiter=context.picture_limiter,
         media_type="image/jpeg",
     )
 
@@ -49,5 +51,10 @@ async def event_clip(request: Request, context: ContextDep, event_id: uuid.UUID)
 
     The first request creates the clip, which takes a while. Supports range requests.
     """
-    create = partial(context.media.event_clip, event_id)
-    return await media_response(context, request, create, media_type="video/mp4")
+    return await media_response(
+        context,
+        request,
+        partial(context.media.event_clip, event_id),
+        limiter=context.clip_limiter,
+        media_type="video/mp4",
+    )

@@ -1,12 +1,14 @@
 """File responses: range requests, caching, and errors as problem details."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse
@@ -15,13 +17,14 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.deps import Context
 from app.api.problems import documented, problem_response
 from app.errors import UnavailableError
-from app.services.media import Width
+from app.services.media import Wanted, Width
 
 __all__ = [
     "CLIP",
     "CONTENT",
     "DEFAULT_MEDIA_TYPE",
     "MEDIA_TYPES",
+    "PREVIEW",
     "THUMBNAIL",
     "MediaResponse",
     "Width",
@@ -59,6 +62,7 @@ THUMBNAIL: dict[int | str, dict[str, Any]] = {
     **_ranged("image/jpeg"),
     **documented(409, 507),
 }
+PREVIEW: dict[int | str, dict[str, Any]] = _ranged("video/mp4")
 CLIP: dict[int | str, dict[str, Any]] = {**_ranged("video/mp4"), **documented(409, 507)}
 CONTENT: dict[int | str, dict[str, Any]] = _ranged(
     *sorted(set(MEDIA_TYPES.values())), DEFAULT_MEDIA_TYPE
@@ -108,13 +112,27 @@ class MediaResponse(FileResponse):
 
 
 async def media_response(
-    context: Context, request: Request, create: Callable[..., Path], *, media_type: str
+    context: Context,
+    request: Request,
+    find: Callable[[], Wanted],
+    *,
+    limiter: anyio.CapacityLimiter,
+    media_type: str,
 ) -> MediaResponse:
-    """Create a file in one of the few threads reserved for ffmpeg, and serve it.
+    """Serve a file; if it does not exist, create it in one of the few threads of `limiter`.
 
     The limit keeps a page full of new thumbnails from delaying lists and uploads. A thread is
     released when its client disconnects or the service stops.
     """
+
+    def look() -> tuple[Wanted, Path | None]:
+        wanted = find()
+        return wanted, context.media.find(wanted)
+
+    wanted, existing = await anyio.to_thread.run_sync(look)
+    if existing is not None:
+        with contextlib.suppress(FileNotFoundError):  # evicted in the meantime
+            return MediaResponse(existing, media_type=media_type)
     disconnected = threading.Event()
 
     async def watch() -> None:
@@ -129,7 +147,7 @@ async def media_response(
     watcher = asyncio.create_task(watch())
     try:
         path = await anyio.to_thread.run_sync(
-            partial(create, checkpoint=checkpoint), limiter=context.media_limiter
+            partial(context.media.create, wanted, checkpoint=checkpoint), limiter=limiter
         )
     finally:
         watcher.cancel()

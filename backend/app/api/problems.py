@@ -29,6 +29,9 @@ class Problem(BaseModel):
     status: int = Field(examples=[404])
     detail: str | None = Field(default=None, examples=["Video 0199… does not exist."])
     request_id: str | None = Field(default=None, description="Also in the service's logs.")
+    log: str | None = Field(
+        default=None, description="For 415: the lines of ffprobe's log behind it, if any."
+    )
     errors: list[dict[str, str]] | None = Field(
         default=None, description="For 422: where in the request the error is, and what is wrong."
     )
@@ -50,7 +53,7 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
         "Upload too large",
         "The video exceeds the limit of 2147483648 bytes.",
     ),
-    415: ("not-video", "Not a video", "'a.txt': ffprobe cannot read the file as a video."),
+    415: ("not-video", "Not a video", "'a.mkv': the file has no video stream, only audio."),
     416: ("range-not-satisfiable", "Range not satisfiable", "The file has 1234 bytes."),
     422: ("malformed-request", "Malformed request", None),
     502: ("import-failed", "Import failed", "example.org responded with status 404."),
@@ -145,7 +148,8 @@ def _allowed_methods(request: Request) -> list[str]:
 def _app_error(error: AppError) -> JSONResponse:
     words = re.findall("[A-Z][a-z]+", type(error).__name__.removesuffix("Error"))
     kind = "-".join(words).lower()
-    return problem_response(error.status, title=error.title, kind=kind, detail=str(error))
+    log = getattr(error, "log", None)
+    return problem_response(error.status, title=error.title, kind=kind, detail=str(error), log=log)
 
 
 def problem_response(
@@ -154,6 +158,7 @@ def problem_response(
     title: str,
     kind: str | None,
     detail: str | None = None,
+    log: str | None = None,
     errors: list[dict[str, str]] | None = None,
 ) -> JSONResponse:
     """Return a problem response; `kind` becomes its type, None stands for `about:blank`."""
@@ -163,6 +168,7 @@ def problem_response(
         status=status,
         detail=detail,
         request_id=request_id.get(),
+        log=log,
         errors=errors,
     )
     return JSONResponse(

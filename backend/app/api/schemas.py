@@ -1,7 +1,7 @@
 """Schemas of requests and responses."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -17,8 +17,10 @@ from pydantic import (
 
 from app.models import Analysis, AnalysisStatus, MotionEvent
 from app.services import parameters as stored_parameters
+from app.services import videos
 from app.services.videos import VideoState
-from app.video import Parameters, Region
+from app.video import Area, Parameters, Polygon, Region
+from app.video.options import MAX_AREAS, MAX_POINTS
 
 _VIDEO_ID = "0199a3f4-5b2e-7c1d-8e4f-1a2b3c4d5e6f"
 _ANALYSIS_ID = "0199a3f4-6c80-7d22-9b3a-2b3c4d5e6f70"
@@ -30,6 +32,8 @@ _PARAMETERS: dict[str, Any] = {
     "sensitivity": 0.5,
     "minimum_duration": 0.5,
     "frame_rate": 5,
+    "zones": [_REGION],
+    "masks": [{"points": [[0.7, 0.0], [1.0, 0.0], [1.0, 0.1]]}],
     "region": None,
 }
 _RESULT: dict[str, Any] = {
@@ -37,6 +41,8 @@ _RESULT: dict[str, Any] = {
     "codec": "h264",
     "width": 1280,
     "height": 720,
+    "display_width": 1280,
+    "display_height": 720,
     "rotation": 0,
     "duration": 12.48,
     "frame_rate": "30000/1001",
@@ -51,6 +57,8 @@ ANALYSIS_EXAMPLE: dict[str, Any] = {
     "progress": 1.0,
     "revision": 9,
     "reason": None,
+    "warning": None,
+    "detail": None,
     "attempts": 1,
     "parameters": _PARAMETERS,
     "requested_at": "2026-11-25T10:00:00Z",
@@ -66,6 +74,9 @@ VIDEO_EXAMPLE: dict[str, Any] = {
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "source": "upload",
     **{key: value for key, value in _RESULT.items() if not key.startswith("frames_")},
+    "playable": True,
+    "has_preview": False,
+    "recorded_at": "2026-11-24T17:30:00Z",
     "created_at": "2026-11-25T10:00:00Z",
     "analysis": ANALYSIS_EXAMPLE,
 }
@@ -75,6 +86,8 @@ EVENT_EXAMPLE: dict[str, Any] = {
     "position": 0,
     "start": 3.2,
     "end": 5.8,
+    "started_at": "2026-11-24T17:30:03.200000Z",
+    "ended_at": "2026-11-24T17:30:05.800000Z",
     "peak_time": 4.4,
     "peak_score": 0.18,
     "boxes": [{"time": 4.4, "x": 0.31, "y": 0.42, "width": 0.12, "height": 0.3}],
@@ -113,6 +126,40 @@ class RegionSchema(BaseModel):
         return self
 
 
+_Coordinate = Annotated[float, _SHARE]
+
+
+class PolygonSchema(BaseModel):
+    """An area with 3 to 32 corners, in fractions (0 to 1) of the upright frame."""
+
+    model_config = _example({"points": [[0.7, 0.0], [1.0, 0.0], [1.0, 0.1]]}, forbid=True)
+
+    points: Annotated[
+        list[Annotated[list[_Coordinate], Field(min_length=2, max_length=2)]],
+        Field(min_length=3, max_length=MAX_POINTS),
+    ]
+
+    @model_validator(mode="after")
+    def _area(self) -> "PolygonSchema":
+        _to_area(self)
+        return self
+
+
+AreaSchema = RegionSchema | PolygonSchema
+
+
+def _to_area(area: AreaSchema) -> Area:
+    if isinstance(area, PolygonSchema):
+        return Polygon(tuple((x, y) for x, y in area.points))
+    return Region(area.x, area.y, area.width, area.height)
+
+
+def _from_area(area: Area) -> AreaSchema:
+    if isinstance(area, Polygon):
+        return PolygonSchema(points=[list(point) for point in area.points])
+    return RegionSchema(x=area.x, y=area.y, width=area.width, height=area.height)
+
+
 class ParametersSchema(BaseModel):
     """Detection parameters. Every field has a default."""
 
@@ -128,34 +175,48 @@ class ParametersSchema(BaseModel):
     frame_rate: Annotated[float, Field(ge=0.1, le=30, allow_inf_nan=False)] = Field(
         default=5.0, description="Frames analysed per second of video."
     )
-    region: RegionSchema | None = Field(
-        default=None, description="The part of the frame to analyse; null means all of it."
+    zones: Annotated[list[AreaSchema], Field(max_length=MAX_AREAS)] = Field(
+        default=[], description="The parts of the frame to watch; empty means all of it."
     )
+    masks: Annotated[list[AreaSchema], Field(max_length=MAX_AREAS)] = Field(
+        default=[], description="The parts of the frame, or of the zones, to leave out."
+    )
+    region: RegionSchema | None = Field(
+        default=None,
+        description=("The only zone, if it is a rectangle. In requests an alternative to `zones`."),
+    )
+
+    @model_validator(mode="after")
+    def _watch_something(self) -> "ParametersSchema":
+        if self.region is not None and self.zones not in ([], [self.region]):
+            raise ValueError("give either region or zones")
+        self.to_parameters()
+        return self
 
     def to_parameters(self) -> Parameters:
         """Convert to the parameters of the video library."""
-        region = self.region
+        zones = self.zones or ([] if self.region is None else [self.region])
         return Parameters(
             sensitivity=self.sensitivity,
             # From decimal text, not the float's binary value: 0.1 means one tenth.
             minimum_duration=Fraction(repr(self.minimum_duration)),
             frame_rate=Fraction(repr(self.frame_rate)),
-            region=None
-            if region is None
-            else Region(region.x, region.y, region.width, region.height),
+            zones=tuple(map(_to_area, zones)),
+            masks=tuple(map(_to_area, self.masks)),
         )
 
     @classmethod
     def from_parameters(cls, parameters: Parameters) -> "ParametersSchema":
         """Convert from the parameters of the video library."""
-        region = parameters.region
+        zones = [_from_area(zone) for zone in parameters.zones]
+        only = zones[0] if len(zones) == 1 else None
         return cls(
             sensitivity=parameters.sensitivity,
             minimum_duration=float(parameters.minimum_duration),
             frame_rate=float(parameters.frame_rate),
-            region=None
-            if region is None
-            else RegionSchema(x=region.x, y=region.y, width=region.width, height=region.height),
+            zones=zones,
+            masks=[_from_area(mask) for mask in parameters.masks],
+            region=only if isinstance(only, RegionSchema) else None,
         )
 
 
@@ -168,6 +229,10 @@ class ResultOut(BaseModel):
     codec: str
     width: int = Field(description="In pixels as encoded, before rotation.")
     height: int
+    display_width: int | None = Field(
+        default=None, description="In square pixels, upright, as players show it."
+    )
+    display_height: int | None = None
     rotation: int = Field(description="Clockwise rotation in degrees that players apply.")
     duration: float | None = Field(description="In seconds, to the end of the last frame.")
     frame_rate: str | None = Field(
@@ -192,6 +257,10 @@ class AnalysisOut(BaseModel):
     progress: float = Field(description="Fraction of the work done, 0 to 1.", ge=0, le=1)
     revision: int = Field(description="Increases with every change.")
     reason: str | None = Field(description="Why the analysis failed.")
+    warning: str | None = Field(
+        description="What is missing or doubtful although the analysis is done."
+    )
+    detail: str | None = Field(description="Lines of ffmpeg's log behind `reason` or `warning`.")
     attempts: int
     parameters: ParametersSchema
     requested_at: datetime
@@ -210,6 +279,8 @@ class AnalysisOut(BaseModel):
             progress=analysis.progress or 0.0,
             revision=analysis.revision,
             reason=analysis.reason,
+            warning=analysis.warning,
+            detail=analysis.detail,
             attempts=analysis.attempts,
             parameters=ParametersSchema.from_parameters(
                 stored_parameters.from_json(analysis.parameters)
@@ -245,12 +316,24 @@ class VideoOut(BaseModel):
     codec: str | None
     width: int | None = Field(description="In pixels as encoded, before rotation.")
     height: int | None
+    display_width: int | None = Field(description="In square pixels, upright, as players show it.")
+    display_height: int | None
     rotation: int | None = Field(description="Clockwise rotation in degrees that players apply.")
     duration: float | None = Field(
-        description="In seconds, from the file's metadata; null if absent."
+        description=(
+            "In seconds: as decoded by the latest analysis, before that as the file says; null if "
+            "unknown."
+        )
     )
     frame_rate: str | None = Field(description="Average frames per second as an exact fraction.")
     has_audio: bool | None
+    playable: bool = Field(description="Whether every browser plays `/content`.")
+    has_preview: bool = Field(
+        description="Whether there is a `/preview`, which every browser plays."
+    )
+    recorded_at: datetime | None = Field(
+        description="When the recording began, as the file says; null if it does not say."
+    )
     created_at: datetime
     analysis: AnalysisOut | None = Field(description="The latest analysis.")
 
@@ -258,6 +341,7 @@ class VideoOut(BaseModel):
     def from_state(cls, state: VideoState) -> "VideoOut":
         """Convert a row and its latest analysis."""
         video, analysis = state.video, state.analysis
+        display_width, display_height = videos.display_size(video)
         return cls(
             id=video.id,
             filename=video.filename,
@@ -268,10 +352,15 @@ class VideoOut(BaseModel):
             codec=video.codec,
             width=video.width,
             height=video.height,
+            display_width=display_width,
+            display_height=display_height,
             rotation=video.rotation,
             duration=video.duration,
             frame_rate=video.frame_rate,
             has_audio=video.has_audio,
+            playable=bool(video.playable),
+            has_preview=video.has_preview,
+            recorded_at=video.recorded_at,
             created_at=video.created_at,
             analysis=None if analysis is None else AnalysisOut.from_row(analysis),
         )
@@ -306,19 +395,29 @@ class EventOut(BaseModel):
     position: int = Field(description="Chronological, starting at 0.")
     start: float
     end: float
+    started_at: datetime | None = Field(
+        description="Wall-clock time of `start`; null if the video has no `recorded_at`."
+    )
+    ended_at: datetime | None = Field(description="The same for `end`.")
     peak_time: float = Field(description="Time of the most motion; the thumbnail shows this frame.")
     peak_score: float = Field(description="Share of the frame that moved at that time, 0 to 1.")
     boxes: list[BoxOut]
 
     @classmethod
-    def from_row(cls, event: MotionEvent) -> "EventOut":
-        """Convert a row."""
+    def from_row(cls, event: MotionEvent, *, recorded_at: datetime | None) -> "EventOut":
+        """Convert a row of a video recorded from `recorded_at` on."""
+
+        def wall_clock(seconds: float) -> datetime | None:
+            return None if recorded_at is None else recorded_at + timedelta(seconds=seconds)
+
         return cls(
             id=event.id,
             analysis_id=event.analysis_id,
             position=event.position,
             start=event.start_time,
             end=event.end_time,
+            started_at=wall_clock(event.start_time),
+            ended_at=wall_clock(event.end_time),
             peak_time=event.peak_time,
             peak_score=event.peak_score,
             boxes=[BoxOut(**box) for box in event.boxes],

@@ -15,6 +15,7 @@ from app.api.media import (
     CONTENT,
     DEFAULT_MEDIA_TYPE,
     MEDIA_TYPES,
+    PREVIEW,
     THUMBNAIL,
     MediaResponse,
     Width,
@@ -225,8 +226,22 @@ async def video_thumbnail(
         context,
         request,
         partial(context.media.video_thumbnail, video_id, time=time, width=width),
+        limiter=context.picture_limiter,
         media_type="image/jpeg",
     )
+
+
+@router.head("/videos/{video_id}/preview", include_in_schema=False)
+@router.get("/videos/{video_id}/preview", response_class=FileResponse, responses=PREVIEW)
+def video_preview(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
+    """Get a copy that every browser plays, as MP4 (H.264, AAC). Supports range requests.
+
+    An analysis makes it if the original needs it; `has_preview` tells.
+    """
+    try:
+        return MediaResponse(context.media.preview(video_id), media_type="video/mp4")
+    except FileNotFoundError:  # deleted in the meantime
+        raise VideoNotFoundError(f"Video {video_id} has no preview.") from None
 
 
 @router.post(

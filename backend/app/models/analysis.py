@@ -56,6 +56,10 @@ class Analysis(Base):
     """Increases with every change, so that a listener knows what it has already seen."""
     reason: Mapped[str | None] = mapped_column(Text)
     """Why the analysis failed, for users."""
+    warning: Mapped[str | None] = mapped_column(Text)
+    """What is missing or doubtful although the analysis is done, for users."""
+    detail: Mapped[str | None] = mapped_column(Text)
+    """Lines of ffmpeg's log behind `reason` or `warning`, for experts."""
     attempts: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]

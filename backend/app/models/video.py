@@ -1,8 +1,9 @@
 """The table of stored videos."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, utc_now
@@ -41,6 +42,22 @@ class Video(Base):
     frame_rate: Mapped[str | None] = mapped_column(String(40))
     """Average frames per second as an exact fraction, for example `30000/1001`."""
     has_audio: Mapped[bool | None]
+    display_width: Mapped[int | None]
+    """In square pixels, upright, as players show it. NULL, as in the next four columns, in rows of
+    older versions."""
+    display_height: Mapped[int | None]
+    playable: Mapped[bool | None]
+    """Whether every browser plays the file as it is."""
+    recorded_at: Mapped[datetime | None]
+    """When the recording began, as the file says; NULL also if it does not say."""
+    facts: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True),
+        # As written by `app.services.facts`, up to some 100 kB; loaded only on request.
+        deferred=True,
+        deferred_raiseload=True,
+    )
+    has_preview: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether there is a converted copy for browsers."""
     source: Mapped[str] = mapped_column(String(20), default="upload", server_default="upload")
     """Where it came from: `upload`, `path` or `url`."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

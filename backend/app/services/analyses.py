@@ -106,6 +106,7 @@ def retry(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
             status=AnalysisStatus.QUEUED,
             attempts=0,
             reason=None,
+            detail=None,
             progress=None,
             started_at=None,
             finished_at=None,

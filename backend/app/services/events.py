@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -33,6 +34,16 @@ def get(session: Session, *, event_id: uuid.UUID) -> EventState:
     if row is None:
         raise EventNotFoundError(f"Event {event_id} does not exist.")
     return EventState(row[0], row[1])
+
+
+def recorded_at(session: Session, *, analysis_id: uuid.UUID) -> datetime | None:
+    """Return when the video of an analysis was recorded, if its file says so."""
+    query = (
+        select(Video.recorded_at)
+        .join(Analysis, Analysis.video_id == Video.id)
+        .where(Analysis.id == analysis_id)
+    )
+    return session.scalar(query)
 
 
 def page(

@@ -32,7 +32,8 @@ def ingest(
     except ToolError as error:
         raise UnavailableError("Videos cannot be probed right now; try again.") from error
     except VideoError as error:
-        raise NotAVideoError(f"{videos.display_name(upload.filename)!r}: {error}.") from error
+        name = videos.display_name(upload.filename)
+        raise NotAVideoError(f"{name!r}: {error}.", log=error.log) from error
     video = None
     try:
         with database.writing() as session:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.models import Analysis, AnalysisStatus, MotionEvent
+from app.models import Analysis, AnalysisStatus, MotionEvent, Video
 from app.services import parameters as stored_parameters
 from app.services.results import Findings
 from app.video import Parameters
@@ -144,9 +144,12 @@ def complete(session: Session, *, claim: Claim, now: datetime, findings: Finding
         result=findings.result,
         timeline=findings.timeline,
         event_count=len(findings.events),
+        warning=findings.warning,
+        detail=findings.detail,
         progress=1.0,
     )
     if stored:
+        _update_video(session, claim.video_id, findings=findings)
         session.add_all(
             MotionEvent(analysis_id=claim.analysis_id, **values) for values in findings.events
         )
@@ -154,9 +157,29 @@ def complete(session: Session, *, claim: Claim, now: datetime, findings: Finding
     return stored
 
 
-def fail(session: Session, *, claim: Claim, now: datetime, reason: str) -> bool:
+def _update_video(session: Session, video_id: uuid.UUID, *, findings: Findings) -> None:
+    """Replace the announced duration by the decoded one; record the preview."""
+    values: dict[str, Any] = {}
+    if findings.result.get("duration") is not None:
+        values["duration"] = findings.result["duration"]
+    if findings.has_preview:
+        values["has_preview"] = True
+    if values:
+        session.execute(
+            update(Video)
+            .where(Video.id == video_id)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def fail(
+    session: Session, *, claim: Claim, now: datetime, reason: str, detail: str | None = None
+) -> bool:
     """Store the reason for the failure; return False if the claim was lost."""
-    return _finish(session, claim, status=AnalysisStatus.FAILED, now=now, reason=reason)
+    return _finish(
+        session, claim, status=AnalysisStatus.FAILED, now=now, reason=reason, detail=detail
+    )
 
 
 def _finish(session: Session, claim: Claim, *, now: datetime, **values: Any) -> bool:

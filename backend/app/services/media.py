@@ -1,6 +1,8 @@
-"""Thumbnails and clips of stored videos: created by ffmpeg on first request, then cached as files.
+"""Thumbnails, clips and previews of stored videos.
 
-The cache (`Storage.derived`) can be deleted at any time, and its size is bounded.
+Those that lists show are stored by the analysis (`Storage.kept`): serving them runs no program.
+Others are created by ffmpeg on first request, then cached as files. The cache (`Storage.derived`)
+can be deleted at any time, and its size is bounded.
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,9 +25,10 @@ from app.errors import (
     VideoNotFoundError,
 )
 from app.models import MotionEvent
-from app.services import events, videos
+from app.services import events, facts, videos
+from app.services.pictures import PREVIEW, event_picture, video_picture
 from app.services.storage import Storage
-from app.video import Box, Tools, cut_clip, thumbnail
+from app.video import Box, Probe, Tools, cut_clip, probe, thumbnail
 from app.video.errors import ToolError, VideoError
 
 CLIP_MARGIN_S = 1.0
@@ -44,8 +48,20 @@ class Width(enum.IntEnum):
     LARGE = 640
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A picture or clip: where it may lie already, and how to create it."""
+
+    video_id: uuid.UUID
+    name: str
+    """Of the file in the cache."""
+    create: Callable[[Path, Checkpoint], None]
+    kept: str | None = None
+    """Name of the file that the analysis stores."""
+
+
 class Media:
-    """Create and cache thumbnails and clips."""
+    """Find, create and cache thumbnails and clips."""
 
     def __init__(
         self, *, database: Database, storage: Storage, tools: Tools, cache_bytes: int
@@ -58,74 +74,107 @@ class Media:
         # Concurrent requests create a file once; different files rarely share a lock.
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def video_thumbnail(
-        self, video_id: uuid.UUID, *, time: float | None, width: Width, checkpoint: Checkpoint
-    ) -> Path:
-        """Return a JPEG of the frame at `time` (seconds), by default one near the start.
+    def video_thumbnail(self, video_id: uuid.UUID, *, time: float | None, width: Width) -> Wanted:
+        """Return the JPEG of the frame at `time` (seconds), by default one near the start.
 
-        Raise VideoNotFoundError, ConflictError (no such frame), StorageFullError or
-        UnavailableError.
+        Raise VideoNotFoundError.
         """
         with self._database.reading() as session:
             stored = videos.get(session, video_id=video_id).video
+        kept = video_picture(width.value) if time is None else None
         if time is None:
             time = min(1.0, (stored.duration or 0.0) / 10)
-        ticks = math.floor(time * TIMES_PER_SECOND)
+        # All times after the end show the last frame.
+        ticks = math.floor(min(time, stored.duration or time) * TIMES_PER_SECOND)
         moment = Fraction(ticks, TIMES_PER_SECOND)
-        return self._get_or_create(
-            video_id,
-            f"{ticks}-{width.value}.jpg",
-            lambda target: self._write_thumbnail(
-                video_id, target, time=moment, width=width, box=None, checkpoint=checkpoint
-            ),
-            checkpoint,
-        )
 
-    def event_thumbnail(self, event_id: uuid.UUID, *, width: Width, checkpoint: Checkpoint) -> Path:
-        """Return a JPEG of the event's peak. Raise EventNotFoundError, or as `video_thumbnail`."""
+        def create(target: Path, checkpoint: Checkpoint) -> None:
+            self._write_thumbnail(
+                video_id, target, time=moment, width=width, box=None, checkpoint=checkpoint
+            )
+
+        return Wanted(video_id, f"{ticks}-{width.value}.jpg", create, kept)
+
+    def event_thumbnail(self, event_id: uuid.UUID, *, width: Width) -> Wanted:
+        """Return the JPEG of the event's peak. Raise EventNotFoundError."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
         event, video_id = found.event, found.video.id
-        return self._get_or_create(
-            video_id,
-            f"{event_id}-{width.value}.jpg",
-            lambda target: self._write_thumbnail(
+
+        def create(target: Path, checkpoint: Checkpoint) -> None:
+            self._write_thumbnail(
                 video_id,
                 target,
                 time=_exact(event.peak_time),
                 width=width,
                 box=_peak_box(event),
                 checkpoint=checkpoint,
-            ),
-            checkpoint,
-        )
+            )
 
-    def event_clip(self, event_id: uuid.UUID, *, checkpoint: Checkpoint) -> Path:
-        """Return an MP4 of the event with CLIP_MARGIN_S around it. Raise as `event_thumbnail`."""
+        kept = event_picture(event.analysis_id, event.position, width.value)
+        return Wanted(video_id, f"{event_id}-{width.value}.jpg", create, kept)
+
+    def event_clip(self, event_id: uuid.UUID) -> Wanted:
+        """Return the MP4 of the event with CLIP_MARGIN_S around it. Raise EventNotFoundError."""
         with self._database.reading() as session:
             found = events.get(session, event_id=event_id)
-        event, source = found.event, self._storage.path(found.video.id)
-        start = _exact(max(0.0, event.start_time - CLIP_MARGIN_S))
-        end = _exact(event.end_time + CLIP_MARGIN_S)
-        return self._get_or_create(
-            found.video.id,
-            f"{event_id}.mp4",
-            lambda target: cut_clip(
-                source,
-                tools=self._tools,
-                start=start,
-                end=end,
-                target=target,
-                checkpoint=checkpoint,
-            ),
-            checkpoint,
-        )
+        event, video_id = found.event, found.video.id
 
-    def discard(self, video_id: uuid.UUID, *, event_ids: Sequence[uuid.UUID]) -> None:
-        """Delete the cached files of these events."""
+        def create(target: Path, checkpoint: Checkpoint) -> None:
+            cut_clip(
+                self._storage.path(video_id),
+                tools=self._tools,
+                start=_exact(max(0.0, event.start_time - CLIP_MARGIN_S)),
+                end=_exact(event.end_time + CLIP_MARGIN_S),
+                target=target,
+                facts=self._facts(video_id),
+                checkpoint=checkpoint,
+            )
+
+        return Wanted(video_id, f"{event_id}.mp4", create)
+
+    def preview(self, video_id: uuid.UUID) -> Path:
+        """Return the copy of a video that every browser plays.
+
+        Raise VideoNotFoundError, also if there is no such copy.
+        """
+        with self._database.reading() as session:
+            videos.get(session, video_id=video_id)
+        path = self._storage.kept(video_id, PREVIEW)
+        if not path.exists():
+            raise VideoNotFoundError(f"Video {video_id} has no preview.")
+        return path
+
+    def find(self, wanted: Wanted) -> Path | None:
+        """Return the file if it exists already, without waiting for anything."""
+        if wanted.kept is not None:
+            kept = self._storage.kept(wanted.video_id, wanted.kept)
+            if kept.exists():
+                return kept
+        target = self._storage.derived(wanted.video_id, wanted.name)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(target)  # the least recently used files are evicted first
+            return target
+        return None
+
+    def _facts(self, video_id: uuid.UUID) -> Probe:
+        """Return what is known about a file; probe it if its row is of an older version."""
+        with self._database.reading() as session:
+            known = facts.load(session, video_id=video_id)
+        if known is None:
+            known = probe(self._storage.path(video_id), tools=self._tools)
+            with self._database.writing() as session:
+                facts.store(session, video_id=video_id, facts=known)
+        return known
+
+    def discard(
+        self, video_id: uuid.UUID, *, analysis_id: uuid.UUID, event_ids: Sequence[uuid.UUID]
+    ) -> None:
+        """Delete the files of an analysis and its events."""
         for event_id in event_ids:
             for name in (f"{event_id}.mp4", *(f"{event_id}-{width.value}.jpg" for width in Width)):
                 self._storage.derived(video_id, name).unlink(missing_ok=True)
+        self._storage.discard_kept(video_id, prefix=f"{analysis_id}-")
 
     def _write_thumbnail(
         self,
@@ -143,32 +192,33 @@ class Media:
             time=time,
             width=width.value,
             box=box,
+            facts=self._facts(video_id),
             checkpoint=checkpoint,
         )
         target.write_bytes(jpeg)
 
-    def _get_or_create(
-        self,
-        video_id: uuid.UUID,
-        name: str,
-        create: Callable[[Path], None],
-        checkpoint: Checkpoint,
-    ) -> Path:
-        target = self._storage.derived(video_id, name)
+    def create(self, wanted: Wanted, *, checkpoint: Checkpoint) -> Path:
+        """Create the file, unless another request has done so in the meantime.
+
+        Raise ConflictError (no such frame), StorageFullError, UnavailableError, or
+        VideoNotFoundError if the video is deleted meanwhile.
+        """
+        video_id = wanted.video_id
+        target = self._storage.derived(video_id, wanted.name)
         with _acquired(self._locks[hash(target) % _LOCKS], checkpoint):
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(target)  # the least recently used files are evicted first
-                return target
+            found = self.find(wanted)
+            if found is not None:
+                return found
             temporary = self._storage.incoming()
             try:
-                create(temporary)
+                wanted.create(temporary, checkpoint)
                 self._storage.keep_derived(temporary, target)
             except ToolError as error:
                 raise UnavailableError(
                     "Thumbnails and clips are unavailable right now; try again."
                 ) from error
             except VideoError as error:
-                if os.strerror(errno.ENOSPC) in str(error):
+                if os.strerror(errno.ENOSPC) in f"{error} {error.log}":
                     raise StorageFullError("Not enough disk space to create this file.") from error
                 raise ConflictError(f"The file cannot be created: {error}.") from error
             finally:

@@ -21,17 +21,24 @@ class Findings:
     timeline: dict[str, Any]
     events: list[dict[str, Any]]
     """Column values of each event row."""
+    warning: str | None = None
+    detail: str | None = None
+    has_preview: bool = False
+    """Whether this run has stored a preview of the video."""
 
 
-def to_findings(analysis: Analysis) -> Findings:
+def to_findings(analysis: Analysis, *, has_preview: bool = False) -> Findings:
     """Convert the result of the video library to its stored form."""
     facts = analysis.probe
+    display_width, display_height = facts.display_size
     return Findings(
         result={
             "container": facts.container,
             "codec": facts.codec,
             "width": facts.width,
             "height": facts.height,
+            "display_width": display_width,
+            "display_height": display_height,
             "rotation": facts.rotation,
             "duration": _seconds(analysis.duration),
             "frame_rate": None if facts.frame_rate is None else str(facts.frame_rate),
@@ -44,6 +51,9 @@ def to_findings(analysis: Analysis) -> Findings:
             "scores": [round(score, DIGITS) for score in analysis.timeline.scores],
         },
         events=[_event(event, position) for position, event in enumerate(analysis.events)],
+        warning=analysis.warning,
+        detail=analysis.log,
+        has_preview=has_preview,
     )
 
 

@@ -3,6 +3,7 @@
 - `videos/ab/<uuid>`: stored content; ab are the last two digits, to keep directories small.
 - `incoming/<uuid>.part`: uploads in progress; renamed into place when complete.
 - `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache that can be deleted.
+- `kept/ab/<uuid>/`: what an analysis stores with its results: pictures for lists, a preview.
 - `incoming/<uuid>`: an empty mark for content whose row is being added or removed.
 - `reserve`: preallocated space, released when a full disk would prevent deletions.
 
@@ -38,6 +39,7 @@ class Storage:
         self._videos = data_dir / "videos"
         self._incoming = data_dir / "incoming"
         self._derived = data_dir / "derived"
+        self._kept = data_dir / "kept"
         self._reserve = data_dir / "reserve"
         self._trim_lock = threading.Lock()
         self._trimmed_at = -TRIM_INTERVAL_S
@@ -47,6 +49,7 @@ class Storage:
         self._videos.mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._derived.mkdir(parents=True, exist_ok=True)
+        self._kept.mkdir(parents=True, exist_ok=True)
         self.allocate_reserve()
 
     def allocate_reserve(self) -> None:
@@ -95,6 +98,7 @@ class Storage:
         # Content first, because thumbnail requests check for it after creating their file.
         self.path(video_id).unlink(missing_ok=True)
         self.discard_derived(video_id)
+        self.discard_kept(video_id)
         self.unmark(video_id)
 
     def derived(self, video_id: uuid.UUID, name: str) -> Path:
@@ -109,6 +113,21 @@ class Storage:
     def discard_derived(self, video_id: uuid.UUID) -> None:
         """Delete everything derived from a video."""
         shutil.rmtree(self._derived_directory(video_id), ignore_errors=True)
+
+    def kept(self, video_id: uuid.UUID, name: str) -> Path:
+        """Return the path of a file stored with a video's results, whether or not it exists."""
+        return self._kept / video_id.hex[-2:] / str(video_id) / name
+
+    def discard_kept(self, video_id: uuid.UUID, *, prefix: str = "") -> None:
+        """Delete the files stored with a video's results whose names begin with `prefix`."""
+        directory = self._kept / video_id.hex[-2:] / str(video_id)
+        if not prefix:
+            shutil.rmtree(directory, ignore_errors=True)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            for path in list(directory.iterdir()):
+                if path.name.startswith(prefix):
+                    path.unlink(missing_ok=True)
 
     def trim_derived(self, limit: int) -> int:
         """Delete the least recently used files until at most `limit` bytes are left.

@@ -17,6 +17,7 @@ from app.errors import VideoNotFoundError
 from app.models import Analysis, AnalysisStatus, Video
 from app.models.base import new_id
 from app.models.video import UNKNOWN_DURATION
+from app.services import facts as stored_facts
 from app.services.paging import Order, Page
 from app.video import Probe
 
@@ -110,19 +111,19 @@ def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
         filename=display_name(upload.filename),
         size=upload.size,
         sha256=upload.sha256,
-        container=facts.container,
-        codec=facts.codec,
-        width=facts.width,
-        height=facts.height,
-        rotation=facts.rotation,
-        duration=None if facts.duration is None else float(facts.duration),
-        frame_rate=None if facts.frame_rate is None else str(facts.frame_rate),
-        has_audio=facts.has_audio,
+        **stored_facts.columns(facts),
         source=upload.source,
     )
     session.add(video)
     session.flush()
     return video
+
+
+def display_size(video: Video) -> tuple[int | None, int | None]:
+    """Return width and height as players show them; rows of older versions know no pixel aspect."""
+    if video.display_width is None and video.rotation in {90, 270}:
+        return video.height, video.width
+    return video.display_width or video.width, video.display_height or video.height
 
 
 def get(session: Session, *, video_id: uuid.UUID) -> VideoState:

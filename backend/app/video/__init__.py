@@ -15,19 +15,21 @@ from app.video.errors import (
     VideoError,
     VideoTooBigError,
 )
-from app.video.extract import cut_clip, thumbnail
+from app.video.extract import convert, cut_clip, thumbnail
 from app.video.findings import Analysis, Box, Event, Timeline
-from app.video.options import Limits, Parameters, Region, Tools
+from app.video.options import Area, Limits, Parameters, Polygon, Region, Tools
 from app.video.probe import Probe, probe
 
 __all__ = [
     "Analysis",
+    "Area",
     "Box",
     "Event",
     "Limits",
     "MemoryLimitError",
     "NoVideoStreamError",
     "Parameters",
+    "Polygon",
     "Probe",
     "Region",
     "TimeLimitError",
@@ -38,6 +40,7 @@ __all__ = [
     "VideoError",
     "VideoTooBigError",
     "analyse",
+    "convert",
     "cut_clip",
     "probe",
     "thumbnail",

@@ -1,18 +1,19 @@
 """Decode a file into timestamped grey frames with ffmpeg, in constant memory.
 
-    file → ffmpeg: decode, select, crop, scale, grey, rotate → pixels (stdout)
-                                                             → exact times (a second pipe)
+    file → ffmpeg: decode, set the clock, select ─ crop, scale, grey, rotate → pixels (stdout)
+                                                 │                           → exact times (a pipe)
+                                                 └ scale, rotate → small colour pictures (a pipe)
 
-One `tee` muxer writes both, so every frame has its own time in ticks of the stream's time base, and
-variable frame rates are handled by construction. ffmpeg decodes ahead while the caller processes a
-frame, until the pipes are full.
+One `tee` muxer writes the first two, so every frame has its own time in ticks of the stream's time
+base, and variable frame rates are handled by construction. ffmpeg decodes ahead while the caller
+processes a frame, until the pipes are full.
 """
 
 import contextlib
 import math
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,12 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from app.video.errors import UnreadableVideoError
+from app.video.inputs import open_input, tone_mapping
 from app.video.options import WHOLE_FRAME, Limits, Region, Tools
 from app.video.pipes import Pipes
-from app.video.probe import RESTRICTIONS, Probe
+from app.video.probe import Probe
 from app.video.process import POLL_S, start
 
 GreyImage = npt.NDArray[np.uint8]
+ColourImage = npt.NDArray[np.uint8]
 
 # Motion is detected on frames of about this size, whatever the size of the video.
 WORKING_PIXELS = 288 * 162
@@ -46,6 +49,8 @@ class Frame:
 
     time: Fraction
     image: GreyImage
+    picture: ColourImage | None = None
+    """The same moment in colour (BGR), upright, with square pixels, whatever the region."""
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
@@ -91,6 +96,7 @@ class FrameSource:
         region: Region | None,
         limits: Limits,
         check: Callable[[], None],
+        picture_width: int = 0,
     ) -> None:
         self._path = path
         self._check = check
@@ -102,22 +108,37 @@ class FrameSource:
         sideways = probe.rotation in {90, 270}
         self.width, self.height = (height, width) if sideways else (width, height)
         upright = (*(("hflip",) if probe.mirrored else ()), *_ROTATIONS[probe.rotation])
-        self._filters = _filters(coded, size=(width, height), upright=upright, rate=rate)
-        self._program, self._stream = tools.ffmpeg, probe.index
+        self.picture_size = _picture_size(probe, picture_width)
+        self._input = open_input(
+            path, facts=probe, tools=tools, limits=limits, options=self._options()
+        )
+        head = f"[0:{probe.index}]{self._input.video_filter},{_selection(rate)}"
+        grey = ",".join([*_grey(coded, size=(width, height)), *upright])
+        if picture_width:
+            size = self.picture_size[::-1] if sideways else self.picture_size
+            colour = ",".join([*_colour(probe, size=size), *upright])
+            self._graph = f"{head},split[a][b];[a]{grey}[grey];[b]{colour}[colour]"
+        else:
+            self._graph = f"{head},{grey}[grey]"
         self.frames_decoded = 0
+        self.damages = 0
+        self.log: str | None = None
         self.end = Fraction(0)
 
     def __enter__(self) -> Self:
         """Start ffmpeg. Raise ToolError if it cannot be started."""
         self._times, times_in = os.pipe()
+        self._pictures, pictures_in = os.pipe()
         try:
-            command = self._command(times_in=times_in)
-            self._process = start(command, limits=self._limits, pass_fds=(times_in,))
+            command = self._command(times_in=times_in, pictures_in=pictures_in)
+            self._process = start(command, limits=self._limits, pass_fds=(times_in, pictures_in))
         except BaseException:
             os.close(self._times)
+            os.close(self._pictures)
             raise
         finally:
             os.close(times_in)
+            os.close(pictures_in)
         return self
 
     def __exit__(
@@ -131,44 +152,65 @@ class FrameSource:
             self._process.kill()
         self._process.wait()
         os.close(self._times)
+        os.close(self._pictures)
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
 
-    def _command(self, *, times_in: int) -> list[str]:
+    @staticmethod
+    def _options() -> tuple[str, ...]:
         # Only decoding benefits from threads; each costs memory, and by default every stage starts
         # one per core. Our own filters apply the display matrix, because rotating small grey frames
         # is cheap.
         threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)) + 1)
-        return [
-            self._program, "-hide_banner", "-nostdin", "-nostats", "-v", "level+verbose",
-            *RESTRICTIONS, "-max_pixels", str(self._limits.pixels), "-noautorotate",
-            "-threads", str(threads), "-i", f"file:{self._path}", "-filter_threads", "1",
-            "-max_error_rate", str(_MAX_ERROR_RATE), "-map", f"0:{self._stream}",
-            "-vf", self._filters, "-fps_mode", "passthrough", "-enc_time_base", "-1",
+        return ("-nostats", "-v", "level+verbose", "-noautorotate", "-threads", str(threads))
+
+    def _command(self, *, times_in: int, pictures_in: int) -> list[str]:
+        command = [
+            *self._input.arguments, "-filter_threads", "1", "-filter_complex_threads", "1",
+            "-max_error_rate", str(_MAX_ERROR_RATE), "-filter_complex", self._graph,
+            "-map", "[grey]", "-fps_mode", "passthrough", "-enc_time_base", "-1",
             "-c:v", "rawvideo", "-threads", "1", "-f", "tee",
             f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{times_in}",
         ]  # fmt: skip
+        if "[colour]" in self._graph:
+            command += ["-map", "[colour]", "-fps_mode", "passthrough", "-c:v", "rawvideo",
+                        "-threads", "1", "-f", "rawvideo", f"pipe:{pictures_in}"]  # fmt: skip
+        return command
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode to the end. Raise a VideoError if ffmpeg fails or decodes no frame."""
         frames = 0
-        with Pipes(self._process, self._times, frame_bytes=self.width * self.height) as pipes:
-            for time, pixels in pipes.frames(self._check):
+        width, height = self.picture_size
+        with Pipes(
+            self._process,
+            self._times,
+            frame_bytes=self.width * self.height,
+            pictures=self._pictures,
+            picture_bytes=3 * width * height,
+        ) as pipes:
+            for time, pixels, colours in pipes.frames(self._check):
                 # Timestamps that go backwards are damage; drop these frames.
                 if frames and time <= self.end:
                     continue
                 frames += 1
                 self.end = time
                 image = np.frombuffer(pixels, np.uint8).reshape(self.height, self.width)
-                yield Frame(time, image)
+                picture = None
+                if colours is not None:
+                    picture = np.frombuffer(colours, np.uint8).reshape(height, width, 3)
+                yield Frame(time, image, picture)
             self._await_end()
-            self.frames_decoded = pipes.log.frames_decoded
-        failure = pipes.log.failure(self._process.returncode, path=self._path, limits=self._limits)
+        log = pipes.log
+        self.frames_decoded, self.damages = log.frames_decoded, log.damages
+        self.log = log.last_errors(path=self._path)
+        failure = log.failure(self._process.returncode, path=self._path, limits=self._limits)
         if failure is not None:
             raise failure
         if frames == 0:
-            raise UnreadableVideoError("no frame could be decoded; the file is damaged")
+            raise UnreadableVideoError(
+                "no frame could be decoded; the file is damaged", log=self.log
+            )
 
     def share_read(self) -> float:
         """Return the share (0 to 1) of the file that ffmpeg has read, or 0 if unknown."""
@@ -190,18 +232,32 @@ class FrameSource:
                 return
 
 
-def _filters(
-    region: Region, *, size: tuple[int, int], upright: Sequence[str], rate: Fraction
-) -> str:
-    """Return filters that select frames by time, then crop, scale, grey and rotate them."""
+def _picture_size(probe: Probe, width: int) -> tuple[int, int]:
+    if not width:
+        return 0, 0
+    shown_width, shown_height = probe.display_size
+    return width, max(2, min(MAX_SIDE, round(width * shown_height / shown_width)))
+
+
+def _selection(rate: Fraction) -> str:
     # Select the first frame of each interval of 1/rate; the small term absorbs rounding of `t`.
     cell, last = (f"floor({name}*{float(rate)}+1e-3)" for name in ("t", "prev_selected_t"))
-    steps = [f"select='isnan(prev_selected_t)+not(eq({cell},{last}))'"]
+    return f"select='isnan(prev_selected_t)+not(eq({cell},{last}))'"
+
+
+def _grey(region: Region, *, size: tuple[int, int]) -> Iterator[str]:
     if region != WHOLE_FRAME:
         # Relative, so that frames whose size changes midway are cropped alike.
-        steps.append(
+        yield (
             f"crop=max(1\\,iw*{region.width:.6f}):max(1\\,ih*{region.height:.6f})"
             f":iw*{region.x:.6f}:ih*{region.y:.6f}"
         )
-    steps += [f"scale={size[0]}:{size[1]}:flags=area", "format=gray", *upright]
-    return ",".join(steps)
+    yield f"scale={size[0]}:{size[1]}:flags=area"
+    yield "format=gray"
+
+
+def _colour(probe: Probe, *, size: tuple[int, int]) -> Iterator[str]:
+    yield f"scale={size[0]}:{size[1]}:flags=area"
+    if probe.hdr:
+        yield tone_mapping("gbrp")
+    yield "format=bgr24"

@@ -22,7 +22,7 @@ from app.video.blobs import Blob, Image, Mask, find_blobs, same_texture
 from app.video.decode import GreyImage
 from app.video.events import Motion
 from app.video.findings import Box
-from app.video.options import WHOLE_FRAME, Parameters
+from app.video.options import Parameters, Region, corners
 from app.video.stabilize import stabilize, typical_difference
 
 # Workers run in parallel; OpenCV's own threads would only starve the API next to them.
@@ -45,6 +45,7 @@ _REFRESH_INTERVAL = 5
 # Reset the background if most of the frame differs from it by more than this.
 _OUTDATED = 6.0
 _MIN_BLOB_AREA = 6  # pixels at working size
+_LEFT_OUT = 128  # grey value of everything that is not watched
 _2X2, _3X3, _5X5 = (np.ones((side, side), np.uint8) for side in (2, 3, 5))
 
 
@@ -68,7 +69,9 @@ class MotionDetector:
     """Detects motion in frames passed in chronological order."""
 
     def __init__(self, parameters: Parameters) -> None:
-        self._region = parameters.region or WHOLE_FRAME
+        self._parameters = parameters
+        self._region = parameters.bounds
+        self._watched: Mask | None = None
         self._thresholds = Thresholds.for_sensitivity(parameters.sensitivity)
         self._background = _Background()
         self._past: deque[tuple[float, GreyImage]] = deque()
@@ -77,6 +80,11 @@ class MotionDetector:
 
     def process_frame(self, time: Fraction, image: GreyImage) -> Motion:
         """Return the motion in the frame at `time` (seconds). All frames have the same size."""
+        if not self._past:
+            self._watched = _watched(self._parameters, image.shape)
+            self._pixels = image.size if self._watched is None else cv2.countNonZero(self._watched)
+        if self._watched is not None:
+            image = np.where(self._watched > 0, image, np.uint8(_LEFT_OUT))
         frame = light.logarithmic(cv2.GaussianBlur(image, (5, 5), 0).astype(np.uint8, copy=False))
         now = float(time)
         if not self._past:
@@ -84,7 +92,7 @@ class MotionDetector:
             self._moved_at = np.full(frame.shape, -1.0, np.float32)
             self._remember(frame, now)
             return Motion(time, 0.0, sure=False)
-        min_area = max(_MIN_BLOB_AREA, self._thresholds.area * frame.size)
+        min_area = max(_MIN_BLOB_AREA, self._thresholds.area * self._pixels)
         reference = self._background.image
         frame, residue = stabilize(frame, reference, light.change(frame, reference))
         foreground = self._background.update(residue, now)
@@ -96,12 +104,14 @@ class MotionDetector:
             residue = light.change(frame, reference)
             foreground = np.asarray(cv2.dilate(evidence, _5X5), np.uint8)
         self._remember(frame, now)
+        if self._watched is not None:
+            foreground = np.asarray(cv2.bitwise_and(foreground, self._watched), np.uint8)
         moving = cv2.bitwise_and(evidence, foreground)
         area = cv2.countNonZero(moving)
         if area < min_area / 4:
             return Motion(time, 0.0, sure=False)
         foreground[same_texture(frame, reference)] = 0
-        if area > _EVERYWHERE * frame.size:
+        if area > _EVERYWHERE * self._pixels:
             self._background.reset(frame)
         return self._to_motion(time, moving, foreground, residue, min_area=min_area)
 
@@ -139,7 +149,7 @@ class MotionDetector:
         blobs = find_blobs(moving, foreground, residue, min_area=min_area / 2)
         return Motion(
             time,
-            min(1.0, sum(blob.area for blob in blobs) / foreground.size),
+            min(1.0, sum(blob.area for blob in blobs) / self._pixels),
             sure=bool(blobs) and blobs[0].area >= min_area,
             boxes=tuple(self._box(time, blob, foreground.shape) for blob in blobs),
         )
@@ -153,6 +163,25 @@ class MotionDetector:
             blob.width / width * region.width,
             blob.height / height * region.height,
         )
+
+
+def _watched(parameters: Parameters, shape: tuple[int, ...]) -> Mask | None:
+    """Return where to look (1) in the rectangle around the zones; None means everywhere in it."""
+    zones, masks = parameters.zones, parameters.masks
+    if not masks and all(isinstance(zone, Region) for zone in zones) and len(zones) < 2:
+        return None
+    bounds, (height, width) = parameters.bounds, shape[:2]
+    watched = np.full((height, width), 0 if zones else 1, np.uint8)
+    for areas, value in ((zones, 1), (masks, 0)):
+        for area in areas:
+            points = np.array(corners(area)) - (bounds.x, bounds.y)
+            # Corners of pixels, while OpenCV counts from their centres.
+            points = points / (bounds.width, bounds.height) * (width, height) - 0.5
+            cv2.fillPoly(watched, [np.rint(points * 16).astype(np.int32)], value, shift=4)
+    if masks:
+        # What moves beside a mask shines into it: blurred, and scaled down.
+        watched = np.asarray(cv2.erode(watched, _3X3, borderValue=1), np.uint8)
+    return watched
 
 
 class _Background:

@@ -4,6 +4,11 @@
 class VideoError(Exception):
     """Base of all errors of this library."""
 
+    def __init__(self, message: str, *, log: str | None = None) -> None:
+        """Store a sentence for users, and the lines of a program's log behind it."""
+        super().__init__(message)
+        self.log = log
+
 
 class UnreadableVideoError(VideoError):
     """The file is not a supported media file, or it is damaged."""

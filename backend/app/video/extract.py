@@ -1,30 +1,38 @@
-"""Extract a thumbnail or a clip from a video.
+"""Extract a thumbnail or a clip from a video, or convert it for browsers.
 
-ffmpeg re-encodes both, upright and with square pixels, in formats that every browser supports.
+ffmpeg re-encodes them upright, with square pixels and the brightness of ordinary displays, in
+formats that every browser supports.
 """
 
 import os
 import tempfile
-from collections.abc import Callable
+import time as clock
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+from app.video.complaints import readable
 from app.video.errors import NoVideoStreamError, UnreadableVideoError
 from app.video.findings import Box
+from app.video.inputs import open_input, tone_mapping
 from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_checkpoint
-from app.video.probe import RESTRICTIONS, probe
-from app.video.process import run, sanitize
+from app.video.probe import Probe, probe
+from app.video.process import run, stream
 
 THUMBNAIL_TIMEOUT_S = 60.0
 MAX_WIDTH = 1920
-# At the very end of a video there is no frame to seek to, so step back.
-_STEP_BACK = Fraction(1)
-# Square pixels, at most 1280 on the longer side, both sides even as H.264 requires.
-_CLIP_FILTERS = (
-    "scale=max(2\\,trunc(iw*sar/2)*2):max(2\\,trunc(ih/2)*2),setsar=1,"
-    "scale=min(1280\\,iw):min(1280\\,ih)"
-    ":force_original_aspect_ratio=decrease:force_divisible_by=2"
-)
+# Clips give way to pictures and analyses.
+_CLIP_NICENESS = 10
+# Where to look for the last frame if there is none at the end: so many seconds before it.
+_STEPS_BACK = (1, 8, 64, 512, 4096)
+_RECENT, _ROUNDING = Fraction(1), Fraction(1, 2000)
+_JPEG_START = b"\xff\xd8\xff"
+CLIP_SIZE, PREVIEW_SIZE = 1280, 854
+_ENCODING = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-fps_mode", "vfr",
+             "-c:a", "aac", "-b:a", "128k", "-ac", "2")  # fmt: skip
+_NO_METADATA = ("-map_metadata", "-1", "-map_chapters", "-1")
+_MP4 = ("-movflags", "+faststart", "-f", "mp4", "-y")
 
 
 def thumbnail(
@@ -34,55 +42,80 @@ def thumbnail(
     time: Fraction,
     width: int = 320,
     box: Box | None = None,
+    facts: Probe | None = None,
     limits: Limits = DEFAULT_LIMITS,
     checkpoint: Callable[[], None] = no_checkpoint,
 ) -> bytes:
-    """Return the frame at `time` (seconds) as a JPEG `width` pixels wide, with `box` outlined.
+    """Return the frame shown at `time` (seconds) as a JPEG `width` wide, with `box` outlined.
 
-    A time after the end gives the last frame. See `analyse` for `checkpoint`. Raise a VideoError if
-    there is no such frame.
+    A time after the end gives the last frame. `facts` saves a call of `probe`. See `analyse` for
+    `checkpoint`. Raise a VideoError if there is no such frame.
     """
     if not 16 <= width <= MAX_WIDTH:
         raise ValueError(f"width must be 16 to {MAX_WIDTH} pixels, not {width}")
-    facts = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
+    facts = facts or probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
+    deadline = clock.monotonic() + min(THUMBNAIL_TIMEOUT_S, limits.wall_time)
     begin = max(Fraction(0), time)
     if facts.duration is not None:
         begin = min(begin, facts.duration)
-    finished = None
-    # The requested time, otherwise the last frame after a step back, otherwise the last of all.
-    for start, last in ((begin, False), (begin - _STEP_BACK, True), (Fraction(0), True)):
-        filters = _filters(width=width, box=box, last=last)
-        finished = run(
-            [*_input_arguments(path, tools=tools, limits=limits, start=max(Fraction(0), start)),
-             "-map", f"0:{facts.index}", "-frames:v", "1", "-vf", filters,
-             "-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p",
-             "-flags", "+bitexact", "-f", "image2pipe", "pipe:1"],
-            timeout=min(THUMBNAIL_TIMEOUT_S, limits.wall_time), limits=limits,
-            checkpoint=checkpoint,
+
+    # Filters compare in ticks, rounded.
+    tick = facts.map.tick if facts.map is not None else facts.time_base
+    rounding = max(_ROUNDING, tick * Fraction(51, 100))
+    for seek, begin_at, end_at in _attempts(begin, rounding=rounding):
+        source = open_input(path, facts=facts, tools=tools, limits=limits, seek=seek)
+        part = f"trim=start={float(begin_at):.6f}" + (
+            "" if end_at is None else f":end={float(end_at):.6f}"
+        )
+        filters = ",".join([source.video_filter, part, *_picture(facts, width, box)])
+        chunks = stream(
+            [*source.arguments, "-map", f"0:{facts.index}", "-vf", filters, *_NO_METADATA,
+             "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p", "-flags", "+bitexact",
+             "-fps_mode", "passthrough", "-f", "image2pipe",
+             *(() if end_at is not None else ("-frames:v", "1")), "pipe:1"],
+            timeout=max(0.1, deadline - clock.monotonic()), limits=limits, checkpoint=checkpoint,
         )  # fmt: skip
-        if finished.code == 0 and finished.output:
-            return finished.output
-    reason = sanitize(finished.error_tail, path=path) if finished else "no error message"
-    raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s: {reason}")
+        picture = _last_picture(chunks)
+        if picture:
+            return picture
+    raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s")
 
 
-def _filters(*, width: int, box: Box | None, last: bool) -> str:
-    filters = [f"scale={width}:max(2\\,round({width}*ih/iw/sar)),setsar=1"]
+def _attempts(
+    time: Fraction, *, rounding: Fraction
+) -> Iterator[tuple[Fraction, Fraction, Fraction | None]]:
+    """Yield where to seek, and between which times the last frame is wanted (None: the first).
+
+    The frame shown at `time` is the last one that is not later. Usually it is less than a second
+    old; in a time lapse, and after the end, it is older.
+    """
+    end = time + rounding
+    yield time, time - _RECENT, end
+    for step in (0, *_STEPS_BACK):
+        if step < time:
+            yield time - step, Fraction(0), end
+    yield Fraction(0), Fraction(0), end
+    yield Fraction(0), Fraction(0), None
+
+
+def _last_picture(chunks: Iterable[bytes]) -> bytes:
+    """Return the last of several JPEGs, keeping no more than one."""
+    picture = b""
+    for chunk in chunks:
+        picture += chunk
+        picture = picture[max(0, picture.rfind(_JPEG_START)) :]
+    return picture
+
+
+def _picture(facts: Probe, width: int, box: Box | None) -> Iterator[str]:
+    yield f"scale={width}:max(2\\,round({width}*ih/iw/sar)),setsar=1"
+    if facts.hdr:
+        yield tone_mapping("gbrp")
     if box is not None:
-        filters.append(
+        yield (
             f"drawbox=x=iw*{box.x:.5f}:y=ih*{box.y:.5f}:w=iw*{box.width:.5f}:h=ih*{box.height:.5f}"
             ":color=red@0.9:thickness=2"
         )
-    if last:
-        filters.insert(0, "reverse")
-    return ",".join(filters)
-
-
-def _input_arguments(path: Path, *, tools: Tools, limits: Limits, start: Fraction) -> list[str]:
-    return [
-        tools.ffmpeg, "-hide_banner", "-nostdin", "-v", "error", *RESTRICTIONS,
-        "-max_pixels", str(limits.pixels), "-ss", f"{float(start):.6f}", "-i", f"file:{path}",
-    ]  # fmt: skip
 
 
 def cut_clip(
@@ -92,38 +125,103 @@ def cut_clip(
     start: Fraction,
     end: Fraction,
     target: Path,
+    facts: Probe | None = None,
     limits: Limits = DEFAULT_LIMITS,
     checkpoint: Callable[[], None] = no_checkpoint,
 ) -> None:
     """Write the part from `start` to `end` (seconds) to `target`: MP4 with H.264 and AAC.
 
     The file appears complete or not at all, and its index comes first, so that playback can start
-    while it loads. See `analyse` for `checkpoint`. Raise a VideoError, or ValueError if the part is
-    empty.
+    while it loads. `facts` saves a call of `probe`. See `analyse` for `checkpoint`. Raise a
+    VideoError, or ValueError if the part is empty.
     """
     if not 0 <= start < end:
         raise ValueError(f"a clip needs 0 <= start < end, not {start} and {end}")
-    facts = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
+    facts = facts or probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
+    source = open_input(path, facts=facts, tools=tools, limits=limits, seek=start, start=start)
+    part = f"trim=start=0:duration={float(end - start):.6f}"
+    with _written(target) as file:
+        finished = run(
+            [*source.arguments, "-map", f"0:{facts.index}", "-map", "0:a:0?", *_NO_METADATA,
+             "-vf", ",".join([source.video_filter, part, *_video_size(facts, CLIP_SIZE)]),
+             "-af", f"{source.audio_filter},a{part}",
+             *_ENCODING, "-preset", "veryfast", "-crf", "23", *_MP4, f"file:{file}"],
+            timeout=limits.wall_time, limits=limits, checkpoint=checkpoint,
+            niceness=_CLIP_NICENESS,
+        )  # fmt: skip
+        if finished.code != 0:
+            raise UnreadableVideoError(
+                "no clip can be extracted; the file is damaged there",
+                log=readable(finished.error_tail, path=path),
+            )
+        _check_not_empty(file, tools=tools, start=start)
+
+
+def convert(
+    path: Path,
+    *,
+    tools: Tools,
+    target: Path,
+    facts: Probe,
+    limits: Limits = DEFAULT_LIMITS,
+    checkpoint: Callable[[], None] = no_checkpoint,
+) -> None:
+    """Write the whole video to `target` in a form that every browser plays: a preview.
+
+    Its times are those of the clock. A picture that needs no conversion is copied. The file appears
+    complete or not at all. Raise a VideoError.
+    """
+    deadline = clock.monotonic() + limits.wall_time
+    source = open_input(path, facts=facts, tools=tools, limits=limits)
+    picture = ["-map", f"0:{facts.index}", *_NO_METADATA]
+    encoding = [
+        "-vf", ",".join([source.video_filter, *_video_size(facts, PREVIEW_SIZE)]),
+        *_ENCODING, "-preset", "superfast", "-crf", "26",
+    ]  # fmt: skip
+    attempts = [[*picture, "-map", "0:a:0?", "-af", source.audio_filter, *encoding]]
+    if facts.has_audio:
+        attempts.append([*picture, *encoding])  # the sound may be what cannot be decoded
+    jumps = facts.map is not None and (facts.raw or len(facts.map.stretches) > 1)
+    if facts.codec == "h264" and facts.pixel_format in {"yuv420p", "yuvj420p"} and not jumps:
+        sound = ["-c:a", "copy"] if facts.audio_codec == "aac" else ["-c:a", "aac", "-ac", "2"]
+        shift = ["-output_ts_offset", f"{-float(facts.start):.6f}"]
+        attempts.insert(0, [*picture, "-map", "0:a:0?", "-c:v", "copy", *sound, *shift])
+    with _written(target) as file:
+        for attempt in attempts:
+            finished = run(
+                [*source.arguments, *attempt, *_MP4, f"file:{file}"],
+                timeout=max(0.1, deadline - clock.monotonic()), limits=limits,
+                checkpoint=checkpoint, niceness=_CLIP_NICENESS,
+            )  # fmt: skip
+            if finished.code == 0:
+                break
+        else:
+            raise UnreadableVideoError(
+                "no preview can be made", log=readable(finished.error_tail, path=path)
+            )
+        _check_not_empty(file, tools=tools, start=Fraction(0))
+
+
+def _video_size(facts: Probe, longer: int) -> Iterator[str]:
+    # Square pixels, both sides even as H.264 requires, never enlarged.
+    yield (
+        "scale=max(2\\,trunc(iw*sar/2)*2):max(2\\,trunc(ih/2)*2),setsar=1,"
+        f"scale=min({longer}\\,iw):min({longer}\\,ih)"
+        ":force_original_aspect_ratio=decrease:force_divisible_by=2"
+    )
+    if facts.hdr:
+        yield tone_mapping("yuv420p")
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[Path]:
+    """Yield a temporary path; move the file to `target` if the block succeeds."""
     # In the target's directory, because renames are atomic only within a file system.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
-        finished = run(
-            [*_input_arguments(path, tools=tools, limits=limits, start=start),
-             "-t", f"{float(end - start):.6f}",
-             "-map", f"0:{facts.index}", "-map", "0:a:0?", "-map_metadata", "-1",
-             "-map_chapters", "-1",
-             "-vf", _CLIP_FILTERS,
-             "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p",
-             "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-movflags", "+faststart",
-             "-f", "mp4", "-y", f"file:{part}"],
-            timeout=limits.wall_time, limits=limits, checkpoint=checkpoint,
-        )  # fmt: skip
-        if finished.code != 0:
-            reason = sanitize(finished.error_tail, path=path)
-            raise UnreadableVideoError(f"no clip can be extracted: {reason}")
-        _check_not_empty(part, tools=tools, start=start)
+        yield part
         part.chmod(0o644)
         part.replace(target)
     finally:

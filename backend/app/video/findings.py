@@ -30,6 +30,15 @@ class Event:
     boxes: tuple[Box, ...]
     """Chronological; the largest of each moment. A long event keeps a bounded selection."""
 
+    @property
+    def peak_box(self) -> Box | None:
+        """The largest box at the peak, or at the time closest to it."""
+        return min(
+            self.boxes,
+            key=lambda box: (abs(box.time - self.peak_time), -box.width * box.height),
+            default=None,
+        )
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -52,3 +61,7 @@ class Analysis:
     frames_analysed: int
     duration: Fraction
     """In seconds, found by decoding: to the end of the last frame."""
+    warning: str | None = None
+    """A sentence for users if a part of the file is missing or damaged."""
+    log: str | None = None
+    """The lines of ffmpeg's log behind it."""

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MIN_RATE, MAX_RATE = Fraction(1, 10), Fraction(30)
+# Names of ffmpeg's demuxers.
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,gif,"  # may hold video
+    "h264,hevc,mpegvideo,m4v,mjpeg,dv,yuv4mpegpipe,apng,nut,rm,"  # hold nothing else
+    "mp3,wav,flac,aac"  # never do, but "no video stream" is a better error
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,46 @@ class Region:
 
 
 WHOLE_FRAME = Region(0.0, 0.0, 1.0, 1.0)
+MAX_AREAS, MAX_POINTS = 20, 32
+# Places per side of a zone at which is checked whether the masks cover all of it.
+_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """An area with 3 to 32 corners in fractions (0 to 1) of the upright frame."""
+
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if not 3 <= len(self.points) <= MAX_POINTS:
+            raise ValueError(f"a polygon has 3 to {MAX_POINTS} points, not {len(self.points)}")
+        for point in self.points:
+            if not all(0 <= value <= 1 for value in point):
+                raise ValueError(f"the points of a polygon lie between 0 and 1, unlike {point}")
+        sides = (max(axis) - min(axis) for axis in zip(*self.points, strict=True))
+        if not all(side > 0 for side in sides):
+            raise ValueError("the points of a polygon must not lie on a line")
+
+
+Area = Region | Polygon
+
+
+def corners(area: Area) -> tuple[tuple[float, float], ...]:
+    """Return the points of an area's border, in order."""
+    if isinstance(area, Polygon):
+        return area.points
+    right, bottom = min(1.0, area.x + area.width), min(1.0, area.y + area.height)
+    return ((area.x, area.y), (right, area.y), (right, bottom), (area.x, bottom))
+
+
+def contains(area: Area, x: float, y: float) -> bool:
+    """Return whether a point lies inside an area (even-odd rule)."""
+    points, inside = corners(area), False
+    for (x1, y1), (x2, y2) in zip(points, (*points[1:], points[0]), strict=True):
+        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
+            inside = not inside
+    return inside
 
 
 @dataclass(frozen=True)
@@ -51,8 +97,10 @@ class Parameters:
     """0 (only large, distinct motion) to 1 (anything distinguishable from noise)."""
     minimum_duration: Fraction = Fraction(1, 2)
     """In seconds; shorter motion is not an event."""
-    region: Region | None = None
-    """The part of the frame to analyse; None means all of it."""
+    zones: tuple[Area, ...] = ()
+    """The parts of the frame to watch; none means all of it."""
+    masks: tuple[Area, ...] = ()
+    """The parts of the frame, or of zones, to leave out."""
     frame_rate: Fraction = Fraction(5)
     """Frames analysed per second of video, 1/10 to 30."""
 
@@ -66,6 +114,36 @@ class Parameters:
                 f"frame_rate must be between {MIN_RATE} and {MAX_RATE} per second, "
                 f"not {self.frame_rate}"
             )
+        for name, areas in (("zones", self.zones), ("masks", self.masks)):
+            if len(areas) > MAX_AREAS:
+                raise ValueError(f"at most {MAX_AREAS} {name} are possible, not {len(areas)}")
+        if self.masks and not self._watches_anything():
+            raise ValueError("the masks leave nothing of the frame or the zones to watch")
+
+    @property
+    def bounds(self) -> Region:
+        """The smallest rectangle that holds all zones."""
+        points = [point for zone in self.zones for point in corners(zone)]
+        if not points:
+            return WHOLE_FRAME
+        if len(self.zones) == 1 and isinstance(self.zones[0], Region):
+            return self.zones[0]
+        (left, right), (top, bottom) = (
+            (min(axis), max(axis)) for axis in zip(*points, strict=True)
+        )
+        return Region(left, top, right - left, bottom - top)
+
+    def _watches_anything(self) -> bool:
+        for zone in self.zones or (WHOLE_FRAME,):
+            xs, ys = zip(*corners(zone), strict=True)
+            for number in range(_SAMPLES**2):
+                # In the order of a jump through all places, since most zones are mostly free.
+                column, row = divmod(number * 101 % _SAMPLES**2, _SAMPLES)
+                x = min(xs) + (max(xs) - min(xs)) * (column + 0.5) / _SAMPLES
+                y = min(ys) + (max(ys) - min(ys)) * (row + 0.5) / _SAMPLES
+                if contains(zone, x, y) and not any(contains(mask, x, y) for mask in self.masks):
+                    return True
+        return False
 
 
 @dataclass(frozen=True)

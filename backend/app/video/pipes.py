@@ -14,24 +14,55 @@ from app.video.process import POLL_S
 from app.video.stderr import FfmpegLog
 
 _PIPE_BYTES = 1 << 20
+# Frames of one pipe that wait for those of the other.
+_WAITING = 4
+
+
+class _Frames:
+    """Frames of fixed size from one pipe; a few wait until their turn comes."""
+
+    def __init__(self, descriptor: int, *, frame_bytes: int) -> None:
+        self.descriptor = descriptor
+        self.ready: deque[bytearray] = deque()
+        self._frame_bytes = frame_bytes
+        self._frame = bytearray(frame_bytes)
+        self._filled = 0
+
+    def read(self) -> bool:
+        """Read what is there; return False if enough frames wait or the pipe has ended."""
+        count = os.readv(self.descriptor, [memoryview(self._frame)[self._filled :]])
+        self._filled += count
+        if self._filled == self._frame_bytes:
+            self.ready.append(self._frame)
+            self._frame, self._filled = bytearray(self._frame_bytes), 0
+        return count > 0 and len(self.ready) < _WAITING
 
 
 class Pipes:
-    """Three pipes read by one thread, so that none can block another."""
+    """Pipes read by one thread, so that none can block another."""
 
-    def __init__(self, process: subprocess.Popen[bytes], times: int, *, frame_bytes: int) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        times: int,
+        *,
+        frame_bytes: int,
+        pictures: int | None = None,
+        picture_bytes: int = 0,
+    ) -> None:
         assert process.stdout is not None  # noqa: S101 - `start` creates pipes
         assert process.stderr is not None  # noqa: S101 - same
-        self._stdout = process.stdout.fileno()
-        self._frame_bytes = frame_bytes
+        self._frames = _Frames(process.stdout.fileno(), frame_bytes=frame_bytes)
+        self._pictures: _Frames | None = None
         self._readers: dict[int, Callable[[], bool]] = {
-            self._stdout: self._read_pixels,
+            self._frames.descriptor: self._frames.read,
             times: self._read_times,
             process.stderr.fileno(): self._read_log,
         }
+        if pictures is not None and picture_bytes:
+            self._pictures = _Frames(pictures, frame_bytes=picture_bytes)
+            self._readers[pictures] = self._pictures.read
         self._times_fd, self._stderr = times, process.stderr.fileno()
-        self._frame = bytearray(frame_bytes)
-        self._filled = 0
         self._times: deque[Fraction | None] = deque()
         self._line = b""
         self._tick = Fraction(0)
@@ -43,23 +74,28 @@ class Pipes:
             self._selector.register(descriptor, selectors.EVENT_READ)
         # A larger pipe lets ffmpeg decode further ahead. If the user's pipe quota is exhausted, the
         # default size will do.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        for frames in filter(None, (self._frames, self._pictures)):
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(frames.descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._selector.close()
 
-    def frames(self, check: Callable[[], None]) -> Iterator[tuple[Fraction, bytearray]]:
-        """Yield each complete frame with its time until all pipes have ended."""
+    def frames(
+        self, check: Callable[[], None]
+    ) -> Iterator[tuple[Fraction, bytearray, bytearray | None]]:
+        """Yield each complete frame with its time and picture until all pipes have ended."""
+        pictures = self._pictures
         while True:
             check()
-            while self._filled == self._frame_bytes and self._times:
-                frame, self._frame, self._filled = self._frame, bytearray(self._frame_bytes), 0
-                time = self._times.popleft()
+            while self._frames.ready and self._times and (pictures is None or pictures.ready):
+                frame, time = self._frames.ready.popleft(), self._times.popleft()
+                picture = None if pictures is None else pictures.ready.popleft()
                 if time is not None:
-                    yield time, frame
-                self._register(self._stdout)
+                    yield time, frame, picture
+                for waiting in filter(None, (self._frames, pictures)):
+                    self._register(waiting.descriptor)
             if not self._selector.get_map():
                 return
             for key, _ in self._selector.select(POLL_S):
@@ -69,12 +105,6 @@ class Pipes:
     def _register(self, descriptor: int) -> None:
         if descriptor not in self._selector.get_map():
             self._selector.register(descriptor, selectors.EVENT_READ)
-
-    def _read_pixels(self) -> bool:
-        """Read into the frame; return False if it is complete or the pipe has ended."""
-        count = os.readv(self._stdout, [memoryview(self._frame)[self._filled :]])
-        self._filled += count
-        return count > 0 and self._filled < self._frame_bytes
 
     def _read_times(self) -> bool:
         data = os.read(self._times_fd, 1 << 16)

@@ -1,11 +1,13 @@
 """Run ffmpeg and ffprobe: argument lists, a fixed environment, resource limits."""
 
+import contextlib
 import os
 import re
 import resource
+import selectors
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from app.video.errors import MemoryLimitError, TimeLimitError, ToolError
 from app.video.options import DEFAULT_LIMITS, Limits, no_checkpoint
 
 POLL_S = 0.1
-TAIL_LENGTH = 600
+TAIL_LENGTH = 4000
 # Messages by which programs, and the dynamic loader, report that memory ran out.
 OUT_OF_MEMORY = re.compile(
     "Cannot allocate memory|Out of memory|get_buffer\\(\\) failed"
@@ -36,7 +38,11 @@ class Finished:
 
 
 def start(
-    arguments: Sequence[str], *, limits: Limits, pass_fds: Sequence[int] = ()
+    arguments: Sequence[str],
+    *,
+    limits: Limits,
+    pass_fds: Sequence[int] = (),
+    niceness: int = 0,
 ) -> subprocess.Popen[bytes]:
     """Start a program with stdout and stderr on pipes. Raise ToolError if that fails."""
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
@@ -52,6 +58,9 @@ def start(
     except OSError as error:
         raise ToolError(f"cannot start {arguments[0]} ({error.strerror})") from error
     _confine(process.pid, limits)
+    if niceness:
+        with contextlib.suppress(OSError):  # exited, or some sandbox forbids it
+            os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
     return process
 
 
@@ -79,6 +88,7 @@ def run(
     timeout: float,
     limits: Limits = DEFAULT_LIMITS,
     checkpoint: Callable[[], None] = no_checkpoint,
+    niceness: int = 0,
 ) -> Finished:
     """Run a program for at most `timeout` seconds; return its outcome whatever the exit code.
 
@@ -86,13 +96,42 @@ def run(
     Raise ToolError if the program cannot be started, TimeLimitError if it times out. In every case
     the program has exited when this returns or raises.
     """
-    with start(arguments, limits=limits) as process:
+    with start(arguments, limits=limits, niceness=niceness) as process:
         try:
             stdout, stderr = _wait(process, timeout=timeout, checkpoint=checkpoint)
         except BaseException:
             process.kill()
             raise
     return Finished(process.returncode, stdout, _tail(stderr))
+
+
+def stream(
+    arguments: Sequence[str],
+    *,
+    timeout: float,
+    limits: Limits = DEFAULT_LIMITS,
+    checkpoint: Callable[[], None] = no_checkpoint,
+) -> Iterator[bytes]:
+    """Yield a program's standard output in chunks, whatever its exit code; otherwise as `run`."""
+    deadline = time.monotonic() + timeout
+    with start(arguments, limits=limits) as process, selectors.DefaultSelector() as selector:
+        assert process.stdout is not None  # noqa: S101 - `start` creates pipes
+        assert process.stderr is not None  # noqa: S101 - same
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
+        try:
+            while selector.get_map():
+                checkpoint()
+                _check_time(process, deadline=deadline, timeout=timeout)
+                for key, _ in selector.select(POLL_S):
+                    data = os.read(key.fd, 1 << 16)
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is process.stdout:
+                        yield data
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _wait(
@@ -105,14 +144,21 @@ def _wait(
             return process.communicate(timeout=min(POLL_S, timeout))
         except subprocess.TimeoutExpired:
             checkpoint()
+    raise _timed_out(process, timeout=timeout)
+
+
+def _check_time(process: subprocess.Popen[bytes], *, deadline: float, timeout: float) -> None:
+    if time.monotonic() > deadline:
+        raise _timed_out(process, timeout=timeout)
+
+
+def _timed_out(process: subprocess.Popen[bytes], *, timeout: float) -> TimeLimitError:
     assert isinstance(process.args, list)  # noqa: S101 - set by `start`
-    name = Path(process.args[0]).name
-    raise TimeLimitError(f"{name} timed out after {timeout:g} s")
+    return TimeLimitError(f"{Path(process.args[0]).name} timed out after {timeout:g} s")
 
 
 def _tail(stderr: bytes) -> str:
-    text = " / ".join(stderr.decode("utf-8", "replace").split("\n")).strip(" /")
-    return text[-TAIL_LENGTH:] or "no error message"
+    return stderr[-TAIL_LENGTH:].decode("utf-8", "replace").strip()
 
 
 def memory_limit_error(limits: Limits) -> MemoryLimitError:
@@ -120,9 +166,3 @@ def memory_limit_error(limits: Limits) -> MemoryLimitError:
     return MemoryLimitError(
         f"decoding the video exceeded the memory limit of {limits.memory >> 20} MiB"
     )
-
-
-def sanitize(message: str, *, path: object) -> str:
-    """Remove internal details from a message: the file's path and memory addresses."""
-    message = message.replace(f"file:{path}", "the file")
-    return re.sub(r" @ 0x[0-9a-f]+", "", message)

@@ -5,14 +5,18 @@ import signal
 from collections import deque
 from pathlib import Path
 
+from app.video.complaints import readable
 from app.video.errors import ToolError, UnreadableVideoError, VideoError, VideoTooBigError
 from app.video.options import Limits
-from app.video.process import OUT_OF_MEMORY, TOO_LARGE, memory_limit_error, sanitize
+from app.video.process import OUT_OF_MEMORY, TOO_LARGE, memory_limit_error
 
 _MAX_ERRORS = 4
 _MAX_LINE = 300
 _LEVEL = re.compile(r"^(?:\[[^]]*\] )*\[(error|fatal|panic)\] ")
 _DECODED = re.compile(r"(\d+) frames decoded")
+# Logged when the first frame arrives. Errors before it are no damage: a recording may begin in the
+# middle of a group of pictures.
+_FIRST_FRAME = re.compile(r"^\[graph 0 input from stream ")
 
 
 class FfmpegLog:
@@ -24,6 +28,9 @@ class FfmpegLog:
         self.out_of_memory = False
         self.too_large: str | None = None
         self.frames_decoded = 0
+        self.damages = 0
+        """Number of errors while frames were decoded."""
+        self._begun = False
 
     def add(self, data: bytes) -> None:
         """Parse a chunk of the log; b"" marks its end."""
@@ -43,12 +50,14 @@ class FfmpegLog:
             self.too_large = too_large[1]
         if _LEVEL.match(line):
             text = _LEVEL.sub("", line)[:_MAX_LINE].strip()
+            self.damages += self._begun
             if text and text not in self._errors:
                 self._errors.append(text)
+        self._begun = self._begun or _FIRST_FRAME.match(line) is not None
 
-    def last_errors(self, *, path: Path) -> str:
+    def last_errors(self, *, path: Path) -> str | None:
         """Return the last few errors, safe to show to users."""
-        return sanitize(" / ".join(self._errors), path=path) or "no error message"
+        return readable("\n".join(self._errors), path=path)
 
     def failure(self, code: int, *, path: Path, limits: Limits) -> VideoError | None:
         """Return the error for an exit code, or None if ffmpeg succeeded."""
@@ -65,4 +74,8 @@ class FfmpegLog:
         if code < 0:
             name = signal.Signals(-code).name
             return UnreadableVideoError(f"ffmpeg crashed with {name}; the file is damaged")
-        return UnreadableVideoError(f"ffmpeg cannot decode the file: {self.last_errors(path=path)}")
+        return UnreadableVideoError(
+            "ffmpeg cannot decode the video; the file is damaged, or needs something that ffmpeg "
+            "does not support",
+            log=self.last_errors(path=path),
+        )

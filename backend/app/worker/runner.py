@@ -5,6 +5,7 @@ video is read, a thread renews the lease and records progress. When the claim is
 deleted, taken over), the work stops and its results are discarded.
 """
 
+import contextlib
 import enum
 import logging
 import threading
@@ -12,9 +13,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -22,17 +24,32 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.logs import event
 from app.models.base import utc_now
-from app.services import leases, results
+from app.services import facts as stored_facts
+from app.services import leases, results, videos
 from app.services.leases import Claim
+from app.services.pictures import PREVIEW, event_picture, video_picture
+from app.services.results import Findings
 from app.services.storage import Storage
 from app.settings import Settings
-from app.video import Analysis, Limits, MemoryLimitError, Tools, VideoError, analyse
+from app.video import (
+    Limits,
+    MemoryLimitError,
+    Probe,
+    Tools,
+    VideoError,
+    analyse,
+    convert,
+    probe,
+)
+from app.video.probe import check_size
 
 # Interval between progress updates; also how quickly a cancelled analysis stops.
 HEARTBEAT_S = 1.0
 # How long to retry storing results while the database is down, for example restarting.
 STORE_TIMEOUT = timedelta(minutes=5)
 RETRY_S = 1.0
+# Progress when the events are known and only a preview for browsers is missing.
+_SHARE_BEFORE_PREVIEW = 0.7
 
 
 class Outcome(enum.StrEnum):
@@ -62,6 +79,34 @@ class _RunState:
 
     progress: float = 0.0
     lost: threading.Event = field(default_factory=threading.Event)
+
+
+class _Album:
+    """Store pictures next to the results. A full disk costs pictures, never the analysis."""
+
+    def __init__(self, storage: Storage, claim: Claim) -> None:
+        self._storage = storage
+        self._claim = claim
+        self._working = True
+
+    def add(self, position: int | None, width: int, jpeg: bytes) -> None:
+        """Store the picture of an event, or of the video if `position` is None."""
+        if not self._working:
+            return
+        if position is None:
+            name = video_picture(width)
+        else:
+            name = event_picture(self._claim.analysis_id, position, width)
+        temporary = self._storage.incoming()
+        try:
+            temporary.write_bytes(jpeg)
+            self._storage.keep_derived(temporary, self._storage.kept(self._claim.video_id, name))
+        except OSError as error:
+            self._working = False
+            event("pictures.failed", level=logging.WARNING, cause=str(error.strerror))
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 class AnalysisRunner:
@@ -104,14 +149,18 @@ class AnalysisRunner:
     def _run_claimed(self, claim: Claim, *, stopping: Callable[[], bool]) -> Outcome:
         try:
             with self._renewing_lease(claim) as state:
-                result = self._analyse(claim, stopping=stopping, state=state)
-                return self._store(
+                findings = self._analyse(claim, stopping=stopping, state=state)
+                outcome = self._store(
                     lambda session: leases.complete(
-                        session, claim=claim, now=utc_now(), findings=results.to_findings(result)
+                        session, claim=claim, now=utc_now(), findings=findings
                     ),
                     Outcome.DONE,
                 )
+            if outcome is Outcome.LOST:
+                self._clean_up(claim)
+            return outcome
         except _ClaimLostError:
+            self._clean_up(claim)
             return Outcome.LOST
         except _StoppingError:
             return self._store(
@@ -121,7 +170,7 @@ class AnalysisRunner:
             limit = f"{self._settings.analysis_memory >> 20} MiB (ANALYSIS_MEMORY)"
             return self._fail(claim, reason=f"the analysis exceeded the memory limit of {limit}")
         except VideoError as error:
-            return self._fail(claim, reason=str(error))
+            return self._fail(claim, reason=str(error), detail=error.log)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 - one video must not stop the worker
@@ -134,7 +183,9 @@ class AnalysisRunner:
             )
             return self._fail(claim, reason=f"internal error: {type(error).__name__}")
 
-    def _analyse(self, claim: Claim, *, stopping: Callable[[], bool], state: _RunState) -> Analysis:
+    def _analyse(self, claim: Claim, *, stopping: Callable[[], bool], state: _RunState) -> Findings:
+        """Analyse the video, store its pictures and preview; return the results."""
+
         def checkpoint() -> None:
             if state.lost.is_set():
                 raise _ClaimLostError
@@ -142,25 +193,101 @@ class AnalysisRunner:
                 raise _StoppingError
 
         def progress(share: float) -> None:
-            state.progress = share
+            state.progress = share if facts.playable else share * _SHARE_BEFORE_PREVIEW
 
         settings = self._settings
-        return analyse(
-            self._storage.path(claim.video_id),
-            tools=Tools(ffmpeg=settings.ffmpeg, ffprobe=settings.ffprobe),
+        deadline = time.monotonic() + settings.analysis_timeout.total_seconds()
+        tools = Tools(ffmpeg=settings.ffmpeg, ffprobe=settings.ffprobe)
+        limits = Limits(
+            memory=int(settings.analysis_memory),
+            wall_time=settings.analysis_timeout.total_seconds(),
+            duration=Fraction(settings.max_duration.total_seconds()),
+        )
+        path = self._storage.path(claim.video_id)
+        checkpoint()
+        facts = self._facts(claim, path=path, tools=tools, limits=limits, checkpoint=checkpoint)
+        album = _Album(self._storage, claim)
+        result = analyse(
+            path,
+            tools=tools,
             parameters=claim.parameters,
-            limits=Limits(
-                memory=int(settings.analysis_memory),
-                wall_time=settings.analysis_timeout.total_seconds(),
-                duration=Fraction(settings.max_duration.total_seconds()),
-            ),
+            limits=limits,
             progress=progress,
             checkpoint=checkpoint,
+            facts=facts,
+            pictures=album.add,
         )
+        remaining = deadline - time.monotonic()
+        has_preview = not facts.playable and self._make_preview(
+            claim, facts=facts, tools=tools, checkpoint=checkpoint,
+            limits=replace(limits, wall_time=max(1.0, remaining)),
+        )  # fmt: skip
+        return results.to_findings(result, has_preview=has_preview)
 
-    def _fail(self, claim: Claim, *, reason: str) -> Outcome:
+    def _facts(
+        self,
+        claim: Claim,
+        *,
+        path: Path,
+        tools: Tools,
+        limits: Limits,
+        checkpoint: Callable[[], None],
+    ) -> Probe:
+        """Return what was found when the video was stored; check it against the limits."""
+        with self._database.reading() as session:
+            known = stored_facts.load(session, video_id=claim.video_id)
+        if known is None:
+            known = probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
+            with self._database.writing() as session:
+                stored_facts.store(session, video_id=claim.video_id, facts=known)
+        check_size(known, limits=limits)
+        return known
+
+    def _make_preview(
+        self,
+        claim: Claim,
+        *,
+        facts: Probe,
+        tools: Tools,
+        limits: Limits,
+        checkpoint: Callable[[], None],
+    ) -> bool:
+        """Store a copy that every browser plays; return False if that is not possible."""
+        target = self._storage.kept(claim.video_id, PREVIEW)
+        if target.exists():
+            return True
+        temporary = self._storage.incoming()
+        try:
+            convert(
+                self._storage.path(claim.video_id), tools=tools, target=temporary, facts=facts,
+                limits=limits, checkpoint=checkpoint,
+            )  # fmt: skip
+            self._storage.keep_derived(temporary, target)
+        except (VideoError, OSError) as error:
+            # The events are there; a browser that cannot play the original plays their clips.
+            event(
+                "preview.failed",
+                level=logging.WARNING,
+                video_id=claim.video_id,
+                cause=str(error),
+                log=getattr(error, "log", None),
+            )
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _clean_up(self, claim: Claim) -> None:
+        """Delete files of an analysis that was deleted, or whose video was, during the run."""
+        with self._database.reading() as session:
+            if not videos.exists(session, video_id=claim.video_id):
+                self._storage.discard_kept(claim.video_id)
+
+    def _fail(self, claim: Claim, *, reason: str, detail: str | None = None) -> Outcome:
         return self._store(
-            lambda session: leases.fail(session, claim=claim, now=utc_now(), reason=reason),
+            lambda session: leases.fail(
+                session, claim=claim, now=utc_now(), reason=reason, detail=detail
+            ),
             Outcome.FAILED,
         )
 

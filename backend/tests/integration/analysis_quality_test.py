@@ -158,7 +158,7 @@ def test_bunny_moves_from_the_first_to_the_last_frame() -> None:
     middles = [box.x + box.width / 2 for box in event.boxes if box.width > 0.1]
     assert 0.15 < sum(middles) / len(middles) < 0.5
     # There is no motion in the sky on the right.
-    sky = run_analysis(film("bigbuckbunny.mp4"), Parameters(region=Region(0.85, 0.0, 0.15, 0.3)))
+    sky = run_analysis(film("bigbuckbunny.mp4"), Parameters(zones=(Region(0.85, 0.0, 0.15, 0.3),)))
     assert seconds_of_motion(sky) < 0.5
 
 
@@ -169,7 +169,7 @@ def test_motion_of_a_talking_passenger_and_a_passing_landscape() -> None:
         assert seconds_of_motion(found) > 3.2, name
         assert len(found.events) <= 2
     # The stripes of the seat, far left, are still between the passenger's movements.
-    seat = Parameters(region=Region(0.0, 0.35, 0.1, 0.3))
+    seat = Parameters(zones=(Region(0.0, 0.35, 0.1, 0.3),))
     part, whole = (run_analysis(film("carphone_pristine.mp4"), chosen) for chosen in (seat, None))
     assert seconds_of_motion(part) < seconds_of_motion(whole) / 2
 

@@ -156,7 +156,7 @@ def test_motion_in_a_mirrored_video_is_found_on_the_displayed_side(
     mirrored = clips.with_display_matrix(path, tmp_path / "mirrored.mp4", matrix=(-1, 0, 0, 1))
     (event,) = look(mirrored).events
     assert event.boxes[0].x > 0.5 > event.boxes[-1].x
-    right = Parameters(region=Region(0.75, 0.25, 0.25, 0.5))
+    right = Parameters(zones=(Region(0.75, 0.25, 0.25, 0.5),))
     (event,) = look(mirrored, parameters=right).events
     assert float(event.start) == pytest.approx(3, abs=0.4)
 
@@ -176,8 +176,8 @@ def test_region_refers_to_the_upright_frame(clip: Path, clip_dir: Path) -> None:
 
 def test_motion_outside_the_region_is_ignored(clip_dir: Path) -> None:
     path = clips.still_then_moving(clip_dir / "scene-region.mp4")
-    assert not look(path, parameters=Parameters(region=Region(0, 0.75, 1, 0.25))).events
-    (event,) = look(path, parameters=Parameters(region=Region(0.5, 0.25, 0.5, 0.5))).events
+    assert not look(path, parameters=Parameters(zones=(Region(0, 0.75, 1, 0.25),))).events
+    (event,) = look(path, parameters=Parameters(zones=(Region(0.5, 0.25, 0.5, 0.5),))).events
     assert float(event.start) == pytest.approx(4, abs=0.3)
     assert all(box.x >= 0.5 and 0.25 <= box.y <= 0.76 for box in event.boxes)
 
@@ -223,14 +223,14 @@ def test_long_last_frame_is_not_truncation(clip_dir: Path) -> None:
 def test_invalid_files_are_rejected_with_a_reason(
     clip: Path, clip_dir: Path, tmp_path: Path
 ) -> None:
-    text, empty, pipe = (tmp_path / name for name in ("text.mp4", "empty.mp4", "pipe.mp4"))
+    text, empty, pipe = (tmp_path / name for name in ("text", "empty.mp4", "pipe.mp4"))
     text.write_text("not a video")
     empty.touch()
     os.mkfifo(pipe)
     no_index = tmp_path / "no_index.mp4"
     no_index.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     cases: list[tuple[Path, type[VideoError], str]] = [
-        (text, UnreadableVideoError, "cannot read the file as a video"),
+        (text, UnreadableVideoError, "not a video in a known format"),
         (empty, UnreadableVideoError, "the file is empty"),
         (pipe, UnreadableVideoError, "FIFO or device"),
         (Path("/dev/zero"), UnreadableVideoError, "FIFO or device"),
@@ -238,13 +238,20 @@ def test_invalid_files_are_rejected_with_a_reason(
         (tmp_path / "absent.mp4", UnreadableVideoError, "No such file"),
         (no_index, UnreadableVideoError, "moov atom not found"),
         (clips.audio_only(clip_dir / "tone.mp4"), NoVideoStreamError, "stream, only audio"),
-        (clips.truncated(clip_dir / "cut.mp4", keep=0.4), UnreadableVideoError, "truncated"),
     ]
     for path, error, message in cases:
         with pytest.raises(error, match=message) as caught:
             look(path)
         assert str(tmp_path) not in str(caught.value)
     assert children() == []
+
+
+def test_truncated_file_has_results_and_a_warning(clip_dir: Path) -> None:
+    found = look(clips.truncated(clip_dir / "cut.mp4", keep=0.4))
+    assert len(found.events) == 1
+    assert found.warning is not None
+    assert "truncated" in found.warning
+    assert found.duration < 6
 
 
 def test_files_that_reference_other_files_are_rejected(clip: Path, tmp_path: Path) -> None:
@@ -254,7 +261,7 @@ def test_files_that_reference_other_files_are_rejected(clip: Path, tmp_path: Pat
     }.items():
         path = tmp_path / name
         path.write_text(text)
-        with pytest.raises(UnreadableVideoError, match="cannot read the file"):
+        with pytest.raises(UnreadableVideoError, match="is not accepted; accepted are MP4"):
             look(path)
 
 

@@ -153,9 +153,14 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#
     ("make", "name", "status", "detail"),
     [
         (write(b""), "empty.mp4", 400, "The file is empty"),
-        (write(b"just text\n" * 100), "text.mp4", 415, "cannot read the file as a video"),
-        (write(PLAYLIST), "list.mp4", 415, "cannot read the file as a video"),
-        (write(b"ffconcat version 1.0\nfile '/etc/passwd'\n"), "c.mp4", 415, "cannot read"),
+        (write(b"just text\n" * 100), "text.mp4", 415, "not a video in a known format"),
+        (write(PLAYLIST), "list.mp4", 415, "an HLS playlist is not accepted; accepted are MP4,"),
+        (
+            write(b"ffconcat version 1.0\nfile '/etc/passwd'\n"),
+            "c.mp4",
+            415,
+            "a list of files is not",
+        ),
         (clips.audio_only, "sound.mp4", 415, "no video stream, only audio"),
         (write(b"\0" * (LIMIT + 1)), "big.mp4", 413, f"exceeds the limit of {LIMIT} bytes"),
     ],
@@ -191,11 +196,17 @@ def test_video_on_which_ffprobe_times_out_is_rejected(
     assert files(settings) == []
 
 
-def test_truncated_video_fails_with_a_reason(client: TestClient, tmp_path: Path) -> None:
+def test_truncated_video_keeps_the_results_of_its_good_part_and_has_a_warning(
+    client: TestClient, tmp_path: Path
+) -> None:
     video = upload(client, clips.truncated(tmp_path / "cut.mp4", keep=0.5)).json()
     analysis = finished(client, video["id"])
-    assert analysis["status"] == "failed"
-    assert re.search(r"ends at \d\.\d s, but its duration is 10\.0 s", analysis["reason"])
+    assert (analysis["status"], analysis["reason"]) == ("done", None)
+    assert analysis["event_count"] == 1
+    assert re.search(r"ends at \d\.\d s, but its duration is 10\.0 s", analysis["warning"])
+    # Nothing can be shown after that.
+    duration = client.get(f"{VIDEOS}/{video['id']}").json()["duration"]
+    assert duration == analysis["result"]["duration"] < 8
 
 
 def test_video_named_txt_is_accepted(client: TestClient, clip: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -48,7 +50,9 @@ def client(settings: Settings) -> Iterator[TestClient]:
 @pytest.fixture(scope="module")
 def video(client: TestClient, clip_dir: Path) -> dict[str, Any]:
     """Return an analysed video of nine seconds in which a square crosses from 3 s to 6 s."""
-    path = clips.still_then_moving(clip_dir / "crossing.mp4")
+    plain = clips.still_then_moving(clip_dir / "plain.mp4")
+    recorded = ("-metadata", "creation_time=2026-03-01T10:20:30Z", "-aspect", "16:9")
+    path = clips.converted(plain, clip_dir / "crossing.mp4", "-c", "copy", *recorded)
     with path.open("rb") as file:
         reply = client.post(VIDEOS, files={"file": ("crossing.mp4", file)})
     assert reply.status_code in (200, 201), reply.text
@@ -114,6 +118,104 @@ def test_a_region_without_motion_has_no_events(client: TestClient, video: dict[s
     assert client.get(location).status_code == 404
 
 
+def test_zones_and_masks_are_kept_as_they_were_given(
+    client: TestClient, video: dict[str, Any]
+) -> None:
+    area = {"x": 0.0, "y": 0.5, "width": 0.5, "height": 0.5}
+    triangle = {"points": [[0.5, 0.0], [1.0, 0.0], [1.0, 0.25]]}
+    for given, region in (
+        ({"zones": [area, triangle], "masks": [triangle]}, None),
+        ({"zones": [triangle], "masks": []}, None),
+        ({"zones": [area], "masks": [triangle]}, area),
+    ):
+        reply = client.post(f"{VIDEOS}/{video['id']}/analyses", json=given)
+        assert reply.status_code == 202, reply.text
+        found = reply.json()["parameters"]
+        assert {name: found[name] for name in ("zones", "masks", "region")} == given | {
+            "region": region
+        }
+        client.post(f"{reply.headers['location']}/cancel")
+        # Asked for as before.
+    same = client.post(f"{VIDEOS}/{video['id']}/analyses", json={"region": area})
+    assert same.json()["parameters"]["zones"] == [area]
+    client.post(f"{same.headers['location']}/cancel")
+    for each in client.get(ANALYSES, params={"video_id": video["id"]}).json()["analyses"][:-1]:
+        assert client.delete(f"{ANALYSES}/{each['id']}").status_code == 204
+
+
+def test_sizes_are_those_shown_and_times_those_of_the_clock_on_the_wall(
+    client: TestClient, video: dict[str, Any], event: dict[str, Any]
+) -> None:
+    video = client.get(f"{VIDEOS}/{video['id']}").json()
+    assert (video["width"], video["height"]) == (320, 240)
+    assert (video["display_width"], video["display_height"]) == (427, 240)
+    assert video["analysis"]["result"]["display_width"] == 427
+    assert (video["playable"], video["has_preview"]) == (True, False)
+    assert client.get(f"{VIDEOS}/{video['id']}/preview").status_code == 404
+    assert video["recorded_at"] == "2026-03-01T10:20:30Z"
+    recorded_at = datetime.fromisoformat(video["recorded_at"])
+    for name, seconds in (("started_at", event["start"]), ("ended_at", event["end"])):
+        found = datetime.fromisoformat(event[name]) - recorded_at
+        assert found.total_seconds() == pytest.approx(seconds, abs=1e-4)
+
+
+def test_pictures_of_lists_are_stored_by_the_analysis(
+    client: TestClient, video: dict[str, Any], event: dict[str, Any], settings: Settings
+) -> None:
+    kept = {path.name: path.read_bytes() for path in (settings.data_dir / "kept").rglob("*.jpg")}
+    assert len(kept) == 3
+    with occupied(client, "picture_limiter"), occupied(client, "clip_limiter"):
+        for url, name in (
+            (f"{VIDEOS}/{video['id']}/thumbnail?width=160", "video-160.jpg"),
+            (f"{VIDEOS}/{video['id']}/thumbnail", "video-320.jpg"),
+            (f"{EVENTS}/{event['id']}/thumbnail", f"{event['analysis_id']}-0-320.jpg"),
+        ):
+            assert client.get(url).content == kept[name]
+
+
+@contextmanager
+def occupied(client: TestClient, name: str) -> Iterator[None]:
+    """Let requests that never end take all threads of a limiter."""
+    assert client.portal is not None
+    limiter = getattr(client.app.state.context, name)  # type: ignore[attr-defined]  # of create_app
+    requests = [object() for _ in range(int(limiter.total_tokens))]
+    for request in requests:
+        client.portal.call(limiter.acquire_on_behalf_of, request)
+    try:
+        yield
+    finally:
+        for request in requests:
+            client.portal.call(limiter.release_on_behalf_of, request)
+
+
+def test_picture_does_not_wait_for_clips(client: TestClient, video: dict[str, Any]) -> None:
+    with occupied(client, "clip_limiter"):
+        reply = client.get(f"{VIDEOS}/{video['id']}/thumbnail", params={"time": 2, "width": 640})
+        assert reply.status_code == 200
+
+
+def test_video_that_browsers_cannot_play_has_a_preview(
+    client: TestClient, clip_dir: Path, settings: Settings, tmp_path: Path
+) -> None:
+    path = clips.pattern(clip_dir / "preview.ts", seconds=2)
+    with path.open("rb") as file:
+        stored = client.post(VIDEOS, files={"file": ("preview.ts", file)}).json()
+    assert (stored["playable"], stored["has_preview"]) == (False, False)
+    found = finished(client, stored["id"])
+    assert (found["analysis"]["status"], found["has_preview"]) == ("done", True)
+    url = f"{VIDEOS}/{stored['id']}/preview"
+    whole = client.get(url)
+    assert (whole.status_code, whole.headers["content-type"]) == (200, "video/mp4")
+    (tmp_path / "preview.mp4").write_bytes(whole.content)
+    facts = probed(tmp_path / "preview.mp4")
+    assert facts["streams"][0]["codec_name"] == "h264"
+    assert float(facts["format"]["duration"]) == pytest.approx(2, abs=0.1)
+    assert client.get(url, headers={"range": "bytes=0-3"}).content == whole.content[:4]
+    assert client.delete(f"{VIDEOS}/{stored['id']}").status_code == 204
+    assert client.get(url).status_code == 404
+    assert not list((settings.data_dir / "kept").rglob("preview.mp4"))
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -122,6 +224,14 @@ def test_a_region_without_motion_has_no_events(client: TestClient, video: dict[s
         {"minimum_duration": -1},
         {"frame_rate": 1000},
         {"region": {"x": 0.5, "y": 0, "width": 0.6, "height": 1}},
+        {"zones": [{"points": [[0, 0], [1, 1]]}]},
+        {"zones": [{"points": [[0, 0], [1, 1], [2, 0]]}]},
+        {"zones": [{"x": 0, "y": 0, "width": 1, "height": 1}] * 21},
+        {"masks": [{"x": 0, "y": 0, "width": 1, "height": 1}]},
+        {
+            "zones": [{"points": [[0, 0], [1, 0], [0, 1]]}],
+            "region": {"x": 0, "y": 0, "width": 1, "height": 1},
+        },
         {"colour": "red"},
         [],
         "text",
@@ -180,8 +290,8 @@ def test_thumbnails_are_jpegs_of_the_requested_width(
 
 
 def test_thumbnail_shows_the_requested_time(client: TestClient, video: dict[str, Any]) -> None:
-    def thumbnail(time: float) -> bytes:
-        reply = client.get(f"{VIDEOS}/{video['id']}/thumbnail", params={"time": time})
+    def thumbnail(moment: float) -> bytes:
+        reply = client.get(f"{VIDEOS}/{video['id']}/thumbnail", params={"time": moment})
         assert reply.status_code == 200, reply.text
         return reply.content
 
@@ -261,7 +371,7 @@ def test_deleting_a_video_deletes_its_derived_files(
     derived = settings.data_dir / "derived"
     assert [path for path in derived.rglob("*") if path.is_file()]
     assert client.delete(f"{VIDEOS}/{video['id']}").status_code == 204
-    for folder in ("derived", "videos", "incoming"):
+    for folder in ("derived", "kept", "videos", "incoming"):
         left = [path for path in (settings.data_dir / folder).rglob("*") if path.is_file()]
         assert left == []
     for path in (f"{EVENTS}/{event['id']}", f"{EVENTS}/{event['id']}/thumbnail",

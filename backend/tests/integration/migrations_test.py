@@ -14,12 +14,26 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Table, bindparam, inspect, select, text, update
+from sqlalchemy import (
+    JSON,
+    MetaData,
+    Table,
+    Uuid,
+    bindparam,
+    column,
+    insert,
+    inspect,
+    select,
+    table,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from tests.support.servers import BACKEND
 
 from app.db import make_engine
-from app.models import Analysis, AnalysisStatus, Base
+from app.models import Analysis, AnalysisStatus, Base, Video
+from app.services import parameters as stored_parameters
 from app.services import schema
 from app.settings import load_settings
 
@@ -115,6 +129,36 @@ def test_rows_survive_upgrade_and_downgrade(url: str) -> None:
         found = connection.execute(text("SELECT status, reason FROM analyses ORDER BY status"))
         assert [tuple(row) for row in found] == [("done", None), ("failed", "cancelled")]
         assert connection.scalar(text("SELECT count(*) FROM videos")) == 2
+    engine.dispose()
+
+
+def test_zones_become_the_rectangle_that_the_previous_version_knows(url: str) -> None:
+    before = "20261125_0500"
+    area = {"x": 0.0, "y": 0.5, "width": 0.5, "height": 0.5}
+    triangle = {"points": [[0, 0], [1, 0], [0, 1]]}
+    common = {"sensitivity": 0.5, "minimum_duration": "1/2", "frame_rate": "5"}
+    schema.upgrade(url)
+    engine = make_engine(url)
+    video = uuid.uuid4()
+    with engine.begin() as connection:
+        connection.execute(
+            insert(Video).values(id=video, filename="a", size=1, sha256="x", container="mov")
+        )
+        for zones in ([], [area], [triangle], [triangle, area]):
+            stored = common | {"zones": zones, "masks": [triangle]}
+            connection.execute(insert(Analysis).values(video_id=video, parameters=stored))
+    command.downgrade(config(url), before)
+    old = table("analyses", column("id", Uuid()), column("parameters", JSON()))
+    with engine.begin() as connection:
+        rows = connection.execute(select(old).order_by(old.c.id)).all()
+        regions = [None, area, None, area]
+        assert [row.parameters for row in rows] == [common | {"region": each} for each in regions]
+    schema.upgrade(url)
+    with engine.begin() as connection:
+        found = connection.scalars(select(Analysis.parameters).order_by(Analysis.id)).all()
+    known = [stored_parameters.from_json(parameters) for parameters in found]
+    assert [len(each.zones) for each in known] == [0, 1, 0, 1]
+    assert stored_parameters.to_json(known[1])["zones"] == [area]
     engine.dispose()
 
 

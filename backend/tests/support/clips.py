@@ -5,6 +5,8 @@ import struct
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from tests.support import programs
 
 from app.video import Tools
@@ -188,3 +190,82 @@ def reencoded(source: Path, target: Path, *, size: str) -> Path:
 def variant(source: Path, number: int) -> bytes:
     """Return an MP4 with the same video but different bytes, using a box that players skip."""
     return source.read_bytes() + struct.pack(">I4sQ", 16, b"free", number)
+
+
+# When the block of `crossing` crosses the frame from left to right, in seconds.
+CROSSINGS = ((2.0, 4.0), (6.0, 8.0))
+
+
+def crossing(target: Path, *, seconds: int = 10) -> Path:
+    """Create a still scene that a blue block crosses twice; where it is tells the time."""
+    begin = "if(gte(t,6),6,2)"
+    scene = (
+        f"testsrc2=size=320x180:rate=25:duration={seconds},trim=end_frame=1,loop=-1:1,"
+        f"setpts=N/25/TB,trim=duration={seconds},hue=s=0,gblur=sigma=1[back];"
+        f"color=c=blue:size=40x40:rate=25:duration={seconds}[block];"
+        f"[back][block]overlay=x='-40+(t-{begin})*180':y=70"
+        ":enable='between(t,2,4)+between(t,6,8)'"
+    )
+    return _ffmpeg(["-filter_complex", scene, *_H264], target)
+
+
+def block_time(image: npt.NDArray[np.uint8]) -> float | None:
+    """Return how long ago the block of `crossing` has entered a picture (BGR), or None."""
+    height, width = image.shape[:2]
+    row = image[round(height * 80 / 180) : round(height * 100 / 180)].astype(int).mean(axis=0)
+    columns = np.flatnonzero(row[:, 0] - row[:, 2] > 90)
+    if not len(columns):
+        return None
+    left, right = columns[0] * 320 / width, (columns[-1] + 1) * 320 / width
+    # At the left border only a part of the block is visible.
+    return float((left + 40 if right >= 40 else right) / 180)
+
+
+def converted(source: Path, target: Path, *options: str) -> Path:
+    """Convert a video with options of ffmpeg."""
+    return _ffmpeg(["-i", str(source), *options], target)
+
+
+def joined(target: Path, *parts: Path) -> Path:
+    """Append files to each other, as a recorder that is restarted does."""
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def with_tone(source: Path, target: Path, *, seconds: float, options: tuple[str, ...] = ()) -> Path:
+    """Copy a video and add sound of the given length, which starts at 0."""
+    tone = ["-f", "lavfi", "-i", f"sine=duration={seconds}"]
+    return _ffmpeg(
+        [*options, "-i", str(source), *tone, "-map", "0:v", "-map", "1:a", "-c:v", "copy",
+         "-c:a", "aac"],
+        target,
+    )  # fmt: skip
+
+
+def hdr(target: Path, *, transfer: str) -> Path:
+    """Create one second in HDR: the left half deep shadow, the right half white (PQ or HLG)."""
+    dark, white = {"smpte2084": (250, 594), "arib-std-b67": (200, 721)}[transfer]
+    scene = (
+        "color=black:size=160x90:rate=10:duration=1,format=yuv420p10le,"
+        f"geq=lum='if(lt(X,80),{dark},{white})':cb=512:cr=512"
+    )
+    colours = ["-color_primaries", "bt2020", "-color_trc", transfer, "-colorspace", "bt2020nc"]
+    encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"]
+    return _ffmpeg(["-f", "lavfi", "-i", scene, *encoding, *colours], target)
+
+
+def encrypted(source: Path, target: Path) -> Path:
+    """Encrypt an MP4 with Common Encryption (AES-CTR)."""
+    key = "0123456789abcdef0123456789abcdef"
+    return _ffmpeg(
+        ["-i", str(source), "-c", "copy", "-encryption_scheme", "cenc-aes-ctr",
+         "-encryption_key", key, "-encryption_kid", key],
+        target,
+    )  # fmt: skip
+
+
+def cut_off(source: Path, target: Path, *, keep: float) -> Path:
+    """Copy the first share `keep` of a file, like a recording ended by a power failure."""
+    content = source.read_bytes()
+    target.write_bytes(content[: int(len(content) * keep)])
+    return target

@@ -18,6 +18,7 @@ FACTS: dict[str, Any] = {
     "width": 320,
     "height": 240,
     "rotation": 0,
+    "mirrored": False,
     "frame_rate": Fraction(25),
     "duration": Fraction(2),
     "video_duration": Fraction(2),
@@ -33,9 +34,8 @@ def video(database: Database, *, filename: str = "a.mp4", size: int = 1, **facts
     )
     known = Probe.__dataclass_fields__
     values = {name: value for name, value in (FACTS | facts).items() if name in known}
-    more: dict[str, Any] = dict.fromkeys(known.keys() - values.keys(), 0)
     with database.writing() as session:
-        return videos.register(session, upload=upload, facts=Probe(**values, **more)).id
+        return videos.register(session, upload=upload, facts=Probe(**values)).id
 
 
 def findings(*, events: int = 0, **result: Any) -> Findings:

@@ -79,7 +79,7 @@ def test_higher_sensitivity_finds_at_least_as_much() -> None:
 
 
 def test_boxes_are_fractions_of_the_whole_frame() -> None:
-    parameters = Parameters(region=Region(0.5, 0.25, 0.5, 0.5))
+    parameters = Parameters(zones=(Region(0.5, 0.25, 0.5, 0.5),))
     frames = [wall()] * 3 + [with_square(wall(), x) for x in range(0, 240, 24)]
     for motion in detect(frames, parameters)[4:]:
         for box in motion.boxes:

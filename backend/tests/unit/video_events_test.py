@@ -8,12 +8,13 @@ from fractions import Fraction
 import pytest
 from tests.support.servers import BACKEND
 
-from app.video import Box, Event, Parameters, Region
+from app.video import Box, Event, Parameters, Polygon, Region
 from app.video.decode import to_coded, working_size
 from app.video.events import MANY_EVENTS, MAX_BOXES, EventBuilder, Motion
 from app.video.timeline import MAX_BUCKETS, TimelineBuilder
 
 FIFTH = Fraction(1, 5)
+WHOLE, CORNER = Region(0, 0, 1, 1), Region(0.5, 0.5, 0.5, 0.5)
 
 
 def events_of(signs: Iterable[str], *, minimum: Fraction = Fraction(1, 2)) -> tuple[Event, ...]:
@@ -48,6 +49,48 @@ def test_uncertain_motion_after_a_pause_does_not_extend_an_event() -> None:
 def test_short_pause_is_bridged_and_a_long_one_is_not() -> None:
     assert len(spans("..####....####..........")) == 1
     assert len(spans("..####......####........")) == 2
+
+
+def at(*times: str, moving: str) -> list[tuple[float, float]]:
+    """Return the events of frames at `times`, of which `moving` (# or .) says which move."""
+    builder = EventBuilder(minimum_duration=Fraction(1, 2))
+    for time, sign in zip(times, moving, strict=True):
+        builder.add(Motion(Fraction(time), 0.1 if sign == "#" else 0, sure=sign == "#"))
+    events = builder.finish(end=Fraction(times[-1]))
+    return [(float(event.start), float(event.end)) for event in events]
+
+
+@pytest.mark.parametrize("distance", ["0.2", "1", "1.01", "1.12", "2", "5", "10"])
+def test_motion_without_pause_is_one_event_whatever_the_distance_of_frames(distance: str) -> None:
+    times = [str(number * Fraction(distance)) for number in range(60)]
+    assert at(*times, moving="#" * 60) == [(0, float(59 * Fraction(distance)))]
+
+
+def test_unequal_distances_of_a_time_lapse_are_no_pauses() -> None:
+    assert at("0", "2", "4", "7", "9", "13", "15", moving="#######") == [(0, 15)]
+
+
+def test_frame_without_motion_ends_an_event_of_a_time_lapse_halfway() -> None:
+    assert at("0", "2", "4", "6", "8", "10", "12", moving=".##..#.") == [(1, 5), (9, 11)]
+
+
+def test_gap_in_a_recording_ends_an_event() -> None:
+    times = [str(number * FIFTH) for number in range(10)]
+    later = [str(60 + number * FIFTH) for number in range(10)]
+    assert len(at(*times, *later, moving="#" * 20)) == 2
+
+
+def test_event_is_reported_when_it_ends_with_the_picture_of_its_peak() -> None:
+    seen: list[tuple[int, Fraction, str]] = []
+    builder = EventBuilder(
+        minimum_duration=Fraction(0),
+        on_event=lambda position, event, picture: seen.append((position, event.end, picture)),
+    )
+    for number, score in enumerate([0, 0.1, 0.4, 0.2, 0, 0, 0, 0, 0, 0, 0.3]):
+        builder.add(Motion(number * FIFTH, score, sure=score > 0), picture=f"frame {number}")
+    assert seen == [(0, Fraction(7, 10), "frame 2")]
+    builder.finish(end=Fraction(3))
+    assert [picture for _, _, picture in seen] == ["frame 2", "frame 10"]
 
 
 def test_too_short_motion_is_not_an_event() -> None:
@@ -115,6 +158,12 @@ def test_jump_in_time_does_not_exhaust_memory() -> None:
         (lambda: Parameters(minimum_duration=Fraction(-1)), "minimum_duration"),
         (lambda: Parameters(frame_rate=Fraction(0)), "frame_rate"),
         (lambda: Parameters(frame_rate=Fraction(31)), "frame_rate"),
+        (lambda: Polygon(((0, 0), (1, 1))), "3 to 32 points, not 2"),
+        (lambda: Polygon(((0, 0), (1, 0), (0.5, 1.2))), "between 0 and 1"),
+        (lambda: Polygon(((0, 0), (1, 0), (0.5, 0))), "on a line"),
+        (lambda: Parameters(zones=(WHOLE,) * 21), "at most 20 zones"),
+        (lambda: Parameters(masks=(WHOLE,)), "masks leave nothing"),
+        (lambda: Parameters(zones=(CORNER,), masks=(CORNER,)), "masks leave nothing"),
         (lambda: Region(0.5, 0, 0.6, 1), "region"),
         (lambda: Region(0, 0, 0, 1), "region"),
         (lambda: Region(-0.1, 0, 0.5, 1), "region"),
@@ -152,3 +201,11 @@ def test_importing_the_library_does_not_load_opencv() -> None:
         [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
     )
     assert finished.stdout.strip() == "set()"
+
+
+def test_zones_are_surrounded_by_the_smallest_rectangle() -> None:
+    triangle = Polygon(((0.25, 0.5), (0.75, 0.5), (0.5, 0.75)))
+    assert Parameters().bounds == WHOLE
+    assert Parameters(zones=(CORNER,)).bounds == CORNER
+    assert Parameters(zones=(triangle,)).bounds == Region(0.25, 0.5, 0.5, 0.25)
+    assert Parameters(zones=(triangle, CORNER)).bounds == Region(0.25, 0.5, 0.75, 0.5)

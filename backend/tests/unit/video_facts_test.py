@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.video.complaints import explain, readable
 from app.video.errors import (
     MemoryLimitError,
     NoVideoStreamError,
@@ -157,11 +158,11 @@ def test_frame_count_is_optional() -> None:
     assert parse(ffprobe_output(STREAM | {"nb_frames": "250"})).frames == 250
 
 
-def test_upright_size_matches_players() -> None:
+def test_display_size_matches_players() -> None:
     turned = parse(
         ffprobe_output(STREAM | {"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]})
     )
-    assert (turned.upright_size, parse(ffprobe_output(STREAM)).upright_size) == (
+    assert (turned.display_size, parse(ffprobe_output(STREAM)).display_size) == (
         (480, 640),
         (640, 480),
     )
@@ -182,10 +183,13 @@ def test_log_yields_frame_count_and_errors() -> None:
         log.add(LOG[start : start + 7])
     log.add(b"")
     assert log.frames_decoded == 297
-    words = "error while decoding MB 3 4 / the file: Invalid data found"
+    words = "error while decoding MB 3 4\nthe file: Invalid data found"
     assert log.last_errors(path=Path("/data/v")) == words
     assert log.failure(0, path=Path("/data/v"), limits=Limits()) is None
-    assert words in str(log.failure(1, path=Path("/data/v"), limits=Limits()))
+    failure = log.failure(1, path=Path("/data/v"), limits=Limits())
+    assert failure is not None
+    assert failure.log == words
+    assert "MB 3 4" not in str(failure)
 
 
 def test_endless_log_is_kept_in_part() -> None:
@@ -193,7 +197,9 @@ def test_endless_log_is_kept_in_part() -> None:
     for number in range(3000):
         log.add(b"[error] " + str(number).encode() * 100)
     log.add(b"")
-    assert len(log.last_errors(path=Path("x"))) < 2000
+    kept = log.last_errors(path=Path("x"))
+    assert kept is not None
+    assert len(kept) < 2000
 
 
 @pytest.mark.parametrize(
@@ -202,7 +208,7 @@ def test_endless_log_is_kept_in_part() -> None:
         (1, b"[error] Cannot allocate memory\n", MemoryLimitError, "memory limit of 2048 MiB"),
         (-11, b"", UnreadableVideoError, "ffmpeg crashed with SIGSEGV"),
         (-9, b"", ToolError, "ffmpeg was killed"),
-        (1, b"", UnreadableVideoError, "no error message"),
+        (1, b"", UnreadableVideoError, "ffmpeg cannot decode the video; the file is damaged"),
     ],
 )
 def test_every_failure_has_a_reason(
@@ -213,3 +219,125 @@ def test_every_failure_has_a_reason(
     failure = log.failure(code, path=Path("x"), limits=Limits())
     assert isinstance(failure, error)
     assert message in str(failure)
+
+
+def test_errors_count_as_damage_only_after_the_first_frame() -> None:
+    log = FfmpegLog()
+    lead_in = b"[h264 @ 0x55d0] [error] non-existing PPS 0 referenced\n"
+    first = b"[graph 0 input from stream 0:0 @ 0x55d1] [verbose] w:320 h:240 pixfmt:yuv420p\n"
+    log.add(lead_in * 3 + first)
+    assert log.damages == 0
+    log.add(b"[h264 @ 0x55d0] [error] error while decoding MB 3 4\n" * 2)
+    assert log.damages == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "rate"),
+    [
+        ({"avg_frame_rate": "0/0", "r_frame_rate": "1000/1"}, None),
+        ({"avg_frame_rate": "90000/1"}, None),
+        ({"avg_frame_rate": "50/1", "nb_frames": "250", "duration": "10"}, None),
+        ({"avg_frame_rate": "25/1", "nb_frames": "250", "duration": "10"}, Fraction(25)),
+        ({"avg_frame_rate": "240/1", "duration": "N/A"}, Fraction(240)),
+    ],
+)
+def test_frame_rate_is_that_of_frames_or_unknown(
+    facts: dict[str, Any], rate: Fraction | None
+) -> None:
+    assert parse(ffprobe_output(STREAM | facts)).frame_rate == rate
+
+
+def test_times_count_from_the_first_packet_of_any_stream() -> None:
+    document = json.loads(ffprobe_output(STREAM | {"start_time": "2.5", "duration": "10"}))
+    document["format"] |= {"start_time": "1.5", "duration": "12"}
+    facts = parse(json.dumps(document).encode())
+    assert (facts.start, facts.duration) == (Fraction(3, 2), Fraction(11))
+
+
+def test_displayed_size_has_square_pixels() -> None:
+    wide = STREAM | {"width": 360, "height": 720, "sample_aspect_ratio": "3:1"}
+    turned = wide | {"side_data_list": [{"displaymatrix": matrix(0, 1, -1, 0)}]}
+    assert parse(ffprobe_output(wide)).display_size == (1080, 720)
+    assert parse(ffprobe_output(turned)).display_size == (720, 1080)
+    assert parse(ffprobe_output(STREAM | {"sample_aspect_ratio": "0:1"})).display_size == (640, 480)
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ({"creation_time": "2026-03-01T10:20:30.000000Z"}, "2026-03-01T10:20:30+00:00"),
+        (
+            {
+                "creation_time": "2026-03-01T10:20:30.000000Z",
+                "com.apple.quicktime.creationdate": "2026-03-01T12:20:31+0200",
+            },
+            "2026-03-01T10:20:31+00:00",
+        ),
+        ({"creation_time": "1904-01-01T00:00:00.000000Z"}, None),
+        ({"creation_time": "1970-01-01T00:00:00.000000Z"}, None),
+        ({"creation_time": "2999-01-01T00:00:00.000000Z"}, None),
+        ({"creation_time": "2026-03-01 10:20:30"}, None),
+        ({"creation_time": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_recording_time_is_taken_from_the_file(tags: dict[str, str], found: str | None) -> None:
+    document = json.loads(ffprobe_output(STREAM))
+    document["format"]["tags"] = tags
+    recorded_at = parse(json.dumps(document).encode()).recorded_at
+    assert (None if recorded_at is None else recorded_at.isoformat()) == found
+
+
+def test_encrypted_video_is_called_encrypted() -> None:
+    document = json.loads(ffprobe_output(STREAM))
+    document["packets"] = [{}, {"side_data_list": [{"side_data_type": "Encryption info"}]}]
+    with pytest.raises(UnreadableVideoError, match=r"^the video is encrypted"):
+        parse(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence", "log"),
+    [
+        (
+            "[hls @ 0x55dbb553e500] Format not on whitelist 'mov'\nfile:/d: Invalid argument",
+            "an HLS playlist is not accepted; accepted are MP4, MOV",
+            "the file: Invalid argument",
+        ),
+        (
+            "[png_pipe @ 0x55dbb553e500] Format not on whitelist 'mov,matroska'",
+            "an image (PNG) is not accepted",
+            None,
+        ),
+        (
+            "[zzz @ 0x1] Format not on whitelist 'mov'",
+            "a file of the kind 'zzz' is not accepted",
+            None,
+        ),
+        (
+            "[mov,mp4 @ 0x5] moov atom not found\nfile:/d: Invalid data found",
+            "has no index (moov atom not found)",
+            "mov: moov atom not found\nthe file: Invalid data found",
+        ),
+        (
+            "eeds master element at 0x13f1\n[matroska,webm @ 0x5] EBML header parsing failed",
+            "the Matroska or WebM file is damaged at its start",
+            "eeds master element at 0x13f1\nmatroska: EBML header parsing failed",
+        ),
+        (
+            "0x55d] thread_get_buffer() failed\n Last message repeated 1 times\nConversion failed!",
+            "the content is not a video in a known format, or it is damaged; accepted are",
+            None,
+        ),
+    ],
+)
+def test_complaints_become_one_sentence(output: str, sentence: str, log: str | None) -> None:
+    error = explain(output, path=Path("/d"))
+    assert sentence in str(error)
+    assert "\n" not in str(error)
+    assert error.log == log
+
+
+def test_long_lines_of_a_log_end_with_a_word() -> None:
+    (line,) = (readable("word " * 200, path="x") or "").split("\n")
+    assert len(line) < 310
+    assert line.endswith("word …")

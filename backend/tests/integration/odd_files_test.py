@@ -1,0 +1,186 @@
+"""Files that are cut off, damaged, encrypted, in HDR, or in less common formats."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tests.support import clips
+
+from app.video import (
+    Analysis,
+    Area,
+    Parameters,
+    Polygon,
+    Region,
+    UnreadableVideoError,
+    analyse,
+    cut_clip,
+    probe,
+    thumbnail,
+)
+
+
+def look(path: Path, *, zones: tuple[Area, ...] = (), masks: tuple[Area, ...] = ()) -> Analysis:
+    return analyse(
+        path,
+        tools=clips.tools(),
+        parameters=Parameters(zones=zones, masks=masks),
+        progress=lambda _share: None,
+        checkpoint=lambda: None,
+    )
+
+
+def spans(found: Analysis) -> list[tuple[float, float]]:
+    return [(round(float(event.start), 1), round(float(event.end), 1)) for event in found.events]
+
+
+@pytest.fixture(scope="module")
+def film(clip_dir: Path) -> Path:
+    """Return ten seconds in which a block crosses from 2 to 4 s and from 6 to 8 s."""
+    return clips.crossing(clip_dir / "odd-base.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".mkv"])
+def test_recording_that_was_cut_off_keeps_its_results_and_has_a_warning(
+    suffix: str, film: Path, clip_dir: Path
+) -> None:
+    whole = clips.with_tone(film, clip_dir / f"cut-whole{suffix}", seconds=10)
+    assert look(whole).warning is None
+    part = look(clips.cut_off(whole, clip_dir / f"cut-off{suffix}", keep=0.55))
+    assert spans(part)[0] == pytest.approx((2, 4), abs=0.2)
+    assert part.warning is not None
+    assert "but its duration is 10.0 s; the file is truncated or damaged" in part.warning
+    assert float(part.duration) == pytest.approx(5.5, abs=1)
+
+
+def test_sound_longer_than_the_picture_is_not_truncation(film: Path, clip_dir: Path) -> None:
+    found = look(clips.with_tone(film, clip_dir / "long-tone.flv", seconds=20))
+    assert found.warning is None
+    assert len(found.events) == 2
+
+
+def test_file_damaged_in_places_has_a_warning(film: Path, clip_dir: Path) -> None:
+    source = clips.converted(film, clip_dir / "intact.ts", "-c:v", "mpeg2video", "-q:v", "3")
+    content = bytearray(source.read_bytes())
+    for place in range(len(content) // 2, len(content) // 2 + 188 * 20, 188):
+        content[place + 40 : place + 60] = b"\x55" * 20
+    damaged = clip_dir / "damaged.ts"
+    damaged.write_bytes(content)
+    found = look(damaged)
+    assert found.warning is not None
+    assert found.warning.startswith("the file is damaged in places (")
+    assert found.log
+    assert str(damaged) not in found.log
+    assert look(source).warning is None
+
+
+@pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
+def test_hdr_is_shown_as_ordinary_displays_show_it(
+    transfer: str, clip_dir: Path, tmp_path: Path
+) -> None:
+    path = clips.hdr(clip_dir / f"{transfer}.mp4", transfer=transfer)
+    facts = probe(path, tools=clips.tools())
+    assert facts.hdr
+    assert not facts.playable
+
+    def check(source: Path) -> None:
+        jpeg = thumbnail(source, tools=clips.tools(), time=Fraction(1, 2), width=160)
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        # Unconverted, the shadow would be 54 or brighter.
+        assert picture[:, 10:60].mean() < 45
+        assert picture[:, 100:150].mean() > 150
+
+    check(path)
+    clip = tmp_path / "clip.mp4"
+    cut_clip(path, tools=clips.tools(), start=Fraction(0), end=Fraction(1), target=clip)
+    made = probe(clip, tools=clips.tools())
+    assert (made.hdr, made.playable) == (False, True)
+    check(clip)
+
+
+def test_encrypted_video_is_called_encrypted(film: Path, clip_dir: Path) -> None:
+    path = clips.encrypted(film, clip_dir / "encrypted.mp4")
+    with pytest.raises(UnreadableVideoError, match="the video is encrypted"):
+        probe(path, tools=clips.tools())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("raw.h265", ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0")),
+        ("x.dv", ("-vf", "scale=720:576,setsar=1", "-pix_fmt", "yuv420p", "-c:v", "dvvideo")),
+        (
+            "x.y4m",
+            (
+                "-pix_fmt",
+                "yuv420p",
+            ),
+        ),
+        ("x.apng", ("-r", "25/2", "-plays", "0")),
+        (
+            "x.nut",
+            (
+                "-c:v",
+                "ffv1",
+            ),
+        ),
+        ("x.rm", ("-c:v", "rv20", "-vf", "scale=352:288")),
+        ("x.m2v", ("-c:v", "mpeg2video", "-q:v", "3")),
+        ("x.ogv", ("-c:v", "libtheora", "-q:v", "6")),
+        ("x.wmv", ("-c:v", "wmv2", "-q:v", "3")),
+        (
+            "x.gif",
+            (
+                "-r",
+                "10",
+            ),
+        ),
+        ("x.mxf", ("-c:v", "mpeg2video", "-q:v", "3")),
+    ],
+)
+def test_less_common_formats_are_accepted(
+    name: str, codec: tuple[str, ...], film: Path, clip_dir: Path
+) -> None:
+    made = clips.converted(film, clip_dir / name, "-t", "5", *codec)
+    path = made.with_suffix("")  # the content counts, not the name
+    made.rename(path)
+    facts = probe(path, tools=clips.tools())
+    ((start, end),) = spans(look(path))
+    assert (start, end) == pytest.approx((2, 4), abs=0.3)
+    jpeg = thumbnail(path, tools=clips.tools(), time=Fraction(3), facts=facts)
+    picture: npt.NDArray[np.uint8] | None = np.asarray(
+        cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8
+    )
+    assert picture is not None
+    assert clips.block_time(picture) == pytest.approx(1, abs=0.15)
+
+
+def test_refused_kinds_are_named_with_what_is_accepted(film: Path, tmp_path: Path) -> None:
+    image = clips.converted(film, tmp_path / "image.jpg", "-frames:v", "1")
+    image = image.rename(tmp_path / "image")  # the content counts, not the name
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n")
+    for path, kind in ((image, r"an image \(JPEG\)"), (playlist, "an HLS playlist")):
+        with pytest.raises(
+            UnreadableVideoError, match=f"^{kind} is not accepted; accepted are MP4"
+        ):
+            probe(path, tools=clips.tools())
+
+
+def test_motion_is_found_in_several_zones_and_not_in_masks(film: Path) -> None:
+    left, right = Region(0, 0.3, 0.3, 0.5), Polygon(((0.7, 0.2), (1, 0.2), (1, 0.9), (0.7, 0.9)))
+    both = look(film, zones=(left, right))
+    # The block needs 0.6 s through each zone, and 0.5 s from one to the other.
+    assert [start for start, _ in spans(both)] == pytest.approx([2, 6], abs=0.3)
+    assert all(box.x + box.width < 0.35 or box.x > 0.65 for event in both.events
+               for box in event.boxes)  # fmt: skip
+    assert look(film, masks=(Region(0, 0.3, 1, 0.5),)).events == ()
+    half = look(film, masks=(Region(0, 0, 0.5, 1),))
+    assert [start for start, _ in spans(half)] == pytest.approx([3, 7], abs=0.3)
+    assert all(box.x >= 0.48 for event in half.events for box in event.boxes)
+    assert look(film, zones=(left,), masks=(Polygon(((0, 0), (0.4, 0), (0.32, 0.75), (0, 0.75))),),
+                ).events == ()  # fmt: skip
