@@ -5,14 +5,12 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import InterfaceError, OperationalError
-from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.api import (
@@ -27,6 +25,7 @@ from app.api import (
     progress,
     videos,
 )
+from app.api.conditional import Conditional
 from app.api.deps import Context
 from app.api.meter import RequestMeter
 from app.api.middleware import BodyLimit, RequestLog
@@ -100,14 +99,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = context
     app.add_middleware(BodyLimit, timeout=request_timeout)
+    app.add_middleware(Conditional)
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)
     for part in (health, metrics, page, auth, videos, progress, analyses, events):
         app.include_router(part.router)
-    # Build tools lay files out as symlinks. Nobody else writes here, so following them is safe.
-    files = StaticFiles(directory=Path(page.__file__).parent / "static", follow_symlink=True)
-    app.mount("/static", files)
+    app.mount("/static", page.PageFiles())
     return app
 
 

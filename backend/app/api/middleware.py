@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.meter import RequestMeter
-from app.api.problems import problem_response
+from app.api.problems import allowed_methods, problem_response
 from app.logs import event, request_id
 
 HEADER = "x-request-id"
@@ -42,6 +42,7 @@ class RequestLog:
             return
         client_id = Headers(scope=scope).get(HEADER, "")
         current = client_id if _SAFE_ID.match(client_id) else uuid.uuid4().hex
+        asked: str = scope["method"]  # middleware may route the request as another method
         token = request_id.set(current)
         started = time.perf_counter()
         self._meter.in_progress += 1
@@ -68,7 +69,8 @@ class RequestLog:
             seconds = time.perf_counter() - started
             self._meter.in_progress -= 1
             self._meter.observe(
-                method=_method(scope),
+                # Clients can invent methods, and each would create a time series.
+                method=asked if asked in _METHODS else "other",
                 route=getattr(scope.get("route"), "path", "unmatched"),
                 status=500 if failed else status,
                 seconds=seconds,
@@ -78,18 +80,12 @@ class RequestLog:
                 "request.ended",
                 level=logging.DEBUG if quiet else logging.INFO,
                 exc_info=failed,
-                method=scope["method"],
+                method=asked,
                 path=scope["path"],
                 status=500 if failed else status,
                 milliseconds=round(seconds * 1000, 1),
             )
             request_id.reset(token)
-
-
-def _method(scope: Scope) -> str:
-    # Clients can invent methods, and each would create a time series.
-    method: str = scope["method"]
-    return method if method in _METHODS else "other"
 
 
 class BodyLimit:
@@ -107,7 +103,9 @@ class BodyLimit:
             return
         title = f"The request body exceeds {BODY_LIMIT} bytes"
         content_length = Headers(scope=scope).get("content-length", "")
-        if content_length.isdecimal() and int(content_length) > BODY_LIMIT:
+        announced = content_length.isdecimal() and int(content_length) > BODY_LIMIT
+        # A method that is not allowed, or a path that does not exist, is the better reason.
+        if announced and scope["method"] in allowed_methods(scope):
             response = problem_response(413, title=title, kind="body-too-large")
             await response(scope, receive, send)
             return

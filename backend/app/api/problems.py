@@ -13,12 +13,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
+from starlette.types import Scope
 
 from app.db import is_disk_full
 from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Problem(BaseModel):
@@ -121,7 +122,9 @@ def install(app: FastAPI) -> None:
         response = problem_response(error.status_code, title=str(error.detail), kind=None)
         response.headers.update(error.headers or {})
         if error.status_code == 405:
-            response.headers["allow"] = ", ".join(_allowed_methods(request))
+            allowed = allowed_methods(request.scope)
+            # HEAD is answered wherever GET is (app.api.conditional).
+            response.headers["allow"] = ", ".join(allowed).replace("GET", "GET, HEAD")
         return response
 
     @app.exception_handler(Exception)
@@ -130,14 +133,14 @@ def install(app: FastAPI) -> None:
         return problem_response(500, title="Internal error", kind="internal-error")
 
 
-def _allowed_methods(request: Request) -> list[str]:
+def allowed_methods(scope: Scope) -> list[str]:
     """Return the methods of all routes matching the path; Starlette reports only the first."""
     return [
         method
         for method in _METHODS
         if any(
-            route.matches(dict(request.scope) | {"method": method})[0] is Match.FULL
-            for route in request.app.router.routes
+            route.matches(dict(scope) | {"method": method})[0] is Match.FULL
+            for route in scope["app"].router.routes
         )
     ]
 
@@ -169,4 +172,5 @@ def problem_response(
         problem.model_dump(exclude_none=True),
         status_code=status,
         media_type="application/problem+json",
+        headers={"cache-control": "no-store"},
     )

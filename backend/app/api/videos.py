@@ -46,7 +46,7 @@ router = APIRouter(
     responses=documented(401, 422, 503),
 )
 Analyse = Annotated[
-    bool, Query(description="Queue an analysis with default parameters if the video is new.")
+    bool, Query(description="Queue an analysis with default parameters if the video has none.")
 ]
 _LINKS = links(
     "video_id", "read_video", "delete_video", "video_content", "video_thumbnail", "request_analysis"
@@ -134,6 +134,7 @@ def _ingest(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[
     )
     if created:
         event("video.stored", video_id=state.video.id, size=state.video.size)
+    if analyse:
         context.queue.wake()
     return VideoOut.from_state(state), created
 
@@ -189,7 +190,6 @@ def delete_video(context: ContextDep, video_id: uuid.UUID) -> None:
     event("video.deleted", video_id=video_id)
 
 
-@router.head("/videos/{video_id}/content", include_in_schema=False)
 @router.get("/videos/{video_id}/content", response_class=FileResponse, responses=CONTENT)
 def video_content(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
     """Get the original file. Supports range requests."""
@@ -198,12 +198,13 @@ def video_content(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
     media_type = MEDIA_TYPES.get(video.container.split(",")[0], DEFAULT_MEDIA_TYPE)
     try:
         path = context.storage.path(video_id)
-        return MediaResponse(path, media_type=media_type, filename=video.filename)
+        return MediaResponse(
+            path, media_type=media_type, filename=video.filename, version=video.sha256
+        )
     except FileNotFoundError:  # deleted in the meantime
         raise VideoNotFoundError(f"Video {video_id} does not exist.") from None
 
 
-@router.head("/videos/{video_id}/thumbnail", include_in_schema=False)
 @router.get("/videos/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def video_thumbnail(
     request: Request,

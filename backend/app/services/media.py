@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from time import time_ns
 
 from app.db import Database
 from app.errors import (
@@ -157,7 +158,8 @@ class Media:
         target = self._storage.derived(video_id, name)
         with _acquired(self._locks[hash(target) % _LOCKS], checkpoint):
             with contextlib.suppress(FileNotFoundError):
-                os.utime(target)  # the least recently used files are evicted first
+                # The least recently used files are evicted first; the other time is a validator.
+                os.utime(target, ns=(time_ns(), target.stat().st_mtime_ns))
                 return target
             temporary = self._storage.incoming()
             try:

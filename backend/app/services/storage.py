@@ -125,7 +125,7 @@ class Storage:
         for path in self._derived.glob("*/*/*"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                files.append((status.st_mtime, status.st_size, path))
+                files.append((status.st_atime, status.st_size, path))
         total, deleted = sum(size for _, size, _ in files), 0
         for _, size, path in sorted(files):
             if total <= limit:
