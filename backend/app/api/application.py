@@ -23,6 +23,7 @@ from app.api import (
     page,
     problems,
     progress,
+    uploads,
     videos,
 )
 from app.api.conditional import Conditional
@@ -39,6 +40,7 @@ from app.services.fetch import FetchRules
 from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.storage import Storage
+from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Tools
 from app.worker.dispatch import CeleryDispatcher
@@ -57,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the application. Open, start and write nothing before the server's lifespan starts."""
     context = _context(settings)
     request_timeout = settings.request_timeout.total_seconds()
-    janitor = Janitor(database=context.database, storage=context.storage)
+    janitor = Janitor(database=context.database, storage=context.storage, uploads=context.uploads)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, float]]:
@@ -103,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)
-    for part in (health, metrics, page, auth, videos, progress, analyses, events):
+    for part in (health, metrics, page, auth, videos, uploads, progress, analyses, events):
         app.include_router(part.router)
     app.mount("/static", page.PageFiles())
     return app
@@ -127,6 +129,7 @@ def _context(settings: Settings) -> Context:
         settings=settings,
         database=database,
         storage=storage,
+        uploads=Uploads(storage, lifetime=settings.upload_lifetime.total_seconds()),
         queue=queue,
         tools=tools,
         media=Media(

@@ -22,11 +22,29 @@ from app.api.problems import problem_response
 HEAD_ONLY = "head_only"
 """Key of the ASGI scope of a HEAD request, whose method reads GET."""
 
+UPLOADS = "/api/v1/uploads"
 _PRECONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 # Headers of the body that is not sent with 304.
 _BODY_HEADERS = ("content-length", "content-type", "content-range", "content-disposition")
 _DIGITS = 32
+
+
+def is_upload(scope: Scope) -> bool:
+    """Return whether the path is that of resumable uploads, which follow the tus protocol."""
+    path: str = scope["path"]
+    return path == UPLOADS or path.startswith(f"{UPLOADS}/")
+
+
+def _routed(scope: Scope) -> Scope:
+    """Return a copy of `scope` with the method by which the request is routed."""
+    method = scope["method"]
+    wanted = Headers(scope=scope).get("x-http-method-override", "")
+    if method == "POST" and is_upload(scope) and wanted in ("HEAD", "PATCH", "DELETE"):
+        method = wanted  # tus, for clients that can only send GET and POST
+    if method == "HEAD":
+        return {**scope, "method": "GET", HEAD_ONLY: True}
+    return {**scope, "method": method}
 
 
 class Conditional:
@@ -41,9 +59,14 @@ class Conditional:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":
-            scope["method"] = "GET"
-            scope[HEAD_ONLY] = True
+        routed = _routed(scope)  # a copy: the server looks at the method of its own
+        try:
+            await self._handle(routed, receive, send)
+        finally:
+            if "route" in routed:  # for the log
+                scope["route"] = routed["route"]
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Headers(scope=scope)
         if scope["method"] == "GET":
             await self._app(scope, receive, _Reply(scope, request, send))

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.conditional import is_upload
 from app.api.meter import RequestMeter
 from app.api.problems import allowed_methods, problem_response
 from app.logs import event, request_id
@@ -25,6 +26,7 @@ _QUIET_PATHS = ("/health", "/health/live", "/health/ready", "/metrics")
 # Every body is small except an upload, which has its own limit.
 BODY_LIMIT = 64 * 1024
 _UPLOAD = ("POST", "/api/v1/videos")
+TUS_VERSION = "1.0.0"
 
 
 class RequestLog:
@@ -42,7 +44,6 @@ class RequestLog:
             return
         client_id = Headers(scope=scope).get(HEADER, "")
         current = client_id if _SAFE_ID.match(client_id) else uuid.uuid4().hex
-        asked: str = scope["method"]  # middleware may route the request as another method
         token = request_id.set(current)
         started = time.perf_counter()
         self._meter.in_progress += 1
@@ -54,6 +55,8 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = current
+                if is_upload(scope):
+                    headers["tus-resumable"] = TUS_VERSION
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 headers.setdefault("content-security-policy", _CONTENT_POLICY)
@@ -69,8 +72,7 @@ class RequestLog:
             seconds = time.perf_counter() - started
             self._meter.in_progress -= 1
             self._meter.observe(
-                # Clients can invent methods, and each would create a time series.
-                method=asked if asked in _METHODS else "other",
+                method=_method(scope),
                 route=getattr(scope.get("route"), "path", "unmatched"),
                 status=500 if failed else status,
                 seconds=seconds,
@@ -80,12 +82,23 @@ class RequestLog:
                 "request.ended",
                 level=logging.DEBUG if quiet else logging.INFO,
                 exc_info=failed,
-                method=asked,
+                method=scope["method"],
                 path=scope["path"],
                 status=500 if failed else status,
                 milliseconds=round(seconds * 1000, 1),
             )
             request_id.reset(token)
+
+
+def _method(scope: Scope) -> str:
+    # Clients can invent methods, and each would create a time series.
+    method: str = scope["method"]
+    return method if method in _METHODS else "other"
+
+
+def _has_own_limit(scope: Scope) -> bool:
+    request = (scope["method"], scope["path"])
+    return request == _UPLOAD or (scope["method"] in ("POST", "PATCH") and is_upload(scope))
 
 
 class BodyLimit:
@@ -98,7 +111,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an HTTP request; pass other connection types through."""
-        if scope["type"] != "http" or (scope["method"], scope["path"]) == _UPLOAD:
+        if scope["type"] != "http" or _has_own_limit(scope):
             await self._app(scope, receive, send)
             return
         title = f"The request body exceeds {BODY_LIMIT} bytes"

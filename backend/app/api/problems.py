@@ -46,6 +46,7 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     404: ("video-not-found", "Video not found", "Video 0199a3f4-5b2e-7c1d-8e4f-… does not exist."),
     408: ("upload-timeout", "Upload timed out", "No data received for 30 s."),
     409: ("conflict", "Not possible in this state", "Analysis 0199a3f4-… is already done."),
+    412: ("upload-version", "Unsupported protocol version", "Send `Tus-Resumable: 1.0.0`."),
     413: (
         "upload-too-large",
         "Upload too large",
@@ -54,6 +55,8 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     415: ("not-video", "Not a video", "'a.txt': ffprobe cannot read the file as a video."),
     416: ("range-not-satisfiable", "Range not satisfiable", "The file has 1234 bytes."),
     422: ("malformed-request", "Malformed request", None),
+    423: ("upload-busy", "Upload in use", "Another request is writing to this upload; try again."),
+    460: ("checksum", "Checksum mismatch", "The data does not have the announced checksum."),
     502: ("import-failed", "Import failed", "example.org responded with status 404."),
     503: ("unavailable", "Temporarily unavailable", "The database is unavailable; see /health."),
     507: ("storage-full", "Storage full", "Not enough disk space for this file."),
@@ -73,7 +76,7 @@ def _documented(status: int) -> dict[str, Any]:
     if status == 422:
         example["errors"] = [{"where": "query.limit", "what": "Input should be less than 101"}]
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": title if status == 460 else HTTPStatus(status).phrase,
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},

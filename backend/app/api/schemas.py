@@ -17,7 +17,8 @@ from pydantic import (
 
 from app.models import Analysis, AnalysisStatus, MotionEvent
 from app.services import parameters as stored_parameters
-from app.services.videos import VideoState
+from app.services.uploads import Resumable
+from app.services.videos import VideoState, display_name
 from app.video import Parameters, Region
 
 _VIDEO_ID = "0199a3f4-5b2e-7c1d-8e4f-1a2b3c4d5e6f"
@@ -284,6 +285,40 @@ class VideoPageOut(BaseModel):
 
     videos: list[VideoOut]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
+
+
+class UploadOut(BaseModel):
+    """A resumable upload."""
+
+    model_config = _example(
+        {
+            "id": "1f0c6c0e-5d8f-4f53-9a54-6f7d8e9fa0b1",
+            "filename": "front-door.mp4",
+            "length": 5242880,
+            "offset": 1048576,
+            "expires_at": "2026-11-26T10:00:00Z",
+            "video_id": None,
+        }
+    )
+
+    id: uuid.UUID
+    filename: str
+    length: int = Field(description="Size of the file in bytes.")
+    offset: int = Field(description="Number of bytes that need not be sent again.")
+    expires_at: datetime | None = Field(description="When it is deleted unless it is continued.")
+    video_id: uuid.UUID | None = Field(description="The video that it has become.")
+
+    @classmethod
+    def from_upload(cls, upload: Resumable) -> "UploadOut":
+        """Convert an upload."""
+        return cls(
+            id=upload.id,
+            filename=display_name(upload.filename),
+            length=upload.length,
+            offset=upload.offset,
+            expires_at=upload.expires_at,
+            video_id=upload.video_id,
+        )
 
 
 class BoxOut(BaseModel):

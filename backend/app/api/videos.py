@@ -88,7 +88,7 @@ async def upload_video(
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
         reply, created = await to_thread.run_sync(
-            partial(_ingest, context, upload, analyse=analyse), limiter=context.ingest_limiter
+            partial(store_upload, context, upload, analyse=analyse), limiter=context.ingest_limiter
         )
     return _respond(response, reply, created=created)
 
@@ -121,10 +121,13 @@ def _import(context: Context, source: ImportIn, *, analyse: bool) -> tuple[Video
         if source.path is not None
         else imports.from_url(source.url or "", rules=rules, storage=storage)
     ) as upload:
-        return _ingest(context, upload, analyse=analyse)
+        return store_upload(context, upload, analyse=analyse)
 
 
-def _ingest(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[VideoOut, bool]:
+def store_upload(
+    context: Context, upload: videos.Upload, *, analyse: bool
+) -> tuple[VideoOut, bool]:
+    """Store a complete upload; return the video and whether it is new."""
     state, created = ingest(
         context.database,
         storage=context.storage,

@@ -2,6 +2,7 @@
 
 - `videos/ab/<uuid>`: stored content; ab are the last two digits, to keep directories small.
 - `incoming/<uuid>.part`: uploads in progress; renamed into place when complete.
+- `uploads/<uuid>`, `uploads/<uuid>.json`: resumable uploads (`app.services.uploads`).
 - `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache that can be deleted.
 - `incoming/<uuid>`: an empty mark for content whose row is being added or removed.
 - `reserve`: preallocated space, released when a full disk would prevent deletions.
@@ -38,6 +39,7 @@ class Storage:
         self._videos = data_dir / "videos"
         self._incoming = data_dir / "incoming"
         self._derived = data_dir / "derived"
+        self.uploads = data_dir / "uploads"
         self._reserve = data_dir / "reserve"
         self._trim_lock = threading.Lock()
         self._trimmed_at = -TRIM_INTERVAL_S
@@ -47,6 +49,7 @@ class Storage:
         self._videos.mkdir(parents=True, exist_ok=True)
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._derived.mkdir(parents=True, exist_ok=True)
+        self.uploads.mkdir(parents=True, exist_ok=True)
         self.allocate_reserve()
 
     def allocate_reserve(self) -> None:
