@@ -17,6 +17,7 @@ from app.api import (
     analyses,
     auth,
     events,
+    export,
     health,
     metrics,
     openapi,
@@ -105,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)
-    for part in (health, metrics, page, auth, videos, uploads, progress, analyses, events):
+    for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
     app.mount("/static", page.PageFiles())
     return app

@@ -298,6 +298,7 @@ class UploadOut(BaseModel):
             "offset": 1048576,
             "expires_at": "2026-11-26T10:00:00Z",
             "video_id": None,
+            "known": False,
         }
     )
 
@@ -307,6 +308,7 @@ class UploadOut(BaseModel):
     offset: int = Field(description="Number of bytes that need not be sent again.")
     expires_at: datetime | None = Field(description="When it is deleted unless it is continued.")
     video_id: uuid.UUID | None = Field(description="The video that it has become.")
+    known: bool = Field(description="Whether a video with this content was there before.")
 
     @classmethod
     def from_upload(cls, upload: Resumable) -> "UploadOut":
@@ -318,6 +320,7 @@ class UploadOut(BaseModel):
             offset=upload.offset,
             expires_at=upload.expires_at,
             video_id=upload.video_id,
+            known=upload.known,
         )
 
 

@@ -277,11 +277,11 @@ def _store(context: Context, upload: Resumable) -> None:
     """Make the complete upload a video."""
     whole = context.uploads.complete(upload)
     try:
-        reply, _ = store_upload(context, whole, analyse=upload.analyse)
+        reply, created = store_upload(context, whole, analyse=upload.analyse)
     except NotAVideoError:
         context.uploads.delete(upload.id)
         raise
-    context.uploads.finish(upload, video_id=reply.id)
+    context.uploads.finish(upload, video_id=reply.id, known=not created)
 
 
 def _headers(upload: Resumable) -> dict[str, str]:

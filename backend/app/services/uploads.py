@@ -47,6 +47,8 @@ class Resumable:
     """Number of bytes that need not be sent again."""
     expires_at: datetime | None = None
     video_id: uuid.UUID | None = None
+    known: bool = False
+    """Whether the video was there before."""
 
 
 class Uploads:
@@ -87,6 +89,7 @@ class Uploads:
             offset=min(received, length - 1) if video_id is None else length,
             expires_at=datetime.fromtimestamp(expiry, UTC),
             video_id=None if video_id is None else uuid.UUID(video_id),
+            known=stored["known"],
         )
 
     @contextlib.contextmanager
@@ -114,9 +117,9 @@ class Uploads:
                 digest.update(chunk)
         return videos.Upload(path, upload.length, digest.hexdigest(), upload.filename)
 
-    def finish(self, upload: Resumable, *, video_id: uuid.UUID) -> None:
+    def finish(self, upload: Resumable, *, video_id: uuid.UUID, known: bool) -> None:
         """Record the video that an upload has become; its data has been moved or is not needed."""
-        self._write(replace(upload, video_id=video_id))
+        self._write(replace(upload, video_id=video_id, known=known))
         self._data(upload.id).unlink(missing_ok=True)
 
     def delete(self, upload_id: uuid.UUID) -> None:

@@ -94,6 +94,7 @@ def test_reanalysis_with_other_settings_keeps_earlier_results(
     upload(browser, clips.yard(clip_dir / "sky.mp4", name="sky"))
     browser.until_text("2 events", "#events-note")
     browser.find("#again-box summary").click()
+    browser.find("#add-area").click()
     height = browser.find("#again [name=height]")
     height.clear()
     height.send_keys("20")  # only the sky
