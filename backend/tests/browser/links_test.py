@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -58,6 +59,7 @@ def test_links_lead_to_an_event_and_to_a_time(browser: Browser, service: str, vi
     browser.open(f"{service}/#video={video}&t=6.5")
     browser.until(lambda: at(browser, 6.5), "the time in the link")
     browser.until_text("2 events", "#events-note")
+    assert browser.find("#timeline").get_attribute("aria-valuenow") == "6.5"
     browser.all("#events button")[1].click()
     browser.until(lambda: "event=" in browser.driver.current_url, "the event in the address")
     link = browser.driver.current_url
@@ -174,7 +176,7 @@ def test_pictures_keep_their_shape(browser: Browser, service: str, video: str) -
         browser.resize(size)
         browser.open(service if size == PHONE else f"{service}/#video={video}")
         pictures = "#videos img" if size == PHONE else "#videos img, #events img"
-        browser.until(lambda shown=pictures: browser.all(shown), "pictures")
+        browser.until(partial(browser.all, pictures), "pictures")
         if size == DESKTOP:
             browser.until_text("2 events", "#events-note")
         for image in browser.all(pictures):
@@ -229,7 +231,9 @@ def test_areas_are_drawn_and_sent(browser: Browser, service: str, video: str) ->
         browser.until_text("2 events", "#events-note")
         browser.find("#again-box summary").click()
         browser.until(
-            lambda: browser.script("return document.getElementById('canvas-picture').naturalWidth"),
+            lambda: browser.script(
+                "return document.getElementById('canvas-picture')?.naturalWidth"
+            ),
             "the picture",
         )
         canvas = browser.find("#canvas")
@@ -298,6 +302,6 @@ def test_screenshots_in_both_themes_on_both_sizes(
             browser.until_text("2 events", "#events-note")
             loaded = "return [...document.images].filter((each) => each.src && each.loading !== "
             loaded += "'lazy').every((each) => each.complete)"
-            browser.until(lambda code=loaded: browser.script(code), "pictures")
+            browser.until(partial(browser.script, loaded), "pictures")
             assert browser.overflow() == []
             browser.screenshot(f"video-{name}-{theme}")

@@ -52,7 +52,9 @@ export function installAreas() {
 
 /** Show a picture of the video at the current time. */
 export function showPicture(video) {
-  $("canvas-picture").src = media(`/videos/${video.id}/thumbnail?time=${now().toFixed(1)}&width=640`);
+  $("canvas-picture")?.remove();
+  const src = media(`/videos/${video.id}/thumbnail?time=${now().toFixed(1)}&width=640`);
+  $("canvas").prepend(make("img", { id: "canvas-picture", src, alt: "" }));
 }
 
 export function fillAreas(parameters) {

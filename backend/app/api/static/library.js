@@ -30,7 +30,7 @@ export function installLibrary() {
 function selectVideos(chosen) {
   selected = chosen;
   $("select").setAttribute("aria-pressed", String(selected !== null));
-  $("select").textContent = selected ? "Cancel selection" : "Select";
+  $("select").textContent = selected ? "Cancel" : "Select";
   for (const id of shown.keys()) draw(id);
   countSelected();
 }

@@ -46,6 +46,7 @@ export function open(found) {
   events = [];
   areas = { zones: [], masks: [] };
   target = 0;
+  onTime(0);
   $("player").poster = media(`/videos/${video.id}/thumbnail?width=640`);
   load(video.playable === false && video.has_preview ? "preview" : "original");
 }
