@@ -98,7 +98,7 @@ def test_reanalysis_with_other_settings_keeps_earlier_results(
     height = browser.find("#again [name=height]")
     height.clear()
     height.send_keys("20")  # only the sky
-    browser.find("#again button").click()
+    browser.find("#again button.main").click()
     browser.until_text("No motion", "#events-note")
     choice = browser.find("#state select")
     assert len(choice.find_elements("css selector", "option")) == 2
