@@ -40,8 +40,8 @@ def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
 @router.get("/{analysis_id}/events.csv", response_class=Response, responses=_file("text/csv"))
 def export_events_csv(context: ContextDep, analysis_id: uuid.UUID) -> Response:
     """Get all events as CSV (RFC 4180): times, score and the largest box at the peak."""
-    video, _ = _read(context, analysis_id)
-    return _download(_csv(context, analysis_id), video, "csv", "text/csv; charset=utf-8")
+    video, analysis = _read(context, analysis_id)
+    return _download(_csv(context, analysis), video, "csv", "text/csv; charset=utf-8")
 
 
 @router.get(
@@ -66,12 +66,12 @@ def _download(parts: Iterator[str], video: VideoOut, suffix: str, media_type: st
     return StreamingResponse(parts, media_type=media_type, headers=disposition)
 
 
-def _events(context: Context, analysis_id: uuid.UUID) -> Iterator[EventOut]:
+def _events(context: Context, analysis: AnalysisOut) -> Iterator[EventOut]:
     cursor = None
     while True:
         with context.database.reading() as session:
             page = events.page(
-                session, analysis_id=analysis_id, minimum_score=0, limit=PAGE, after=cursor
+                session, analysis_id=analysis.id, minimum_score=0, limit=PAGE, after=cursor
             )
             found = [EventOut.from_row(row) for row in page.items]
         yield from found
@@ -80,11 +80,11 @@ def _events(context: Context, analysis_id: uuid.UUID) -> Iterator[EventOut]:
             return
 
 
-def _csv(context: Context, analysis_id: uuid.UUID) -> Iterator[str]:
+def _csv(context: Context, analysis: AnalysisOut) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow((*COLUMNS, *BOX, "id"))
-    for event in _events(context, analysis_id):
+    for event in _events(context, analysis):
         values = event.model_dump(mode="json")
         box = min(event.boxes, key=partial(_from_peak, event.peak_time), default=None)
         writer.writerow(
@@ -110,6 +110,6 @@ def _json(context: Context, video: VideoOut, analysis: AnalysisOut) -> Iterator[
         "analysis": analysis.model_dump(mode="json"),
     }
     yield f'{json.dumps(head)[:-1]}, "events": ['
-    for number, event in enumerate(_events(context, analysis.id)):
+    for number, event in enumerate(_events(context, analysis)):
         yield f"{',' if number else ''}\n{event.model_dump_json()}"
     yield "\n]}\n"
