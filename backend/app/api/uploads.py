@@ -6,6 +6,7 @@ sends the last byte stores the video, and fails as an ordinary upload would.
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import uuid
 from email.utils import format_datetime
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import anyio
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+from fastapi.concurrency import run_in_threadpool
 
 from app.api.auth import PROTECTED
 from app.api.conditional import HEAD_ONLY, UPLOADS
@@ -45,6 +46,7 @@ EXTENSIONS = "creation,creation-with-upload,termination,checksum,expiration"
 ALGORITHMS = ("sha1", "sha256", "md5")
 # A request that is being replaced has to finish writing what it has received.
 WAIT_S = 5.0
+POLL_S = 0.1
 
 
 async def require_version(
@@ -187,10 +189,9 @@ async def delete_upload(context: ContextDep, upload_id: uuid.UUID) -> None:
     await _interrupt(context, upload_id)
 
     def delete() -> None:
-        if context.uploads.get(upload_id).video_id is None:
-            with context.uploads.writing(upload_id, wait=WAIT_S):
-                context.uploads.delete(upload_id)
-        else:
+        # The lock is held until the upload is gone.
+        unfinished = context.uploads.get(upload_id).video_id is None
+        with context.uploads.open(upload_id) if unfinished else contextlib.nullcontext():
             context.uploads.delete(upload_id)
 
     await run_in_threadpool(delete)
@@ -220,8 +221,7 @@ async def _append(
     with CancelScope() as scope:
         context.writers[upload_id] = scope
         try:
-            opened = context.uploads.writing(upload_id, wait=WAIT_S)
-            async with contextmanager_in_threadpool(opened) as writer:
+            with await _open(context, upload_id) as writer:
                 _check_offset(writer.upload, offset)
                 await _receive(request, context, writer, expected)
                 if writer.is_complete:
@@ -233,6 +233,18 @@ async def _append(
             if context.writers.get(upload_id) is scope:
                 del context.writers[upload_id]
     raise UploadBusyError("Another request continues this upload.")
+
+
+async def _open(context: Context, upload_id: uuid.UUID) -> Writer:
+    deadline = anyio.current_time() + WAIT_S
+    while True:
+        try:
+            return await run_in_threadpool(context.uploads.open, upload_id)
+        except UploadBusyError:
+            # A request of another process, or one that is storing the video.
+            if anyio.current_time() > deadline:
+                raise
+        await anyio.sleep(POLL_S)
 
 
 def _check_offset(upload: Resumable, offset: int) -> None:

@@ -10,7 +10,6 @@ video.
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -22,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
+from typing import Self
 
 from app.db import is_disk_full
 from app.errors import StorageFullError, UploadBusyError, UploadNotFoundError, UploadTooLargeError
@@ -29,7 +29,6 @@ from app.services import videos
 from app.services.storage import Storage
 
 _CHUNK = 1024 * 1024
-_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -92,22 +91,25 @@ class Uploads:
             known=stored["known"],
         )
 
-    @contextlib.contextmanager
-    def writing(self, upload_id: uuid.UUID, *, wait: float) -> Iterator["Writer"]:
+    def open(self, upload_id: uuid.UUID) -> "Writer":
         """Open an upload for appending, in one request of all processes at a time.
 
-        Raise UploadBusyError if another request is still writing after `wait` seconds, or
-        UploadNotFoundError.
+        Raise UploadBusyError if another request is writing to it, or UploadNotFoundError.
         """
         self.get(upload_id)
         try:
             file = self._data(upload_id).open("r+b", buffering=0)
         except FileNotFoundError:  # finished or deleted meanwhile
             raise UploadNotFoundError(f"Upload {upload_id} does not exist.") from None
-        with file:
-            _lock(file, wait=wait)
-            # Deleted while waiting for the lock?
-            yield Writer(file, self.get(upload_id))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return Writer(file, self.get(upload_id))  # it may just have been finished
+        except BlockingIOError:
+            file.close()
+            raise UploadBusyError("Another request is writing to this upload; try again.") from None
+        except BaseException:
+            file.close()
+            raise
 
     def complete(self, upload: Resumable) -> videos.Upload:
         """Return the whole file of an upload as an ordinary upload."""
@@ -165,7 +167,7 @@ class Uploads:
 
 
 class Writer:
-    """Appends data to one upload, whose lock it holds."""
+    """Appends data to one upload, whose lock it holds until it is closed."""
 
     def __init__(self, file: FileIO, upload: Resumable) -> None:
         """Append to `file` from the upload's offset on."""
@@ -174,6 +176,14 @@ class Writer:
         self._size = upload.offset
         file.seek(upload.offset)
         file.truncate()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file and release the lock."""
+        self._file.close()
 
     @property
     def is_complete(self) -> bool:
@@ -210,18 +220,3 @@ def _disk_errors() -> Iterator[None]:
         if is_disk_full(error):
             raise StorageFullError("Not enough disk space for this file.") from error
         raise
-
-
-def _lock(file: FileIO, *, wait: float) -> None:
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-        else:
-            return
-        if time.monotonic() > deadline:
-            raise UploadBusyError("Another request is writing to this upload; try again.")
-        time.sleep(_POLL_S)

@@ -1,6 +1,7 @@
 """Resumable uploads (tus 1.0.0): interrupted, continued after a restart, checked, and expired."""
 
 import base64
+import fcntl
 import hashlib
 import os
 import socket
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from tests.support import servers
 from tests.support.servers import eventually
 
+from app.api import uploads
 from app.api.application import create_app
 from app.settings import Settings, load_settings
 
@@ -218,6 +220,19 @@ def test_expired_uploads_are_gone_and_swept(client: TestClient, settings: Settin
     context = client.app.state.context  # type: ignore[attr-defined]
     assert context.uploads.sweep() == 1
     assert sorted(left(settings)) == sorted([(name := kept.rpartition("/")[2]), f"{name}.json"])
+
+
+def test_upload_that_another_process_writes_to_is_busy(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = create(client, 1000)
+    monkeypatch.setattr(uploads, "WAIT_S", 0.2)
+    with (settings.data_dir / "uploads" / url.rpartition("/")[2]).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for reply in (patch(client, url, 0, b"x"), client.delete(url, headers=TUS)):
+            assert reply.status_code == 423
+            assert "Another request is writing" in reply.json()["detail"]
+    assert patch(client, url, 0, b"x").status_code == 204
 
 
 def test_uploads_need_a_key_when_one_is_required(settings: Settings) -> None:

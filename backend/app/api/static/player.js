@@ -1,7 +1,7 @@
 // The player: the original video with bounding boxes; a preview if browsers cannot play the original; without
 // one, clips of the events and still pictures.
 import { call, media } from "./api.js";
-import { $, makeSvg } from "./dom.js";
+import { $, isUnfinished, makeSvg } from "./dom.js";
 
 // Boxes are known for a few frames per second; in between they are interpolated.
 const BOX_LIFE_S = 0.35;
@@ -158,8 +158,10 @@ function giveUp() {
 }
 
 function explain() {
+  const coming = video.playable === false && isUnfinished(video.analysis);
+  const later = coming ? " A copy that it can play is made by the analysis." : "";
   const clips = events.length ? " The clips of its events can be played." : "";
-  $("unplayable").textContent = `${UNPLAYABLE}${clips} The timeline shows still pictures.`;
+  $("unplayable").textContent = `${UNPLAYABLE}${later}${clips} The timeline shows still pictures.`;
   $("unplayable").hidden = false;
 }
 
