@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from selenium.webdriver import ActionChains, Keys
-from tests.support import clips
+from tests.support import clips, servers
 from tests.support.browser import DESKTOP, PHONE, Browser
 from tests.support.servers import eventually
 
@@ -30,6 +31,14 @@ def stored(service: str, path: Path) -> str:
 
     eventually(done)
     return video_id
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a service for the tests of this file."""
+    home = tmp_path_factory.mktemp("links")
+    with servers.api(home / "data", log=home / "log") as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +74,7 @@ def test_links_lead_to_an_event_and_to_a_time(browser: Browser, service: str, vi
     link = browser.driver.current_url
     browser.open(link)
     browser.until(lambda: browser.script("return player.currentTime > 7"), "the event in the link")
-    browser.until(
-        lambda: browser.all("#events button")[1].get_attribute("aria-current") == "true",
-        "the event to be selected",
-    )
+    browser.until_text("0:0", "#events [aria-current='true']")
     moment = str(browser.find("#moment").get_attribute("href"))
     assert re.search(rf"#video={video}&t=[78]\.\d$", moment)
     browser.open(f"{service}/#video={video}&event={uuid.uuid4()}")
@@ -139,6 +145,12 @@ def test_several_videos_are_selected_and_deleted(
         stored(service, clips.brightness(clip_dir / f"{colour}.mp4", colour=colour))
     browser.open(f"{service}/#video={video}")
     browser.until_text("green.mp4", "#videos")
+    browser.find("#select").click()
+    browser.find("#select-all").click()
+    boxes = browser.all("#videos input")
+    assert [box.is_selected() for box in boxes] == [True] * len(boxes)
+    browser.find("#select").click()
+    assert browser.all("#videos input") == []
     browser.find("#select").click()
     for name in ("green.mp4", "gray.mp4"):
         browser.find(f"#videos input[aria-label='Select {name}']").click()

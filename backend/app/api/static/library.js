@@ -24,6 +24,7 @@ export function installLibrary() {
   });
   $("more").addEventListener("click", loadMore);
   $("select").addEventListener("click", () => selectVideos(selected ? null : new Set()));
+  $("select-all").addEventListener("click", () => selectVideos(new Set(shown.keys())));
   $("delete-selected").addEventListener("click", deleteSelected);
 }
 
@@ -38,6 +39,7 @@ function selectVideos(chosen) {
 function countSelected() {
   const button = $("delete-selected");
   button.hidden = !selected;
+  $("select-all").hidden = !selected;
   button.disabled = !selected?.size;
   button.textContent = selected?.size ? `Delete ${selected.size} selected` : "Delete selected";
 }
