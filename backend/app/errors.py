@@ -105,6 +105,48 @@ class UploadTooLargeError(AppError):
     title = "Upload too large"
 
 
+class UploadNotFoundError(AppError):
+    """No resumable upload has the requested id, or it has expired."""
+
+    status = 404
+    title = "Upload not found"
+
+
+class UploadOffsetError(AppError):
+    """The data does not continue where the stored part ends."""
+
+    status = 409
+    title = "Wrong offset"
+
+
+class UploadTypeError(AppError):
+    """The data of a resumable upload has another media type than the protocol demands."""
+
+    status = 415
+    title = "Wrong media type"
+
+
+class UploadBusyError(AppError):
+    """Another request is writing to the same upload."""
+
+    status = 423
+    title = "Upload in use"
+
+
+class UploadVersionError(AppError):
+    """The client does not speak the supported version of the protocol."""
+
+    status = 412
+    title = "Unsupported protocol version"
+
+
+class ChecksumError(AppError):
+    """The data does not have the announced checksum."""
+
+    status = 460  # assigned by the protocol
+    title = "Checksum mismatch"
+
+
 class NotAVideoError(AppError):
     """ffprobe does not recognise the file as a video."""
 

@@ -105,6 +105,10 @@ class Settings(BaseSettings):
         default=timedelta(seconds=30),
         description="Abort an upload that sends (almost) nothing for this many seconds.",
     )
+    upload_lifetime: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(days=1),
+        description="Delete a resumable upload that receives nothing for this many seconds.",
+    )
     request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=20),
         description=(
@@ -205,6 +209,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "upload_idle_timeout",
+        "upload_lifetime",
         "request_timeout",
         "import_timeout",
         "analysis_timeout",

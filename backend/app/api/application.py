@@ -5,28 +5,29 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import InterfaceError, OperationalError
-from starlette.staticfiles import StaticFiles
 
 from app import __version__
 from app.api import (
     analyses,
     auth,
     events,
+    export,
     health,
     metrics,
     openapi,
     page,
     problems,
     progress,
+    uploads,
     videos,
 )
+from app.api.conditional import Conditional
 from app.api.deps import Context
 from app.api.meter import RequestMeter
 from app.api.middleware import BodyLimit, RequestLog
@@ -40,6 +41,7 @@ from app.services.fetch import FetchRules
 from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.storage import Storage
+from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Tools
 from app.worker.dispatch import CeleryDispatcher
@@ -59,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the application. Open, start and write nothing before the server's lifespan starts."""
     context = _context(settings)
     request_timeout = settings.request_timeout.total_seconds()
-    janitor = Janitor(database=context.database, storage=context.storage)
+    janitor = Janitor(database=context.database, storage=context.storage, uploads=context.uploads)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, float]]:
@@ -101,14 +103,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = context
     app.add_middleware(BodyLimit, timeout=request_timeout)
+    app.add_middleware(Conditional)
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)
-    for part in (health, metrics, page, auth, videos, progress, analyses, events):
+    for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
-    # Build tools lay files out as symlinks. Nobody else writes here, so following them is safe.
-    files = StaticFiles(directory=Path(page.__file__).parent / "static", follow_symlink=True)
-    app.mount("/static", files)
+    app.mount("/static", page.PageFiles())
     return app
 
 
@@ -130,6 +131,7 @@ def _context(settings: Settings) -> Context:
         settings=settings,
         database=database,
         storage=storage,
+        uploads=Uploads(storage, lifetime=settings.upload_lifetime.total_seconds()),
         queue=queue,
         tools=tools,
         media=Media(

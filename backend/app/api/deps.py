@@ -1,10 +1,11 @@
 """Dependencies available to every request: the components assembled by `create_app`."""
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated
 
-from anyio import CapacityLimiter
+from anyio import CancelScope, CapacityLimiter
 from fastapi import Depends, Request
 
 from app.api.meter import RequestMeter
@@ -14,6 +15,7 @@ from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.queue import AnalysisQueue
 from app.services.storage import Storage
+from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Tools
 
@@ -25,6 +27,7 @@ class Context:
     settings: Settings
     database: Database
     storage: Storage
+    uploads: Uploads
     queue: AnalysisQueue
     tools: Tools
     media: Media
@@ -41,6 +44,8 @@ class Context:
     """Set as soon as the service is asked to stop."""
     progress: ProgressHub
     meter: RequestMeter
+    writers: dict[uuid.UUID, CancelScope] = field(default_factory=dict)
+    """Requests of this process that are writing to a resumable upload."""
 
 
 async def get_context(request: Request) -> Context:

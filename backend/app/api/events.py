@@ -29,7 +29,6 @@ def read_event(context: ContextDep, event_id: uuid.UUID) -> EventOut:
         return EventOut.from_row(found.event, recorded_at=found.video.recorded_at)
 
 
-@router.head("/{event_id}/thumbnail", include_in_schema=False)
 @router.get("/{event_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def event_thumbnail(
     request: Request, context: ContextDep, event_id: uuid.UUID, width: Width = Width.MEDIUM
@@ -44,7 +43,6 @@ async def event_thumbnail(
     )
 
 
-@router.head("/{event_id}/clip", include_in_schema=False)
 @router.get("/{event_id}/clip", response_class=FileResponse, responses=CLIP)
 async def event_clip(request: Request, context: ContextDep, event_id: uuid.UUID) -> MediaResponse:
     """Get a clip of the event as MP4 (H.264, AAC), with one second before and after it.

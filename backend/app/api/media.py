@@ -10,10 +10,12 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.conditional import HEAD_ONLY
 from app.api.deps import Context
 from app.api.problems import documented, problem_response
 from app.errors import UnavailableError
@@ -72,15 +74,32 @@ CONTENT: dict[int | str, dict[str, Any]] = _ranged(
 class MediaResponse(FileResponse):
     """An inline file with support for range requests (RFC 9110 §14)."""
 
-    def __init__(self, path: Path, *, media_type: str, filename: str | None = None) -> None:
-        """Serve `path`. Raise FileNotFoundError if it does not exist."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        media_type: str,
+        filename: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Serve `path`, whose content `version` identifies; by default its time and size do.
+
+        Raise FileNotFoundError if it does not exist.
+        """
+        found = path.stat()
+        if version is None:
+            version = f"{found.st_mtime_ns:x}-{found.st_size:x}"
         super().__init__(
             path,
             media_type=media_type,
             filename=filename,
             content_disposition_type="inline",
-            stat_result=path.stat(),
-            headers={"cache-control": _CACHE, "content-security-policy": _POLICY},
+            stat_result=found,
+            headers={
+                "cache-control": _CACHE,
+                "content-security-policy": _POLICY,
+                "etag": f'"{version}"',
+            },
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +114,27 @@ class MediaResponse(FileResponse):
             elif problem is None:
                 await send(message)
 
-        await super().__call__(scope, receive, send_problem)
+        await super().__call__(self._with_usable_range(scope), receive, send_problem)
+
+    def _with_usable_range(self, scope: Scope) -> Scope:
+        """Return `scope` without ranges that have to be ignored (RFC 9110 §14.2)."""
+        head = bool(scope.get(HEAD_ONLY))
+        text = Headers(scope=scope).get("range", "")
+        unit, separator, specifiers = text.partition("=")
+        headers = [pair for pair in scope["headers"] if pair[0] != b"range"]
+        # Units other than bytes are unknown, and only GET has ranges.
+        if text and not head and (not separator or unit.strip().lower() == "bytes"):
+            within = [each for each in specifiers.split(",") if self._starts_within(each)]
+            usable = f"{unit}={','.join(within)}" if within else text
+            headers.append((b"range", usable.encode("latin-1")))
+        return {**scope, "method": "HEAD" if head else scope["method"], "headers": headers}
+
+    def _starts_within(self, specifier: str) -> bool:
+        first = specifier.partition("-")[0].strip()
+        size = 0 if self.stat_result is None else self.stat_result.st_size
+        if not (first.isascii() and first.isdecimal()):
+            return True
+        return len(first) <= len(str(size)) and int(first) < size
 
     def _problem(self, status: int) -> Any:
         if status == 400:
@@ -107,6 +146,7 @@ class MediaResponse(FileResponse):
             kind="range-not-satisfiable",
             detail=f"The file has {size} bytes.",
         )
+        response.headers["etag"] = self.headers["etag"]
         response.headers["content-range"] = f"bytes */{size}"
         return response
 

@@ -11,8 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.conditional import is_upload
 from app.api.meter import RequestMeter
-from app.api.problems import problem_response
+from app.api.problems import allowed_methods, problem_response
 from app.logs import event, request_id
 
 HEADER = "x-request-id"
@@ -25,6 +26,7 @@ _QUIET_PATHS = ("/health", "/health/live", "/health/ready", "/metrics")
 # Every body is small except an upload, which has its own limit.
 BODY_LIMIT = 64 * 1024
 _UPLOAD = ("POST", "/api/v1/videos")
+TUS_VERSION = "1.0.0"
 
 
 class RequestLog:
@@ -53,6 +55,8 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = current
+                if is_upload(scope):
+                    headers["tus-resumable"] = TUS_VERSION
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 headers.setdefault("content-security-policy", _CONTENT_POLICY)
@@ -92,6 +96,11 @@ def _method(scope: Scope) -> str:
     return method if method in _METHODS else "other"
 
 
+def _has_own_limit(scope: Scope) -> bool:
+    request = (scope["method"], scope["path"])
+    return request == _UPLOAD or (scope["method"] in ("POST", "PATCH") and is_upload(scope))
+
+
 class BodyLimit:
     """Reject bodies, except uploads, that exceed BODY_LIMIT bytes or arrive too slowly."""
 
@@ -102,12 +111,14 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an HTTP request; pass other connection types through."""
-        if scope["type"] != "http" or (scope["method"], scope["path"]) == _UPLOAD:
+        if scope["type"] != "http" or _has_own_limit(scope):
             await self._app(scope, receive, send)
             return
         title = f"The request body exceeds {BODY_LIMIT} bytes"
         content_length = Headers(scope=scope).get("content-length", "")
-        if content_length.isdecimal() and int(content_length) > BODY_LIMIT:
+        announced = content_length.isdecimal() and int(content_length) > BODY_LIMIT
+        # A method that is not allowed, or a path that does not exist, is the better reason.
+        if announced and scope["method"] in allowed_methods(scope):
             response = problem_response(413, title=title, kind="body-too-large")
             await response(scope, receive, send)
             return

@@ -13,12 +13,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
+from starlette.types import Scope
 
 from app.db import is_disk_full
 from app.errors import AppError, StorageFullError, UnavailableError
 from app.logs import event, request_id
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Problem(BaseModel):
@@ -48,6 +49,7 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     404: ("video-not-found", "Video not found", "Video 0199a3f4-5b2e-7c1d-8e4f-… does not exist."),
     408: ("upload-timeout", "Upload timed out", "No data received for 30 s."),
     409: ("conflict", "Not possible in this state", "Analysis 0199a3f4-… is already done."),
+    412: ("upload-version", "Unsupported protocol version", "Send `Tus-Resumable: 1.0.0`."),
     413: (
         "upload-too-large",
         "Upload too large",
@@ -56,6 +58,8 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     415: ("not-video", "Not a video", "'a.mkv': the file has no video stream, only audio."),
     416: ("range-not-satisfiable", "Range not satisfiable", "The file has 1234 bytes."),
     422: ("malformed-request", "Malformed request", None),
+    423: ("upload-busy", "Upload in use", "Another request is writing to this upload; try again."),
+    460: ("checksum", "Checksum mismatch", "The data does not have the announced checksum."),
     502: ("import-failed", "Import failed", "example.org responded with status 404."),
     503: ("unavailable", "Temporarily unavailable", "The database is unavailable; see /health."),
     507: ("storage-full", "Storage full", "Not enough disk space for this file."),
@@ -75,7 +79,7 @@ def _documented(status: int) -> dict[str, Any]:
     if status == 422:
         example["errors"] = [{"where": "query.limit", "what": "Input should be less than 101"}]
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": title if status == 460 else HTTPStatus(status).phrase,
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
@@ -124,7 +128,9 @@ def install(app: FastAPI) -> None:
         response = problem_response(error.status_code, title=str(error.detail), kind=None)
         response.headers.update(error.headers or {})
         if error.status_code == 405:
-            response.headers["allow"] = ", ".join(_allowed_methods(request))
+            allowed = allowed_methods(request.scope)
+            # HEAD is answered wherever GET is (app.api.conditional).
+            response.headers["allow"] = ", ".join(allowed).replace("GET", "GET, HEAD")
         return response
 
     @app.exception_handler(Exception)
@@ -133,14 +139,14 @@ def install(app: FastAPI) -> None:
         return problem_response(500, title="Internal error", kind="internal-error")
 
 
-def _allowed_methods(request: Request) -> list[str]:
+def allowed_methods(scope: Scope) -> list[str]:
     """Return the methods of all routes matching the path; Starlette reports only the first."""
     return [
         method
         for method in _METHODS
         if any(
-            route.matches(dict(request.scope) | {"method": method})[0] is Match.FULL
-            for route in request.app.router.routes
+            route.matches(dict(scope) | {"method": method})[0] is Match.FULL
+            for route in scope["app"].router.routes
         )
     ]
 
@@ -175,4 +181,5 @@ def problem_response(
         problem.model_dump(exclude_none=True),
         status_code=status,
         media_type="application/problem+json",
+        headers={"cache-control": "no-store"},
     )

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import format_sse_event
 from starlette.responses import Response, StreamingResponse
 
 from app.api.auth import PROTECTED
+from app.api.conditional import HEAD_ONLY
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.api.schemas import AnalysisOut
@@ -49,6 +50,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     },
 )
 def follow_analysis(
+    request: Request,
     context: ContextDep,
     analysis_id: uuid.UUID,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
@@ -65,11 +67,12 @@ def follow_analysis(
         seen[analysis_id] = int(last_event_id)
         if analysis.status in FINAL and seen[analysis_id] >= analysis.revision:
             return Response(status_code=204)
-    return _stream(context, [analysis_id], seen=seen, resumable=True)
+    return _stream(request, context, [analysis_id], seen=seen, resumable=True)
 
 
 @router.get("/progress", response_class=Response, responses=_STREAM)
 def follow_analyses(
+    request: Request,
     context: ContextDep,
     analysis: Annotated[
         list[uuid.UUID],
@@ -81,12 +84,19 @@ def follow_analyses(
     Browsers open at most six connections per server. A client that reconnects receives the current
     state of each analysis again.
     """
-    return _stream(context, list(dict.fromkeys(analysis)), seen={}, resumable=False)
+    return _stream(request, context, list(dict.fromkeys(analysis)), seen={}, resumable=False)
 
 
 def _stream(
-    context: Context, ids: list[uuid.UUID], *, seen: dict[uuid.UUID, int], resumable: bool
+    request: Request,
+    context: Context,
+    ids: list[uuid.UUID],
+    *,
+    seen: dict[uuid.UUID, int],
+    resumable: bool,
 ) -> StreamingResponse:
+    if request.scope.get(HEAD_ONLY):
+        ids = []  # a stream that ends immediately
     return StreamingResponse(
         _events(context, ids, seen=seen, resumable=resumable),
         media_type="text/event-stream",

@@ -18,7 +18,8 @@ from pydantic import (
 from app.models import Analysis, AnalysisStatus, MotionEvent
 from app.services import parameters as stored_parameters
 from app.services import videos
-from app.services.videos import VideoState
+from app.services.uploads import Resumable
+from app.services.videos import VideoState, display_name
 from app.video import Area, Parameters, Polygon, Region
 from app.video.options import MAX_AREAS, MAX_POINTS
 
@@ -373,6 +374,43 @@ class VideoPageOut(BaseModel):
 
     videos: list[VideoOut]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page.")
+
+
+class UploadOut(BaseModel):
+    """A resumable upload."""
+
+    model_config = _example(
+        {
+            "id": "1f0c6c0e-5d8f-4f53-9a54-6f7d8e9fa0b1",
+            "filename": "front-door.mp4",
+            "length": 5242880,
+            "offset": 1048576,
+            "expires_at": "2026-11-26T10:00:00Z",
+            "video_id": None,
+            "known": False,
+        }
+    )
+
+    id: uuid.UUID
+    filename: str
+    length: int = Field(description="Size of the file in bytes.")
+    offset: int = Field(description="Number of bytes that need not be sent again.")
+    expires_at: datetime | None = Field(description="When it is deleted unless it is continued.")
+    video_id: uuid.UUID | None = Field(description="The video that it has become.")
+    known: bool = Field(description="Whether a video with this content was there before.")
+
+    @classmethod
+    def from_upload(cls, upload: Resumable) -> "UploadOut":
+        """Convert an upload."""
+        return cls(
+            id=upload.id,
+            filename=display_name(upload.filename),
+            length=upload.length,
+            offset=upload.offset,
+            expires_at=upload.expires_at,
+            video_id=upload.video_id,
+            known=upload.known,
+        )
 
 
 class BoxOut(BaseModel):

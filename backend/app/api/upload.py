@@ -86,6 +86,20 @@ def _too_large(limit: int) -> UploadTooLargeError:
 
 
 async def _pump(request: Request, form: "_Form", file: BinaryIO, *, idle_timeout: float) -> None:
+    async for chunk in received_chunks(request, idle_timeout=idle_timeout):
+        form.feed(chunk)
+        if len(form.pending) >= WRITE_SIZE:
+            await run_in_threadpool(form.flush, file)
+    form.end()
+    await run_in_threadpool(form.flush, file)
+
+
+async def received_chunks(request: Request, *, idle_timeout: float) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives.
+
+    Raise UploadTimeoutError if (almost) nothing arrives for `idle_timeout` seconds, or
+    InvalidUploadError if the client disconnects.
+    """
     chunks = aiter(request.stream())
     received, window_ends = 0, anyio.current_time() + idle_timeout
     try:
@@ -93,7 +107,7 @@ async def _pump(request: Request, form: "_Form", file: BinaryIO, *, idle_timeout
             with anyio.fail_after(idle_timeout):
                 chunk = await anext(chunks, None)
             if chunk is None:
-                break
+                return
             received += len(chunk)
             if anyio.current_time() > window_ends:
                 if received < MINIMUM_RATE * idle_timeout:
@@ -101,15 +115,11 @@ async def _pump(request: Request, form: "_Form", file: BinaryIO, *, idle_timeout
                         f"Only {received} bytes received in {idle_timeout:g} s."
                     )
                 received, window_ends = 0, anyio.current_time() + idle_timeout
-            form.feed(chunk)
-            if len(form.pending) >= WRITE_SIZE:
-                await run_in_threadpool(form.flush, file)
+            yield chunk
     except TimeoutError:
         raise UploadTimeoutError(f"No data received for {idle_timeout:g} s.") from None
     except ClientDisconnect:
         raise InvalidUploadError("The connection closed before the upload was complete.") from None
-    form.end()
-    await run_in_threadpool(form.flush, file)
 
 
 def _sync(file: BinaryIO) -> None:
@@ -200,7 +210,7 @@ class _Form:
         if self._in_file:
             if self._filename is not None:
                 raise InvalidUploadError("The form has more than one file.")
-            self._filename = options[b"filename"].decode("utf-8", "replace")
+            self._filename = _unescape(options[b"filename"]).decode("utf-8", "replace")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._in_file:
@@ -215,3 +225,11 @@ class _Form:
 
     def _on_end(self) -> None:
         self._complete = True
+
+
+def _unescape(name: bytes) -> bytes:
+    """Undo what browsers escape in a name: these three and nothing else (WHATWG HTML, multipart).
+
+    Line ends are dropped from names, so that they need not be restored.
+    """
+    return name.replace(b"%22", b'"').replace(b"%0D", b"").replace(b"%0A", b"")

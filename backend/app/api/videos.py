@@ -47,7 +47,7 @@ router = APIRouter(
     responses=documented(401, 422, 503),
 )
 Analyse = Annotated[
-    bool, Query(description="Queue an analysis with default parameters if the video is new.")
+    bool, Query(description="Queue an analysis with default parameters if the video has none.")
 ]
 _LINKS = links(
     "video_id", "read_video", "delete_video", "video_content", "video_thumbnail", "request_analysis"
@@ -89,7 +89,7 @@ async def upload_video(
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
         reply, created = await to_thread.run_sync(
-            partial(_ingest, context, upload, analyse=analyse), limiter=context.ingest_limiter
+            partial(store_upload, context, upload, analyse=analyse), limiter=context.ingest_limiter
         )
     return _respond(response, reply, created=created)
 
@@ -122,10 +122,13 @@ def _import(context: Context, source: ImportIn, *, analyse: bool) -> tuple[Video
         if source.path is not None
         else imports.from_url(source.url or "", rules=rules, storage=storage)
     ) as upload:
-        return _ingest(context, upload, analyse=analyse)
+        return store_upload(context, upload, analyse=analyse)
 
 
-def _ingest(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[VideoOut, bool]:
+def store_upload(
+    context: Context, upload: videos.Upload, *, analyse: bool
+) -> tuple[VideoOut, bool]:
+    """Store a complete upload; return the video and whether it is new."""
     state, created = ingest(
         context.database,
         storage=context.storage,
@@ -135,6 +138,7 @@ def _ingest(context: Context, upload: videos.Upload, *, analyse: bool) -> tuple[
     )
     if created:
         event("video.stored", video_id=state.video.id, size=state.video.size)
+    if analyse:
         context.queue.wake()
     return VideoOut.from_state(state), created
 
@@ -190,7 +194,6 @@ def delete_video(context: ContextDep, video_id: uuid.UUID) -> None:
     event("video.deleted", video_id=video_id)
 
 
-@router.head("/videos/{video_id}/content", include_in_schema=False)
 @router.get("/videos/{video_id}/content", response_class=FileResponse, responses=CONTENT)
 def video_content(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
     """Get the original file. Supports range requests."""
@@ -199,12 +202,13 @@ def video_content(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
     media_type = MEDIA_TYPES.get(video.container.split(",")[0], DEFAULT_MEDIA_TYPE)
     try:
         path = context.storage.path(video_id)
-        return MediaResponse(path, media_type=media_type, filename=video.filename)
+        return MediaResponse(
+            path, media_type=media_type, filename=video.filename, version=video.sha256
+        )
     except FileNotFoundError:  # deleted in the meantime
         raise VideoNotFoundError(f"Video {video_id} does not exist.") from None
 
 
-@router.head("/videos/{video_id}/thumbnail", include_in_schema=False)
 @router.get("/videos/{video_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)
 async def video_thumbnail(
     request: Request,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from app.errors import (
     ForbiddenImportError,
@@ -61,7 +62,7 @@ def from_url(url: str, *, rules: ImportRules, storage: Storage) -> Iterator[Uplo
     if not rules.fetch.hosts:
         raise ForbiddenImportError("Importing URLs is disabled: IMPORT_HOSTS is empty.")
     with fetch(url, rules=rules.fetch) as chunks:
-        name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
+        name = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
         yield from _copy(chunks, name=name, source="url", rules=rules, storage=storage)
 
 

@@ -7,9 +7,9 @@ so a row always has its file; a file whose row was never committed is still mark
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from app.db import Database
-from app.errors import NotAVideoError, UnavailableError
+from app.errors import NotAVideoError, UnavailableError, VideoNotFoundError
 from app.models import Analysis
-from app.services import parameters, videos
+from app.services import analyses, parameters, videos
 from app.services.storage import Storage
 from app.services.videos import VideoState
 from app.video import Parameters, Tools, probe
@@ -21,10 +21,10 @@ def ingest(
 ) -> tuple[VideoState, bool]:
     """Store an upload; return the video and whether it is new.
 
-    If the video is new and `analyse` is true, queue an analysis. Use transactions of its own,
+    If `analyse` is true and the video has no analysis, queue one. Use transactions of its own,
     because ffprobe must not run inside one. Raise NotAVideoError or UnavailableError.
     """
-    duplicate = _find_duplicate(database, sha256=upload.sha256)
+    duplicate = _find_duplicate(database, sha256=upload.sha256, analyse=analyse)
     if duplicate is not None:
         return duplicate, False
     try:
@@ -46,7 +46,7 @@ def ingest(
                 session.flush()
             storage.keep(upload.path, video_id=video.id)
     except IntegrityError:  # registered by another request in the meantime
-        duplicate = _find_duplicate(database, sha256=upload.sha256)
+        duplicate = _find_duplicate(database, sha256=upload.sha256, analyse=analyse)
         if duplicate is None:
             raise
         return duplicate, False
@@ -61,6 +61,16 @@ def ingest(
     return VideoState(video, analysis), True
 
 
-def _find_duplicate(database: Database, *, sha256: str) -> VideoState | None:
+def _find_duplicate(database: Database, *, sha256: str, analyse: bool) -> VideoState | None:
     with database.reading() as session:
-        return videos.find_duplicate(session, sha256=sha256)
+        found = videos.find_duplicate(session, sha256=sha256)
+    if found is None or found.analysis is not None or not analyse:
+        return found
+    try:
+        with database.writing() as session:
+            analysis, _ = analyses.request(
+                session, video_id=found.video.id, parameters=Parameters()
+            )
+    except VideoNotFoundError:  # deleted in the meantime
+        return None
+    return VideoState(found.video, analysis)

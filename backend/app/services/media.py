@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from time import time_ns
 
 from app.db import Database
 from app.errors import (
@@ -153,7 +154,8 @@ class Media:
                 return kept
         target = self._storage.derived(wanted.video_id, wanted.name)
         with contextlib.suppress(FileNotFoundError):
-            os.utime(target)  # the least recently used files are evicted first
+            # The least recently used files are evicted first; the other time is a validator.
+            os.utime(target, ns=(time_ns(), target.stat().st_mtime_ns))
             return target
         return None
 

@@ -81,6 +81,15 @@ class Order:
         fits = not isinstance(key, int) or abs(key) < 2**63
         if name != self.name or not isinstance(key, kind) or not fits:
             raise invalid
-        if isinstance(key, str) and ("\0" in key or not key.isprintable()):
+        if isinstance(key, str) and not _is_storable(key):
             raise invalid
         return key, found
+
+
+def _is_storable(text: str) -> bool:
+    """Return whether databases accept `text`: no NUL, no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

@@ -2,6 +2,7 @@
 
 - `videos/ab/<uuid>`: stored content; ab are the last two digits, to keep directories small.
 - `incoming/<uuid>.part`: uploads in progress; renamed into place when complete.
+- `uploads/<uuid>`, `uploads/<uuid>.json`: resumable uploads (`app.services.uploads`).
 - `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache that can be deleted.
 - `kept/ab/<uuid>/`: what an analysis stores with its results: pictures for lists, a preview.
 - `incoming/<uuid>`: an empty mark for content whose row is being added or removed.
@@ -40,6 +41,7 @@ class Storage:
         self._incoming = data_dir / "incoming"
         self._derived = data_dir / "derived"
         self._kept = data_dir / "kept"
+        self.uploads = data_dir / "uploads"
         self._reserve = data_dir / "reserve"
         self._trim_lock = threading.Lock()
         self._trimmed_at = -TRIM_INTERVAL_S
@@ -50,6 +52,7 @@ class Storage:
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._derived.mkdir(parents=True, exist_ok=True)
         self._kept.mkdir(parents=True, exist_ok=True)
+        self.uploads.mkdir(parents=True, exist_ok=True)
         self.allocate_reserve()
 
     def allocate_reserve(self) -> None:
@@ -144,7 +147,7 @@ class Storage:
         for path in self._derived.glob("*/*/*"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                files.append((status.st_mtime, status.st_size, path))
+                files.append((status.st_atime, status.st_size, path))
         total, deleted = sum(size for _, size, _ in files), 0
         for _, size, path in sorted(files):
             if total <= limit:

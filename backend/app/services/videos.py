@@ -3,6 +3,7 @@
 import enum
 import functools
 import hashlib
+import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ from app.services.paging import Order, Page
 from app.video import Probe
 
 MAX_FILENAME_LENGTH = 255
+# Bidirectional embeddings, overrides and isolates can make "gpj.exe" read "exe.jpg"; U+FEFF and
+# U+FFF9 to U+FFFB are remains of an encoding and of annotations.
+_REORDERING = frozenset(
+    map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC)))
+)
 
 
 class Sort(enum.StrEnum):
@@ -70,11 +76,21 @@ class VideoState:
 
 
 def display_name(raw: str) -> str:
-    """Return a client's file name made safe for display: last component, printable, bounded."""
+    """Return a client's file name made safe for display: last component, one line, bounded.
+
+    Every kind of space becomes a plain one. Characters that join others are kept: without them
+    Persian words are misspelt, and one emoji becomes three.
+    """
     last = PurePosixPath(raw.replace("\\", "/")).name
+    return "".join(map(_shown, last)).strip()[:MAX_FILENAME_LENGTH].rstrip() or "unnamed"
+
+
+def _shown(character: str) -> str:
+    category = unicodedata.category(character)
     # Databases reject lone surrogates, and control characters can garble a terminal.
-    shown = "".join(character for character in last if character.isprintable()).strip()
-    return shown[:MAX_FILENAME_LENGTH] or "unnamed"
+    if category in ("Cc", "Cs") or character in _REORDERING:
+        return ""
+    return " " if category.startswith("Z") else character
 
 
 def hasher() -> "hashlib._Hash":

@@ -1,9 +1,10 @@
-"""Periodic clean-up of files left behind by crashed processes (`Storage.sweep`)."""
+"""Periodic clean-up: files left behind by crashed processes, and expired resumable uploads."""
 
 from app.db import Database
 from app.logs import event
 from app.services import videos
 from app.services.storage import Storage
+from app.services.uploads import Uploads
 from app.worker.background import BackgroundThread
 
 INTERVAL_S = 600.0
@@ -12,17 +13,19 @@ INTERVAL_S = 600.0
 class Janitor(BackgroundThread):
     """Sweep at start and every ten minutes, in every API process; concurrent sweeps are safe."""
 
-    def __init__(self, *, database: Database, storage: Storage) -> None:
+    def __init__(self, *, database: Database, storage: Storage, uploads: Uploads) -> None:
         """Prepare; touch nothing before `start`."""
         super().__init__(name="janitor", interval=INTERVAL_S)
         self._database = database
         self._storage = storage
+        self._uploads = uploads
 
     def step(self) -> None:
         """Sweep once, and restore the disk reserve if it was released."""
         self._storage.allocate_reserve()
         with self._database.reading() as session:
             swept = self._storage.sweep(exists=lambda found: videos.exists(session, video_id=found))
+        swept += self._uploads.sweep()
         if swept:
             event("storage.swept", files=swept)
 

@@ -94,15 +94,21 @@ def test_reanalysis_with_other_settings_keeps_earlier_results(
     upload(browser, clips.yard(clip_dir / "sky.mp4", name="sky"))
     browser.until_text("2 events", "#events-note")
     browser.find("#again-box summary").click()
+    browser.find("#add-area").click()
     height = browser.find("#again [name=height]")
     height.clear()
     height.send_keys("20")  # only the sky
-    browser.find("#again button").click()
+    browser.find("#again button.main").click()
     browser.until_text("No motion", "#events-note")
     choice = browser.find("#state select")
     assert len(choice.find_elements("css selector", "option")) == 2
     choice.send_keys(Keys.ARROW_DOWN)
     browser.until_text("2 events", "#events-note")
+    # The address names the analysis that is shown. Its long name fits a phone.
+    browser.resize(PHONE)
+    browser.open(browser.driver.current_url)
+    browser.until_text("2 events", "#events-note")
+    assert browser.overflow() == []
 
 
 def test_rejected_uploads_show_the_reason(browser: Browser, service: str, tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def test_original_supports_range_requests_and_never_renders_as_a_page(
     assert client.head(url).headers["content-length"] == str(len(stored))
     etag = {"range": "bytes=0-4", "if-range": whole.headers["etag"]}
     assert client.get(url, headers=etag).content == stored[:5]
-    for asked, status in (("bytes=99999999-", 416), ("bytes=x-y", 400), ("lines=1-2", 400)):
+    for asked, status in (("bytes=99999999-", 416), ("bytes=x-y", 400), ("bytes", 400)):
         reply = client.get(url, headers={"range": asked})
         assert reply.status_code == status
         assert reply.headers["content-type"] == "application/problem+json"

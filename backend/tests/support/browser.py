@@ -52,6 +52,17 @@ class Browser:
         self._requests.clear()
         self.driver.get(url)
 
+    @contextmanager
+    def before_load(self, script: str) -> Iterator[None]:
+        """Run JavaScript in each page that is opened in the block, before its own scripts."""
+        added = self.driver.execute_cdp_cmd(
+            "Page.addScriptToEvaluateOnNewDocument", {"source": script}
+        )
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
     def resize(self, size: tuple[int, int]) -> None:
         """Set the viewport size in CSS pixels."""
         self.driver.execute_cdp_cmd(

@@ -127,6 +127,16 @@ def with_audio(target: Path, *, video_seconds: int, audio_seconds: int) -> Path:
     )  # fmt: skip
 
 
+def hevc_with_audio(target: Path) -> Path:
+    """Create a clip whose video (H.265) browsers cannot decode, but whose sound they can."""
+    return _ffmpeg(
+        ["-f", "lavfi", "-i", "testsrc=size=320x180:rate=10:duration=3",
+         "-f", "lavfi", "-i", "sine=duration=3", "-c:v", "libx265", "-x265-params",
+         "log-level=none", "-preset", "ultrafast", "-tag:v", "hvc1", "-c:a", "aac"],
+        target,
+    )  # fmt: skip
+
+
 def truncated(target: Path, *, keep: float) -> Path:
     """Create a clip with its index first, then truncate it to the share `keep`."""
     whole = _ffmpeg(

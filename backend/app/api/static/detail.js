@@ -1,10 +1,12 @@
 // The details of one video: metadata, analyses, and actions.
 import { call, media } from "./api.js";
-import { $, announce, badge, bytes, clock, confirmed, isUnfinished, make, percent, when } from "./dom.js";
-import { clearFindings, loadFindings } from "./findings.js";
+import { fillAreas, installAreas, readAreas, showPicture } from "./areas.js";
+import { $, announce, badge, bytes, clock, confirmed, isUnfinished, make, notify, percent, timeOfDay, when } from "./dom.js";
+import { clearFindings, loadFindings, select } from "./findings.js";
 import * as library from "./library.js";
 import { watch } from "./live.js";
 import * as player from "./player.js";
+import * as route from "./route.js";
 import { showTime } from "./timeline.js";
 
 let video = null;
@@ -13,7 +15,14 @@ let analysis = null;
 let history = [];
 
 export function installDetail() {
-  player.installPlayer(showTime);
+  player.installPlayer((seconds) => {
+    showTime(seconds);
+    if (video) $("moment").href = route.link({ video: video.id, time: seconds });
+  });
+  installAreas();
+  $("again-box").addEventListener("toggle", () => {
+    if ($("again-box").open) showPicture(video);
+  });
   $("delete").addEventListener("click", remove);
   const form = $("again");
   form.elements.sensitivity.addEventListener("input", () => {
@@ -22,7 +31,12 @@ export function installDetail() {
   form.addEventListener("submit", again);
 }
 
-export async function open(id) {
+/**
+ * Show what the address names: a video, and optionally one of its analyses, an event or a time.
+ * Resolve to false if the video does not exist.
+ */
+export async function open(place) {
+  const id = place.video;
   if (video?.id !== id) {
     $("detail").hidden = true;
     analysis = null;
@@ -32,16 +46,30 @@ export async function open(id) {
       call(`/videos/${id}`),
       call(`/analyses?video_id=${id}&limit=20`),
     ]);
-    if (window.location.hash !== `#video=${id}`) return;
+    if (route.current().video !== id) return true;
     history = page.analyses;
-    show(found);
+    await show(found, place);
   } catch (error) {
     if (error.status === 404) {
       library.remove(id);
-      window.location.hash = "";
+      return false;
     }
     announce(error.message);
   }
+  return true;
+}
+
+/** Return the event that the address names, if it is one of this video. */
+async function linkedEvent(place) {
+  if (!place.event) return null;
+  try {
+    const event = await call(`/events/${place.event}`);
+    if (history.some(({ id }) => id === event.analysis_id)) return event;
+  } catch (error) {
+    if (error.status !== 404) throw error;
+  }
+  notify("This event does not exist. The video may have been analysed again, or its analysis deleted.");
+  return null;
 }
 
 export function close() {
@@ -52,17 +80,14 @@ export function close() {
   $("detail").hidden = true;
 }
 
-function show(found) {
+async function show(found, place) {
+  const event = await linkedEvent(place);
+  if (route.current().video !== found.id) return;
   const another = video?.id !== found.id;
   video = found;
   $("title").textContent = video.filename;
-  $("facts").textContent = [
-    video.width ? `${video.width} × ${video.height}` : null,
-    video.codec?.toUpperCase(),
-    video.duration === null ? null : clock(video.duration),
-    bytes(video.size),
-    `added ${when(video.created_at)}`,
-  ].filter(Boolean).join(" · ");
+  drawFacts();
+  $("moment").href = route.link({ video: video.id, time: place.time ?? 0 });
   $("download").href = media(`/videos/${video.id}/content`);
   $("download").setAttribute("download", video.filename);
   $("detail").hidden = false;
@@ -71,7 +96,29 @@ function show(found) {
     $("again-box").open = false;
     $("title").focus();
   }
-  choose(another || !analysis ? video.analysis : history.find(({ id }) => id === analysis.id) ?? video.analysis);
+  const wanted = event?.analysis_id ?? place.analysis ?? (another ? null : analysis?.id);
+  choose(history.find(({ id }) => id === wanted) ?? video.analysis);
+  select(event?.id ?? null);
+  const time = event?.start ?? place.time;
+  if (time !== null) player.goTo(time);
+}
+
+function drawFacts() {
+  $("facts").textContent = [
+    size(video),
+    video.codec?.toUpperCase(),
+    video.duration === null ? null : clock(video.duration),
+    bytes(video.size),
+    video.recorded_at ? `recorded ${timeOfDay(video.recorded_at)}` : null,
+    `added ${when(video.created_at)}`,
+  ].filter(Boolean).join(" · ");
+}
+
+/** The size as shown, which services of older versions do not tell. */
+function size({ width, height, rotation, display_width: shownWidth, display_height: shownHeight }) {
+  if (shownWidth) return `${shownWidth} × ${shownHeight}`;
+  if (!width) return null;
+  return rotation === 90 || rotation === 270 ? `${height} × ${width}` : `${width} × ${height}`;
 }
 
 /** Show one of the video's analyses. */
@@ -96,10 +143,21 @@ export function update(changed) {
   if (changed.status !== analysis.status) {
     announce(`${video.filename}: ${badge(changed).textContent}`);
     choose(changed);
+    if (changed.status === "done") reread();
   } else {
     analysis = changed;
     drawState();
   }
+}
+
+/** The analysis may have added a preview and corrected the facts. */
+async function reread() {
+  const { id } = video;
+  const found = await call(`/videos/${id}`).catch(() => null);
+  if (!found || video?.id !== id) return;
+  video = found;
+  drawFacts();
+  player.refresh(found);
 }
 
 function drawState() {
@@ -113,16 +171,23 @@ function drawState() {
     }));
   }
   if (analysis?.reason) box.append(make("p", { class: "reason" }, analysis.reason));
+  if (analysis?.warning) box.append(make("p", { class: "note" }, analysis.warning));
+  if (analysis?.detail) {
+    box.append(make("details", {}, make("summary", {}, "Technical details"), make("pre", {}, analysis.detail)));
+  }
   if (focused) box.querySelector(`[data-action="${focused}"]`)?.focus();
 }
 
 function picker() {
   if (history.length < 2) return null;
-  const select = make("select", { "aria-label": "Analysis to show", "data-action": "pick" },
+  const list = make("select", { "aria-label": "Analysis to show", "data-action": "pick" },
     ...history.map((each) => make("option", { value: each.id, selected: each.id === analysis.id },
       `${when(each.requested_at)}, sensitivity ${each.parameters.sensitivity}`)));
-  select.addEventListener("change", () => choose(history.find(({ id }) => id === select.value)));
-  return select;
+  list.addEventListener("change", () => {
+    choose(history.find(({ id }) => id === list.value));
+    route.replace(route.link({ video: video.id, analysis: list.value }));
+  });
+  return list;
 }
 
 function buttons() {
@@ -153,14 +218,11 @@ async function again(event) {
   event.preventDefault();
   const form = new FormData($("again"));
   const number = (name) => Number(form.get(name));
-  const share = (name) => number(name) / 100;
-  const whole = number("x") === 0 && number("y") === 0 && number("width") === 100 && number("height") === 100;
-  const region = { x: share("x"), y: share("y"), width: share("width"), height: share("height") };
   const json = {
     sensitivity: number("sensitivity"),
     minimum_duration: number("minimum_duration"),
     frame_rate: number("frame_rate"),
-    region: whole ? null : region,
+    ...readAreas(),
   };
   try {
     showChanged(await call(`/videos/${video.id}/analyses`, { method: "POST", json }));
@@ -171,15 +233,15 @@ async function again(event) {
   }
 }
 
-function fillSettings({ sensitivity, minimum_duration, frame_rate, region }) {
+function fillSettings(parameters) {
+  const { sensitivity, minimum_duration, frame_rate } = parameters;
   if ($("again-box").open) return; // The user is editing it.
   const { elements } = $("again");
   elements.sensitivity.value = sensitivity;
   elements.shown.value = sensitivity.toFixed(2);
   elements.minimum_duration.value = minimum_duration;
   elements.frame_rate.value = frame_rate;
-  const part = region ?? { x: 0, y: 0, width: 1, height: 1 };
-  for (const name of ["x", "y", "width", "height"]) elements[name].value = Math.round(part[name] * 100);
+  fillAreas(parameters);
 }
 
 async function remove() {

@@ -51,6 +51,17 @@ export function when(text) {
   return new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** A moment with seconds, in the viewer's time zone. */
+export function timeOfDay(text) {
+  return new Date(text).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
+}
+
+/** Show a message above everything until the next view is opened; null hides it. */
+export function notify(text) {
+  $("notice").textContent = text ?? "";
+  $("notice").hidden = !text;
+}
+
 const STATES = {
   queued: "Queued",
   running: "Analysing",

@@ -1,13 +1,16 @@
-// The results of an analysis: clickable events with thumbnails, and the timeline.
+// The results of an analysis: clickable events with thumbnails, the timeline, and files to save.
 import { call, media } from "./api.js";
-import { $, clock, make, percent } from "./dom.js";
+import { $, clock, make, percent, timeOfDay } from "./dom.js";
 import { goTo, showFindings } from "./player.js";
+import * as route from "./route.js";
 import { drawTimeline, hideTimeline } from "./timeline.js";
 
 let current = null;
 let cursor = null;
 let events = [];
 let timeline = null;
+/** Id of the selected event, which may not be loaded yet. */
+let selected = null;
 
 export function installFindings() {
   $("more-events").addEventListener("click", async () => {
@@ -26,6 +29,7 @@ export function clearFindings(text) {
   $("events").replaceChildren();
   $("events-note").textContent = text;
   $("more-events").hidden = true;
+  $("exports").hidden = true;
   hideTimeline();
   showFindings([], null);
 }
@@ -58,8 +62,24 @@ async function loadEvents(analysis) {
   $("events-note").textContent = count
     ? `${count === 1 ? "1 event" : `${count} events`}. Select one to play it.`
     : "No motion was detected with these settings.";
+  $("exports").hidden = !count;
+  for (const kind of ["csv", "json"]) $(`export-${kind}`).href = media(`/analyses/${analysis.id}/events.${kind}`);
   drawTimeline(timeline, events, analysis.result?.duration);
-  showFindings(events, analysis.parameters.region);
+  showFindings(events, analysis.parameters);
+  markSelected();
+}
+
+/** Show the event of this id as selected, whenever it is loaded. */
+export function select(id) {
+  selected = id;
+  markSelected();
+}
+
+function markSelected() {
+  for (const button of $("events").querySelectorAll("button")) {
+    if (button.dataset.event === selected) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
 }
 
 function row(event) {
@@ -67,16 +87,18 @@ function row(event) {
   const button = make("button", {
     type: "button",
     class: "event",
+    "data-event": event.id,
     "aria-label": `Event ${event.position + 1}, from ${clock(event.start)} to ${clock(event.end)}`,
     onclick: () => {
-      for (const other of $("events").querySelectorAll("[aria-current]")) other.removeAttribute("aria-current");
-      button.setAttribute("aria-current", "true");
+      select(event.id);
+      route.replace(route.link({ video: current.video_id, event: event.id }));
       $("stage").scrollIntoView({ block: "nearest" });
       goTo(event.start, { play: true });
     },
   },
   make("img", { src: media(`/events/${event.id}/thumbnail`), alt: "", width: 320, height: 180, loading: "lazy" }),
   make("span", {}, span),
+  event.started_at ? make("span", { class: "quiet" }, timeOfDay(event.started_at)) : null,
   make("span", { class: "quiet" }, `up to ${percent(event.peak_score)} of the frame`));
   return make("li", {}, button,
     make("a", { href: media(`/events/${event.id}/clip`), download: `event-${event.position + 1}.mp4` }, "Save clip"));

@@ -1,24 +1,29 @@
-// Entry point: connects the list with the video selected by the URL (#video=ID).
+// Entry point: connects the list with the video that the address names.
 import { installKeyDialog, onRecovery, showHealth, startSession } from "./api.js";
-import { $, announce } from "./dom.js";
+import { $, notify } from "./dom.js";
 import * as detail from "./detail.js";
 import { installFindings } from "./findings.js";
 import * as library from "./library.js";
 import { onChange } from "./live.js";
 import { goTo } from "./player.js";
+import * as place from "./route.js";
 import { installTimeline } from "./timeline.js";
 import { installUpload } from "./upload.js";
 
 const HEALTH_MS = 30000;
 
-function route() {
-  const id = /^#video=([0-9a-f-]{36})$/.exec(window.location.hash)?.[1];
+async function route() {
+  const named = place.current();
+  const id = named.video;
   const wasOpen = document.body.classList.contains("chosen");
   document.body.classList.toggle("chosen", Boolean(id));
   library.markCurrent(id);
+  notify(null);
   if (id) {
-    detail.open(id);
-    return;
+    if (await detail.open(named) || place.current().video !== id) return;
+    place.replace("");
+    document.body.classList.remove("chosen");
+    notify("This video does not exist. It may have been deleted.");
   }
   detail.close();
   if (wasOpen) $("library-title").focus();
@@ -33,10 +38,13 @@ onChange((analysis) => {
   library.update(analysis);
   detail.update(analysis);
 });
-installUpload((video, { known }) => {
+installUpload((video) => {
   library.addFirst(video);
-  if (known) announce(`${video.filename} already exists.`);
-  window.location.hash = `#video=${video.id}`;
+  // Whoever is watching a video goes on watching it.
+  const named = place.current().video;
+  if (named && named !== video.id) return false;
+  window.location.hash = place.link({ video: video.id });
+  return true;
 });
 onRecovery(() => {
   showHealth();

@@ -8,6 +8,7 @@ const PAGE_S = 10;
 let duration = 0;
 let seek = () => {};
 let playhead = null;
+let shown = 0;
 
 /** Call `action(seconds)` when the user seeks with the pointer or the keyboard. */
 export function installTimeline(action) {
@@ -57,7 +58,7 @@ export function drawTimeline({ bucket, scores }, events, length) {
   slider.setAttribute("aria-valuemin", 0);
   slider.setAttribute("aria-valuemax", duration.toFixed(1));
   slider.hidden = false;
-  showTime(0);
+  showTime(shown);
 }
 
 export function hideTimeline() {
@@ -68,6 +69,7 @@ export function hideTimeline() {
 
 /** Move the playhead. */
 export function showTime(seconds) {
+  shown = seconds;
   if (!playhead) return;
   playhead.setAttribute("x1", seconds);
   playhead.setAttribute("x2", seconds);

@@ -1,5 +1,6 @@
 """A disk that really is full: errors instead of crashes, and deletions free space."""
 
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -70,3 +71,37 @@ def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
         assert web.get(f"{url}/health", timeout=20).status_code == 200
         assert len(list(iterate(url, VIDEOS, "videos"))) == len(accepted) + 1
         assert '"event": "request.ended", "level": "error"' not in process.output()
+
+
+def test_resumable_upload_continues_when_there_is_room_again(tmp_path: Path, clip: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    disk = [sys.executable, small_disk.__file__, str(data), str(12 * MIB)]
+    content = clip.read_bytes() + b"\0" * (4 * MIB)  # ignored after the last box
+    tus = {"Tus-Resumable": "1.0.0"}
+    kind = tus | {"Content-Type": "application/offset+octet-stream"}
+    with servers.api(data, log=tmp_path / "log", within=disk) as (url, process):
+        client = httpx2.Client(base_url=url, timeout=60)
+
+        def create(length: int) -> httpx2.Response:
+            return client.post("/api/v1/uploads", headers=tus | {"Upload-Length": str(length)})
+
+        def send(place: str, offset: int, part: bytes) -> int:
+            headers = kind | {"Upload-Offset": str(offset)}
+            return client.patch(place, headers=headers, content=part).status_code
+
+        assert create(13 * MIB).status_code == 507
+        place = create(len(content)).headers["location"]
+        assert send(place, 0, content[:MIB]) == 204
+        hog = seen_by(process, data) / "hog"
+        with hog.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"\0" * 4096):
+                pass
+        assert send(place, MIB, content[MIB:]) == 507
+        assert client.head(place, headers=tus).headers["upload-offset"] == str(MIB)
+        hog.unlink()
+        assert send(place, MIB, content[MIB:]) == 204
+        video_id = client.get(place).json()["video_id"]
+        stored = client.get(f"{VIDEOS}/{video_id}").json()["sha256"]
+        assert stored == hashlib.sha256(content).hexdigest()
+        client.close()
