@@ -66,8 +66,6 @@ def spec(rootfs: Rootfs, request: pytest.FixtureRequest) -> Spec:
     [
         ([Member("/tmp/evil")], "the name '/tmp/evil' is absolute"),
         ([Member("a/../../evil")], "climbs out with '..'"),
-        ([link("out", "../.."), Member("out/evil")], "goes through a link out of the root"),
-        ([link("out", "x/../../.."), Member("out/evil")], "goes through a link out of the root"),
         ([hard_link("x", "../secret")], "climbs out with '..'"),
         ([hard_link("x", "/etc/shadow")], "is absolute"),
         ([link("l", "/etc"), hard_link("x", "l/shadow")], "which does not exist in the image"),
@@ -88,6 +86,15 @@ def test_an_image_that_climbs_out_is_refused_and_leaves_nothing(
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
     assert (tmp_path / "secret").read_text() == "mine"
     assert (tmp_path / "secret").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("target", ["../..", "x/../../.."])
+def test_a_link_above_the_root_leads_to_the_root(tmp_path: Path, target: str) -> None:
+    layer = write_layer(tmp_path, tar_bytes([link("out", target), Member("out/evil")]))
+    before = sorted([*os.listdir(tmp_path), "cache"])
+    with Cache(tmp_path / "cache").rootfs([layer]) as rootfs:
+        assert (rootfs.path / "evil").is_file()
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_ten_gigabytes_of_zeros_are_refused_beyond_the_limit_before_they_are_read(

@@ -29,6 +29,8 @@ from tools.registry.tls import is_not_tls, tls_context
 _BLOCK = 1 << 18
 # A manifest is at most 4 MiB (distribution-spec 1.1); no other response is much longer.
 _BODY_LIMIT = 8 << 20
+# How the end of a connection shows in a handshake; which of them is a matter of time.
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_WAIT = 300.0
 # Receives a response's body piece by piece, each with the status.
@@ -224,7 +226,7 @@ class Transport:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self.check_cancelled()
-            hung_up = isinstance(error, ssl.SSLEOFError | ConnectionResetError) and not connected
+            hung_up = not connected and isinstance(error, _HUNG_UP)
             if parts.scheme == "https" and hung_up and is_loopback(parts.hostname or ""):
                 # A server without TLS may hang up on a handshake that it does not understand.
                 raise _not_tls(parts) from error
