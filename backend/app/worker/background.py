@@ -1,8 +1,10 @@
 """A thread that runs a step at a fixed interval, and immediately when woken."""
 
+import contextlib
 import logging
 import threading
 from abc import ABC, abstractmethod
+from queue import Empty, SimpleQueue
 
 from app.logs import event
 
@@ -16,8 +18,9 @@ class BackgroundThread(ABC):
         """Prepare the thread without starting it; `interval` is in seconds."""
         self.name = name
         self._interval = interval
-        self._wake = threading.Event()
-        self._stop = threading.Event()
+        # Not events: a signal handler that interrupts `Event.set` would wait for its lock forever.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._stopping = False
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
 
     @abstractmethod
@@ -34,12 +37,12 @@ class BackgroundThread(ABC):
 
     def wake(self) -> None:
         """Run the next step now."""
-        self._wake.set()
+        self._wakes.put(None)
 
     def request_stop(self) -> None:
         """Ask the thread to stop without waiting; safe in a signal handler."""
-        self._stop.set()
-        self._wake.set()
+        self._stopping = True
+        self._wakes.put(None)
 
     def stop(self) -> None:
         """Ask the thread to stop and wait for it, up to STOP_TIMEOUT_S."""
@@ -49,7 +52,7 @@ class BackgroundThread(ABC):
 
     def stopping(self) -> bool:
         """Return whether a stop has been requested."""
-        return self._stop.is_set()
+        return self._stopping
 
     def alive(self) -> bool:
         """Return whether the thread is running."""
@@ -58,11 +61,13 @@ class BackgroundThread(ABC):
     def _loop(self) -> None:
         try:
             while not self.stopping():
-                self._wake.clear()
+                while not self._wakes.empty():
+                    self._wakes.get()
                 try:
                     self.step()
                 except Exception:  # noqa: BLE001 - the thread must survive a failing step
                     event("background.step_failed", level=logging.ERROR, exc_info=True)
-                self._wake.wait(self._interval)
+                with contextlib.suppress(Empty):
+                    self._wakes.get(timeout=self._interval)
         finally:
             self.close()
