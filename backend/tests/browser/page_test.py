@@ -123,7 +123,7 @@ def test_rejected_uploads_show_the_reason(browser: Browser, service: str, tmp_pa
     )
     first, second = (item.text for item in browser.all("#uploads li"))
     assert "notes.mp4" in first
-    assert "cannot" in first
+    assert "is not a video" in first
     assert "large.mp4" in second
     assert "3145728 bytes" in second
     browser.screenshot("rejected")
