@@ -3,7 +3,7 @@
 BuildStepsInfo = provider(
     doc = "How a target's output is made.",
     fields = {
-        "files": "depset of File: every file that a step's command names",
+        "files": "depset of File: what the steps start from",
         "outputs": "depset of File: what the steps make",
         "steps": "depset of JSON strings, one for each command, in the order they must run",
     },
@@ -25,6 +25,15 @@ def _build_steps_aspect_impl(target, ctx):
     steps = []
     files = []
     outputs = []
+
+    # A command names its inputs, or a list that it reads does; then they are files of the rule's attributes. What
+    # remains of an action's inputs is its program's own.
+    listed = {
+        file.path: True
+        for name in dir(ctx.rule.files)
+        if not name.startswith("_") and type(getattr(ctx.rule.files, name)) == "list"
+        for file in getattr(ctx.rule.files, name)
+    }
     for action in target.actions:
         if action.mnemonic in _WRITES or not action.argv:
             continue
@@ -33,7 +42,7 @@ def _build_steps_aspect_impl(target, ctx):
             # A path stands alone, in --flag=PATH or in PATH=name.
             for part in (word,) + word.partition("="):
                 words[part] = True
-        files.extend([file for file in action.inputs.to_list() if file.path in words])
+        files.extend([file for file in action.inputs.to_list() if file.path in words or file.path in listed])
         made = action.outputs.to_list()
         outputs.extend(made)
         steps.append(json.encode({
@@ -72,6 +81,6 @@ def _build_steps_impl(ctx):
 
 build_steps = rule(
     implementation = _build_steps_impl,
-    doc = "Writes the commands that make `target` as JSON; its runfiles hold every file they name.",
+    doc = "Writes the commands that make `target` as JSON; its runfiles hold every file they start from.",
     attrs = {"target": attr.label(mandatory = True, aspects = [build_steps_aspect], doc = "An image or a layer.")},
 )
