@@ -189,6 +189,7 @@ def test_workers_stopped_at_random_moments_end_in_time_and_lose_or_repeat_nothin
                     with crew.work() as worker:
                         audit.wait_until_finished(url, timeout=300 + 20 * STOPS)
                         audit.check_all_done_once(url)
+                        wait_for("ready.", worker)  # it may have had nothing to do
                         assert worker.stop() == 0, worker.output()
         audit.check(url, data, accepted=uploader.accepted)
         analyses = list(audit.iterate(url, "/api/v1/analyses", "analyses"))
