@@ -22,6 +22,7 @@ from itertools import pairwise
 BACK_S, AHEAD_S = Fraction(1, 10), Fraction(10)
 MAX_STRETCHES = 100
 MAX_ENTRIES = 4000
+_TERMS = 50
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,31 @@ class Index:
         # has such timestamps, since a stretch may have no picture that can be decoded.
         before = "PREV_INPTS" if name == "PTS" else "PREV_INT"
         back, ahead = BACK_S / self.tick, AHEAD_S / self.tick
-        choices = "".join(
+        choices = [
             f"if(gt({later}\\,ld(0))*between({name}\\,{scaled(part.first)}\\,{scaled(part.last)})"
-            f"\\,st(1\\,{later}))\\;"
+            f"\\,st(1\\,{later}))"
             for later, part in reversed(list(enumerate(parts)))
             if later
-        )
+        ]
         jumped = f"lt({name}\\,{before}-{scaled(back)})+gt({name}\\,{before}+{scaled(ahead)})"
-        offsets = "+".join(
+        offsets = [
             f"eq(ld(0)\\,{later})*({scaled(part.time - part.first + shift)})"
             for later, part in enumerate(parts)
-        )
-        return (
-            f"st(1\\,ld(0))\\;{choices}if(not(isnan({before}))*({jumped})\\,st(0\\,ld(1)))\\;"
-            f"{name}+{offsets}"
-        )
+        ]
+        then = "\\;"
+        move = f"if(not(isnan({before}))*({jumped})\\,st(0\\,ld(1)))"
+        moved = f"{name}+{_chain(offsets, '+')}"
+        return then.join(["st(1\\,ld(0))", _chain(choices, then), move, moved])
+
+
+def _chain(terms: list[str], operator: str) -> str:
+    """Join terms in groups: av_expr_parse of ffmpeg refuses a hundred in a row."""
+    while len(terms) > _TERMS:
+        terms = [
+            f"({operator.join(terms[first : first + _TERMS])})"
+            for first in range(0, len(terms), _TERMS)
+        ]
+    return operator.join(terms)
 
 
 @dataclass(frozen=True)

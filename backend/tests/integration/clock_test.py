@@ -26,6 +26,7 @@ from app.video import (
     probe,
     thumbnail,
 )
+from app.video.clock import MAX_STRETCHES
 
 _KEY_FRAMES = ("-c:v", "libx264", "-preset", "ultrafast", "-sc_threshold", "0")
 
@@ -196,3 +197,12 @@ def test_frame_of_a_time_lapse_is_the_one_shown_at_the_time(film: Path, clip_dir
     # Frames at 0, 0.6, 2.2, 3.8, 5.4, 7.0 and 8.6 s.
     jpeg = thumbnail(lapse, tools=clips.tools(), time=Fraction(18, 5))
     assert clips.block_time(decode(jpeg)) == pytest.approx(0.2, abs=0.06)
+
+
+@pytest.mark.parametrize("parts", [60, 150])
+def test_clock_may_restart_often(clip_dir: Path, tmp_path: Path, parts: int) -> None:
+    second = clips.pattern(clip_dir / "second.ts", seconds=1, size="160x120")
+    often = clips.joined(tmp_path / "often.ts", *[second] * parts)
+    found = look(often)
+    assert float(found.duration) == pytest.approx(min(parts, MAX_STRETCHES), abs=0.1)
+    assert float(found.events[-1].end) == pytest.approx(min(parts, MAX_STRETCHES), abs=0.5)
