@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_exclusions(path: Path) -> tuple[str, ...]:
-    """Return the globs of the list at `path`, in order. Raise ToolError for one without a reason."""
+    """Return the globs of the list at `path`, in order. Raise ToolError for one without reason."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         globs = tuple(str(entry["glob"]) for entry in entries if entry["reason"].strip())
