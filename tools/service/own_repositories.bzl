@@ -1,6 +1,6 @@
 """What only this repository declares: for its own tests, linters and release."""
 
-load("//third_party/debian:servers.bzl", "test_servers")
+load("//third_party/debian:servers.bzl", "conformance_programs", "test_servers")
 load("//tools/lint:repositories.bzl", "lint_sources")
 load("//tools/proof:repositories.bzl", "declared_repositories")
 load(":example_files.bzl", "example_files")
@@ -12,8 +12,9 @@ _DIRECTORIES = [
 ]
 
 def own_repositories():
-    """Declare test servers, the sources for linters and the release, and the list of all that is declared."""
+    """Declare test servers and programs, the sources for linters and the release, and the list of all that is declared."""
     test_servers()
+    conformance_programs()
 
     # Labels in a directory that .bazelignore hides: to Bazel they are files of tools/service.
     example_files(
