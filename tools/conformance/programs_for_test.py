@@ -92,6 +92,12 @@ class Programs:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def output(self, *words: str) -> str:
+        """Return everything that a program that must succeed prints, errors and all."""
+        done = self.attempt(*words)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
     def read(self, *words: str) -> Any:
         """Return the JSON that a program prints."""
         return json.loads(self.run(*words))
