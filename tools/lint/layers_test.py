@@ -29,7 +29,7 @@ _LEVELS = (
     {"tools/bazel_root", "tools/container", "tools/oci", "tools/registry"},
     {"tools/proof", "tools/pytest", "tools/sbom", "tools/size", "tools/structure_test"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
-    {"tools/service", "tools/lint"},
+    {"tools/conformance", "tools/lint", "tools/service"},
 )
 
 
