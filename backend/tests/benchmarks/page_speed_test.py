@@ -19,7 +19,7 @@ VIDEOS = 24
 SHOWN_AT_ONCE = 20
 RUNS = 7
 
-# Milliseconds from the answer with the list to the last byte of each picture, of a page just opened.
+# Milliseconds from the answer with the list to the last byte of each picture.
 LATE = """
 const entries = performance.getEntriesByType("resource");
 const list = entries.find((each) => /\\/videos(\\?|$)/.test(each.name));
