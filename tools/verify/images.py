@@ -5,7 +5,7 @@ Reads documents first; of the layers only those whose contents differ, or whose 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.image.layer_difference import Change, Field
@@ -72,7 +72,7 @@ def compare_images(old: Side, new: Side, *, names: Names) -> list[Difference]:
     Between a docker-archive, which has no manifest, and an image only contents are compared.
     """
     alignment = align(old.image, new.image)
-    found = [*config_differences(old.image, new.image), *_arrangement(alignment, names)]
+    found = [*config_differences(old.image, new.image), *_reordered(alignment)]
     both_have_manifests = old.has_manifest and new.has_manifest
     if both_have_manifests:
         found += manifest_differences(old.image, new.image)
@@ -84,25 +84,38 @@ def compare_images(old: Side, new: Side, *, names: Names) -> list[Difference]:
         if both_have_manifests:
             text = f"compression: {how}; the content is the same"
             found.append(Difference(Weight.COMPRESSION, str(other), text))
-    old.fetch([pair.old.layer for pair in alignment.pairs if pair.old and pair.new])
-    new.fetch([pair.new.layer for pair in alignment.pairs if pair.old and pair.new])
+    old.fetch([pair.old.layer for pair in alignment.pairs if pair.old])
+    new.fetch([pair.new.layer for pair in alignment.pairs if pair.new])
     for pair in alignment.pairs:
+        changes = compare_pair(pair)
         if pair.old and pair.new:
-            found += layer_differences(pair, compare_pair(pair), names=names)
+            found += layer_differences(pair, changes, names=names)
+        else:
+            found.append(_lone_layer(pair, changes, names=names))
     return by_weight(found)
 
 
-def _arrangement(alignment: Alignment, names: Names) -> Iterator[Difference]:
-    for pair in alignment.pairs:
-        if pair.new is None or pair.old is None:
-            which = names.old if pair.new is None else names.new
-            text = f"layer: is in {which} only, {pair.place.layer.size} bytes"
-            yield Difference(Weight.LAYERS, str(pair), text)
+def _reordered(alignment: Alignment) -> Iterator[Difference]:
     if alignment.reordered:
-        text = "order of layers: " + ", ".join(
-            moved(str(old), str(new)) for old, new in alignment.reordered
-        )
-        yield Difference(Weight.LAYERS, "layers", text)
+        moves = [moved(str(old), str(new)) for old, new in alignment.reordered]
+        yield Difference(Weight.LAYERS, "layers", f"order of layers: {', '.join(moves)}")
+
+
+def _lone_layer(pair: Pair, found: LayerChanges, *, names: Names) -> Difference:
+    which, members = (names.old, found.old) if pair.new is None else (names.new, found.new)
+    text = f"the whole layer is in {which} only, {pair.place.layer.size} bytes"
+    versions = read_packages(members).versions
+    listed = [f"{kind} {name} {version}" for (kind, name), version in versions.items()]
+    paths = list(members.members)
+    return Difference(
+        Weight.LAYERS, str(pair), text, tuple(map(_some, filter(None, (listed, paths))))
+    )
+
+
+def _some(texts: Sequence[str]) -> str:
+    """Return the first of some texts, and how many more there are."""
+    more = len(texts) - _SHOWN_PATHS
+    return ", ".join(texts[:_SHOWN_PATHS]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -155,13 +168,13 @@ def _by_weight(pair: Pair, group: _Group, names: Names) -> Iterator[Difference]:
 
 def _details(pair: Pair, changes: list[Change], names: Names) -> tuple[str, ...]:
     """Return the first change in words, and the names of some more paths."""
-    # Lists of files and sums differ because other files do.
-    ordered = sorted(changes, key=lambda change: is_metadata(change.path))
+    # Lists of files, sums and bytecode differ because other files do.
+    ordered = sorted(
+        changes, key=lambda change: is_metadata(change.path) or "/__pycache__/" in change.path
+    )
     first = ordered[0]
     lines = [f"{first.path}: {explain(pair, first, names=names)}"]
     paths = list(dict.fromkeys(change.path for change in ordered[1:]))
     if paths:
-        more = len(paths) - _SHOWN_PATHS
-        listed = ", ".join(paths[:_SHOWN_PATHS]) + (f" and {more} more" if more > 0 else "")
-        lines.append(f"also: {listed}")
+        lines.append(f"also: {_some(paths)}")
     return tuple(lines)

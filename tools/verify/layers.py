@@ -148,14 +148,15 @@ def explain(pair: Pair, change: Change, *, names: Names) -> str:
     if change.field is Field.PRESENCE:
         which = names.old if change.new is None else names.new
         return f"is in {which} only ({change.old or change.new})"
-    text = f"{change.what} {change.old} → {change.new}"
-    if change.field is Field.CONTENT and pair.old and pair.new:
-        with (
-            open_layer(pair.old.layer, max_bytes=DEFAULT_LIMITS.bytes) as one,
-            open_layer(pair.new.layer, max_bytes=DEFAULT_LIMITS.bytes) as other,
-        ):
-            text += f", {content_difference(one, other, change.path)}"
-    return text
+    if change.field is not Field.CONTENT or pair.old is None or pair.new is None:
+        return f"{change.what} {change.old} → {change.new}"
+    with (
+        open_layer(pair.old.layer, max_bytes=DEFAULT_LIMITS.bytes) as one,
+        open_layer(pair.new.layer, max_bytes=DEFAULT_LIMITS.bytes) as other,
+    ):
+        place = content_difference(one, other, change.path)
+    sizes = "" if change.old == change.new else f"; {change.old} → {change.new}"
+    return f"content differs {place}{sizes}"
 
 
 def compression_difference(old: Layer, new: Layer) -> str:
