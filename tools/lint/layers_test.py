@@ -28,6 +28,7 @@ _LEVELS = (
     {"tools/apt", "tools/image", "tools/python_tool.bzl", "tools/wheels"},
     {"tools/bazel_root", "tools/container", "tools/oci", "tools/registry"},
     {"tools/proof", "tools/pytest", "tools/sbom", "tools/size", "tools/structure_test"},
+    {"tools/verify"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
     {"tools/service", "tools/lint"},
 )

@@ -1,0 +1,5 @@
+"""What BUILD files load from here: whether an image is the one that this checkout makes, and what differs."""
+
+load(":image_verify.bzl", _image_verify = "image_verify")
+
+image_verify = _image_verify
