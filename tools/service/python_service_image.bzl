@@ -2,12 +2,25 @@
 
 load("@rules_oci//oci:defs.bzl", "oci_image", "oci_image_index", "oci_load", "oci_push")
 load("//tools/apt:defs.bzl", "deb_layer", "system_layer")
+load("//tools/attest:defs.bzl", "image_provenance", "image_sign", "image_statement")
 load("//tools/container:defs.bzl", "container_run")
 load("//tools/oci:defs.bzl", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
 load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
 load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
+
+# What pins the programs that build an image.
+_BUILDER_LOCKS = [
+    Label("//third_party/bazel:root.lock.json"),
+    Label("//third_party/debian:bookworm.lock.json"),
+]
+
+# Format of an SBOM → what cosign calls it.
+_STATEMENTS = {
+    "cyclonedx": "cyclonedx",
+    "spdx": "spdxjson",
+}
 
 # Format → (extension, media type).
 _SBOMS = {
@@ -66,7 +79,8 @@ def python_service_image(
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
     `push_index`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_` in front unless
-    the name is `image`. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
+    the name is `image`. `provenance_<architecture>` and `provenance_index` say what each image was made from, and
+    `sign` signs the pushed image, its provenance and its SBOMs, with a key that Bazel never sees. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
     wheels, application; the layers of two services that have the same content are the same blobs.
 
     Args:
@@ -182,6 +196,7 @@ def python_service_image(
         **common
     )
     _sboms(name, prefix, packages + [package for group in variants.get("", {}).values() for package in group], wheels, layer_policy, distro, common)
+    _attestations(name, prefix, common)
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 
 def _for_host(name, suffix, common):
@@ -217,6 +232,39 @@ def _sboms(name, prefix, debs, wheels, lock, distro, common):
                 **common
             )
         _for_host(prefix + "sbom_" + format, "", common)
+
+def _attestations(name, prefix, common):
+    """Declare what is said of the images, unsigned, and the program that signs it."""
+    statements = []
+    images = {architecture: (":{}_{}".format(name, architecture), [PLATFORMS[architecture]]) for architecture in ARCHITECTURES}
+    for suffix, (image, platforms) in (images | {"index": (":{}index".format(prefix), PLATFORMS.values())}).items():
+        image_provenance(
+            name = "{}provenance_{}".format(prefix, suffix),
+            components = [":{}sbom_components".format(prefix)],
+            image = image,
+            locks = _BUILDER_LOCKS,
+            platforms = platforms,
+            **common
+        )
+        statements.append(":{}provenance_{}".format(prefix, suffix))
+    _for_host(prefix + "provenance", "", common)
+    for format, predicate_type in _STATEMENTS.items():
+        for architecture in ARCHITECTURES:
+            image_statement(
+                name = "{}sbom_statement_{}_{}".format(prefix, format, architecture),
+                image = ":{}_{}".format(name, architecture),
+                predicate = ":{}sbom_{}_{}".format(prefix, format, architecture),
+                predicate_type = predicate_type,
+                tags = ["manual"],  # Built for what signs it.
+                **common
+            )
+            statements.append(":{}sbom_statement_{}_{}".format(prefix, format, architecture))
+    image_sign(
+        name = prefix + "sign",
+        image = ":{}index".format(prefix),
+        statements = statements,
+        **common
+    )
 
 def _programs(name, prefix, data_volume, port, health_path, common):
     title = native.package_name().rpartition("/")[2] or name
