@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.attest import simple_signing
-from tools.attest.dsse import EnvelopeError, parse_object
+from tools.attest.statement import DocumentError, parse_object
 from tools.image import spec
 from tools.image.spec import Descriptor, SpecError
 
@@ -68,7 +68,7 @@ def statement_layer(envelope: bytes, kind: str) -> Layer:
 def append(manifest: bytes | None, layers: Sequence[Layer]) -> tuple[bytes, bytes] | None:
     """Return the manifest with the layers added, and its config; None if it has all of them.
 
-    Raise EnvelopeError if it is not one of cosign's.
+    Raise DocumentError if it is not one of cosign's.
     """
     present = read_manifest(manifest) if manifest is not None else ()
     known = {_identity(each) for each in present}
@@ -98,23 +98,23 @@ def append(manifest: bytes | None, layers: Sequence[Layer]) -> tuple[bytes, byte
 
 
 def read_manifest(data: bytes) -> tuple[Descriptor, ...]:
-    """Return the layers of a manifest; raise EnvelopeError."""
+    """Return the layers of a manifest; raise DocumentError."""
     document = parse_object(data)
     entries = document.get("layers")
     if document.get("mediaType") != spec.OCI_MANIFEST or not isinstance(entries, list):
-        raise EnvelopeError(f"must be a manifest of {spec.OCI_MANIFEST} with layers")
+        raise DocumentError(f"must be a manifest of {spec.OCI_MANIFEST} with layers")
     try:
         found = tuple(spec.parse_descriptor(each) for each in entries)
     except SpecError as error:
-        raise EnvelopeError(str(error)) from error
+        raise DocumentError(str(error)) from error
     for each in found:
         if each.size > LARGEST:
-            raise EnvelopeError(f"layer {each.digest}: {each.size} bytes are more than {LARGEST}")
+            raise DocumentError(f"layer {each.digest}: {each.size} bytes are more than {LARGEST}")
     return found
 
 
 def subject_of(data: bytes) -> str | None:
-    """Return the digest of the image that a manifest refers to; raise EnvelopeError."""
+    """Return the digest of the image that a manifest refers to; raise DocumentError."""
     subject = parse_object(data).get("subject")
     return str(subject.get("digest")) if isinstance(subject, dict) else None
 

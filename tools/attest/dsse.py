@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tools.attest.keys import PrivateKey, PublicKey
-from tools.cli import ToolError
+from tools.attest.statement import DocumentError, parse_object
 from tools.image.spec import encode_json
 
 IN_TOTO = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _BUNDLES = "application/vnd.dev.sigstore.bundle"
-
-
-class EnvelopeError(ToolError):
-    """What should be a signed statement is none."""
 
 
 @dataclass(frozen=True)
@@ -73,43 +68,22 @@ def bundle(envelope: Envelope, key: PublicKey) -> bytes:
 
 
 def read_envelope(data: bytes) -> Envelope:
-    """Read an envelope or a bundle of one; raise EnvelopeError."""
+    """Read an envelope or a bundle of one; raise DocumentError."""
     document: Any = parse_object(data)
     if str(document.get("mediaType")).startswith(_BUNDLES):
         document = document.get("dsseEnvelope")
         if not isinstance(document, dict):
-            raise EnvelopeError("a bundle without a DSSE envelope")
+            raise DocumentError("a bundle without a DSSE envelope")
     payload, kind, signatures = (
         document.get(name) for name in ("payload", "payloadType", "signatures")
     )
     if not isinstance(payload, str) or not isinstance(kind, str):
-        raise EnvelopeError("not a DSSE envelope: 'payload' and 'payloadType' must be strings")
+        raise DocumentError("not a DSSE envelope: 'payload' and 'payloadType' must be strings")
     if not isinstance(signatures, list) or not all(isinstance(each, dict) for each in signatures):
-        raise EnvelopeError("not a DSSE envelope: 'signatures' must be a list of objects")
+        raise DocumentError("not a DSSE envelope: 'signatures' must be a list of objects")
     if kind != IN_TOTO:
-        raise EnvelopeError(f"payloadType must be {IN_TOTO}, found {kind!r}")
+        raise DocumentError(f"payloadType must be {IN_TOTO}, found {kind!r}")
     return Envelope(_decode(payload), tuple(_decode(each.get("sig")) for each in signatures))
-
-
-def parse_object(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object in which no name occurs twice: readers would take different ones.
-
-    Raise EnvelopeError.
-    """
-    try:
-        value = json.loads(data, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise EnvelopeError(f"not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise EnvelopeError(f"must be a JSON object, found {type(value).__name__}")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise EnvelopeError("a JSON object names a member twice")
-    return result
 
 
 def _decode(text: Any) -> bytes:
@@ -117,4 +91,4 @@ def _decode(text: Any) -> bytes:
     try:
         return base64.b64decode(str(text).translate({ord("-"): "+", ord("_"): "/"}), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise EnvelopeError(f"not base64: {error}") from error
+        raise DocumentError(f"not base64: {error}") from error

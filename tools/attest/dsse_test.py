@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.attest import cosign, dsse, simple_signing
-from tools.attest.dsse import Envelope, EnvelopeError, pre_authentication, read_envelope
-from tools.attest.statement import TYPES, make_statement, read_statement, short_name, type_of
+from tools.attest.dsse import Envelope, pre_authentication, read_envelope
+from tools.attest.statement import (
+    TYPES,
+    DocumentError,
+    make_statement,
+    read_statement,
+    short_name,
+    type_of,
+)
 from tools.image import spec
 from tools.image.layouts_for_test import digest_of
 
@@ -59,7 +66,7 @@ _GOOD: dict[str, Any] = Envelope(b"{}", (b"x",)).to_json()
     ],
 )
 def test_what_is_no_envelope_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(EnvelopeError, match=message):
+    with pytest.raises(DocumentError, match=message):
         read_envelope(data)
 
 
@@ -88,7 +95,7 @@ def test_a_statement_is_read_as_it_was_written() -> None:
 )
 def test_what_is_no_statement_is_refused(change: dict[str, Any], message: str) -> None:
     document = json.loads(make_statement({DIGEST: ""}, "https://x.example", {}))
-    with pytest.raises(EnvelopeError, match=message):
+    with pytest.raises(DocumentError, match=message):
         read_statement(json.dumps({**document, **change}).encode())
 
 
@@ -114,7 +121,7 @@ def test_a_payload_of_something_else_is_refused(change: dict[str, Any], message:
         payload = change
     else:
         payload["critical"].update(change)
-    with pytest.raises(EnvelopeError, match=message):
+    with pytest.raises(DocumentError, match=message):
         simple_signing.check_payload(json.dumps(payload).encode(), DIGEST)
 
 
@@ -153,5 +160,5 @@ def test_layers_are_added_once_and_others_stay() -> None:
     ],
 )
 def test_a_manifest_of_something_else_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(EnvelopeError, match=message):
+    with pytest.raises(DocumentError, match=message):
         cosign.read_manifest(data)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.attest.dsse import EnvelopeError, read_envelope
+from tools.attest.dsse import read_envelope
 from tools.attest.keys import PublicKey
-from tools.attest.statement import REBUILD, make_statement
+from tools.attest.statement import REBUILD, DocumentError, make_statement
 from tools.attest.verification import Expected, Signed, envelope_signers
 from tools.cli import ToolError
 from tools.registry.errors import printable
@@ -86,7 +86,7 @@ def read_attestations(paths: Sequence[Path], expected: Expected) -> tuple[list[S
             try:
                 envelope = read_envelope(file.read_bytes())
                 signed += envelope_signers(envelope, expected, str(file))
-            except EnvelopeError as error:
+            except DocumentError as error:
                 problems.append(f"{file}: {error}")
     return signed, problems
 
@@ -101,7 +101,7 @@ def agreement(signed: Sequence[Signed], problems: Sequence[str], *, threshold: i
         predicate = each.statement.predicate
         try:
             rebuilders.setdefault(each.key, _said(predicate))
-        except EnvelopeError as error:
+        except DocumentError as error:
             others.append(f"{each.where}: {each.key}: {error}")
     return Agreement(threshold, rebuilders, tuple(others))
 
@@ -119,14 +119,14 @@ def independent(keys: Sequence[PublicKey], threshold: int) -> None:
 
 
 def _said(predicate: Mapping[str, Any]) -> str:
-    """Return who rebuilt from which source; raise EnvelopeError unless the rebuild passed."""
+    """Return who rebuilt from which source; raise DocumentError unless the rebuild passed."""
     if predicate.get("verificationResult") != _PASSED:
-        raise EnvelopeError(f"the result is {predicate.get('verificationResult')!r}")
+        raise DocumentError(f"the result is {predicate.get('verificationResult')!r}")
     if LEVEL not in (predicate.get("verifiedLevels") or ()):
-        raise EnvelopeError(f"verifiedLevels has no {LEVEL}")
+        raise DocumentError(f"verifiedLevels has no {LEVEL}")
     try:
         who = predicate["verifier"]["id"]
         policy = predicate["policy"]
         return printable(f"{who} from {policy.get('uri') or policy['digest']['gitCommit']}")
     except (AttributeError, KeyError, TypeError) as error:
-        raise EnvelopeError("a rebuild without a verifier's id or a source") from error
+        raise DocumentError("a rebuild without a verifier's id or a source") from error

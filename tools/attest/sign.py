@@ -99,7 +99,7 @@ def signatures(
         if digest in found.digests:
             yield _attestation(image, found.kind, payload, key)
     for kind, path in request.attested:
-        predicate = dsse.parse_object(path.read_bytes())
+        predicate = statement.parse_object(path.read_bytes())
         payload = statement.make_statement({digest: ""}, kind, predicate)
         yield _attestation(image, kind, payload, key)
 
@@ -247,7 +247,7 @@ def make_request(flags: argparse.Namespace, context: CliContext) -> Request:
         if not separator or not kind or not file:
             raise ToolError(f"--attest '{text}' must be TYPE=FILE")
         attested.append((statement.type_of(kind), context.here / file))
-    return Request(
+    request = Request(
         layout=open_layout(layout),
         statements=tuple((root / name).read_bytes() for name in target.get("statements", ())),
         attested=tuple(attested),
@@ -255,6 +255,12 @@ def make_request(flags: argparse.Namespace, context: CliContext) -> Request:
         revision=(flags.revision or _revision(context)) if flags.rebuilder else "",
         source=flags.source,
     )
+    images = {each.digest for each in request.images}
+    for name, payload in zip(target.get("statements", ()), request.statements, strict=True):
+        about = statement.read_statement(payload).digests
+        if not images & set(about):
+            raise ToolError(f"{name}: is about {', '.join(about)}, which is no image of {layout}")
+    return request
 
 
 def _run(flags: argparse.Namespace, context: CliContext) -> str:

@@ -214,6 +214,12 @@ def test_an_index_and_its_images_are_signed_with_what_is_said_of_each(
     assert _verify(key, f"{repository}:v1") == VERIFIED
     assert _verify(key, f"{repository}:v1", "--attestation=https://x.example") == REFUSED
     assert _verify(key, f"{repository}@{child}", "--attestation=https://x.example") == VERIFIED
+    # A statement about something else is no part of this image's build.
+    statement.write_bytes(make_statement({"sha256:" + "0" * 64: "x"}, "https://x.example", {}))
+    assert sign.main([*flags, f"{repository}:v1"]) == 1
+    assert "statement.json: is about sha256:0000" in capsys.readouterr().err
+    statement.unlink()
+    target.write_text(json.dumps({"layout": "index"}))
     # The layout again, offline.
     saved = tmp_path / "saved"
     assert sign.main([*flags, "--output", str(saved), repository]) == 0

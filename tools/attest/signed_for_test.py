@@ -161,6 +161,11 @@ class Signed:
             entry.update(self.put("", manifest))
         self.put(listed, index)
 
+    def forget_bundles(self) -> None:
+        """Empty the list of the image's referrers."""
+        listed = self.digest.replace(":", "-")
+        self.put(listed, {**self.get(listed), "manifests": []})
+
     def rewrite(
         self,
         simple: Callable[[bytes, bytes], tuple[bytes, bytes]],
@@ -312,8 +317,7 @@ def remove_every_signature(image: Signed) -> None:
     for suffix in ("sig", "att"):
         manifest = image.get(image.tag(suffix))
         image.put(image.tag(suffix), {**manifest, "layers": []})
-    listed = image.digest.replace(":", "-")
-    image.put(listed, {**image.get(listed), "manifests": []})
+    image.forget_bundles()
 
 
 def change_the_stored_bytes(image: Signed) -> None:

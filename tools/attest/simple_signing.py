@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.attest.dsse import EnvelopeError, parse_object
+from tools.attest.statement import DocumentError, parse_object
 from tools.image.spec import encode_json
 
 MEDIA_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -30,15 +30,15 @@ def make_payload(repository: str, digest: str) -> bytes:
 
 
 def check_payload(payload: bytes, digest: str) -> str:
-    """Return the repository that a payload names; raise EnvelopeError unless it signs `digest`."""
+    """Return the repository that a payload names; raise DocumentError unless it signs `digest`."""
     critical: Any = parse_object(payload).get("critical")
     try:
         kind, signed = critical["type"], critical["image"]["docker-manifest-digest"]
         repository = critical["identity"]["docker-reference"]
     except (KeyError, TypeError) as error:
-        raise EnvelopeError("not the payload of an image's signature") from error
+        raise DocumentError("not the payload of an image's signature") from error
     if kind != _KIND:
-        raise EnvelopeError(f"type must be '{_KIND}', found {kind!r}")
+        raise DocumentError(f"type must be '{_KIND}', found {kind!r}")
     if signed != digest:
-        raise EnvelopeError(f"it signs another image, {signed}")
+        raise DocumentError(f"it signs another image, {signed}")
     return str(repository)

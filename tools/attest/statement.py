@@ -5,11 +5,12 @@ https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tools.attest.dsse import EnvelopeError, parse_object
+from tools.cli import ToolError
 from tools.image.spec import encode_json
 
 V1 = "https://in-toto.io/Statement/v1"
@@ -25,6 +26,10 @@ TYPES: Mapping[str, str] = {
     "slsaprovenance1": PROVENANCE,
     "spdxjson": "https://spdx.dev/Document",
 }
+
+
+class DocumentError(ToolError):
+    """What should be a signed document, or part of one, is none."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,35 @@ def make_statement(subjects: Mapping[str, str], kind: str, predicate: Mapping[st
 
 
 def read_statement(payload: bytes) -> Statement:
-    """Read a statement of version 1 or 0.1, which cosign writes; raise EnvelopeError."""
+    """Read a statement of version 1 or 0.1, which cosign writes; raise DocumentError."""
     document = parse_object(payload)
     if document.get("_type") not in (V1, _V01):
-        raise EnvelopeError(f"not an in-toto statement: _type is {document.get('_type')!r}")
+        raise DocumentError(f"not an in-toto statement: _type is {document.get('_type')!r}")
     kind, predicate = document.get("predicateType"), document.get("predicate")
     if not isinstance(kind, str) or not isinstance(predicate, dict):
-        raise EnvelopeError("not an in-toto statement: predicateType or predicate is missing")
+        raise DocumentError("not an in-toto statement: predicateType or predicate is missing")
     return Statement(kind, _names(document.get("subject")), predicate)
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object in which no name occurs twice: readers would take different ones.
+
+    Raise DocumentError.
+    """
+    try:
+        value = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DocumentError(f"must be a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise DocumentError("a JSON object names a member twice")
+    return result
 
 
 def type_of(name: str) -> str:
@@ -84,7 +110,7 @@ def _names(subjects: Any) -> dict[str, str]:
             for subject in subjects
         }
     except (AttributeError, KeyError, TypeError) as error:
-        raise EnvelopeError("not an in-toto statement: a subject has no sha256 digest") from error
+        raise DocumentError("not an in-toto statement: a subject has no sha256 digest") from error
 
 
 def _bare(digest: str) -> str:

@@ -9,8 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.attest.dsse import parse_object
-from tools.attest.statement import make_statement, type_of
+from tools.attest.statement import make_statement, parse_object, type_of
 from tools.cli import tool
 from tools.image.layout import open_layout
 

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from tools.attest import cosign
 from tools.attest.cosign import BUNDLE_ANNOTATIONS, Layer
-from tools.attest.dsse import BUNDLE, EnvelopeError
+from tools.attest.dsse import BUNDLE
+from tools.attest.statement import DocumentError
 from tools.cli import ToolError
 from tools.image import spec
 from tools.image.layout import Layout, LayoutError, blob_path, read_blob
@@ -158,7 +159,7 @@ class LayoutStore:
             return None
         try:
             return cosign.subject_of(self.manifest(entry.digest))
-        except (DamagedError, EnvelopeError):
+        except (DamagedError, DocumentError):
             return None
 
 
@@ -216,7 +217,7 @@ def push_layers(
         current = registry.get_manifest(name)
         try:
             made = cosign.append(current.body if current else None, layers)
-        except EnvelopeError as error:
+        except DocumentError as error:
             raise ToolError(f"{where}: {error}; it is left as it is") from error
         if made is None:
             return

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.attest import cosign, simple_signing
-from tools.attest.dsse import Envelope, EnvelopeError, read_envelope
+from tools.attest.dsse import Envelope, read_envelope
 from tools.attest.keys import PublicKey
-from tools.attest.statement import SIGNATURE, Statement, read_statement
+from tools.attest.statement import SIGNATURE, DocumentError, Statement, read_statement
 from tools.attest.store import DamagedError, Store
 from tools.image.spec import Descriptor
 
@@ -67,19 +67,19 @@ def gather(store: Store, expected: Expected) -> Evidence:
     for where, read in _documents(store, expected.digest, problems):
         try:
             signed.extend(read.verify(store, expected, where))
-        except (EnvelopeError, DamagedError) as error:
+        except (DocumentError, DamagedError) as error:
             problems.append(f"{where}: {error}")
     return Evidence(tuple(signed), tuple(problems))
 
 
 def envelope_signers(envelope: Envelope, expected: Expected, where: str) -> list[Signed]:
-    """Return who signed an envelope with a statement about the image; raise EnvelopeError."""
+    """Return who signed an envelope with a statement about the image; raise DocumentError."""
     signers = envelope.signers(expected.keys)
     if not signers:
-        raise EnvelopeError("no signature of a trusted key")
+        raise DocumentError("no signature of a trusted key")
     statement = read_statement(envelope.payload)
     if expected.digest not in statement.digests:
-        raise EnvelopeError(f"it is about another image, {', '.join(statement.digests) or 'none'}")
+        raise DocumentError(f"it is about another image, {', '.join(statement.digests) or 'none'}")
     if statement.kind == SIGNATURE:
         _check_repository(statement.names.get(expected.digest, ""), expected.repository)
         return [Signed(key, where) for key in signers]
@@ -100,7 +100,7 @@ class _Layer:
         signature = _signature(self.descriptor)
         signers = [key for key in expected.keys if key.verifies(signature, data)]
         if not signers:
-            raise EnvelopeError("no signature of a trusted key")
+            raise DocumentError("no signature of a trusted key")
         _check_repository(simple_signing.check_payload(data, expected.digest), expected.repository)
         return [Signed(key, where) for key in signers]
 
@@ -114,7 +114,7 @@ class _Bundle:
     def verify(self, store: Store, expected: Expected, where: str) -> list[Signed]:
         manifest = store.manifest(self.digest)
         if cosign.subject_of(manifest) != expected.digest:
-            raise EnvelopeError(f"it refers to another image, {cosign.subject_of(manifest)}")
+            raise DocumentError(f"it refers to another image, {cosign.subject_of(manifest)}")
         layers = cosign.read_manifest(manifest)
         return [
             each
@@ -131,7 +131,7 @@ def _documents(
         try:
             manifest = store.find(digest, suffix)
             layers = cosign.read_manifest(manifest) if manifest is not None else ()
-        except (EnvelopeError, DamagedError) as error:
+        except (DocumentError, DamagedError) as error:
             problems.append(f"{tag}: {error}")
             continue
         for position, layer in enumerate(layers, start=1):
@@ -145,10 +145,10 @@ def _signature(layer: Descriptor) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise EnvelopeError(f"the signature is not base64: {error}") from error
+        raise DocumentError(f"the signature is not base64: {error}") from error
 
 
 def _check_repository(named: str, wanted: str | None) -> None:
-    """Raise EnvelopeError if a signature names another repository; cosign's bundles name none."""
+    """Raise DocumentError if a signature names another repository; cosign's bundles name none."""
     if wanted is not None and named not in ("", wanted):
-        raise EnvelopeError(f"it is for another repository, {named}; --identity accepts that one")
+        raise DocumentError(f"it is for another repository, {named}; --identity accepts that one")

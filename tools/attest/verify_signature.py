@@ -2,7 +2,7 @@
 
     verify_signature --key cosign.pub registry.example/app:v1
     verify_signature --key cosign.pub --attestation slsaprovenance1 DIR
-    verify_signature --rebuilders a.pub b.pub c.pub --threshold 2 --rebuilds DIR REFERENCE
+    verify_signature REFERENCE --rebuilders a.pub b.pub c.pub --threshold 2 --rebuilds DIR
 
 The image is in a registry, or in a layout directory (of `sign --output` or `cosign save`), which
 needs no network. Exit code 0: verified; 1: not; 2: unknown, because something cannot be read.

@@ -78,7 +78,8 @@ def python_service_image(
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
-    `push_index`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_` in front unless
+    `push_index`; `sbom_<format>` and `attach_sbom`; `provenance_<architecture>`, `provenance_index`
+    and `sign`, which signs them and the pushed image. Targets other than the images have `<name>_` in front unless
     the name is `image`. `provenance_<architecture>` and `provenance_index` say what each image was made from, and
     `sign` signs the pushed image, its provenance and its SBOMs, with a key that Bazel never sees. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
     wheels, application; the layers of two services that have the same content are the same blobs.
