@@ -6,7 +6,7 @@ load("//tools/container:defs.bzl", "container_run")
 load("//tools/oci:defs.bzl", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
-load("//tools/verify:defs.bzl", "image_verify")
+load("//tools/verify:defs.bzl", "image_diff", "image_verify")
 load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
 load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
 
@@ -66,9 +66,9 @@ def python_service_image(
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
-    `push_index`, `verify`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_` in front unless
-    the name is `image`. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
-    wheels, application; the layers of two services that have the same content are the same blobs.
+    `push_index`, `verify`, `diff`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_`
+    in front unless the name is `image`. Layers lie from rarely to often changing: `debian_layers`, system, the
+    variant's own, wheels, application; the layers of two services that have the same content are the same blobs.
 
     Args:
       name: name of the image.
@@ -182,7 +182,10 @@ def python_service_image(
         images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
         **common
     )
-    _sboms(name, prefix, packages + [package for group in variants.get("", {}).values() for package in group], wheels, layer_policy, distro, common)
+    all_packages = packages + [package for group in variants.get("", {}).values() for package in group]
+    _sboms(name, prefix, all_packages, wheels, layer_policy, distro, common)
+    image_verify(name = prefix + "verify", images = [":{}index".format(prefix)], **common)
+    image_diff(name = prefix + "diff", debs = all_packages, image = ":{}index".format(prefix), **common)
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 
 def _for_host(name, suffix, common):
@@ -232,7 +235,6 @@ def _programs(name, prefix, data_volume, port, health_path, common):
     oci_load(name = prefix + "load", image = ":" + name, repo_tags = ["pinned-image/{}:latest".format(title)], **common)
     oci_push(name = prefix + "push", image = ":" + name, **common)
     oci_push(name = prefix + "push_index", image = ":{}index".format(prefix), **common)
-    image_verify(name = prefix + "verify", images = [":{}index".format(prefix)], **common)
     for format, (_, media_type) in _SBOMS.items():
         # After the push; the image and its digest stay as they are.
         oci_attach(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from tools.image.layer_difference import Change, Field
 from tools.image.layout import Image, Layer
@@ -130,8 +131,7 @@ def layer_differences(pair: Pair, found: LayerChanges, *, names: Names) -> Itera
     """Yield the differences of a pair: by package where versions differ, then by owner."""
     old, new = read_packages(found.old), read_packages(found.new)
     groups: dict[tuple[Kind, str] | None, _Group] = {}
-    for change in found.changes:
-        owner = _owner(change, found, old, new)
+    for change, owner in _owned(found, old, new):
         key = (owner.kind, owner.name) if owner else None
         groups.setdefault(key, _Group(owner, [])).changes.append(change)
     for key, group in groups.items():
@@ -146,6 +146,25 @@ def layer_differences(pair: Pair, found: LayerChanges, *, names: Names) -> Itera
         yield Difference(Weight.INCIDENTAL, str(pair), text)
     for problem in dict.fromkeys((*old.problems, *new.problems)):
         yield Difference(Weight.CONTENT, str(pair), f"package metadata cannot be read: {problem}")
+
+
+def _owned(
+    found: LayerChanges, old: Packages, new: Packages
+) -> Iterator[tuple[Change, Owner | None]]:
+    """Yield each change with the owner of its path; a directory is whose its first file is."""
+    owners = {change: _owner(change, found, old, new) for change in found.changes}
+    below: dict[str, Owner | None] = {}
+    for change, owner in owners.items():
+        if not _is_directory(change, found):
+            for parent in PurePosixPath(change.path).parents:
+                below.setdefault(str(parent), owner)
+    for change, owner in owners.items():
+        yield change, owner or (below.get(change.path) if _is_directory(change, found) else None)
+
+
+def _is_directory(change: Change, found: LayerChanges) -> bool:
+    members = [side.members.get(change.path) for side in (found.old, found.new)]
+    return any(member is not None and member.header.kind == "dir" for member in members)
 
 
 def _owner(change: Change, found: LayerChanges, old: Packages, new: Packages) -> Owner | None:
@@ -166,12 +185,15 @@ def _by_weight(pair: Pair, group: _Group, names: Names) -> Iterator[Difference]:
         yield Difference(weight, str(pair), f"{first}{whose}", tuple(details))
 
 
+def _is_consequence(change: Change) -> bool:
+    """Return whether the path differs because others do: lists, bytecode, directories."""
+    is_directory = (change.old or change.new or "") == "dir"
+    return is_metadata(change.path) or "/__pycache__/" in change.path or is_directory
+
+
 def _details(pair: Pair, changes: list[Change], names: Names) -> tuple[str, ...]:
     """Return the first change in words, and the names of some more paths."""
-    # Lists of files, sums and bytecode differ because other files do.
-    ordered = sorted(
-        changes, key=lambda change: is_metadata(change.path) or "/__pycache__/" in change.path
-    )
+    ordered = sorted(changes, key=_is_consequence)
     first = ordered[0]
     lines = [f"{first.path}: {explain(pair, first, names=names)}"]
     paths = list(dict.fromkeys(change.path for change in ordered[1:]))

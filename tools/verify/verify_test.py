@@ -60,10 +60,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(images: Images, reference: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code of the program and what it prints; errors are in there, too."""
-    target = images.index.parent / "target.json"
-    target.write_text(json.dumps({"layouts": [images.index.name]}))
-    flags = ["--runfiles", str(target.parent), "--target", target.name]
-    code = verify.main([*flags, str(reference)])
+    code = verify.main([*images.flags(), str(reference)])
     out, err = capsys.readouterr()
     return code, out + err
 
