@@ -130,8 +130,11 @@ def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
     return tuple(_descriptor(each, file) for each in manifests)
 
 
-def read_image(layout: Layout, descriptor: Descriptor) -> Image:
-    """Read the image with the manifest of `descriptor`; raise LayoutError."""
+def read_image(layout: Layout, descriptor: Descriptor, *, layers_needed: bool = True) -> Image:
+    """Read the image with the manifest of `descriptor`; raise LayoutError.
+
+    Without `layers_needed`, files of layers may be missing.
+    """
     file = layout.blob(descriptor.digest)
     manifest = read_document(layout, descriptor)
     declared = manifest.get("mediaType", descriptor.media_type)
@@ -148,7 +151,7 @@ def read_image(layout: Layout, descriptor: Descriptor) -> Image:
     descriptors = [_descriptor(each, file) for each in entries]
     diff_ids = _diff_ids(config, layout.blob(config_descriptor.digest), len(descriptors))
     layers = tuple(
-        _layer(layout, each, diff_id, file)
+        _layer(layout, each, diff_id, file, needed=layers_needed)
         for each, diff_id in zip(descriptors, diff_ids, strict=True)
     )
     return Image(
@@ -200,7 +203,9 @@ def blob_path(layout: Path, digest: str) -> Path:
     return layout / "blobs" / algorithm / encoded
 
 
-def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path) -> Layer:
+def _layer(
+    layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path, *, needed: bool
+) -> Layer:
     try:
         spec.layer_compression(descriptor.media_type)
     except SpecError as error:
@@ -210,7 +215,7 @@ def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path)
         size=descriptor.size,
         media_type=descriptor.media_type,
         diff_id=diff_id,
-        path=blob_file(layout, descriptor),
+        path=blob_file(layout, descriptor) if needed else layout.blob(descriptor.digest),
     )
 
 

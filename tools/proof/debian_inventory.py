@@ -7,7 +7,7 @@ sums; configuration files stand in the stanza's Conffiles, as dpkg has them ther
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from debian.deb822 import Deb822
@@ -47,8 +47,11 @@ def is_metadata(path: str) -> bool:
     return posixpath.dirname(path) == DIRECTORY
 
 
-def read(image: ImageFiles) -> Debian:
-    """Read all entries. Raise ToolError for one that its reader does not take."""
+def read(image: ImageFiles, *, unreadable: Callable[[ToolError], object] | None = None) -> Debian:
+    """Read all entries. Raise ToolError for one that its reader does not take.
+
+    With `unreadable`, such an entry is left out, and the error goes there.
+    """
     own = sorted(path for path in image.files if is_metadata(path))
     packages: dict[str, Package] = {}
     files: dict[str, str] = {}
@@ -56,7 +59,13 @@ def read(image: ImageFiles) -> Debian:
     for path in own:
         if path.endswith(_SUMS):
             continue
-        package = _package(path, image)
+        try:
+            package = _package(path, image)
+        except ToolError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
+            continue
         packages[package.name] = package
         twice += [
             f"{name}: both {files[name]} and {package.name} claim it"
@@ -67,7 +76,7 @@ def read(image: ImageFiles) -> Debian:
 
 
 def _package(path: str, image: ImageFiles) -> Package:
-    fields = Deb822(image.read(path).decode("utf-8"))
+    fields = Deb822(_text(path, image))
     try:
         name, version = fields["Package"], fields["Version"]
         architecture, status = fields["Architecture"], fields["Status"]
@@ -81,7 +90,7 @@ def _package(path: str, image: ImageFiles) -> Package:
             f"{path}{_SUMS}: missing; scanners could not tell which files are the package's"
         )
     sums: dict[str, str] = {}
-    for line in image.read(sums_path).decode("utf-8").splitlines():
+    for line in _text(sums_path, image).splitlines():
         digest, separator, file = line.partition("  ")
         if not separator or len(digest) != 32:
             raise ToolError(f"{sums_path}: {line!r} is not 'SUM  PATH'")
@@ -92,6 +101,13 @@ def _package(path: str, image: ImageFiles) -> Package:
             raise ToolError(f"{path}: Conffiles: {line!r} is not '/PATH SUM'")
         sums[words[0]] = words[1]
     return Package(name, version, architecture, status, sums)
+
+
+def _text(path: str, image: ImageFiles) -> str:
+    try:
+        return image.read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ToolError(f"{path}: is not UTF-8: {error}") from error
 
 
 def deviations(

@@ -7,6 +7,7 @@ load("//tools/container:defs.bzl", "container_run")
 load("//tools/oci:defs.bzl", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
+load("//tools/verify:defs.bzl", "image_diff", "image_verify")
 load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
 load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
 
@@ -78,11 +79,11 @@ def python_service_image(
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
-    `push_index`; `sbom_<format>` and `attach_sbom`; `provenance_<architecture>`, `provenance_index`
-    and `sign`, which signs them and the pushed image. Targets other than the images have `<name>_` in front unless
-    the name is `image`. `provenance_<architecture>` and `provenance_index` say what each image was made from, and
-    `sign` signs the pushed image, its provenance and its SBOMs, with a key that Bazel never sees. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
-    wheels, application; the layers of two services that have the same content are the same blobs.
+    `push_index`, `verify`, `diff`; `sbom_<format>` and `attach_sbom`; `provenance_<architecture>`,
+    `provenance_index`, and `sign`, which signs these and the pushed image with a key that Bazel never sees. Targets
+    other than the images have `<name>_` in front unless the name is `image`. Layers lie from rarely to often changing:
+    `debian_layers`, system, the variant's own, wheels, application; the layers of two services that have the same
+    content are the same blobs.
 
     Args:
       name: name of the image.
@@ -196,7 +197,10 @@ def python_service_image(
         images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
         **common
     )
-    _sboms(name, prefix, packages + [package for group in variants.get("", {}).values() for package in group], wheels, layer_policy, distro, common)
+    all_packages = packages + [package for group in variants.get("", {}).values() for package in group]
+    _sboms(name, prefix, all_packages, wheels, layer_policy, distro, common)
+    image_verify(name = prefix + "verify", images = [":{}index".format(prefix)], **common)
+    image_diff(name = prefix + "diff", debs = all_packages, image = ":{}index".format(prefix), **common)
     _attestations(name, prefix, common)
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 

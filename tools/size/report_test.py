@@ -24,11 +24,11 @@ from tools.elf.elf_for_test import linker as linker_bytes
 from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.image.layout import Image, Layer
 from tools.size import check as size_check
-from tools.size.layer_sizes import LayerSizes, measure
+from tools.size.layer_sizes import LayerSizes, layer_names, measure
 from tools.size.owners import Kind
 from tools.size.page import page
 from tools.size.reasons import Why, debian_reasons, python_reasons, requested
-from tools.size.report import encode, layer_names, main
+from tools.size.report import encode, main
 from tools.size.text import megabytes, text
 from tools.wheels.lockfile import LockedWheel
 
