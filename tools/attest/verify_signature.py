@@ -75,6 +75,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def asked(flags: argparse.Namespace) -> bool:
+    """Return whether any of these flags is given."""
+    names = ("key", "attestation", "identity", "rebuilders", "rebuilds")
+    return flags.threshold is not None or any(getattr(flags, name) for name in names)
+
+
 def check_flags(flags: argparse.Namespace) -> None:
     """Raise ToolError when the flags ask for nothing, or for half of something."""
     if not flags.key and not flags.rebuilders:

@@ -8,8 +8,11 @@ gzip'd or not). A single image is compared with the image of this checkout that 
 usually of its architecture; an image index with all of them. Of a registry only what differs is
 read.
 
-Exit code: 0 this checkout makes it, 1 it does not, 2 nobody can tell: the reference cannot be
-found or read.
+With --key its signatures and with --rebuilders the statements of those who built it elsewhere are
+verified too, also offline (tools/attest/README.md).
+
+Exit code: 0 this checkout makes it, and the rest holds; 1 it does not; 2 nobody can tell: the
+reference, or something else, cannot be found or read.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.attest import verify_signature
 from tools.cli import ToolError, tool
 from tools.image import spec
 from tools.image.layout import Image, verify_layers
 from tools.image.platform import normalize, platform_text
+from tools.verify import signatures
 from tools.verify.checkout import NAME, Checkout, directories, open_checkout, read_target
 from tools.verify.difference import Difference, Weight
 from tools.verify.images import Side, choose, compare_images
@@ -180,6 +185,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--runfiles", type=Path, default=Path(), help=argparse.SUPPRESS)
     add("--target", type=Path, required=True, help=argparse.SUPPRESS)
     add("reference", metavar="REFERENCE", help="the image to verify, see above")
+    verify_signature.add_flags(parser)
     return parser
 
 
@@ -191,9 +197,10 @@ def main(argv: list[str] | None = None) -> int:
     with directories() as (here, scratch):
         checkout = open_checkout(target, flags.runfiles, scratch)
         verdict = verify(flags.reference, checkout, here=here, scratch=scratch)
-    for line in text(verdict):
+        signed = signatures.check(flags, verdict.digest, here=here)
+    for line in (*text(verdict), *signed.lines):
         print(line)
-    return SAME if verdict.same else DIFFERENT
+    return SAME if verdict.same and signed.holds else DIFFERENT
 
 
 if __name__ == "__main__":
