@@ -22,7 +22,7 @@ Same image, same bytes: who built it and from which commit is in it only where a
 
 def _to_platforms_impl(settings, attr):
     if not attr.platforms:
-        return {"": {_PLATFORMS: settings[_PLATFORMS]}}
+        return {"own": {_PLATFORMS: settings[_PLATFORMS]}}
     return {str(platform): {_PLATFORMS: [str(platform)]} for platform in attr.platforms}
 
 _to_platforms = transition(
