@@ -143,31 +143,39 @@ def _members(place: Place | None) -> Members:
         return read_members(stream, keep=is_metadata)
 
 
-def explain(pair: Pair, change: Change, *, names: Names) -> str:
-    """Return a change in words; where contents differ, say where. Raise LayerError."""
+def explain(change: Change, *, names: Names, place: str = "") -> str:
+    """Return a change in words; `place` says where contents differ."""
     if change.field is Field.PRESENCE:
         which = names.old if change.new is None else names.new
         return f"is in {which} only ({change.old or change.new})"
-    if change.field is not Field.CONTENT or pair.old is None or pair.new is None:
+    if change.field is not Field.CONTENT:
         return f"{change.what} {change.old} → {change.new}"
+    sizes = "" if change.old == change.new else f"; {change.old} → {change.new}"
+    return f"content differs {place}".rstrip() + sizes
+
+
+def content_place(pair: Pair, change: Change) -> str:
+    """Return where contents differ, read again from both layers; raise LayerError."""
+    if change.field is not Field.CONTENT or pair.old is None or pair.new is None:
+        return ""
     with (
         open_layer(pair.old.layer, max_bytes=DEFAULT_LIMITS.bytes) as one,
         open_layer(pair.new.layer, max_bytes=DEFAULT_LIMITS.bytes) as other,
     ):
-        place = content_difference(one, other, change.path)
-    sizes = "" if change.old == change.new else f"; {change.old} → {change.new}"
-    return f"content differs {place}{sizes}"
+        return content_difference(one, other, change.path)
+
+
+def check_content(layer: Layer) -> None:
+    """Raise LayerError if a layer has another content than its image's config says."""
+    if layer.digest == layer.diff_id:
+        return  # Not compressed, and compared with its digest when it was read.
+    with open_layer(layer, max_bytes=DEFAULT_LIMITS.bytes) as stream:
+        for _ in stream:
+            pass
 
 
 def compression_difference(old: Layer, new: Layer) -> str:
-    """Say how two files of one content are compressed differently; both must be there.
-
-    Raise LayerError if one of them has another content than its image says.
-    """
-    for layer in (old, new):
-        with open_layer(layer, max_bytes=DEFAULT_LIMITS.bytes) as stream:
-            for _ in stream:
-                pass
+    """Say how two files of one content are compressed differently; both must be there."""
     sizes = f"{old.size} → {new.size} bytes"
     methods = [_method(layer.path) for layer in (old, new)]
     if methods[0] != methods[1]:
