@@ -18,7 +18,7 @@ from tools.verify.layers import (
     Names,
     align,
     check_content,
-    compare_pair,
+    compare_pairs,
     compression_difference,
 )
 
@@ -71,8 +71,7 @@ def compare_images(old: Side, new: Side, *, names: Names) -> list[Difference]:
             found.append(Difference(Weight.COMPRESSION, str(other), text))
     old.fetch([pair.old.layer for pair in alignment.pairs if pair.old])
     new.fetch([pair.new.layer for pair in alignment.pairs if pair.new])
-    for pair in alignment.pairs:
-        changes = compare_pair(pair)
+    for pair, changes in zip(alignment.pairs, compare_pairs(alignment.pairs), strict=True):
         if pair.old and pair.new:
             found += layer_differences(pair, changes, names=names)
         else:
