@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
+from tools.archive.decompress import CHUNK, DecompressionError
+from tools.archive.gzip_blocks import read_blocks
 from tools.archive.tar_stream import Header, LayerError, TarStream
 
 _XATTR = ("SCHILY.xattr.", "LIBARCHIVE.xattr.")
@@ -235,19 +236,23 @@ def _first(old: bytes, new: bytes) -> int:
     return low
 
 
-def tar_of(path: Path) -> TarStream:
+def tar_of(path: Path, *, max_bytes: int = 1 << 62) -> TarStream:
     """Return the members of a tar file of any compression, which are not verified by a digest.
 
-    Reading them raises LayerError if the file is something else, or is damaged.
+    Reading them raises LayerError if the file is something else, is damaged, or unpacks to more
+    than `max_bytes`.
     """
-    return TarStream(_chunks(path), source=str(path))
+    return TarStream(_chunks(path, max_bytes), source=str(path))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
+    left = max_bytes
     with path.open("rb") as stream:
-        first = stream.read(CHUNK)
-        chunks = itertools.chain([first], iter(lambda: stream.read(CHUNK), b""))
         try:
-            yield from Decompressor(chunks, sniff(first))
+            for chunk in read_blocks(stream):
+                left -= len(chunk)
+                if left < 0:
+                    raise LayerError(f"{path}: unpacks to more than {max_bytes} bytes")
+                yield chunk
         except DecompressionError as error:
             raise LayerError(f"{path}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tools.size.owners import Kind
 from tools.size.text import megabytes
 from tools.verify.image_diff import FilesRow, LayerRow, PackageRow, Report
 
@@ -21,7 +22,7 @@ def text(report: Report) -> Iterator[str]:
     for title, rows in _packages(report):
         yield ""
         yield title
-        yield from _aligned([(row.name, _versions(row), _cves(row)) for row in rows])
+        yield from _aligned(_package_rows(rows))
     yield ""
     yield "layers"
     yield from _aligned([_HEADINGS, *_layer_rows(report)])
@@ -47,9 +48,7 @@ def markdown(report: Report) -> Iterator[str]:
         yield "No difference."
         return
     for title, rows in _packages(report):
-        yield from _table(
-            title, ("name", "version", "CVEs"), [(r.name, _versions(r), _cves(r)) for r in rows]
-        )
+        yield from _table(title, ("name", "version", "CVEs"), _package_rows(rows))
     yield from _table("layers", _HEADINGS, _layer_rows(report))
     yield from _table("files", _FILE_HEADINGS, [_file_row(row) for row in report.files])
     for title, lines in (("config", report.config), ("notes", report.notes)):
@@ -76,8 +75,21 @@ def _versions(row: PackageRow) -> str:
     return f"removed {row.old}" if row.new is None else f"{row.old} → {row.new}"
 
 
+def _package_rows(rows: Sequence[PackageRow]) -> list[tuple[str, ...]]:
+    first: dict[tuple[str, ...], str] = {}
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        cves = _cves(row)
+        if row.cves:
+            # Packages of one source have the same changelog.
+            other = first.setdefault(row.cves, row.name)
+            cves = cves if other == row.name else f"as {other}"
+        cells.append((row.name, _versions(row), cves))
+    return cells
+
+
 def _cves(row: PackageRow) -> str:
-    if row.old is None or row.new is None or row.kind != "Debian package":
+    if row.old is None or row.new is None or row.kind != Kind.DEBIAN:
         return ""
     if row.cves is None:
         return _UNKNOWN

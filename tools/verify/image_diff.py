@@ -6,7 +6,7 @@ Equal layers are never read; what is in them is in both images.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from tools.verify.config_difference import config_differences, manifest_differen
 from tools.verify.difference import by_weight
 from tools.verify.file_kinds import file_kind
 from tools.verify.images import Side
-from tools.verify.layers import Alignment, Pair, align, compare_pair
+from tools.verify.layers import Alignment, Pair, align, compare_pairs
 from tools.verify.packages import Packages, read_packages
 
 SCHEMA = "image_diff/1"
@@ -125,12 +125,11 @@ def _image_row(name: str, side: Side) -> ImageRow:
     return ImageRow(name, normalize(platform_text(image.config)), image.digest, size)
 
 
-def _merged(pairs: Iterable[Pair]) -> tuple[Members, Members]:
+def _merged(pairs: Sequence[Pair]) -> tuple[Members, Members]:
     """Return what the differing layers of each image hold; a higher layer's member counts."""
     olds: list[tuple[int, Members]] = []
     news: list[tuple[int, Members]] = []
-    for pair in pairs:
-        found = compare_pair(pair)
+    for pair, found in zip(pairs, compare_pairs(pairs), strict=True):
         if pair.old:
             olds.append((pair.old.number, found.old))
         if pair.new:

@@ -87,6 +87,9 @@ class Revisions:
         self._target = target
         self._root = cache / key
         self._tree = self._root / "worktree"
+        # A workspace may be a folder of a larger repository.
+        below = _git(workspace, "rev-parse", "--show-prefix").stdout.strip()
+        self._inside = self._tree / below
 
     def build(self, revision: str, commit: str) -> Built:
         """Return what a commit makes, built now or before; raise ToolError if it cannot be."""
@@ -144,12 +147,13 @@ class Revisions:
     def _bazel(self, revision: str, *arguments: str, code: int = 0) -> str:
         """Run Bazel and return what it prints; `code` is another exit code that is fine."""
         own = self._workspace / "user.bazelrc"
-        startup = [f"--bazelrc={own}"] if own.is_file() else []
+        # A second server beside the user's own; it need not stay.
+        startup = ["--max_idle_secs=60", *([f"--bazelrc={own}"] if own.is_file() else [])]
         command = [*self._program(), *startup, *arguments]
         environment = {key: value for key, value in os.environ.items() if key not in _OURS}
         done = subprocess.run(
             command,
-            cwd=self._tree,
+            cwd=self._inside,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -159,12 +163,12 @@ class Revisions:
         if done.returncode not in (0, code):
             raise ToolError(
                 f"{revision}: Bazel ended with {done.returncode}; to see why, run this in "
-                f"{self._tree}: {' '.join(command)}"
+                f"{self._inside}: {' '.join(command)}"
             )
         return done.stdout.strip()
 
     def _program(self) -> list[str]:
-        own = self._tree / "tools" / "bazelw"
+        own = self._inside / "tools" / "bazelw"
         if own.is_file():
             return [str(own)]
         for name in ("bazel", "bazelisk"):
