@@ -13,6 +13,7 @@ load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
 _SBOMS = {
     "cyclonedx": ("cdx", "application/vnd.cyclonedx+json"),
     "spdx": ("spdx", "application/spdx+json"),
+    "spdx3": ("spdx3", "application/spdx+json"),
 }
 
 def _package(label):
@@ -59,6 +60,7 @@ def python_service_image(
         healthcheck_start_period = "",
         healthcheck_retries = 0,
         labels = {},
+        supplier = "",
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -66,7 +68,8 @@ def python_service_image(
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
-    `push_index`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_` in front unless
+    `push_index`; for each format (spdx, spdx3, cyclonedx) `sbom_<format><variant>` and `sbom_<format>_index`,
+    `attach_sbom` and `attach_index_sbom`. Targets other than the images have `<name>_` in front unless
     the name is `image`. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
     wheels, application; the layers of two services that have the same content are the same blobs.
 
@@ -96,6 +99,7 @@ def python_service_image(
       healthcheck_retries: as for `oci_image_config`.
       labels: what the image says of itself: labels of each image, annotations of the index. The flags of
         `image_labels` add documentation, revision, source and version.
+      supplier: who makes the image, for its SBOMs: `Name <e-mail or web address>`. NTIA, FSCT and BSI want one.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
       **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, volumes, …
@@ -193,7 +197,7 @@ def python_service_image(
         images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
         **common
     )
-    _sboms(name, prefix, packages + [package for group in variants.get("", {}).values() for package in group], wheels, layer_policy, distro, common)
+    _sboms(name, prefix, packages, variants, wheels, {"distro": distro, "lock": layer_policy, "supplier": supplier}, common)
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 
 def _for_host(name, suffix, common):
@@ -204,31 +208,50 @@ def _for_host(name, suffix, common):
         **common
     )
 
-def _sboms(name, prefix, debs, wheels, lock, distro, common):
+def _sboms(name, prefix, debs, variants, wheels, said, common):
     title = native.package_name().rpartition("/")[2] or name
-    sbom_components(
-        name = prefix + "sbom_components",
-        debs = debs,
-        distro = distro,
-        wheels = wheels,
-        tags = ["manual"],  # Built for each platform by the SBOMs.
-        **common
-    )
-    for format, (extension, _) in _SBOMS.items():
-        for architecture, platform in PLATFORMS.items():
-            image_sbom(
-                name = "{}sbom_{}_{}".format(prefix, format, architecture),
-                out = "{}{}_{}.{}.json".format(prefix, title, architecture, extension),
-                components = ":{}sbom_components".format(prefix),
-                distro = distro,
-                format = format,
-                image = ":{}_{}".format(name, architecture),
-                image_name = title,
-                lock = lock,
+    components = {}
+    for architecture, platform in PLATFORMS.items():
+        for variant, layers in [(None, {})] + variants.items():
+            own = debs if variant == None else [package for group in layers.values() for package in group]
+            target = "{}sbom_components{}_{}".format(prefix, "_common" if variant == None else variant, architecture)
+            components[(variant, architecture)] = ":" + target
+            sbom_components(
+                name = target,
+                debs = own,
+                distro = said["distro"],
                 platform = platform,
+                wheels = wheels if variant == None else [],
+                tags = ["manual"],  # Built by the SBOMs.
                 **common
             )
-        _for_host(prefix + "sbom_" + format, "", common)
+    for format, (extension, _) in _SBOMS.items():
+        for architecture in ARCHITECTURES:
+            for variant in variants:
+                image_sbom(
+                    name = "{}sbom_{}{}_{}".format(prefix, format, variant, architecture),
+                    out = "{}{}{}_{}.{}.json".format(prefix, title, variant, architecture, extension),
+                    components = {components[(which, architecture)]: architecture for which in [None, variant]},
+                    format = format,
+                    image = ":{}{}_{}".format(name, variant, architecture),
+                    image_name = title,
+                    **(said | common)
+                )
+        image_sbom(
+            name = "{}sbom_{}_index".format(prefix, format),
+            out = "{}{}_index.{}.json".format(prefix, title, extension),
+            components = {
+                components[(which, architecture)]: architecture
+                for architecture in ARCHITECTURES
+                for which in [None, ""]
+            },
+            format = format,
+            image = ":{}index".format(prefix),
+            image_name = title,
+            **(said | common)
+        )
+        for variant in variants:
+            _for_host("{}sbom_{}{}".format(prefix, format, variant), "", common)
 
 def _programs(name, prefix, data_volume, port, health_path, common):
     title = native.package_name().rpartition("/")[2] or name
@@ -250,5 +273,12 @@ def _programs(name, prefix, data_volume, port, health_path, common):
             artifact = ":{}sbom_{}".format(prefix, format),
             artifact_type = media_type,
             image = ":" + name,
+            **common
+        )
+        oci_attach(
+            name = prefix + "attach_index_sbom" + ("" if format == "spdx" else "_" + format),
+            artifact = ":{}sbom_{}_index".format(prefix, format),
+            artifact_type = media_type,
+            image = ":{}index".format(prefix),
             **common
         )
