@@ -109,7 +109,7 @@ def deviations(
         yield from _differences(found.packages[name], wanted[name])
     for path in sorted(found.own):
         if path.startswith(f"{DIRECTORY}/") and path.endswith(_SUMS):
-            yield f"{path}: is a file, which scanners take for a stanza; make it a link to {_INFO}"
+            yield f"{path}: is a file, and scanners take it for a stanza; link to {_INFO}"
         elif path.endswith(_SUMS) and posixpath.basename(path)[: -len(_SUMS)] not in found.packages:
             yield f"{path}: there is no {DIRECTORY}/{posixpath.basename(path)[: -len(_SUMS)]}"
     yield from found.twice

@@ -152,7 +152,10 @@ DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
             f"{SUMS}/libx.md5sums": None,
             f"{STATUS}/libx.md5sums": f"{md5(LIB)}  usr/lib/libx.so\n".encode(),
         },
-        "/var/lib/dpkg/status.d/libx.md5sums: is a file, which scanners take for a stanza;",
+        (
+            "/var/lib/dpkg/status.d/libx.md5sums: is a file, and scanners take it for a stanza; "
+            "link to /var/lib/dpkg/info"
+        ),
     ),
     "there are sums of no package": (
         {f"{SUMS}/gpgv.md5sums": b""},
