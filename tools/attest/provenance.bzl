@@ -4,8 +4,6 @@ load("@bazel_skylib//rules:common_settings.bzl", "BuildSettingInfo")
 load("//tools/image:layout_rules.bzl", "label_text", "layout_inputs", "layout_of")
 load("//tools/proof:steps.bzl", "BuildStepsInfo", "build_steps_aspect")
 
-_PLATFORMS = "//command_line_option:platforms"
-
 _DOC = """\
 Write the SLSA provenance of an image or index: what Bazel's actions made it from.
 
@@ -19,17 +17,6 @@ Write the SLSA provenance of an image or index: what Bazel's actions made it fro
 Same image, same bytes: who built it and from which commit is in it only where asked, with the flags
 --//tools/attest:builder=URI and --//tools/attest:source=git+https://…@COMMIT.
 """
-
-def _to_platforms_impl(settings, attr):
-    if not attr.platforms:
-        return {"own": {_PLATFORMS: settings[_PLATFORMS]}}
-    return {str(platform): {_PLATFORMS: [str(platform)]} for platform in attr.platforms}
-
-_to_platforms = transition(
-    implementation = _to_platforms_impl,
-    inputs = [_PLATFORMS],
-    outputs = [_PLATFORMS],
-)
 
 def _image_provenance_impl(ctx):
     info = ctx.attr.image[BuildStepsInfo]
@@ -70,8 +57,7 @@ image_provenance = rule(
     attrs = {
         "components": attr.label_list(
             allow_files = [".json"],
-            cfg = _to_platforms,
-            doc = "The image's `sbom_components`, built for each of `platforms`.",
+            doc = "The `sbom_components` of the image; of an index, of all its images.",
             mandatory = True,
         ),
         "image": attr.label(
@@ -82,13 +68,6 @@ image_provenance = rule(
         "locks": attr.label_list(
             allow_files = True,
             doc = "What pins the programs that build: Bazel's root, the tools' wheels.",
-        ),
-        "platforms": attr.label_list(
-            doc = "The platforms of the image. Without any: the one of the build.",
-            providers = [platform_common.PlatformInfo],
-        ),
-        "_allowlist_function_transition": attr.label(
-            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),
         "_builder": attr.label(default = Label(":builder")),
         "_source": attr.label(default = Label(":source")),
