@@ -27,7 +27,7 @@ from tools.oci import index
 from tools.registry import attach, push
 from tools.registry.proxy_for_test import Fault, Seen, proxying
 from tools.registry.referrers_front_for_test import referrers_front
-from tools.registry.registry_for_test import Server
+from tools.registry.registry_for_test import PASSWORD, Server, docker_config, running
 
 _NUMBERS = itertools.count()
 VERIFIED, REFUSED, UNKNOWN = 0, 1, 2
@@ -330,6 +330,26 @@ def test_a_check_that_cannot_be_made_says_so_and_is_no_refusal(
     assert message in capsys.readouterr().err
 
 
+def test_a_registry_that_sends_another_image_is_not_believed(
+    image: Signed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other image is signed, too, so its signatures alone would not show it."""
+    other = make_image(tmp_path / "other", "an older release")
+    theirs = push_image(other, image.repository, tag="old")
+    assert sign_image(other, image.key, f"{image.repository}:old") == 0
+    body = image.server.manifest(image.name, theirs) or b""
+
+    def decide(seen: Seen) -> Fault | None:
+        headers = {"Content-Type": make.OCI_MANIFEST, "Docker-Content-Digest": theirs}
+        wanted = f"/manifests/{image.digest}"
+        return Fault(status=200, headers=headers, body=body) if wanted in seen.path else None
+
+    with proxying(image.server.port, decide) as proxy:
+        reference = f"{proxy.host}/{image.name}@{image.digest}"
+        assert _verify(image.key, reference, "--identity", image.repository) == UNKNOWN
+    assert f"the registry sent a manifest with digest {theirs}" in capsys.readouterr().err
+
+
 def test_an_image_that_cannot_be_found_is_no_refusal(
     server: Server, layout: Path, key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -424,6 +444,27 @@ def test_a_manifest_that_keeps_changing_is_an_error_and_one_change_is_none(
     with proxying(server.port, lambda seen: decide(seen, 100)) as proxy:
         assert sign_image(layout, other, f"{proxy.host}/busy:v1") == 1
     assert "other clients keep changing it; try again" in capsys.readouterr().err
+
+
+def test_a_private_registry_is_signed_and_verified_with_the_credentials_of_the_push(
+    layout: Path,
+    key: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with running(tmp_path / "secure", basic=True, tls=True) as secure:
+        monkeypatch.setenv("DOCKER_CONFIG", str(docker_config(tmp_path / "docker", secure.host)))
+        ca, repository = f"--ca-file={secure.ca}", f"{secure.host}/a"
+        assert push.main(["--layout", str(layout), "--repository", repository, ca]) == 0
+        assert sign_image(layout, key, repository, ca) == 0
+        digest = open_layout(layout).root.digest
+        assert _verify(key, f"{repository}@{digest}", ca) == VERIFIED
+        monkeypatch.delenv("DOCKER_CONFIG")
+        assert _verify(key, f"{repository}@{digest}", ca) == UNKNOWN
+    out, err = capsys.readouterr()
+    assert "no credentials were found for this host" in err
+    assert PASSWORD not in out + err
 
 
 def test_an_sbom_that_is_attached_without_a_signature_is_no_signature(

@@ -22,10 +22,12 @@ from tools.attest.keys import PublicKey, load_public_key
 from tools.attest.store import LayoutStore, RegistryStore, Store
 from tools.attest.verification import Evidence, Expected, gather
 from tools.cli import ToolError, tool
+from tools.image.spec import sha256_digest
 from tools.registry import cli
 from tools.registry.cli import CliContext
 from tools.registry.progress import Progress
 from tools.registry.reference import parse_reference
+from tools.registry.transport import CancelledError
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,14 @@ def open_store(
         return layout, layout.root(digest or None), None
     reference = parse_reference(text)
     registry = cli.connect(flags, reference.repository, context, read_only=True)
-    found = registry.manifest_digest(reference.digest or reference.tag or "latest")
+    found = registry.get_manifest(reference.digest or reference.tag or "latest")
     if found is None:
         raise ToolError(f"{reference}: is not in the registry")
-    return RegistryStore(registry), found, str(reference.repository)
+    # Not what the registry says of it: a pull is of these bytes.
+    digest = sha256_digest(found.body)
+    if reference.digest not in (None, digest):
+        raise ToolError(f"{reference}: the registry sent a manifest with digest {digest}")
+    return RegistryStore(registry), digest, str(reference.repository)
 
 
 @tool("verify_signature", failure=2)
@@ -183,6 +189,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         store, digest, repository = open_store(flags.reference, flags, context)
         verdict = check(flags, context, store, digest, repository)
+    except CancelledError:
+        raise KeyboardInterrupt from None
     except (ToolError, OSError) as error:
         raise ToolError(context.scrub(str(error))) from None
     for line in verdict.lines:
