@@ -232,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--layout", type=Path, help="layout of the image or index; set by the target")
     add("--dry-run", action="store_true", help="print what would be signed; change nothing")
     parser.set_defaults(image_refs=None)
+    parser.epilog = "exit code: 0 signed; 1 a failure, with its cause; 130 interrupted"
     return parser
 
 

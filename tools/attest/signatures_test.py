@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -387,6 +388,18 @@ def test_a_command_line_that_cannot_be_signed_is_refused(
     assert message in capsys.readouterr().err
     assert sign.main(["--key", str(key), "h.io/a"]) == 1
     assert "no layout is set; pass --layout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("program", "codes"),
+    [(sign, "0 signed; 1 a failure"), (verify_signature, "0 verified; 1 not verified; 2 unknown")],
+)
+def test_help_says_the_exit_codes(
+    program: ModuleType, codes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        program.main(["--help"])
+    assert f"exit code: {codes}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_public_key_is_printed_and_nothing_else(

@@ -40,7 +40,7 @@ class Verdict:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the check, for this program and for others that offer it."""
-    add = parser.add_argument
+    add = parser.add_argument_group("signatures").add_argument
     add(
         "--key",
         action="append",
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         help="HOST/NAME[:TAG][@DIGEST], or a layout directory, DIR[@DIGEST]",
     )
     add_flags(parser)
+    parser.epilog = "exit code: 0 verified; 1 not verified; 2 unknown: something cannot be read"
     return parser
 
 
