@@ -7,11 +7,13 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.attest import cosign, dsse, simple_signing
 from tools.attest.dsse import Envelope, pre_authentication, read_envelope
+from tools.attest.keys import PrivateKey
 from tools.attest.statement import (
     TYPES,
     DocumentError,
@@ -23,6 +25,10 @@ from tools.attest.statement import (
 from tools.image import spec
 from tools.image.layouts_for_test import digest_of
 
+_KEYS = {
+    "p256": PrivateKey(ec.generate_private_key(ec.SECP256R1()), "p256"),
+    "ed25519": PrivateKey(ed25519.Ed25519PrivateKey.generate(), "ed25519"),
+}
 DIGEST = "sha256:" + "a" * 64
 
 
@@ -36,6 +42,20 @@ def test_the_example_of_the_specification() -> None:
 def test_an_envelope_is_read_as_it_was_written(payload: bytes, signatures: list[bytes]) -> None:
     envelope = Envelope(payload, tuple(signatures))
     assert read_envelope(json.dumps(envelope.to_json()).encode()) == envelope
+
+
+@given(st.data())
+def test_no_changed_bit_verifies(data: st.DataObject) -> None:
+    key = _KEYS[data.draw(st.sampled_from(sorted(_KEYS)))]
+    envelope = dsse.sign(b'{"a": 1}', key)
+    assert envelope.signers([key.public]) == [key.public]
+    parts = [envelope.payload, envelope.signatures[0], envelope.kind.encode()]
+    which = data.draw(st.integers(0, 2))
+    changed = bytearray(parts[which])
+    changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.sampled_from([1, 2, 4]))
+    parts[which] = bytes(changed)
+    payload, signature, kind = parts
+    assert Envelope(payload, (signature,), kind.decode("latin-1")).signers([key.public]) == []
 
 
 def test_the_url_safe_alphabet_is_read_too() -> None:
