@@ -1,4 +1,4 @@
-"""What must hold of the lock whatever is in it, and that apt agrees with it."""
+"""What must hold of the locks whatever is in them, and that apt agrees with the image's."""
 
 import re
 from datetime import UTC, datetime
@@ -15,18 +15,24 @@ from tools.archive.globs import Exclusions
 
 _HERE = Path(__file__).parent
 _INTENT = read_intent(_HERE / "bookworm.yaml")
-_LOCK = read_lock(_HERE / "bookworm.lock.json")
 _ARCHS = ("amd64", "arm64")
-_RELOCK = "run: bazel run //third_party/debian:lock"
+_NAMES = ("bookworm", "conformance")
+_LOCKS = {name: read_lock(_HERE / f"{name}.lock.json") for name in _NAMES}
+_LOCK = _LOCKS["bookworm"]
 
 
-def test_the_lock_was_made_from_the_intent_as_it_is() -> None:
-    assert _LOCK.intent_sha256 == _INTENT.sha256, f"bookworm.yaml changed since; {_RELOCK}"
+@pytest.mark.parametrize("name", _NAMES)
+def test_the_lock_was_made_from_the_intent_as_it_is(name: str) -> None:
+    intent = read_intent(_HERE / f"{name}.yaml")
+    again = f"{name}.yaml changed since; run: {_LOCKS[name].command}"
+    assert _LOCKS[name].intent_sha256 == intent.sha256, again
 
 
-def test_the_lock_is_as_the_tool_writes_it() -> None:
-    text = (_HERE / "bookworm.lock.json").read_text(encoding="utf-8")
-    assert encode(_LOCK) == text, f"edited by hand, or by another version; {_RELOCK}"
+@pytest.mark.parametrize("name", _NAMES)
+def test_the_lock_is_as_the_tool_writes_it(name: str) -> None:
+    text = (_HERE / f"{name}.lock.json").read_text(encoding="utf-8")
+    again = f"edited by hand, or by another version; run: {_LOCKS[name].command}"
+    assert encode(_LOCKS[name]) == text, again
 
 
 def test_the_image_is_what_apt_would_install_less_the_exclusions() -> None:
@@ -81,8 +87,10 @@ def test_no_excluded_package_is_in_the_image(arch: str) -> None:
     assert not set(_LOCK.image(arch)) & set(_LOCK.excluded_packages)
 
 
-def test_every_file_can_be_fetched_and_checked() -> None:
-    for package in _LOCK.packages:
+@pytest.mark.parametrize("name", _NAMES)
+def test_every_file_can_be_fetched_and_checked(name: str) -> None:
+    archives = {suite.archive for suite in read_intent(_HERE / f"{name}.yaml").suites}
+    for package in _LOCKS[name].packages:
         path = PurePosixPath(package.filename)
         assert path.parts[0] == "pool", package
         assert ".." not in path.parts, package
@@ -90,23 +98,25 @@ def test_every_file_can_be_fetched_and_checked() -> None:
         assert path.name.endswith((f"_{package.arch}.deb", "_all.deb")), package
         assert re.fullmatch("[0-9a-f]{64}", package.sha256), package
         assert 500 < package.size < 1 << 30, package
-        assert package.archive in {suite.archive for suite in _INTENT.suites}, package
+        assert package.archive in archives, package
         # `0~…` is a version too, and below 0.
         assert compare(package.version, "0~~") > 0, package
 
 
-def test_both_architectures_have_the_same_versions() -> None:
+@pytest.mark.parametrize("name", _NAMES)
+def test_both_architectures_have_the_same_versions(name: str) -> None:
     # A rebuild for one architecture alone ends in +b1; all else means a half-updated mirror.
     versions: dict[str, set[str]] = {}
-    for package in _LOCK.packages:
+    for package in _LOCKS[name].packages:
         version = re.sub(r"\+b\d+$", "", package.version)
         versions.setdefault(package.name, set()).add(version)
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
-def test_a_package_for_all_architectures_is_one_file() -> None:
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_package_for_all_architectures_is_one_file(name: str) -> None:
     files: dict[str, set[str]] = {}
-    for package in _LOCK.packages:
+    for package in _LOCKS[name].packages:
         if package.filename.endswith("_all.deb"):
             files.setdefault(package.name, set()).add(package.sha256)
     assert files

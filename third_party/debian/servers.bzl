@@ -1,4 +1,4 @@
-"""Real servers for this repository's tests, from the lock's `tools` groups; never for an image."""
+"""Real servers and programs for this repository's tests; never for an image."""
 
 load("//tools/apt:repositories.bzl", "deb_tree")
 
@@ -36,3 +36,19 @@ def test_servers():
             launchers = {program: program for program in programs},
             lock = "@pinned_image_debian//:{}.lock.json".format(name),
         )
+
+def conformance_programs():
+    """Declare the programs of others that tools/conformance holds our images to, from their own lock."""
+    deb_tree(
+        name = "conformance",
+        build_file = Label(":conformance.BUILD"),
+        groups = [
+            "programs",
+            "libraries",
+            "reports",
+            "python",
+        ],
+        # They run in a root of their own, by their own loader.
+        launchers = {},
+        lock = Label(":conformance.lock.json"),
+    )

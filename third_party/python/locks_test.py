@@ -26,6 +26,10 @@ _HERE = Path("third_party/python")
 _DEBIAN_LOCK = Path("third_party/debian/bookworm.lock.json")
 _ARCHITECTURES = tuple(target.arch for target in targets_from_debian_lock(_DEBIAN_LOCK))
 _INPUTS = ("requirements", "requirements_dev")
+# Programs that tests start: each lock stands alone, and none is for arm64.
+_PROGRAMS = ("requirements_conformance", "requirements_checkov")
+_LOCKS = [(name, arch) for name in _INPUTS for arch in _ARCHITECTURES]
+_LOCKS += [(name, "amd64") for name in _PROGRAMS]
 
 
 def _lock(name: str, arch: str) -> dict[str, LockedWheel]:
@@ -58,8 +62,7 @@ def _distribution(wheel: Path) -> Distribution:
     )
 
 
-@pytest.mark.parametrize("arch", _ARCHITECTURES)
-@pytest.mark.parametrize("name", _INPUTS)
+@pytest.mark.parametrize(("name", "arch"), _LOCKS)
 def test_every_line_of_the_inputs_is_met(name: str, arch: str) -> None:
     lock = _lock(name, arch)
     environment = target_from_debian_lock(_DEBIAN_LOCK, arch=arch).marker_environment
@@ -87,8 +90,7 @@ def test_every_architecture_has_the_same_versions() -> None:
         assert versions[0] == versions[1]
 
 
-@pytest.mark.parametrize("arch", _ARCHITECTURES)
-@pytest.mark.parametrize("name", _INPUTS)
+@pytest.mark.parametrize(("name", "arch"), _LOCKS)
 def test_every_wheel_fits_the_images_python_and_c_library(name: str, arch: str) -> None:
     tags = target_from_debian_lock(_DEBIAN_LOCK, arch=arch).tags
     misfits = [

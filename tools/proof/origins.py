@@ -25,6 +25,7 @@ Locks = Mapping[str, Mapping[str, Any]]
 LOCAL_KINDS = frozenset(
     {
         "_declared",
+        "_own_setup",
         "_setup",
         "_wheel_files",
         "_wheel_hub_alias",

@@ -27,6 +27,19 @@ def _pip_hub(name, lock):
             requirements_lock = lock,
         )
 
+def declare_libraries(hub, lock, batched = {}):
+    """Declare the wheels of a lock as libraries and programs for tools and tests.
+
+    Args:
+      hub: name of the hub.
+      lock: label and text of the lock.
+      batched: hashes of wheels that `declare_wheel_hub` fetches together → the hub it fetches them for.
+    """
+    wheels = parse_wheel_lock(lock["text"], lock["label"])
+    declare_library_hub(hub, wheels, batched)
+    wheel_files(hub, wheels)
+    _pip_hub(hub, lock["label"])
+
 def declare_repositories(arch, debian, python, tools):
     """Declare a repository for each package and each wheel; each is fetched when a target needs it.
 
@@ -51,7 +64,4 @@ def declare_repositories(arch, debian, python, tools):
             if architecture == arch:
                 batched.update({wheel["sha256"]: name for wheel in wheels})
         wheel_hub_alias(hub, packages)
-    wheels = parse_wheel_lock(tools["text"], tools["label"])
-    declare_library_hub(PYTHON_HUB, wheels, batched)
-    wheel_files(PYTHON_HUB, wheels)
-    _pip_hub(PYTHON_HUB, tools["label"])
+    declare_libraries(PYTHON_HUB, tools, batched)

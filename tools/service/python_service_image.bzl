@@ -3,7 +3,7 @@
 load("@rules_oci//oci:defs.bzl", "oci_image", "oci_image_index", "oci_load", "oci_push")
 load("//tools/apt:defs.bzl", "deb_layer", "system_layer")
 load("//tools/container:defs.bzl", "container_run")
-load("//tools/oci:defs.bzl", "oci_image_config")
+load("//tools/oci:defs.bzl", "image_labels", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
 load("//tools/verify:defs.bzl", "image_diff", "image_verify")
@@ -59,6 +59,7 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
+        labels = {},
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -75,7 +76,7 @@ def python_service_image(
       srcs: the application's files.
       debian_layers: layer → packages, such as `["@debian//:base"]`; the lowest first.
       wheels: the wheels, `all_whl_requirements` of their hub.
-      user: `name:uid:gid:/home[:/shell]`, which runs the image.
+      user: `name:uid:gid:/home[:/shell]`, which runs the image; its configuration names it by the numbers.
       layer_policy: the Debian lock, or its `layer_policy`, with which a pin of no layer rebuilds nothing.
       variants: suffix of the name → layers of Debian packages that only this variant has. The system layer is the
         same in all variants: it does nothing for these packages' maintainer scripts.
@@ -94,9 +95,11 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
+      labels: what the image says of itself: labels of each image, annotations of the index. The flags of
+        `image_labels` add documentation, revision, source and version.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
-      **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
+      **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, volumes, …
     """
     prefix = "" if name == "image" else name + "_"
     common = {"visibility": visibility} if visibility else {}
@@ -147,16 +150,24 @@ def python_service_image(
         **parts
     )
 
+    image_labels(
+        name = prefix + "labels",
+        labels = labels,
+        **parts
+    )
+
     for variant, layers in variants.items():
         oci_image(
             name = "oci_" + name + variant,
             architecture = HOST,
             exposed_ports = ["{}/tcp".format(port)],
+            labels = ":{}labels".format(prefix),
             os = "linux",
             tars = [":{}{}_layer".format(prefix, layer) for layer in list(debian_layers) + ["system"] + list(layers)] +
                    [":{}{}_wheels_layer".format(prefix, layer) for layer in wheels_of] +
                    [":{}app_layer".format(prefix)],
-            user = user.partition(":")[0],
+            # As numbers: Kubernetes refuses a name under runAsNonRoot, since it cannot tell whether it is root's.
+            user = ":".join(user.split(":")[1:3]),
             workdir = directory,
             **(parts | image_attributes)
         )
@@ -179,6 +190,7 @@ def python_service_image(
 
     oci_image_index(
         name = prefix + "index",
+        annotations = ":{}labels".format(prefix),
         images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
         **common
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.linux import syscalls as linux
@@ -57,8 +58,8 @@ ENVIRONMENT = {
 }
 
 
-def enter(tree: Path, state: Path, shared: Path) -> None:
-    """Makes `tree` the root directory, in new user and mount namespaces."""
+def enter(tree: Path, state: Path, shared: Path, *, etc: Mapping[str, str] = ETC) -> None:
+    """Make `tree` the root directory, with the files `etc`, in new user and mount namespaces."""
     unshare_as(0, 0, linux.CLONE_NEWNS)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     stage = state / "stage"
@@ -68,7 +69,8 @@ def enter(tree: Path, state: Path, shared: Path) -> None:
     same = ["/proc", "/dev", str(shared)]
     if Path("/sys/fs/cgroup").is_dir():
         same.append("/sys")
-    own = {str(tree / name): f"/{name}" for name in ("usr", "lib")}
+    # Packages of Debian 13 and later have no /lib of their own.
+    own = {str(tree / name): f"/{name}" for name in ("usr", "lib") if (tree / name).exists()}
     own |= {str(state / name): f"/{name}" for name in ("run", "var")}
     # SHARED comes last: it may be below one of Podman's own directories.
     for source, target in (own | {path: path for path in same}).items():
@@ -80,7 +82,9 @@ def enter(tree: Path, state: Path, shared: Path) -> None:
     Path(stage, "tmp").mkdir(exist_ok=True)  # For the socket of a terminal.
     # Bazel rewrites absolute links of a tree to its own copy, also this one.
     Path(stage, "lib64").symlink_to("/lib/x86_64-linux-gnu")
-    for name, text in ETC.items():
+    if not (tree / "lib").exists():
+        Path(stage, "lib").symlink_to("usr/lib")
+    for name, text in etc.items():
         path = Path(f"{stage}/etc/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -140,6 +140,12 @@ def _parser() -> argparse.ArgumentParser:
         help="lock whose python3.N and libc6 wheels must fit",
     )
     parser.add_argument(
+        "--architecture",
+        action="append",
+        default=[],
+        help="lock for this one alone (may be repeated); without it, for all of the Debian lock",
+    )
+    parser.add_argument(
         "--command",
         default="python3 -m tools.wheels.lock",
         help="what people run to start this; the locks and errors quote it",
@@ -150,11 +156,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _targets(debian_lock: Path, *, wanted: Sequence[str]) -> tuple[Target, ...]:
+    targets = targets_from_debian_lock(debian_lock)
+    unknown = sorted(set(wanted) - {target.arch for target in targets})
+    if unknown:
+        raise ToolError(f"--architecture: {debian_lock} has no packages for {', '.join(unknown)}")
+    return tuple(target for target in targets if not wanted or target.arch in wanted)
+
+
 def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
     # `bazel run` starts tools in a runfiles tree and says where the user stood.
     base = Path(environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     sources = [base / source for source in args.input]
-    targets = targets_from_debian_lock(base / args.debian_lock)
+    targets = _targets(base / args.debian_lock, wanted=args.architecture)
 
     def resolved(target: Target) -> Locks:
         kept: list[str] = []

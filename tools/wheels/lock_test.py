@@ -102,6 +102,19 @@ def test_the_check_holds_while_releases_appear_and_fails_when_an_input_changes(
     assert "out of date; renew them with: bazel run //app:lock" in output.err
 
 
+def test_only_the_architectures_asked_for_are_locked(
+    workspace: _Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.write(runtime="native\n", dev="native\n", index=[TinyWheel("native", tag=_AMD64)])
+    assert workspace.run("--architecture=amd64") == 0
+    assert sorted(workspace.locks()) == ["requirements.amd64.txt", "requirements_dev.amd64.txt"]
+    assert workspace.run("--architecture=amd64", "--check") == 0
+    assert workspace.run("--architecture=riscv64") == 1
+    error = capsys.readouterr().err
+    assert "--architecture: " in error
+    assert "debian.json has no packages for riscv64" in error
+
+
 def test_a_second_run_writes_the_same_bytes(workspace: _Workspace) -> None:
     workspace.write(runtime="native\n", dev="-r requirements.in\n", index=_PAIR)
     assert workspace.run() == 0

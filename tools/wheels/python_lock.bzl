@@ -3,7 +3,7 @@
 load("//tools:python_tool.bzl", "python_tool")
 load("//tools/apt:debian_lock.bzl", "run_command", "workspace_path")
 
-def python_lock(name, debian_lock, requirements = ["requirements.in"], **kwargs):
+def python_lock(name, debian_lock, requirements = ["requirements.in"], architectures = [], **kwargs):
     """Declare the command that resolves requirements and writes their locks.
 
         python_lock(
@@ -18,6 +18,7 @@ def python_lock(name, debian_lock, requirements = ["requirements.in"], **kwargs)
       name: name of the target. The locks, and errors about them, quote `bazel run` with it.
       debian_lock: the lock whose python3.N and libc6 the wheels have to fit.
       requirements: hand-written .in files of one directory. A later one keeps the versions of the earlier ones.
+      architectures: Debian's names of the only architectures to lock for, where wheels are for no other.
       **kwargs: further attributes of the target.
     """
     python_tool(
@@ -25,6 +26,9 @@ def python_lock(name, debian_lock, requirements = ["requirements.in"], **kwargs)
         srcs = [Label(":lock.py")],
         main = Label(":lock.py"),
         args = ["--input=" + workspace_path(file) for file in requirements] + [
+            "--architecture=" + architecture
+            for architecture in architectures
+        ] + [
             "--debian-lock=" + workspace_path(debian_lock),
             "--command=" + run_command(name),
         ],
