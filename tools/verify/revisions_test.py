@@ -106,6 +106,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _git_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the git that GIT_BINARY names first on PATH; a root of its own need not have any."""
+    binary = os.environ.get("GIT_BINARY")
+    if binary:
+        (tmp_path / "git").mkdir()
+        (tmp_path / "git" / "git").symlink_to(Path(binary).resolve())
+        monkeypatch.setenv("PATH", f"{tmp_path / 'git'}:{os.environ['PATH']}")
+
+
 @pytest.fixture
 def repository(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -245,7 +255,8 @@ def test_without_any_bazel_the_error_says_where_one_is_looked_for(
     (repository.path / "tools" / "bazelw").unlink()
     commit = repository.commit("1.0-1")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "git").symlink_to(shutil.which("git") or "git")
+    for name in ("git", "readlink"):
+        (tmp_path / "bin" / name).symlink_to(Path(shutil.which(name) or name).resolve())
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     target = {"image": "//backend:index", "program": "//backend:diff"}
     kept = Revisions(repository.path, target, cache=tmp_path / "revisions")
