@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -211,32 +214,38 @@ def test_the_revision_is_the_checkouts_if_nothing_in_it_is_changed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # Tests have nothing of the machine's, so no git: its answers are these.
-    programs = tmp_path / "bin"
-    programs.mkdir()
+    # The one of the lock; a root of its own need not have any.
+    program = Path(os.environ.get("GIT_BINARY") or shutil.which("git") or "git").resolve()
+    checkout, programs = tmp_path / "checkout", tmp_path / "bin"
+    for directory in (checkout, programs):
+        directory.mkdir()
+    (checkout / "file").write_text("x")
+    monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(checkout))
+    path = os.environ["PATH"]
     monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", "/checkout")
     flags = ["--layout", str(layout), "--key", str(keys["ada"]), "--rebuilder=https://x.example"]
     command = [*flags, "--output", str(tmp_path / "out")]
 
-    def git(status: str, code: int = 0) -> int:
-        script = f'case "$3" in status) {status}exit {code};; rev-parse) echo {COMMIT};; esac'
-        (programs / "git").write_text(f"#!/bin/sh\n{script}\n")
-        (programs / "git").chmod(0o755)
-        return sign.main(command)
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@x.example"]
+        line = [str(program), *who, "-C", str(checkout), *words]
+        return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
 
     assert sign.main(command) == 1
-    assert "/checkout: git status: [Errno 2] No such file" in capsys.readouterr().err
-    assert git("echo fatal: not a git repository >&2; ", code=128) == 1
-    assert "/checkout: git status: fatal: not a git repository; give --revision" in (
-        capsys.readouterr().err
-    )
-    assert git("echo '?? new'; ") == 1
-    assert "/checkout: has changes that are not committed" in capsys.readouterr().err
-    assert git("") == 0
+    assert f"{checkout}: git status: [Errno 2] No such file" in capsys.readouterr().err
+    (programs / "git").symlink_to(program)
+    monkeypatch.setenv("PATH", f"{programs}:{path}")
+    assert sign.main(command) == 1
+    assert f"{checkout}: git status: fatal: not a git repository" in capsys.readouterr().err
+    git("init", "-q")
+    git("add", ".")
+    assert sign.main(command) == 1
+    assert f"{checkout}: has changes that are not committed" in capsys.readouterr().err
+    git("commit", "-q", "-m", "x")
+    assert sign.main(command) == 0
     (file,) = (tmp_path / "out").iterdir()
     predicate = json.loads(dsse.read_envelope(file.read_bytes()).payload)["predicate"]
-    assert predicate["policy"] == {"digest": {"gitCommit": COMMIT}}
+    assert predicate["policy"] == {"digest": {"gitCommit": git("rev-parse", "HEAD")}}
     assert predicate["verificationResult"] == "PASSED"
 
 
