@@ -260,6 +260,22 @@ def test_a_signed_layout_is_accepted_without_a_registry_and_refused_when_changed
     others.refused("cosign", "verify-attestation", "--type", "openvex", *flags)
 
 
+def test_cosign_loads_a_signed_layout_and_we_read_what_it_saves(
+    server: Server, others: Programs, tmp_path: Path
+) -> None:
+    layout = make_image(tmp_path / "image", "carried by hand")
+    key = make_key(others.work / f"key{next(_NUMBERS)}", "p256")
+    image = Signed(server, "loaded", layout, open_layout(layout).root.digest, key)
+    ours, theirs = (others.work / f"layout{next(_NUMBERS)}" for _ in range(2))
+    assert sign_image(layout, key, image.repository, "--output", str(ours)) == 0
+    others.run("cosign", "load", "--dir", str(ours), image.reference)
+    others.run(*_cosign(image))
+    others.run(*_skopeo(image, others))
+    others.run("cosign", "save", "--dir", str(theirs), image.reference)
+    for reference in (image.reference, str(theirs)):
+        assert _ours(image, "--attestation=openvex", reference=reference) == 0
+
+
 def test_we_accept_what_cosign_signs_and_attests(
     server: Server, others: Programs, tmp_path: Path
 ) -> None:
