@@ -6,7 +6,8 @@ OLD and NEW are each a reference in a registry (HOST/NAME[:TAG][@sha256:…]; ht
 TLS), the directory of an OCI layout, an archive (docker-archive or oci-archive, gzip'd or not), or
 a git revision of this repository. Without NEW it is what this checkout makes. What exists as a
 file is one, and what names a commit is a revision. A revision is built first, in a working tree in
-your cache; what was built is kept there, so the same diff builds nothing a second time.
+your cache, by its own tools/bazelw, or by bazel or bazelisk on PATH; what was built is kept there,
+so the same diff builds nothing a second time.
 
 CVEs are those that Debian's changelogs name between the two versions. An image does not have its
 packages' changelogs: they are read from the .deb files of this checkout, or of the revision.
@@ -55,12 +56,20 @@ class Finder:
     """Finds what the arguments name; `scratch` is an empty directory."""
 
     def __init__(
-        self, checkout: Checkout, target: Mapping[str, Any], *, here: Path, scratch: Path
+        self,
+        checkout: Checkout,
+        target: Mapping[str, Any],
+        *,
+        here: Path,
+        scratch: Path,
+        bazel: str | None = None,
     ) -> None:
         self._checkout = checkout
         self._target = target
         self._here = here
         self._scratch = scratch
+        # A path is the user's; a name is looked for on PATH.
+        self._bazel = str(here / bazel) if bazel and "/" in bazel else bazel
         workspace = os.environ.get("BUILD_WORKSPACE_DIRECTORY")
         self._workspace = Path(workspace) if workspace else None
 
@@ -95,7 +104,8 @@ class Finder:
         if is_checked_out(workspace, commit):
             return self._own()
         cache = default_root().parent / "revisions"
-        built = Revisions(workspace, self._target, cache=cache).build(name, commit)
+        revisions = Revisions(workspace, self._target, cache=cache, bazel=self._bazel)
+        built = revisions.build(name, commit)
         subject = open_local(built.layout, name=f"{name} ({commit[:12]})", scratch=scratch)
         return Found(subject, built.debs)
 
@@ -157,6 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("new", metavar="NEW", nargs="?", help=f"the same; by default {NAME}")
     add("--format", choices=_FORMATS, default="text", help="of the output (default: text)")
     add("--platform", help="os/architecture[/variant] to compare of an image index")
+    add("--bazel", metavar="PROGRAM", help="what builds revisions (default: see above)")
     add("--exit-code", action="store_true", help="end with 1 if the images differ")
     return parser
 
@@ -168,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     target = read_target(flags.runfiles, flags.target)
     with directories() as (here, scratch):
         checkout = open_checkout(target, flags.runfiles, scratch / "checkout")
-        finder = Finder(checkout, target, here=here, scratch=scratch)
+        finder = Finder(checkout, target, here=here, scratch=scratch, bazel=flags.bazel)
         old = finder.find(flags.old, place="old")
         new = finder.find(flags.new, place="new")
         report = diff(old, new, platform=flags.platform, more_debs=checkout.debs)

@@ -5,7 +5,8 @@
 
 The revision is checked out with `git worktree` below the user's cache, where it stays: one working
 tree for each repository, so that its Bazel keeps what revisions have in common and builds only what
-differs. Bazel is the revision's own tools/bazelw if it has one, else `bazel` or `bazelisk` on PATH.
+differs. Bazel is the program that is given, else the revision's own tools/bazelw, else `bazel` or
+`bazelisk` on PATH.
 It shares the user's repository cache, and whatever the workspace's user.bazelrc says. What was
 built is kept by commit, so the next diff of it builds nothing.
 """
@@ -81,10 +82,18 @@ def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 class Revisions:
     """Builds revisions of one repository, one at a time; `cache` is a directory of the user's."""
 
-    def __init__(self, workspace: Path, target: Mapping[str, Any], *, cache: Path) -> None:
+    def __init__(
+        self,
+        workspace: Path,
+        target: Mapping[str, Any],
+        *,
+        cache: Path,
+        bazel: str | None = None,
+    ) -> None:
         key = hashlib.sha256(os.fsencode(workspace.resolve())).hexdigest()[:16]
         self._workspace = workspace
         self._target = target
+        self._bazel_program = bazel
         self._root = cache / key
         self._tree = self._root / "worktree"
         # A workspace may be a folder of a larger repository.
@@ -169,16 +178,12 @@ class Revisions:
 
     def _program(self) -> list[str]:
         own = self._inside / "tools" / "bazelw"
-        if own.is_file():
-            return [str(own)]
-        for name in ("bazel", "bazelisk"):
-            found = shutil.which(name)
-            if found:
-                return [found]
-        raise ToolError(
-            "a revision is built by its tools/bazelw, or by bazel or bazelisk on PATH; there is "
-            "none of them"
-        )
+        wanted = [self._bazel_program] if self._bazel_program else [str(own), "bazel", "bazelisk"]
+        found = next(filter(None, map(shutil.which, wanted)), None)
+        if found is None:
+            names = " or ".join(wanted)
+            raise ToolError(f"a revision is built by {names}, and there is none; pass --bazel")
+        return [found]
 
     def _keep(self, layout: Path, debs: Sequence[Path], kept: Path) -> None:
         """Copy a layout, sharing equal blobs with the revisions before."""

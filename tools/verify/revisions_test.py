@@ -208,6 +208,20 @@ def test_the_users_settings_reach_bazel(
     assert [flag in line for line in lines] == [True] * 5
 
 
+def test_another_program_may_be_named(
+    repository: Repository, checkout: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bazelw = repository.path / "tools" / "bazelw"
+    bazelw.rename(repository.path.parent / "my bazel")
+    for version in ("1.0-1", "1.0-2", "1.0-3"):
+        repository.commit(version)
+    assert run(checkout, capsys, "HEAD~1", "--bazel=./my bazel")[0] == 0
+    assert "build" in repository.commands()
+    code, said = run(checkout, capsys, "HEAD~2", "--bazel=none-such")
+    assert code == diff.CANNOT
+    assert "diff: a revision is built by none-such, and there is none; pass --bazel\n" in said
+
+
 def test_old_revisions_are_removed_and_shared_layers_stay(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +274,8 @@ def test_without_any_bazel_the_error_says_where_one_is_looked_for(
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     target = {"image": "//backend:index", "program": "//backend:diff"}
     kept = Revisions(repository.path, target, cache=tmp_path / "revisions")
-    with pytest.raises(ToolError, match="by its tools/bazelw, or by bazel or bazelisk on PATH"):
+    match = r"built by .*/tools/bazelw or bazel or bazelisk, and there is none; pass --bazel"
+    with pytest.raises(ToolError, match=match):
         kept.build("HEAD", commit)
 
 
