@@ -30,7 +30,11 @@ def _dive(here: Programs, layout: Path) -> dict[str, Any]:
     target = f"docker-archive:{name}.tar:localhost/{name}:tested"
     here.run("skopeo", "copy", "-q", f"oci:{name}", target)
     done = subprocess.run(
-        [os.path.abspath(os.environ["DIVE"]), f"docker-archive://{name}.tar", f"--json={name}.json"],
+        [
+            str(Path(os.environ["DIVE"]).resolve()),
+            f"docker-archive://{name}.tar",
+            f"--json={name}.json",
+        ],
         cwd=here.work,
         env={"HOME": str(here.work)},
         capture_output=True,

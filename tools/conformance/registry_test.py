@@ -100,9 +100,7 @@ def test_crane_exports_the_files_that_we_see(pushed: Pushed) -> None:
 
 def test_oras_finds_and_copies_the_referrers(pushed: Pushed) -> None:
     here = pushed.here
-    found = here.read(
-        "oras", "discover", "--plain-http", "--format=json", pushed.image_reference
-    )
+    found = here.read("oras", "discover", "--plain-http", "--format=json", pushed.image_reference)
     (referrer,) = found["referrers"]
     assert referrer["artifactType"] == SPDX
     here.run("oras", "pull", "--plain-http", "--output=sbom", referrer["reference"])
@@ -129,7 +127,12 @@ def test_skopeo_copies_every_image_and_keeps_the_digests(pushed: Pushed) -> None
     assert here.run("skopeo", "inspect", "--raw", "--tls-verify=false", source).encode() == (
         pushed.root
     )
-    assert "tested" in here.read("skopeo", "list-tags", "--tls-verify=false", source.removesuffix(":tested"))["Tags"]
+    assert (
+        "tested"
+        in here.read("skopeo", "list-tags", "--tls-verify=false", source.removesuffix(":tested"))[
+            "Tags"
+        ]
+    )
     flags = ["-q", "--all", "--preserve-digests", "--src-tls-verify=false"]
     here.run("skopeo", "copy", *flags, source, "dir:all")
     assert (here.work / "all/manifest.json").read_bytes() == pushed.root

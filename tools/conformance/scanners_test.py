@@ -27,10 +27,35 @@ COPYRIGHT = "/usr/share/doc/"
 # Debian's copyright file of these has no line in its machine-readable format, which is all that a
 # scanner understands. What is in it is free software by Debian's word, as all of `main` is.
 UNSTRUCTURED = frozenset(
-    """fontconfig-config libcrypt1 libdrm2 libfontconfig1 libpixman-1-0 libpython3-stdlib libx11-6
-    libx11-xcb1 libxau6 libxcb-dri3-0 libxcb-render0 libxcb-shape0 libxcb-shm0 libxcb-xfixes0
-    libxcb1 libxcursor1 libxdmcp6 libxext6 libxfixes3 libxi6 libxkbcommon0 libxrandr2 libxrender1
-    libxss1 libxv1 python3 python3-minimal""".split()
+    {
+        "fontconfig-config",
+        "libcrypt1",
+        "libdrm2",
+        "libfontconfig1",
+        "libpixman-1-0",
+        "libpython3-stdlib",
+        "libx11-6",
+        "libx11-xcb1",
+        "libxau6",
+        "libxcb-dri3-0",
+        "libxcb-render0",
+        "libxcb-shape0",
+        "libxcb-shm0",
+        "libxcb-xfixes0",
+        "libxcb1",
+        "libxcursor1",
+        "libxdmcp6",
+        "libxext6",
+        "libxfixes3",
+        "libxi6",
+        "libxkbcommon0",
+        "libxrandr2",
+        "libxrender1",
+        "libxss1",
+        "libxv1",
+        "python3",
+        "python3-minimal",
+    }
 )
 # The METADATA of these wheels names no licence, only a file of it.
 UNNAMED = frozenset({"prompt-toolkit", "wcwidth"})
@@ -39,7 +64,9 @@ UNNAMED = frozenset({"prompt-toolkit", "wcwidth"})
 def _locked_debs() -> dict[str, str]:
     lock = read_lock(Path(os.environ["DEBIAN_LOCK"]))
     names = {
-        name for group in os.environ["DEBIAN_GROUPS"].split() for name in lock.groups[group]["amd64"]
+        name
+        for group in os.environ["DEBIAN_GROUPS"].split()
+        for name in lock.groups[group]["amd64"]
     }
     return {
         package.name: package.version
@@ -104,7 +131,7 @@ def test_debsbom_lists_exactly_the_debian_packages(tmp_path: Path) -> None:
     here = programs(tmp_path / "programs")
     _, files = read_files(
         read_layout(Path(os.environ["IMAGE"])).layers,
-        lambda path: path.startswith(STATUS) or path.startswith(COPYRIGHT),
+        lambda path: path.startswith((STATUS, COPYRIGHT)),
     )
     # debsbom knows dpkg's one file alone, not the directory that images without dpkg have.
     stanzas = [
