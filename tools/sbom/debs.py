@@ -19,7 +19,8 @@ from tools.sbom.component import Component, digests
 
 _SOURCE = re.compile(r"(\S+)(?:\s+\((\S+)\))?")
 _DOC = "usr/share/doc/"
-_OTHERS = "the package has no copyright file of its own and shares none"
+_NO_FILE = "Not stated: the package has no copyright file of its own and shares none."
+_SEE_LICENCE = "No notice that can be told from the text: see the licence, which is the whole file."
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ def describe_debs(paths: Sequence[Path], *, distro: str) -> list[Component]:
     links = {name: link for _, name, _, link in read}
     found = []
     for path, name, _, _ in read:
-        owner = name
-        while links.get(owner) and not texts.get(owner):
-            owner, links[name] = str(links[owner]), None
-        found.append(_describe(path, distro=distro, text=texts.get(owner, "")))
+        owner: str | None = name
+        followed: set[str] = set()
+        while owner and not texts.get(owner) and owner not in followed:
+            followed.add(owner)
+            owner = links.get(owner)
+        found.append(_describe(path, distro=distro, text=texts.get(owner or "", "")))
     return found
 
 
@@ -66,7 +69,7 @@ def _describe(path: Path, *, distro: str, text: str) -> Component:
     owner = f"debian-{source_name}"
     licence = licenses.of_debian(said.names, texts=said.texts or {}, owner=owner)
     if licence is None:
-        licence = licenses.reference(owner, text or f"Not stated: {_OTHERS}.")
+        licence = licenses.reference(owner, text or _NO_FILE)
     return Component(
         ref=f"deb-{name}",
         name=name,
@@ -78,16 +81,13 @@ def _describe(path: Path, *, distro: str, text: str) -> Component:
         license=licence.expression,
         license_texts=licence.texts,
         license_names=said.names,
-        copyright=said.notices or (f"Not stated: {_OTHERS}." if not text else _SEE_LICENCE),
+        copyright=said.notices or (_SEE_LICENCE if text else _NO_FILE),
         source=f"{source_name} {source_version}",
         homepage=fields.get("homepage"),
         maintainer=fields.get("maintainer"),
         needs=_groups(fields.get("pre-depends", ""), fields.get("depends", "")),
         provides=_groups(fields.get("provides", "")),
     )
-
-
-_SEE_LICENCE = "No notice that can be told from the text: see the licence, which is the whole file."
 
 
 def _groups(*relations: str) -> tuple[str, ...]:

@@ -129,12 +129,15 @@ def test_the_licence_of_free_form_text_is_the_text(
 
 def test_a_package_that_shares_documentation_has_the_others_licence(tmp_path: Path) -> None:
     debs = [
+        _deb(tmp_path, "e", doc=symlink("./usr/share/doc/e", "a")),
         _deb(tmp_path, "a", doc=symlink("./usr/share/doc/a", "b")),
         _deb(tmp_path, "b", doc=symlink("./usr/share/doc/b/copyright", "../c/copyright")),
         _deb(tmp_path, "c", doc=TarMember("./usr/share/doc/c/copyright", COPYRIGHT)),
-        _deb(tmp_path, "d", doc=symlink("./usr/share/doc/d", "elsewhere")),
+        _deb(tmp_path, "f", doc=symlink("./usr/share/doc/f", "e")),
+        _deb(tmp_path, "d", doc=symlink("./usr/share/doc/d", "g")),
+        _deb(tmp_path, "g", doc=symlink("./usr/share/doc/g", "d")),
     ]
-    *sharing, lost = describe_debs(debs, distro="debian-12")
+    *sharing, _, lost = describe_debs(debs, distro="debian-12")
     assert {each.license for each in sharing} == {"LGPL-2.1-or-later AND (MIT OR GPL-2.0-only)"}
     assert "has no copyright file" in lost.license_texts[0][1]
 
@@ -590,6 +593,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "x.whl").write_bytes(b"no zip")
     assert components.main([*out, f"--wheel={tmp_path / 'x.whl'}"]) == 1
     assert "x.whl: cannot be read as a wheel: File is not a zip file" in capsys.readouterr().err
+    wheel = _wheel(tmp_path, "a", "Requires-Dist: >1")
+    assert components.main([*out, f"--wheel={wheel}"]) == 1
+    assert f"{wheel}: cannot be read as a wheel: " in capsys.readouterr().err
     (tmp_path / "x.deb").write_bytes(b"no ar")
     assert components.main([*out, f"--deb={tmp_path / 'x.deb'}"]) == 1
     assert "x.deb: not a Debian package" in capsys.readouterr().err

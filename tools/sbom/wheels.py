@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from packageurl import PackageURL
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.cli import ToolError
@@ -88,7 +89,7 @@ def _wheel(path: Path, archive: zipfile.ZipFile, own: str) -> Component:
         or "Not stated: the wheel has no licence file with a notice.",
         homepage=next(iter([*metadata.get("home-page", ()), *pages]), None),
         maintainer=_maintainer(metadata),
-        needs=tuple(metadata.get("requires-dist", ())),
+        needs=tuple(str(Requirement(text)) for text in metadata.get("requires-dist", ())),
     )
 
 

@@ -113,8 +113,8 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
-      labels: what the image says of itself: labels of each image, annotations of the index. The flags of
-        `image_labels` add documentation, revision, source and version.
+      labels: what the image says of itself: labels of each image, annotations of the index. A dictionary, to which
+        the flags of `image_labels` add documentation, revision, source and version; or a file of `key=value` lines.
       supplier: who makes the image, for its SBOMs: `Name <e-mail or web address>`. NTIA, FSCT and BSI want one.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
@@ -169,18 +169,20 @@ def python_service_image(
         **parts
     )
 
-    image_labels(
-        name = prefix + "labels",
-        labels = labels,
-        **parts
-    )
+    if type(labels) == "dict":
+        image_labels(
+            name = prefix + "labels",
+            labels = labels,
+            **parts
+        )
+        labels = ":{}labels".format(prefix)
 
     for variant, layers in variants.items():
         oci_image(
             name = "oci_" + name + variant,
             architecture = HOST,
             exposed_ports = ["{}/tcp".format(port)],
-            labels = ":{}labels".format(prefix),
+            labels = labels,
             os = "linux",
             tars = [":{}{}_layer".format(prefix, layer) for layer in list(debian_layers) + ["system"] + list(layers)] +
                    [":{}{}_wheels_layer".format(prefix, layer) for layer in wheels_of] +
@@ -209,7 +211,7 @@ def python_service_image(
 
     oci_image_index(
         name = prefix + "index",
-        annotations = ":{}labels".format(prefix),
+        annotations = labels,
         images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
         **common
     )
