@@ -35,7 +35,7 @@ _LEVELS = (
         "tools/size",
         "tools/structure_test",
     },
-    {"tools/verify"},
+    {"tools/conformance", "tools/verify"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
     {"tools/service", "tools/lint"},
 )
