@@ -130,6 +130,11 @@ def _index(*platforms: str, **members: object) -> Subject:
             replace(_index("a"), index={"schemaVersion": 2, "manifests": []}),
             "mediaType: x → nothing",
         ),
+        (
+            replace(_index("a"), digest=f"sha256:{'1' * 64}"),
+            _index("a"),
+            "lists other artifacts beside the same images, or is written in another encoding",
+        ),
     ],
 )
 def test_what_differs_in_an_index_is_named(old: Subject, new: Subject, text: str) -> None:
