@@ -121,6 +121,7 @@ def test_versions_of_other_checkouts_have_no_changelog_here(
     code, said = run(old, capsys, old.amd64, new.amd64)
     assert code == 0
     assert "  libfoo1  1.0-1 → 1.0-3  changelog not at hand" in said.splitlines()
+    assert "  no changelog of libfoo1: these versions are of no .deb file of this checkout" in said
 
 
 def test_config_is_compared_field_by_field(

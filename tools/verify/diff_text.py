@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tools.size.owners import Kind
 from tools.size.text import megabytes
 from tools.verify.image_diff import FilesRow, LayerRow, PackageRow, Report
 
@@ -89,10 +88,8 @@ def _package_rows(rows: Sequence[PackageRow]) -> list[tuple[str, ...]]:
 
 
 def _cves(row: PackageRow) -> str:
-    if row.old is None or row.new is None or row.kind != Kind.DEBIAN:
-        return ""
     if row.cves is None:
-        return _UNKNOWN
+        return _UNKNOWN if row.unknown else ""
     return " ".join(("no longer fixed:", *row.cves) if row.back and row.cves else row.cves)
 
 

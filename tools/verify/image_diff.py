@@ -49,6 +49,12 @@ class PackageRow:
     cves: tuple[str, ...] | None = None
     back: bool = False
 
+    @property
+    def unknown(self) -> bool:
+        """Whether there should be a changelog, and there is none."""
+        moved = self.old is not None and self.new is not None
+        return moved and self.cves is None and self.kind == Kind.DEBIAN
+
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -107,15 +113,23 @@ def diff_images(old: Side, new: Side, *, names: tuple[str, str], changelogs: Cha
         config += manifest_differences(old.image, new.image)
     problems = (*installed[0].problems, *installed[1].problems)
     files, paths = _files(*sides)
+    packages = tuple(_packages(*installed, changelogs=changelogs))
+    notes = [f"package metadata cannot be read: {each}" for each in dict.fromkeys(problems)]
+    unknown = [row.name for row in packages if row.unknown]
+    if unknown:
+        notes.append(
+            f"no changelog of {', '.join(unknown)}: these versions are of no .deb file of this "
+            "checkout, or of a revision that was built"
+        )
     return Report(
         old=_image_row(names[0], old),
         new=_image_row(names[1], new),
-        packages=tuple(_packages(*installed, changelogs=changelogs)),
+        packages=packages,
         layers=tuple(_layers(alignment)),
         files=files,
         paths=paths,
         config=tuple(each.text for each in by_weight(config)),
-        notes=tuple(f"package metadata cannot be read: {each}" for each in dict.fromkeys(problems)),
+        notes=tuple(notes),
     )
 
 

@@ -227,8 +227,9 @@ def _gzip(path: Path) -> _Gzip:
         members, inflate = 0, zlib.decompressobj(wbits=31)
         data = b""
         while data or (data := stream.read(CHUNK)):
-            inflate.decompress(data)
-            data = inflate.unused_data
+            # In pieces: a small file may hold gigabytes.
+            inflate.decompress(data, CHUNK)
+            data = inflate.unconsumed_tail or inflate.unused_data
             if inflate.eof:
                 members += 1
                 inflate = zlib.decompressobj(wbits=31)
