@@ -161,8 +161,8 @@ PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
     "time": (
         changing(LIBRARY, mtime=MTIME + 1),
         (
-            "layer 1 (base): /usr/lib/libfoo.so.1.0: time 1700000001 → 1700000000 "
-            "(Debian package libfoo1 1.0-1)"
+            "layer 1 (base): /usr/lib/libfoo.so.1.0: time 2023-11-14T22:13:21Z → "
+            "2023-11-14T22:13:20Z (Debian package libfoo1 1.0-1)"
         ),
     ),
     "a byte": (
@@ -384,6 +384,26 @@ def test_an_index_that_lacks_an_image_is_named(
     assert code == verify.DIFFERENT
     assert "  1. index: the image of linux/arm64 is in this checkout only\n" in said
     assert "  linux/amd64: the same, sha256:" in said
+
+
+def test_nothing_of_an_image_steers_the_terminal(
+    images: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rename(info: tarfile.TarInfo, _: bytes) -> None:
+        info.name = "etc/\x1b[31m\udcff.toml"
+        info.pax_headers = {"path": info.name}
+
+    planted = replant(
+        images.amd64,
+        tmp_path / "planted",
+        layers={0: on(TOML, rename)},
+        edit_config=lambda config: config["config"].update(User="\x1b[31m\x9b"),
+    )
+    code, said = run(images, planted, capsys)
+    assert code == verify.DIFFERENT
+    assert "/etc/?[31m?.toml: is in the image only" in said
+    assert 'user (User): "\\u001b[31m?" → "1000:1000"' in said
+    assert "\x1b" not in said
 
 
 def test_a_damaged_layer_is_never_the_same(
