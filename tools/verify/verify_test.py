@@ -148,6 +148,8 @@ def _wheels_file(images: Images, out: Path) -> Path:
     return replant(images.amd64, out, layers={1: on(MODULE, edit)})
 
 
+_STANZA = "var/lib/dpkg/status.d/tool"
+_RECORD = "usr/local/lib/python3.11/dist-packages/six-1.16.0.dist-info/RECORD"
 XATTR = {"SCHILY.xattr.security.capability": "\x01\x00"}
 PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
     "mode": (
@@ -404,6 +406,44 @@ def test_nothing_of_an_image_steers_the_terminal(
     assert "/etc/?[31m?.toml: is in the image only" in said
     assert 'user (User): "\\u001b[31m?" → "1000:1000"' in said
     assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("layer", "path", "old", "new", "cause"),
+    [
+        (0, _STANZA, b"Version: 2.1-3\n", b"", "/tool: the stanza has no field 'Version'"),
+        (
+            0,
+            _STANZA,
+            b"Package: tool",
+            b"Package: other",
+            "/tool: is the stanza of package 'other'",
+        ),
+        (0, _STANZA, b"made for", b"made\xfffor", "/tool: is not UTF-8: "),
+        (0, f"{_STANZA}.md5sums", b"  usr", b" usr", "is not 'SUM  PATH'"),
+        (1, _RECORD, b",24\n", b",many\n", "six: RECORD: invalid literal for int()"),
+    ],
+)
+def test_metadata_that_cannot_be_read_is_a_difference_too(
+    images: Images,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    layer: int,
+    path: str,
+    old: bytes,
+    new: bytes,
+    cause: str,
+) -> None:
+    def edit(_: tarfile.TarInfo, data: bytes) -> bytes:
+        assert old in data
+        return data.replace(old, new)
+
+    planted = replant(images.amd64, tmp_path / "planted", layers={layer: on(path, edit)})
+    code, said = run(images, planted, capsys)
+    assert code == verify.DIFFERENT
+    assert f"{path}: content differs" in said
+    assert "package metadata cannot be read: " in said
+    assert cause in said
 
 
 def test_a_damaged_layer_is_never_the_same(
