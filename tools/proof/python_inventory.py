@@ -81,10 +81,10 @@ def read(
         for each in importlib.metadata.distributions(path=[str(directory)]):
             try:
                 found.append(_distribution(each, root))
-            except ToolError as error:
+            except (ToolError, ValueError) as error:
                 if unreadable is None:
                     raise
-                unreadable(error)
+                unreadable(ToolError(f"{root}: {error}"))
     found.sort(key=lambda each: (each.name, each.version))
     files = {path: each.name for each in found for path in each.record}
     return Python(tuple(found), files)

@@ -150,6 +150,7 @@ def _wheels_file(images: Images, out: Path) -> Path:
 
 _STANZA = "var/lib/dpkg/status.d/tool"
 _RECORD = "usr/local/lib/python3.11/dist-packages/six-1.16.0.dist-info/RECORD"
+_WHEEL = _RECORD.replace("RECORD", "WHEEL")
 XATTR = {"SCHILY.xattr.security.capability": "\x01\x00"}
 PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
     "mode": (
@@ -422,6 +423,7 @@ def test_nothing_of_an_image_steers_the_terminal(
         (0, _STANZA, b"made for", b"made\xfffor", "/tool: is not UTF-8: "),
         (0, f"{_STANZA}.md5sums", b"  usr", b" usr", "is not 'SUM  PATH'"),
         (1, _RECORD, b",24\n", b",many\n", "six: RECORD: invalid literal for int()"),
+        (1, _WHEEL, b"Tag: py3-none-any", b"Tag: py3", "dist-packages: "),
     ],
 )
 def test_metadata_that_cannot_be_read_is_a_difference_too(
