@@ -33,7 +33,12 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     build = read_steps(Path(os.environ["STEPS"]))
     again = replace(build, steps=tuple(step for step in build.steps if step.mnemonic in REBUILT))
     assert {step.mnemonic for step in again.steps} == REBUILT
-    (image, _) = again.steps[-1].outputs
+    (image,) = (
+        output
+        for step in again.steps
+        for output in step.outputs
+        if step.mnemonic == "OciImageConfig" and output.directory
+    )
     root = tmp_path_factory.mktemp("second")
     assert rebuild(again, runfiles=Path.cwd(), root=root) == []
     copy_layout(Path(image.short_path), here.work / "first")

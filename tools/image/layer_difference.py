@@ -14,7 +14,9 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import AnyStr
 
 from tools.archive.decompress import CHUNK, DecompressionError
 from tools.archive.gzip_blocks import read_blocks
@@ -22,7 +24,8 @@ from tools.archive.tar_stream import Header, LayerError, TarStream
 
 _XATTR = ("SCHILY.xattr.", "LIBARCHIVE.xattr.")
 _MAX_TEXT = 1 << 20  # Longer contents are compared byte by byte only.
-_SHOWN = 60  # Characters of a line that are quoted.
+_SHOWN = 60  # Characters of a line that are quoted,
+_BEFORE = 20  # of these at most before the difference.
 
 
 class Field(enum.IntEnum):
@@ -164,7 +167,13 @@ def _pair(values: tuple[object, object]) -> str:
 
 def _time(header: Header) -> str:
     # Seconds may have a fraction, which only the record has.
-    return dict(header.records).get("mtime", str(header.mtime))
+    seconds = dict(header.records).get("mtime", str(header.mtime))
+    try:
+        moment = datetime.fromtimestamp(header.mtime, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"
+    _, point, fraction = seconds.partition(".")
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{point}{fraction}Z"
 
 
 def content_difference(old: TarStream, new: TarStream, path: str) -> str:
@@ -218,12 +227,18 @@ def _where(old: bytes, new: bytes) -> str:
         return f"from byte {offset} on"
     for number, pair in enumerate(itertools.zip_longest(*lines), start=1):
         if pair[0] != pair[1]:
-            shown = ["no line" if line is None else repr(line[:_SHOWN]) for line in pair]
+            at = max(0, _first(pair[0] or "", pair[1] or "") - _BEFORE)
+            shown = ["no line" if line is None else _excerpt(line, at) for line in pair]
             return f"from byte {offset} on, line {number}: {shown[0]} → {shown[1]}"
     return f"from byte {offset} on"
 
 
-def _first(old: bytes, new: bytes) -> int:
+def _excerpt(line: str, at: int) -> str:
+    end = at + _SHOWN
+    return f"{'…' if at else ''}{line[at:end]!r}{'…' if len(line) > end else ''}"
+
+
+def _first(old: AnyStr, new: AnyStr) -> int:
     """Return the first offset at which two contents differ, the end of the shorter one included."""
     low, high = 0, min(len(old), len(new))
     # Comparing halves is fast; comparing bytes one by one is not.

@@ -74,9 +74,14 @@ def special(kind: bytes, **fields: object) -> tarfile.TarInfo:
             (Field.XATTR, "extended attribute user.b", "none", "'2'"),
         ),
         (
+            special(tarfile.REGTYPE, mtime=1 << 50),
+            special(tarfile.REGTYPE, mtime=0),
+            (Field.TIME, "time", "1125899906842624 s", "1970-01-01T00:00:00Z"),
+        ),
+        (
             special(tarfile.REGTYPE, mtime=7),
             special(tarfile.REGTYPE, mtime=7.25),
-            (Field.TIME, "time", "7", "7.25"),
+            (Field.TIME, "time", "1970-01-01T00:00:07Z", "1970-01-01T00:00:07.25Z"),
         ),
     ],
 )
@@ -112,6 +117,11 @@ BIG = bytes(range(256)) * 20_000
         (b"a\nb\nc", b"a\nB\nc", "from byte 2 on, line 2: 'b' → 'B'"),
         (b"a\n", b"a\nb", "from byte 2 on, line 2: '' → 'b'"),
         (b"a", b"a\nb", "from byte 1 on, line 2: no line → 'b'"),
+        (
+            b"x" * 50 + b"1" + b"y" * 50,
+            b"x" * 50 + b"2",
+            f"from byte 50 on, line 1: …'{'x' * 20}1{'y' * 39}'… → …'{'x' * 20}2'",
+        ),
         (b"x\0y", b"x\0z", "from byte 2 on"),
         (b"\xff1", b"\xff2", "from byte 1 on"),
         (BIG, BIG[:3_000_001] + b"?" + BIG[3_000_002:], "from byte 3000001 on"),

@@ -37,7 +37,7 @@ _LEVELS = (
     },
     {"tools/conformance", "tools/verify"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
-    {"tools/service", "tools/lint"},
+    {"tools/conformance", "tools/lint", "tools/service"},
 )
 
 

@@ -106,6 +106,16 @@ def test_a_wheels_unchanged_files_and_a_changed_mode_are_told_apart(
     assert [layer["same"] for layer in found["layers"]] == [True, False, True]
 
 
+def test_a_name_that_is_no_text_can_be_reported(
+    old: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "etc/\x1b\udcff"
+    edit = setting(MODULE, name=name, pax_headers={"path": name})
+    other = replant(old.amd64, tmp_path / "x", layers={1: edit})
+    found = report(old, capsys, old.amd64, other)
+    assert ["/etc/??", "added"] in found["paths"]
+
+
 def test_a_way_back_names_the_fixes_that_are_lost(
     old: Images, new: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:

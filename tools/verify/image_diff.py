@@ -12,6 +12,7 @@ from typing import Any
 
 from tools.image.layer_difference import Member, Members, differences
 from tools.image.platform import normalize, platform_text
+from tools.registry.errors import printable
 from tools.size.owners import Kind
 from tools.verify.changelogs import Changelogs, Installed, Move
 from tools.verify.config_difference import config_differences, manifest_differences
@@ -114,7 +115,9 @@ def diff_images(old: Side, new: Side, *, names: tuple[str, str], changelogs: Cha
     problems = (*installed[0].problems, *installed[1].problems)
     files, paths = _files(*sides)
     packages = tuple(_packages(*installed, changelogs=changelogs))
-    notes = [f"package metadata cannot be read: {each}" for each in dict.fromkeys(problems)]
+    notes = [
+        f"package metadata cannot be read: {printable(each)}" for each in dict.fromkeys(problems)
+    ]
     unknown = [row.name for row in packages if row.unknown]
     if unknown:
         notes.append(
@@ -136,7 +139,8 @@ def diff_images(old: Side, new: Side, *, names: tuple[str, str], changelogs: Cha
 def _image_row(name: str, side: Side) -> ImageRow:
     image = side.image
     size = sum(layer.size for layer in image.layers)
-    return ImageRow(name, normalize(platform_text(image.config)), image.digest, size)
+    platform = printable(normalize(platform_text(image.config)))
+    return ImageRow(name, platform, image.digest, size)
 
 
 def _merged(pairs: Sequence[Pair]) -> tuple[Members, Members]:
@@ -173,7 +177,8 @@ def _packages(old: Packages, new: Packages, *, changelogs: Changelogs) -> Iterab
         if before_or_none != after_or_none:
             named = cves.get(name) if kind is Kind.DEBIAN else None
             back = any(move.name == name and not move.forward for move in moves)
-            yield PackageRow(str(kind), name, before_or_none, after_or_none, named, back)
+            shown = [each and printable(each) for each in (before_or_none, after_or_none)]
+            yield PackageRow(str(kind), printable(name), shown[0], shown[1], named, back)
 
 
 def _layers(alignment: Alignment) -> Iterable[LayerRow]:
@@ -199,5 +204,6 @@ def _files(old: Members, new: Members) -> tuple[tuple[FilesRow, ...], tuple[tupl
         setattr(row, what, getattr(row, what) + 1)
         row.bytes += (other.header.size if other else 0) - (one.header.size if one else 0)
         paths[change.path] = what
+    printed = ((printable(path), what) for path, what in paths.items())
     ordered = sorted(rows.values(), key=lambda row: row.kind)
-    return tuple(ordered), tuple(paths.items())
+    return tuple(ordered), tuple(printed)

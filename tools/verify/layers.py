@@ -23,6 +23,7 @@ from tools.image.layer_difference import (
 )
 from tools.image.layout import Image, Layer
 from tools.image.unpack import DEFAULT_LIMITS
+from tools.registry.errors import printable
 from tools.size.layer_sizes import layer_names
 from tools.verify.packages import is_metadata
 
@@ -80,7 +81,7 @@ def places(image: Image) -> list[Place]:
     """Return an image's layers with their names."""
     names = layer_names(image)
     return [
-        Place(number, name, layer)
+        Place(number, printable(name), layer)
         for number, (name, layer) in enumerate(zip(names, image.layers, strict=True), start=1)
     ]
 

@@ -242,7 +242,7 @@ def pack(members: Members, edit: Edit, folder: Path, *, level: int = 6) -> Blob:
     raw = io.BytesIO()
     for info, data in edit(members):
         info.size = len(data)
-        raw.write(info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="strict"))
+        raw.write(info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"))
         raw.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
     raw.write(bytes(2 * tarfile.BLOCKSIZE))
     packed = io.BytesIO()
