@@ -32,9 +32,24 @@ runroot = "/run/containers"
 [storage.options.overlay]
 ignore_chown_errors = "true"
 """
-ETC = {**podman_for_test.ETC, "containers/storage.conf": STORAGE_CONF}
-# diffoscope's Python asks ldconfig, which is not there, where a library is.
-FOUND = {"LIBARCHIVE": "libarchive.so.13"}
+# Only one user can be mapped: in containers the one of our images. They have no network.
+CONTAINERS_CONF = podman_for_test.CONTAINERS_CONF.replace(
+    "[containers]", '[containers]\nnetns = "none"\nuserns = "keep-id:uid=1000,gid=1000"'
+)
+ETC = {
+    **podman_for_test.ETC,
+    "containers/containers.conf": CONTAINERS_CONF,
+    "containers/storage.conf": STORAGE_CONF,
+}
+ENVIRONMENT = {
+    **podman_for_test.ENVIRONMENT,
+    # Anybody but root, or Podman takes the namespace for the machine's own.
+    "_CONTAINERS_ROOTLESS_UID": "1000",
+    "_CONTAINERS_ROOTLESS_GID": "1000",
+    "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
+    # diffoscope's Python asks ldconfig, which is not there, where a library is.
+    "LIBARCHIVE": "libarchive.so.13",
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,12 @@ class Programs:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def output(self, *words: str) -> str:
+        """Return everything that a program that must succeed prints, errors and all."""
+        done = self.attempt(*words)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
     def read(self, *words: str) -> Any:
         """Return the JSON that a program prints."""
         return json.loads(self.run(*words))
@@ -113,7 +134,7 @@ def main() -> None:
     tree, state, shared = map(Path, sys.argv[1:4])
     podman_for_test.enter(tree, state, shared, etc=ETC)
     os.chdir(shared)
-    environment = {**os.environ, **podman_for_test.ENVIRONMENT, **FOUND}
+    environment = {**os.environ, **ENVIRONMENT}
     del environment["PYTHONPATH"]
     os.execvpe(sys.argv[4], sys.argv[4:], environment)
 

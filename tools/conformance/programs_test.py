@@ -10,6 +10,7 @@ import pytest
 
 from tools.apt.lockfile import read_lock
 from tools.conformance.programs_for_test import Programs, programs
+from tools.wheels.lockfile import parse_lock
 
 # Package → what prints its version.
 VERSIONS = {
@@ -37,6 +38,22 @@ def test_the_program_is_of_the_version_that_is_locked(here: Programs, package: s
     versions = {each.version for each in lock.packages if each.name == package}
     (upstream,) = {re.split(r"[-+]", version)[0] for version in versions}
     assert re.search(rf"\bv?{re.escape(upstream)}\b", here.run(*VERSIONS[package]))
+
+
+def test_the_readme_names_the_locked_versions() -> None:
+    lock = read_lock(Path(os.environ["CONFORMANCE_LOCK"]))
+    locked = {each.name: re.split(r"[-+]", each.version)[0] for each in lock.packages}
+    for path in map(Path, os.environ["PYTHON_LOCKS"].split()):
+        wheels = parse_lock(path.read_text(encoding="utf-8"), source=str(path))
+        locked |= {wheel.name: wheel.version for wheel in wheels}
+    readme = Path(os.environ["README"]).read_text(encoding="utf-8")
+    named = dict(
+        pair
+        for row in re.findall(r"^\| ([^|]+) \|", readme, re.MULTILINE)
+        for pair in re.findall(r"([a-z][a-z-]+) (\d[\d.]*)", row)
+    )
+    assert len(named) > 15
+    assert {name: locked.get(name) for name in named} == named
 
 
 def test_programs_whose_builds_know_no_version_start(here: Programs) -> None:

@@ -14,14 +14,18 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import AnyStr
 
-from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
+from tools.archive.decompress import CHUNK, DecompressionError
+from tools.archive.gzip_blocks import read_blocks
 from tools.archive.tar_stream import Header, LayerError, TarStream
 
 _XATTR = ("SCHILY.xattr.", "LIBARCHIVE.xattr.")
 _MAX_TEXT = 1 << 20  # Longer contents are compared byte by byte only.
-_SHOWN = 60  # Characters of a line that are quoted.
+_SHOWN = 60  # Characters of a line that are quoted,
+_BEFORE = 20  # of these at most before the difference.
 
 
 class Field(enum.IntEnum):
@@ -163,7 +167,13 @@ def _pair(values: tuple[object, object]) -> str:
 
 def _time(header: Header) -> str:
     # Seconds may have a fraction, which only the record has.
-    return dict(header.records).get("mtime", str(header.mtime))
+    seconds = dict(header.records).get("mtime", str(header.mtime))
+    try:
+        moment = datetime.fromtimestamp(header.mtime, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"
+    _, point, fraction = seconds.partition(".")
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{point}{fraction}Z"
 
 
 def content_difference(old: TarStream, new: TarStream, path: str) -> str:
@@ -217,12 +227,18 @@ def _where(old: bytes, new: bytes) -> str:
         return f"from byte {offset} on"
     for number, pair in enumerate(itertools.zip_longest(*lines), start=1):
         if pair[0] != pair[1]:
-            shown = ["no line" if line is None else repr(line[:_SHOWN]) for line in pair]
+            at = max(0, _first(pair[0] or "", pair[1] or "") - _BEFORE)
+            shown = ["no line" if line is None else _excerpt(line, at) for line in pair]
             return f"from byte {offset} on, line {number}: {shown[0]} → {shown[1]}"
     return f"from byte {offset} on"
 
 
-def _first(old: bytes, new: bytes) -> int:
+def _excerpt(line: str, at: int) -> str:
+    end = at + _SHOWN
+    return f"{'…' if at else ''}{line[at:end]!r}{'…' if len(line) > end else ''}"
+
+
+def _first(old: AnyStr, new: AnyStr) -> int:
     """Return the first offset at which two contents differ, the end of the shorter one included."""
     low, high = 0, min(len(old), len(new))
     # Comparing halves is fast; comparing bytes one by one is not.
@@ -235,19 +251,23 @@ def _first(old: bytes, new: bytes) -> int:
     return low
 
 
-def tar_of(path: Path) -> TarStream:
+def tar_of(path: Path, *, max_bytes: int = 1 << 62) -> TarStream:
     """Return the members of a tar file of any compression, which are not verified by a digest.
 
-    Reading them raises LayerError if the file is something else, or is damaged.
+    Reading them raises LayerError if the file is something else, is damaged, or unpacks to more
+    than `max_bytes`.
     """
-    return TarStream(_chunks(path), source=str(path))
+    return TarStream(_chunks(path, max_bytes), source=str(path))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
+    left = max_bytes
     with path.open("rb") as stream:
-        first = stream.read(CHUNK)
-        chunks = itertools.chain([first], iter(lambda: stream.read(CHUNK), b""))
         try:
-            yield from Decompressor(chunks, sniff(first))
+            for chunk in read_blocks(stream):
+                left -= len(chunk)
+                if left < 0:
+                    raise LayerError(f"{path}: unpacks to more than {max_bytes} bytes")
+                yield chunk
         except DecompressionError as error:
             raise LayerError(f"{path}: {error}") from error

@@ -1,7 +1,8 @@
 """Read an image's metadata of Debian packages as scanners do, and find where it is not true.
 
-`/var/lib/dpkg/status.d/NAME` is a stanza of dpkg's status file and `NAME.md5sums` the package's
-sums; configuration files stand in the stanza's Conffiles, as dpkg has them there.
+`/var/lib/dpkg/status.d/NAME` is a stanza of dpkg's status file, and `NAME.md5sums` beside it a link
+to the package's sums in `/var/lib/dpkg/info`; configuration files stand in the stanza's Conffiles,
+as dpkg has them there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tools.cli import ToolError
 from tools.image.image_files import ImageFiles
 
 DIRECTORY = "/var/lib/dpkg/status.d"
+_INFO = "/var/lib/dpkg/info"
 _SUMS = ".md5sums"
 _STATUS = "install ok installed"
 
@@ -44,7 +46,8 @@ class Debian:
 
 def is_metadata(path: str) -> bool:
     """Return whether this module reads the file's content."""
-    return posixpath.dirname(path) == DIRECTORY
+    directory = posixpath.dirname(path)
+    return directory == DIRECTORY or (directory == _INFO and path.endswith(_SUMS))
 
 
 def read(image: ImageFiles, *, unreadable: Callable[[ToolError], object] | None = None) -> Debian:
@@ -120,6 +123,11 @@ def deviations(
         yield f"{DIRECTORY}/{name}: package {name} is not in the lock's groups of this image"
     for name in sorted(wanted.keys() & found.packages.keys()):
         yield from _differences(found.packages[name], wanted[name])
+    for path in sorted(found.own):
+        if path.startswith(f"{DIRECTORY}/") and path.endswith(_SUMS):
+            yield f"{path}: is a file, and scanners take it for a stanza; link to {_INFO}"
+        elif path.endswith(_SUMS) and posixpath.basename(path)[: -len(_SUMS)] not in found.packages:
+            yield f"{path}: there is no {DIRECTORY}/{posixpath.basename(path)[: -len(_SUMS)]}"
     yield from found.twice
     for name, package in sorted(found.packages.items()):
         if image.realpath(f"/usr/share/doc/{name}/copyright") is None:

@@ -81,10 +81,10 @@ def read(
         for each in importlib.metadata.distributions(path=[str(directory)]):
             try:
                 found.append(_distribution(each, root))
-            except ToolError as error:
+            except (ToolError, ValueError) as error:
                 if unreadable is None:
                     raise
-                unreadable(error)
+                unreadable(ToolError(f"{root}: {error}"))
     found.sort(key=lambda each: (each.name, each.version))
     files = {path: each.name for each in found for path in each.record}
     return Python(tuple(found), files)
@@ -95,12 +95,16 @@ def _distribution(each: importlib.metadata.Distribution, root: str) -> Distribut
     name = each.metadata["Name"]
     wheel = each.read_text("WHEEL") or ""
     tags = re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE)
-    if not name or not tags or each.files is None:
+    try:
+        files = each.files
+    except ValueError as error:
+        raise ToolError(f"{root}: {name or each}: RECORD: {error}") from error
+    if not name or not tags or files is None:
         raise ToolError(
             f"{root}: {name or each}: its metadata lacks the name, a WHEEL with tags or a RECORD"
         )
     record = {}
-    for file in each.files:
+    for file in files:
         path = posixpath.normpath(posixpath.join(root, str(file)))
         try:
             record[path] = Record(_hex(file.hash), file.size)

@@ -185,6 +185,7 @@ def test_the_comments_of_requirements_are_the_reasons() -> None:
 # The whole report, of an image with one package, one wheel and one file of its own.
 
 STATUS = "var/lib/dpkg/status.d"
+SUMS = "var/lib/dpkg/info"
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
 
 
@@ -211,12 +212,14 @@ def inputs(folder: Path) -> list[str]:
         Member("usr/lib/libx.so", library),
         Member("usr/bin/app", app, mode=0o755),
         Member(f"{STATUS}/app", stanza("app")),
-        Member(f"{STATUS}/app.md5sums", sums(("usr/bin/app", app))),
+        Member(f"{SUMS}/app.md5sums", sums(("usr/bin/app", app))),
+        link(f"{STATUS}/app.md5sums", "../info/app.md5sums"),
         Member(f"{STATUS}/libx", stanza("libx")),
         Member(
-            f"{STATUS}/libx.md5sums",
+            f"{SUMS}/libx.md5sums",
             sums(("usr/lib/libx.so", library), ("usr/lib/ld-linux-x86-64.so.2", linker_bytes())),
         ),
+        link(f"{STATUS}/libx.md5sums", "../info/libx.md5sums"),
     ]
     info = f"{PACKAGES}/six-1.dist-info"
     wheel = [

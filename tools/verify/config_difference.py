@@ -97,7 +97,9 @@ def _history(old: list[Any], new: list[Any]) -> Iterator[Difference]:
         return
     for number, pair in enumerate(zip(old, new, strict=False), start=1):
         if pair[0] != pair[1]:
-            text = f"history, entry {number}: {moved(*map(_text, pair))}"
+            made = [each.get("created_by") if isinstance(each, dict) else None for each in pair]
+            values = made if made[0] != made[1] else map(_text, pair)
+            text = f"history, entry {number}: {moved(*values)}"
             break
     else:
         text = f"history: {len(old)} entries → {len(new)}"

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tools.registry.errors import printable
+
 
 class Weight(enum.IntEnum):
     """How much a difference matters; the least number matters most."""
@@ -23,12 +25,21 @@ class Weight(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference: where it is, what it is, and where to look first."""
+    """One difference: where it is, what it is, and where to look first.
+
+    Names and values of an image may hold anything; what could steer a terminal becomes "?".
+    """
 
     weight: Weight
     where: str
     text: str
     details: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Replace what cannot be printed."""
+        object.__setattr__(self, "where", printable(self.where))
+        object.__setattr__(self, "text", printable(self.text))
+        object.__setattr__(self, "details", tuple(map(printable, self.details)))
 
 
 def by_weight(found: Iterable[Difference]) -> list[Difference]:

@@ -11,6 +11,15 @@ from tools.verify.subject import Subject
 
 def index_differences(old: Subject, new: Subject, *, names: Names) -> Iterator[Difference]:
     """Yield a difference for each platform that one lacks, and for the documents themselves."""
+    found = list(_stated(old, new, names))
+    yield from found
+    images = [{entry.digest for entry in side.entries} for side in (old, new)]
+    if not found and images[0] == images[1] and old.digest != new.digest:
+        text = "lists other artifacts beside the same images, or is written in another encoding"
+        yield Difference(Weight.DOCUMENT, "index", text)
+
+
+def _stated(old: Subject, new: Subject, names: Names) -> Iterator[Difference]:
     platforms = [[entry.platform for entry in side.entries] for side in (old, new)]
     for platform in sorted(set(platforms[0]) ^ set(platforms[1])):
         which = names.old if platform in platforms[0] else names.new

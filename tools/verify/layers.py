@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.archive.compress import available_cores
 from tools.archive.decompress import CHUNK, sniff
 from tools.archive.layer_stream import open_layer
+from tools.archive.tar_stream import TarStream
 from tools.image.layer_difference import (
     Change,
     Field,
@@ -17,9 +19,11 @@ from tools.image.layer_difference import (
     content_difference,
     differences,
     read_members,
+    tar_of,
 )
 from tools.image.layout import Image, Layer
 from tools.image.unpack import DEFAULT_LIMITS
+from tools.registry.errors import printable
 from tools.size.layer_sizes import layer_names
 from tools.verify.packages import is_metadata
 
@@ -77,7 +81,7 @@ def places(image: Image) -> list[Place]:
     """Return an image's layers with their names."""
     names = layer_names(image)
     return [
-        Place(number, name, layer)
+        Place(number, printable(name), layer)
         for number, (name, layer) in enumerate(zip(names, image.layers, strict=True), start=1)
     ]
 
@@ -126,48 +130,61 @@ class LayerChanges:
 _EMPTY = Members({}, {})
 
 
-def compare_pair(pair: Pair) -> LayerChanges:
-    """Read both layers, whose files must be there, and compare their members.
+def compare_pairs(pairs: Sequence[Pair]) -> list[LayerChanges]:
+    """Read all layers, whose files must be there, and compare their members pair by pair.
 
     Raise LayerError for a damaged layer.
     """
-    with ThreadPoolExecutor(2) as pool:
-        old, new = pool.map(_members, (pair.old, pair.new))
-    return LayerChanges(tuple(differences(old, new)), old, new)
+    layers = [place.layer for pair in pairs for place in (pair.old, pair.new) if place]
+    # Largest first: a large layer that starts last leaves the other processors idle.
+    layers.sort(key=lambda layer: -layer.size)
+    with ThreadPoolExecutor(available_cores()) as pool:
+        read = dict(zip(layers, pool.map(_members, layers), strict=True))
+    found = []
+    for pair in pairs:
+        old, new = (read[place.layer] if place else _EMPTY for place in (pair.old, pair.new))
+        found.append(LayerChanges(tuple(differences(old, new)), old, new))
+    return found
 
 
-def _members(place: Place | None) -> Members:
-    if place is None:
-        return _EMPTY
-    with open_layer(place.layer, max_bytes=DEFAULT_LIMITS.bytes) as stream:
-        return read_members(stream, keep=is_metadata)
+def _members(layer: Layer) -> Members:
+    return read_members(_tar(layer), keep=is_metadata)
 
 
-def explain(pair: Pair, change: Change, *, names: Names) -> str:
-    """Return a change in words; where contents differ, say where. Raise LayerError."""
+def _tar(layer: Layer) -> TarStream:
+    # Its digest has been verified by whoever brought the file here.
+    return tar_of(layer.path, max_bytes=DEFAULT_LIMITS.bytes)
+
+
+def explain(change: Change, *, names: Names, place: str = "") -> str:
+    """Return a change in words; `place` says where contents differ."""
     if change.field is Field.PRESENCE:
         which = names.old if change.new is None else names.new
         return f"is in {which} only ({change.old or change.new})"
-    if change.field is not Field.CONTENT or pair.old is None or pair.new is None:
+    if change.field is not Field.CONTENT:
         return f"{change.what} {change.old} → {change.new}"
-    with (
-        open_layer(pair.old.layer, max_bytes=DEFAULT_LIMITS.bytes) as one,
-        open_layer(pair.new.layer, max_bytes=DEFAULT_LIMITS.bytes) as other,
-    ):
-        place = content_difference(one, other, change.path)
     sizes = "" if change.old == change.new else f"; {change.old} → {change.new}"
-    return f"content differs {place}{sizes}"
+    return f"content differs {place}".rstrip() + sizes
+
+
+def content_place(pair: Pair, change: Change) -> str:
+    """Return where contents differ, read again from both layers; raise LayerError."""
+    if change.field is not Field.CONTENT or pair.old is None or pair.new is None:
+        return ""
+    return content_difference(_tar(pair.old.layer), _tar(pair.new.layer), change.path)
+
+
+def check_content(layer: Layer) -> None:
+    """Raise LayerError if a layer has another content than its image's config says."""
+    if layer.digest == layer.diff_id:
+        return  # Not compressed, and compared with its digest when it was read.
+    with open_layer(layer, max_bytes=DEFAULT_LIMITS.bytes) as stream:
+        for _ in stream:
+            pass
 
 
 def compression_difference(old: Layer, new: Layer) -> str:
-    """Say how two files of one content are compressed differently; both must be there.
-
-    Raise LayerError if one of them has another content than its image says.
-    """
-    for layer in (old, new):
-        with open_layer(layer, max_bytes=DEFAULT_LIMITS.bytes) as stream:
-            for _ in stream:
-                pass
+    """Say how two files of one content are compressed differently; both must be there."""
     sizes = f"{old.size} → {new.size} bytes"
     methods = [_method(layer.path) for layer in (old, new)]
     if methods[0] != methods[1]:
@@ -211,8 +228,9 @@ def _gzip(path: Path) -> _Gzip:
         members, inflate = 0, zlib.decompressobj(wbits=31)
         data = b""
         while data or (data := stream.read(CHUNK)):
-            inflate.decompress(data)
-            data = inflate.unused_data
+            # In pieces: a small file may hold gigabytes.
+            inflate.decompress(data, CHUNK)
+            data = inflate.unconsumed_tail or inflate.unused_data
             if inflate.eof:
                 members += 1
                 inflate = zlib.decompressobj(wbits=31)

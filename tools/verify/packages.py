@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,17 +15,30 @@ from tools.image.tree import WHITEOUT, Entry, Tree, TreeError, split
 from tools.proof import debian_inventory, python_inventory
 from tools.size.owners import Kind, Owner, Owners
 
+_STANZAS = debian_inventory.DIRECTORY
+_SOURCE = re.compile(r"^Source: (\S+)(?: \((\S+)\))?\s*$", re.MULTILINE)
+_REBUILD = re.compile(r"\+b\d+$")
 _NO_IMAGE = Image(digest="", media_type="", manifest={}, config={}, layers=())
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source package of a Debian package; several packages of one have one changelog."""
+
+    name: str
+    version: str
 
 
 @dataclass(frozen=True)
 class Packages:
     """What is installed by a layer: versions by kind and name, and the owners of its paths.
 
-    `problems` are errors of metadata that cannot be read; its packages are missing here.
+    `sources` are those of Debian packages. `problems` are errors of metadata that cannot be read;
+    its packages are missing here.
     """
 
     versions: Mapping[tuple[Kind, str], str]
+    sources: Mapping[str, Source]
     problems: tuple[str, ...]
     _owners: Owners = field(repr=False)
 
@@ -66,4 +80,16 @@ def read_packages(members: Members) -> Packages:
         python = python_inventory.read(image, Path(scratch), unreadable=note)
     owners = Owners(image, debian, python)
     versions = {(owner.kind, owner.name): owner.version for owner in owners.known}
-    return Packages(versions, tuple(problems), owners)
+    sources = {
+        name: source_of(name, package.version, files[f"{_STANZAS}/{name}"].content or b"")
+        for name, package in debian.packages.items()
+    }
+    return Packages(versions, sources, tuple(problems), owners)
+
+
+def source_of(name: str, version: str, stanza: bytes) -> Source:
+    """Return the source package that a stanza names: `Source: NAME (VERSION)`, both optional."""
+    match = _SOURCE.search(stanza.decode("utf-8", "replace"))
+    # A rebuild without a new source adds +b1 to the version (binNMU).
+    plain = _REBUILD.sub("", version)
+    return Source(match[1], match[2] or plain) if match else Source(name, plain)

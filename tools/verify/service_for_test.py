@@ -8,6 +8,7 @@ Everything is made by the tools that make real images.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -27,6 +28,26 @@ from tools.wheels import python_source_layer, wheel_bytecode, wheel_layer
 from tools.wheels.wheels_for_test import TinyWheel, write_wheel
 
 MTIME = 1_700_000_000
+CHANGELOG = """\
+libfoo1 (1.0-3) bookworm-security; urgency=high
+
+  * Refuse lengths below zero. (CVE-2026-20001)
+  * Fixes CVE-2025-0999.
+
+ -- A Tester <tester@example.org>  Tue, 03 Nov 2026 10:00:00 +0000
+
+libfoo1 (1.0-2) bookworm; urgency=medium
+
+  * CVE-2026-10000: check the header.
+
+ -- A Tester <tester@example.org>  Mon, 02 Nov 2026 10:00:00 +0000
+
+libfoo1 (1.0-1) unstable; urgency=medium
+
+  * Initial release, with CVE-2020-11111 fixed.
+
+ -- A Tester <tester@example.org>  Sun, 01 Nov 2026 10:00:00 +0000
+"""
 TOML = "etc/tool.toml"
 LIBRARY = "usr/lib/libfoo.so.1.0"
 LINK = "usr/lib/libfoo.so.1"
@@ -38,18 +59,32 @@ Edit = Callable[[Members], Members]
 
 @dataclass(frozen=True)
 class Images:
-    """The layouts of one build."""
+    """The layouts of one build, and the packages for amd64."""
 
     amd64: Path
     arm64: Path
     index: Path
+    debs: tuple[Path, ...]
+
+    def flags(self) -> list[str]:
+        """Return the flags by which a BUILD file's target hands these images to a program."""
+        folder = self.index.parent
+        target = {
+            "debs": [str(deb.relative_to(folder)) for deb in self.debs],
+            "image": "//backend:index",
+            "layouts": [self.index.name],
+            "program": "//backend:diff",
+        }
+        (folder / "target.json").write_text(json.dumps(target))
+        return [f"--runfiles={folder}", "--target=target.json"]
 
 
 def build(folder: Path, *, foo: str = "1.0-1", six: str = "1.16.0", app: str = "x = 1\n") -> Images:
     """Build the service below an empty directory."""
     folder.mkdir(parents=True)
     policy = folder / "policy.json"
-    policy.write_text(json.dumps({"mtime": MTIME, "excluded_paths": []}))
+    excluded = [{"glob": "usr/share/doc/*/changelog*"}]
+    policy.write_text(json.dumps({"mtime": MTIME, "excluded_paths": excluded}))
     layers = {
         architecture: [
             _debian(folder, policy, architecture, foo=foo),
@@ -64,17 +99,22 @@ def build(folder: Path, *, foo: str = "1.0-1", six: str = "1.16.0", app: str = "
     flags = [word for path in images.values() for word in ("--image", str(path))]
     out = [f"--output={folder / 'index'}", f"--digest-output={folder / 'index.digest'}"]
     assert index.main([*flags, *out, "--label=//backend:index"]) == 0
-    return Images(images["amd64"], images["arm64"], folder / "index")
+    debs = tuple(sorted((folder / "amd64").glob("*.deb")))
+    return Images(images["amd64"], images["arm64"], folder / "index", debs)
 
 
 def _debian(folder: Path, policy: Path, architecture: str, *, foo: str) -> Path:
     out = folder / architecture
     out.mkdir()
+    changelog = CHANGELOG[CHANGELOG.index(f"libfoo1 ({foo})") :]
     library = [
         debs.directory("./usr/lib"),
         debs.TarMember(f"./{LIBRARY}", f"libfoo {foo} {architecture}".encode() * 99),
         debs.symlink(f"./{LINK}", "libfoo.so.1.0"),
         debs.TarMember("./usr/share/doc/libfoo1/copyright", b"MIT\n"),
+        debs.TarMember(
+            "./usr/share/doc/libfoo1/changelog.Debian.gz", gzip.compress(changelog.encode())
+        ),
     ]
     tool = [
         debs.TarMember(f"./{TOML}", b"[tool]\nspeed = 1\n"),
@@ -202,7 +242,7 @@ def pack(members: Members, edit: Edit, folder: Path, *, level: int = 6) -> Blob:
     raw = io.BytesIO()
     for info, data in edit(members):
         info.size = len(data)
-        raw.write(info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="strict"))
+        raw.write(info.tobuf(tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"))
         raw.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
     raw.write(bytes(2 * tarfile.BLOCKSIZE))
     packed = io.BytesIO()

@@ -8,35 +8,36 @@ gzip'd or not). A single image is compared with the image of this checkout that 
 usually of its architecture; an image index with all of them. Of a registry only what differs is
 read.
 
-Exit code: 0 this checkout makes it, 1 it does not, 2 nobody can tell: the reference cannot be
-found or read.
+With --key its signatures and with --rebuilders the statements of those who built it elsewhere are
+verified too, also offline (tools/attest/README.md).
+
+Exit code: 0 this checkout makes it, and the rest holds; 1 it does not; 2 nobody can tell: the
+reference, or something else, cannot be found or read.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.attest import verify_signature
 from tools.cli import ToolError, tool
 from tools.image import spec
-from tools.image.cache import default_root
 from tools.image.layout import Image, verify_layers
 from tools.image.platform import normalize, platform_text
-from tools.image.scratch import scratch_directory
+from tools.verify import signatures
+from tools.verify.checkout import NAME, Checkout, directories, open_checkout, read_target
 from tools.verify.difference import Difference, Weight
 from tools.verify.images import Side, choose, compare_images
 from tools.verify.index_difference import index_differences
 from tools.verify.layers import Names
-from tools.verify.subject import Entry, Subject, open_local, open_subject
+from tools.verify.subject import Entry, Subject, open_subject
 
 SAME, DIFFERENT, UNKNOWN = 0, 1, 2
-_NAMES = Names("the image", "this checkout")
+_NAMES = Names("the image", NAME)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Verdict:
         )
 
 
-def verify(reference: str, checkout: Sequence[Subject], *, here: Path, scratch: Path) -> Verdict:
+def verify(reference: str, checkout: Checkout, *, here: Path, scratch: Path) -> Verdict:
     """Compare what a reference names with the images of this checkout.
 
     `scratch` is an empty directory for what is downloaded or unpacked. Raise ToolError or OSError.
@@ -76,7 +77,7 @@ def verify(reference: str, checkout: Sequence[Subject], *, here: Path, scratch: 
     if spec.is_digest(reference):
         return _of_digest(reference, checkout)
     subject = open_subject(reference, here=here, scratch=scratch)
-    known = _known(checkout)
+    known = checkout.known()
     if subject.kind in ("layout", "oci-archive"):
         # Of a registry, whoever pulls verifies each byte; of a directory nobody does.
         for entry in subject.entries:
@@ -86,28 +87,15 @@ def verify(reference: str, checkout: Sequence[Subject], *, here: Path, scratch: 
     if subject.index is not None:
         return _of_index(subject, checkout)
     (entry,) = subject.entries
-    images = [each.read() for ours in checkout for each in ours.entries]
+    images = [each.read() for ours in checkout.subjects for each in ours.entries]
     return Verdict(reference, subject.digest, (_compared(subject, entry, images),))
 
 
-def _known(checkout: Sequence[Subject]) -> dict[str, str]:
-    """Return what this checkout makes, by digest."""
-    known: dict[str, str] = {}
-    for subject in checkout:
-        if subject.index is not None:
-            platforms = " and ".join(entry.platform for entry in subject.entries)
-            known[subject.digest] = f"the image index of {platforms}"
-        for entry in subject.entries:
-            platform = entry.platform or normalize(platform_text(entry.read().config))
-            known.setdefault(entry.digest, f"the image of {platform}")
-    return known
-
-
-def _of_digest(digest: str, checkout: Sequence[Subject]) -> Verdict:
-    known = _known(checkout)
+def _of_digest(digest: str, checkout: Checkout) -> Verdict:
+    known = checkout.known()
     if digest in known:
         return Verdict(digest, digest, (), note=known[digest], known=True)
-    for subject in checkout:
+    for subject in checkout.subjects:
         for entry in subject.entries:
             image = entry.read()
             if image.manifest["config"]["digest"] == digest:
@@ -121,8 +109,8 @@ def _of_digest(digest: str, checkout: Sequence[Subject]) -> Verdict:
     return Verdict(digest, digest, (), note=note)
 
 
-def _of_index(subject: Subject, checkout: Sequence[Subject]) -> Verdict:
-    ours = next((each for each in checkout if each.index is not None), None)
+def _of_index(subject: Subject, checkout: Checkout) -> Verdict:
+    ours = next((each for each in checkout.subjects if each.index is not None), None)
     if ours is None:
         raise ToolError(f"{subject.name}: is an image index, and this target makes one image only")
     pairs = [
@@ -185,14 +173,6 @@ def _listed(differences: Sequence[Difference], *, indent: str) -> Iterator[str]:
         yield from (f"{indent}   {line}" for line in each.details)
 
 
-def open_checkout(target: Mapping[str, object], root: Path, scratch: Path) -> tuple[Subject, ...]:
-    """Return what this checkout makes: the layouts that the target's file names."""
-    layouts = target["layouts"]
-    if not isinstance(layouts, list):
-        raise ToolError("the target's file must have a list of layouts")
-    return tuple(open_local(root / each, name=str(each), scratch=scratch) for each in layouts)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -205,29 +185,22 @@ def make_parser() -> argparse.ArgumentParser:
     add("--runfiles", type=Path, default=Path(), help=argparse.SUPPRESS)
     add("--target", type=Path, required=True, help=argparse.SUPPRESS)
     add("reference", metavar="REFERENCE", help="the image to verify, see above")
+    verify_signature.add_flags(parser)
     return parser
-
-
-@contextlib.contextmanager
-def working_directory() -> Iterator[tuple[Path, Path]]:
-    """Yield the user's directory, and an empty one that is deleted at the end."""
-    # `bazel run` starts programs in another directory and passes the user's.
-    here = Path(os.environ.get("BUILD_WORKING_DIRECTORY") or Path.cwd())
-    with scratch_directory(default_root().parent / "verify") as scratch:
-        yield here, scratch
 
 
 @tool("verify", failure=UNKNOWN)
 def main(argv: list[str] | None = None) -> int:
     """Return 0 if this checkout makes the image, 1 if it does not, 2 if that cannot be told."""
     flags = make_parser().parse_args(argv)
-    target = json.loads((flags.runfiles / flags.target).read_bytes())
-    with working_directory() as (here, scratch):
+    target = read_target(flags.runfiles, flags.target)
+    with directories() as (here, scratch):
         checkout = open_checkout(target, flags.runfiles, scratch)
         verdict = verify(flags.reference, checkout, here=here, scratch=scratch)
-    for line in text(verdict):
+        signed = signatures.check(flags, verdict.digest, here=here)
+    for line in (*text(verdict), *signed.lines):
         print(line)
-    return SAME if verdict.same else DIFFERENT
+    return SAME if verdict.same and signed.holds else DIFFERENT
 
 
 if __name__ == "__main__":

@@ -60,10 +60,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(images: Images, reference: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code of the program and what it prints; errors are in there, too."""
-    target = images.index.parent / "target.json"
-    target.write_text(json.dumps({"layouts": [images.index.name]}))
-    flags = ["--runfiles", str(target.parent), "--target", target.name]
-    code = verify.main([*flags, str(reference)])
+    code = verify.main([*images.flags(), str(reference)])
     out, err = capsys.readouterr()
     return code, out + err
 
@@ -151,6 +148,9 @@ def _wheels_file(images: Images, out: Path) -> Path:
     return replant(images.amd64, out, layers={1: on(MODULE, edit)})
 
 
+_STANZA = "var/lib/dpkg/status.d/tool"
+_RECORD = "usr/local/lib/python3.11/dist-packages/six-1.16.0.dist-info/RECORD"
+_WHEEL = _RECORD.replace("RECORD", "WHEEL")
 XATTR = {"SCHILY.xattr.security.capability": "\x01\x00"}
 PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
     "mode": (
@@ -164,8 +164,8 @@ PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
     "time": (
         changing(LIBRARY, mtime=MTIME + 1),
         (
-            "layer 1 (base): /usr/lib/libfoo.so.1.0: time 1700000001 → 1700000000 "
-            "(Debian package libfoo1 1.0-1)"
+            "layer 1 (base): /usr/lib/libfoo.so.1.0: time 2023-11-14T22:13:21Z → "
+            "2023-11-14T22:13:20Z (Debian package libfoo1 1.0-1)"
         ),
     ),
     "a byte": (
@@ -387,6 +387,65 @@ def test_an_index_that_lacks_an_image_is_named(
     assert code == verify.DIFFERENT
     assert "  1. index: the image of linux/arm64 is in this checkout only\n" in said
     assert "  linux/amd64: the same, sha256:" in said
+
+
+def test_nothing_of_an_image_steers_the_terminal(
+    images: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rename(info: tarfile.TarInfo, _: bytes) -> None:
+        info.name = "etc/\x1b[31m\udcff.toml"
+        info.pax_headers = {"path": info.name}
+
+    planted = replant(
+        images.amd64,
+        tmp_path / "planted",
+        layers={0: on(TOML, rename)},
+        edit_config=lambda config: config["config"].update(User="\x1b[31m\x9b"),
+    )
+    code, said = run(images, planted, capsys)
+    assert code == verify.DIFFERENT
+    assert "/etc/?[31m?.toml: is in the image only" in said
+    assert 'user (User): "\\u001b[31m?" → "1000:1000"' in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("layer", "path", "old", "new", "cause"),
+    [
+        (0, _STANZA, b"Version: 2.1-3\n", b"", "/tool: the stanza has no field 'Version'"),
+        (
+            0,
+            _STANZA,
+            b"Package: tool",
+            b"Package: other",
+            "/tool: is the stanza of package 'other'",
+        ),
+        (0, _STANZA, b"made for", b"made\xfffor", "/tool: is not UTF-8: "),
+        (0, f"{_STANZA}.md5sums", b"  usr", b" usr", "is not 'SUM  PATH'"),
+        (1, _RECORD, b",24\n", b",many\n", "six: RECORD: invalid literal for int()"),
+        (1, _WHEEL, b"Tag: py3-none-any", b"Tag: py3", "dist-packages: "),
+    ],
+)
+def test_metadata_that_cannot_be_read_is_a_difference_too(
+    images: Images,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    layer: int,
+    path: str,
+    old: bytes,
+    new: bytes,
+    cause: str,
+) -> None:
+    def edit(_: tarfile.TarInfo, data: bytes) -> bytes:
+        assert old in data
+        return data.replace(old, new)
+
+    planted = replant(images.amd64, tmp_path / "planted", layers={layer: on(path, edit)})
+    code, said = run(images, planted, capsys)
+    assert code == verify.DIFFERENT
+    assert f"{path}: content differs" in said
+    assert "package metadata cannot be read: " in said
+    assert cause in said
 
 
 def test_a_damaged_layer_is_never_the_same(
