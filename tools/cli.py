@@ -43,10 +43,11 @@ def read_text(path: Path) -> str:
         raise ToolError(f"{path}: is not UTF-8: {error}") from error
 
 
-def tool(name: str) -> Callable[[Main], Callable[..., int]]:
-    """Turn a main function into one that reports a ToolError or OSError in one line and returns 1.
+def tool(name: str, *, failure: int = 1) -> Callable[[Main], Callable[..., int]]:
+    """Turn a main function into one that reports a ToolError or OSError in one line.
 
-    `name` begins the line. A main function that returns None has succeeded; an interrupt gives 130.
+    `name` begins the line, and `failure` is then the exit code. A main function that returns None
+    has succeeded; an interrupt gives 130.
     """
 
     def decorate(main: Main) -> Callable[..., int]:
@@ -57,10 +58,10 @@ def tool(name: str) -> Callable[[Main], Callable[..., int]]:
             except BrokenPipeError:
                 # The reader of our output has gone; Python would complain once more at exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 1
+                return failure
             except (ToolError, OSError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
-                return 1
+                return failure
             except KeyboardInterrupt:
                 print(f"{name}: interrupted", file=sys.stderr)
                 return _INTERRUPTED

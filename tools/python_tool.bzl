@@ -66,12 +66,16 @@ def _python_tool_impl(ctx):
             files = depset([executable]),
             runfiles = runfiles.merge_all([each[DefaultInfo].default_runfiles for each in ctx.attr.deps + ctx.attr.data]),
         ),
+        RunEnvironmentInfo(
+            environment = {name: ctx.expand_location(value, ctx.attr.data) for name, value in ctx.attr.env.items()},
+        ),
         PyInfo(imports = imports, transitive_sources = sources),
     ]
 
 _ATTRS = {
     "data": attr.label_list(allow_files = True, doc = "Files it reads."),
     "deps": attr.label_list(doc = "Its libraries.", providers = [PyInfo]),
+    "env": attr.string_dict(doc = "Its environment; may use $(rootpath) of `data`."),
     "main": attr.label(allow_single_file = [".py"], doc = "The file that is started; by default `<name>.py`."),
     "srcs": attr.label_list(allow_files = [".py"], doc = "Its files."),
     "_runtime": attr.label(cfg = "exec", default = Label("@pinned_image_cpython//:runtime"), providers = [PyRuntimeInfo]),

@@ -37,7 +37,7 @@ _PROGRAMS = {
     "toolchain": ["usr/bin/python3.*", "usr/lib/python3.*/lib-dynload/*.so"],
 }
 # Large, and started by the tests that need them: what they lack shows there.
-_STARTED_BY_TESTS = {"browser", "busybox", "qemu", "rabbitmq", "readers"}
+_STARTED_BY_TESTS = {"browser", "busybox", "git", "qemu", "rabbitmq", "readers"}
 # Keeps programs of the group `browser`, which is too large to be read here.
 _BROWSER = "!usr/bin/chrom*"
 # Modules of PostgreSQL that the tests do not load, and whose libraries are left out.

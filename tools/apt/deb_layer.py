@@ -44,9 +44,7 @@ def compose(packages: Sequence[Package], *, mtime: int) -> LayerWriter:
                     "lock's intent"
                 ) from error
             owners.setdefault(path, package.name)
-        entry = f"{dpkg_status.DIRECTORY}/{package.name}"
-        layer.add_file(entry, dpkg_status.stanza(package), mode=0o644)
-        layer.add_file(f"{entry}.md5sums", dpkg_status.md5sums(package), mode=0o644)
+        dpkg_status.add_entry(layer, package)
         if package.name == file_system.CARRIER:
             for path, target in _root_links(package).items():
                 layer.add_symlink(path, target)

@@ -89,7 +89,11 @@ def test_scanners_find_every_package_and_the_sums_of_the_files_that_stay(tmp_pat
     layer = tmp_path / "l.tar.gz"
     status = _read(layer, "var/lib/dpkg/status.d/libx").splitlines()
     assert status[:3] == ["Package: libx", "Status: install ok installed", "Version: 1.0"]
-    assert _read(layer, "var/lib/dpkg/status.d/libx.md5sums") == f"{digest}  usr/lib/libx.so\n"
+    assert _read(layer, "var/lib/dpkg/info/libx.md5sums") == f"{digest}  usr/lib/libx.so\n"
+    with tarfile.open(layer) as tar:
+        sums_link = tar.getmember("var/lib/dpkg/status.d/libx.md5sums")
+    # A file would be taken for a stanza.
+    assert (sums_link.issym(), sums_link.linkname) == (True, "../info/libx.md5sums")
 
 
 def test_configuration_that_stays_is_in_the_stanza_as_in_dpkgs_own_list(tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_a_package_without_sums_gets_them_for_all_but_its_configuration(tmp_path
     deb = write_deb(tmp_path, "x", members, files={"conffiles": b"/etc/x.conf\n"})
     assert deb_layer.main(_flags(tmp_path, _lock(tmp_path), [deb])) == 0
     digest = hashlib.md5(b"2", usedforsecurity=False).hexdigest()
-    sums = _read(tmp_path / "l.tar.gz", "var/lib/dpkg/status.d/x.md5sums")
+    sums = _read(tmp_path / "l.tar.gz", "var/lib/dpkg/info/x.md5sums")
     assert sums == f"{digest}  usr/bin/x\n"
 
 
@@ -120,6 +124,7 @@ def test_base_files_brings_the_links_of_the_root(tmp_path: Path) -> None:
         "lib": "usr/lib",
         "lib64": "usr/lib64",
         "sbin": "usr/sbin",
+        "var/lib/dpkg/status.d/base-files.md5sums": "../info/base-files.md5sums",
         "var/lock": "/run/lock",
         "var/run": "/run",
     }

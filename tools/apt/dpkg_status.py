@@ -1,18 +1,30 @@
 """Write what vulnerability and licence scanners read to see a package: its stanza and md5sums.
 
 Both list only files that are in the image, so that a verifier finds nothing missing, and together
-they list all of a package's files. They are `var/lib/dpkg/status.d/NAME` and `NAME.md5sums`, the
-layout that scanners know from images without a package manager. dpkg's one `status` file could not
-be split over layers.
+they list all of a package's files. dpkg's one `status` file could not be split over layers, so the
+stanza is `var/lib/dpkg/status.d/NAME`, as in other images without a package manager. The sums are
+where dpkg has them, `var/lib/dpkg/info/NAME.md5sums`, with a link `status.d/NAME.md5sums`: syft
+and grype look for them beside the stanza and trivy in either place. Scanners that take every file
+in `status.d` for a stanza (older versions of trivy) warn of each that is none, and skip links.
 """
 
 import hashlib
 
 from tools.apt.deb_contents import Package
 from tools.apt.paths import merged
+from tools.archive.layer import LayerWriter
 from tools.cli import ToolError
 
-DIRECTORY = "var/lib/dpkg/status.d"
+_STATUS = "var/lib/dpkg/status.d"
+_INFO = "var/lib/dpkg/info"
+
+
+def add_entry(layer: LayerWriter, package: Package) -> None:
+    """Add to a layer what lets scanners see a package. Raise ToolError as `md5sums` does."""
+    layer.add_file(f"{_STATUS}/{package.name}", stanza(package), mode=0o644)
+    sums = f"{package.name}.md5sums"
+    layer.add_file(f"{_INFO}/{sums}", md5sums(package), mode=0o644)
+    layer.add_symlink(f"{_STATUS}/{sums}", f"../info/{sums}")
 
 
 def stanza(package: Package) -> bytes:

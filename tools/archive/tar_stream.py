@@ -50,7 +50,10 @@ class LayerError(ToolError):
 
 @dataclass(frozen=True)
 class Header:
-    """One archive member. `name` and `linkname` are exactly as the archive has them."""
+    """One archive member. `name` and `linkname` are exactly as the archive has them.
+
+    `records` are the member's own pax records, extended attributes among them (`SCHILY.xattr.*`).
+    """
 
     name: str
     kind: str
@@ -61,6 +64,9 @@ class Header:
     mtime: int
     linkname: str
     device: tuple[int, int]
+    uname: str = ""
+    gname: str = ""
+    records: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -203,7 +209,8 @@ class TarStream:
             prefix = block[345:476] if block[508:] == b"tar\0" else block[345:500]  # star's or ours
             name = prefix.split(b"\0", 1)[0] + b"/" + name
         device = (0, 0)
-        if block[257:262] == b"ustar":
+        is_ustar = block[257:262] == b"ustar"
+        if is_ustar:
             device = (self._number(block[329:337], "major"), self._number(block[337:345], "minor"))
         return Header(
             name=_text(name),
@@ -215,6 +222,8 @@ class TarStream:
             mtime=self._number(block[136:148], "mtime"),
             linkname=_text(block[157:257].split(b"\0", 1)[0]),
             device=device,
+            uname=_text(block[265:297].split(b"\0", 1)[0]) if is_ustar else "",
+            gname=_text(block[297:329].split(b"\0", 1)[0]) if is_ustar else "",
         )
 
     def _number(self, field: bytes, what: str) -> int:
@@ -279,6 +288,9 @@ class TarStream:
             mtime=number("mtime", raw.mtime),
             linkname=long_link or pax.get("linkpath", raw.linkname),
             device=raw.device,
+            uname=pax.get("uname", raw.uname),
+            gname=pax.get("gname", raw.gname),
+            records=tuple(pax.items()),
         )
 
     def _sparse(self, header: Header, pax: dict[str, str]) -> Header:

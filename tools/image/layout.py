@@ -23,6 +23,9 @@ from tools.image.spec import Descriptor, SpecError
 
 _CHUNK = 1 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# What `cosign save` and tools/attest list in index.json beside the image, and the tags of it.
+_SIGNATURE_KINDS = ("dev.cosignproject.cosign/sigs", "dev.cosignproject.cosign/atts")
+_SIGNATURE_TAG = re.compile(r"sha256-[0-9a-f]{64}\.(sig|att)")
 
 
 class LayoutError(ToolError):
@@ -110,6 +113,7 @@ def open_layout(path: Path) -> Layout:
     manifests = _read_object(index_file).get("manifests")
     if not isinstance(manifests, list):
         raise LayoutError(f"{index_file}: member 'manifests' must be a list")
+    manifests = [each for each in manifests if not _is_signature(each)]
     if len(manifests) != 1:
         raise LayoutError(f"{index_file}: exactly one manifest is needed, found {len(manifests)}")
     root = _descriptor(manifests[0], index_file)
@@ -118,6 +122,15 @@ def open_layout(path: Path) -> Layout:
             f"{index_file}: '{root.media_type}' is neither an image manifest nor an image index"
         )
     return Layout(path=path, root=root)
+
+
+def _is_signature(entry: Any) -> bool:
+    """Return whether an entry of index.json is what `cosign save` puts beside the image."""
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    if not isinstance(annotations, dict):
+        return False
+    name = str(annotations.get("org.opencontainers.image.ref.name", ""))
+    return annotations.get("kind") in _SIGNATURE_KINDS or bool(_SIGNATURE_TAG.fullmatch(name))
 
 
 def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
@@ -130,8 +143,11 @@ def read_children(layout: Layout, index: Descriptor) -> tuple[Descriptor, ...]:
     return tuple(_descriptor(each, file) for each in manifests)
 
 
-def read_image(layout: Layout, descriptor: Descriptor) -> Image:
-    """Read the image with the manifest of `descriptor`; raise LayoutError."""
+def read_image(layout: Layout, descriptor: Descriptor, *, layers_needed: bool = True) -> Image:
+    """Read the image with the manifest of `descriptor`; raise LayoutError.
+
+    Without `layers_needed`, files of layers may be missing.
+    """
     file = layout.blob(descriptor.digest)
     manifest = read_document(layout, descriptor)
     declared = manifest.get("mediaType", descriptor.media_type)
@@ -148,7 +164,7 @@ def read_image(layout: Layout, descriptor: Descriptor) -> Image:
     descriptors = [_descriptor(each, file) for each in entries]
     diff_ids = _diff_ids(config, layout.blob(config_descriptor.digest), len(descriptors))
     layers = tuple(
-        _layer(layout, each, diff_id, file)
+        _layer(layout, each, diff_id, file, needed=layers_needed)
         for each, diff_id in zip(descriptors, diff_ids, strict=True)
     )
     return Image(
@@ -200,7 +216,9 @@ def blob_path(layout: Path, digest: str) -> Path:
     return layout / "blobs" / algorithm / encoded
 
 
-def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path) -> Layer:
+def _layer(
+    layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path, *, needed: bool
+) -> Layer:
     try:
         spec.layer_compression(descriptor.media_type)
     except SpecError as error:
@@ -210,7 +228,7 @@ def _layer(layout: Layout, descriptor: Descriptor, diff_id: str, manifest: Path)
         size=descriptor.size,
         media_type=descriptor.media_type,
         diff_id=diff_id,
-        path=blob_file(layout, descriptor),
+        path=blob_file(layout, descriptor) if needed else layout.blob(descriptor.digest),
     )
 
 

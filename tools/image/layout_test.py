@@ -161,6 +161,24 @@ def test_a_broken_layout_is_refused_with_the_file_and_the_cause(
     assert str(error.value).startswith(str(layout))
 
 
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"kind": "dev.cosignproject.cosign/sigs"},
+        {"kind": "dev.cosignproject.cosign/atts"},
+        {"org.opencontainers.image.ref.name": f"sha256-{'0' * 64}.sig"},
+    ],
+)
+def test_signatures_beside_the_image_are_no_images(
+    layout: Path, annotations: dict[str, str]
+) -> None:
+    index = json.loads((layout / "index.json").read_text())
+    (image,) = index["manifests"]
+    index["manifests"] = [image, {**image, "annotations": annotations}]
+    (layout / "index.json").write_text(json.dumps(index))
+    assert read_layout(layout).digest == image["digest"]
+
+
 def test_a_manifest_that_contradicts_its_descriptor_is_refused(tmp_path: Path) -> None:
     other = {"mediaType": "application/vnd.docker.distribution.manifest.v2+json"}
     make.make_layout(tmp_path / "image", layers=[TAR], manifest_extra=other)

@@ -68,28 +68,36 @@ def open_source(path: Path, *, platform: str, scratch: Path) -> Iterator[Source]
 
     `scratch` is an empty directory for an archive's members. Raise LayoutError or LayerError.
     """
-    if path.is_dir() or not path.exists():
-        source = _layout_source(path, "layout", path, platform)
+    opened = open_path(path, scratch=scratch)
+    if isinstance(opened, Source):
+        source = opened
     else:
-        members = _unpack(path, scratch)
-        if DOCKER_MANIFEST in members:
-            source = _from_docker(path, members)
-        elif MARKER in members:
-            source = _layout_source(path, "oci-archive", scratch, platform)
-        else:
-            raise LayoutError(
-                f"{path}: is neither a docker-archive (no {DOCKER_MANIFEST}) nor an OCI layout (no "
-                f"{MARKER}) in a tar"
-            )
+        image = _from_layout(opened, platform)
+        kind = "layout" if opened == path else "oci-archive"
+        config = blob_path(opened, image.manifest["config"]["digest"])
+        source = Source(image, path, kind, config)
     found = platform_text(source.image.config)
     if platform and not suits(found, platform):
         raise LayoutError(f"{path}: is an image for {found}, and platform {platform} is wanted")
     yield source
 
 
-def _layout_source(path: Path, kind: str, layout: Path, platform: str) -> Source:
-    image = _from_layout(layout, platform)
-    return Source(image, path, kind, blob_path(layout, image.manifest["config"]["digest"]))
+def open_path(path: Path, *, scratch: Path) -> Source | Path:
+    """Return the image of a docker-archive, or the layout directory at `path` or in its archive.
+
+    Raise LayoutError or LayerError.
+    """
+    if path.is_dir() or not path.exists():
+        return path
+    members = _unpack(path, scratch)
+    if DOCKER_MANIFEST in members:
+        return _from_docker(path, members)
+    if MARKER in members:
+        return scratch
+    raise LayoutError(
+        f"{path}: is neither a docker-archive (no {DOCKER_MANIFEST}) nor an OCI layout (no "
+        f"{MARKER}) in a tar"
+    )
 
 
 def _from_layout(path: Path, platform: str) -> Image:

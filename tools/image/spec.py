@@ -111,6 +111,11 @@ def sha256_digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def is_digest(text: str) -> bool:
+    """Return whether a text is a digest: `sha256:` and 64 lower-case hexadecimal digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def layer_compression(media_type: str) -> str:
     """Return 'gzip', 'zstd' or 'none' for a layer type of OCI or Docker; raise SpecError else."""
     return _layer_parts(media_type)[1]

@@ -27,7 +27,15 @@ _LEVELS = (
     {"tools/archive", "tools/elf", "tools/linux"},
     {"tools/apt", "tools/image", "tools/python_tool.bzl", "tools/wheels"},
     {"tools/bazel_root", "tools/container", "tools/oci", "tools/registry"},
-    {"tools/proof", "tools/pytest", "tools/sbom", "tools/size", "tools/structure_test"},
+    {
+        "tools/attest",
+        "tools/proof",
+        "tools/pytest",
+        "tools/sbom",
+        "tools/size",
+        "tools/structure_test",
+    },
+    {"tools/conformance", "tools/verify"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
     {"tools/conformance", "tools/lint", "tools/service"},
 )

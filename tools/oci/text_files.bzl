@@ -61,6 +61,19 @@ def pairs_file(name, attribute, value, **common):
     """
     if type(value) != "dict":
         return value
+    return _file(name, attribute, pairs_lines(name, attribute, value), **common)
+
+def pairs_lines(name, attribute, value):
+    """Return the lines of a dictionary of strings; fail for one that cannot be a line.
+
+    Args:
+        name: the target's name.
+        attribute: the attribute's name.
+        value: a dictionary of strings.
+
+    Returns:
+        A list of `key=value` lines, in the caller's order.
+    """
     for key, text in value.items():
         if not key or "=" in key or "\n" in key + text:
             fail("{}: {} must not have a newline, an empty key or '=' in a key, found {}".format(
@@ -69,8 +82,7 @@ def pairs_file(name, attribute, value, **common):
                 repr({key: text}),
             ))
         _check_end(name, attribute, text)
-    lines = ["{}={}\n".format(key, text) for key, text in value.items()]
-    return _file(name, attribute, lines, **common)
+    return ["{}={}\n".format(key, text) for key, text in value.items()]
 
 def tags_file(name, attribute, value, **common):
     """As arguments_file, for a list of names, one a line."""

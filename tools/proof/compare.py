@@ -6,14 +6,18 @@ Guarantee: `first_difference` returns None only if all files of both trees have 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import stat
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-_CHUNK = 1 << 20
+from tools.archive.tar_stream import LayerError
+from tools.image.layer_difference import (
+    Field,
+    content_difference,
+    differences,
+    read_members,
+    tar_of,
+)
 
 
 def file_digest(path: Path) -> str:
@@ -55,44 +59,16 @@ def first_difference(ours: Path, theirs: Path) -> str | None:
 
 def _first_differing_entry(ours: Path, theirs: Path) -> str:
     try:
-        with tarfile.open(ours) as our_tar, tarfile.open(theirs) as their_tar:
-            for one, other in itertools.zip_longest(our_tar, their_tar):
-                if difference := _entry_difference(our_tar, one, their_tar, other):
-                    return difference
-    except tarfile.ReadError:
+        change = next(differences(read_members(tar_of(ours)), read_members(tar_of(theirs))), None)
+        if change is None:
+            return "every entry is equal, so the compression or the headers' encoding differs"
+        if change.field is Field.CONTENT:
+            place = content_difference(tar_of(ours), tar_of(theirs), change.path)
+            return f"{change.path}: the contents differ {place}"
+    except LayerError:
         return f"the bytes differ (sha256 {file_digest(ours)} and {file_digest(theirs)})"
-    return "every entry is equal, so the compression or the headers' encoding differs"
-
-
-def _entry_difference(
-    our_tar: tarfile.TarFile,
-    one: tarfile.TarInfo | None,
-    their_tar: tarfile.TarFile,
-    other: tarfile.TarInfo | None,
-) -> str | None:
-    if one is None or other is None:
-        extra = one.name if one else other.name if other else "nothing"
-        return f"{extra} is in only one of the two builds"
-    if one.name != other.name:
-        return f"{min(one.name, other.name)} is in only one of the two builds"
-    for field in ("type", "mode", "uid", "gid", "uname", "gname", "mtime", "linkname", "size"):
-        ours, theirs = getattr(one, field), getattr(other, field)
-        if ours != theirs:
-            return f"{one.name}: {field} is {ours!r} in one build and {theirs!r} in the other"
-    our_file, their_file = our_tar.extractfile(one), their_tar.extractfile(other)
-    if one.isreg() and our_file and their_file:
-        return _content_difference(one.name, our_file, their_file)
-    return None
-
-
-def _content_difference(name: str, ours: IO[bytes], theirs: IO[bytes]) -> str | None:
-    offset = 0
-    while chunk := ours.read(_CHUNK):
-        other = theirs.read(_CHUNK)
-        if chunk != other:
-            at = next(
-                i for i, pair in enumerate(zip(chunk, other, strict=True)) if pair[0] != pair[1]
-            )
-            return f"{name}: the contents differ from byte {offset + at} on"
-        offset += len(chunk)
-    return None
+    if change.field is Field.PRESENCE:
+        return f"{change.path} is in only one of the two builds"
+    return (
+        f"{change.path}: {change.what} is {change.old} in one build and {change.new} in the other"
+    )

@@ -40,10 +40,19 @@ def test_equal_layers_have_no_difference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("mode", 0o600, "a: mode is 420 in one build and 384 in the other"),
-        ("mtime", 5, "a: mtime is 0 in one build and 5 in the other"),
-        ("uid", 1000, "a: uid is 0 in one build and 1000 in the other"),
-        ("uname", "me", "a: uname is '' in one build and 'me' in the other"),
+        ("mode", 0o600, "/a: mode is 0644 in one build and 0600 in the other"),
+        (
+            "mtime",
+            5,
+            ("/a: time is 1970-01-01T00:00:00Z in one build and 1970-01-01T00:00:05Z in the other"),
+        ),
+        ("uid", 1000, "/a: owner is 0:0 in one build and 1000:0 in the other"),
+        (
+            "pax_headers",
+            {"SCHILY.xattr.user.a": "1"},
+            "/a: extended attribute user.a is none in one build and '1' in the other",
+        ),
+        ("uname", "me", "/a: owner's name is : in one build and me: in the other"),
     ],
 )
 def test_a_differing_header_field_is_named(
@@ -57,13 +66,21 @@ def test_a_differing_header_field_is_named(
 def test_the_first_differing_byte_is_named(tmp_path: Path) -> None:
     one = _layer(tmp_path / "one.tar.gz", {"a": b"same", "b": b"x1z"})
     other = _layer(tmp_path / "other.tar.gz", {"a": b"same", "b": b"x2z"})
-    assert first_difference(one, other) == "b: the contents differ from byte 1 on"
+    difference = "/b: the contents differ from byte 1 on, line 1: 'x1z' → 'x2z'"
+    assert first_difference(one, other) == difference
 
 
 def test_an_entry_of_only_one_layer_is_named(tmp_path: Path) -> None:
     one = _layer(tmp_path / "one.tar.gz", {"a": b"1", "b": b"2"})
     other = _layer(tmp_path / "other.tar.gz", {"a": b"1", "b": b"2", "c": b"3"})
-    assert first_difference(one, other) == "c is in only one of the two builds"
+    assert first_difference(one, other) == "/c is in only one of the two builds"
+
+
+def test_entries_in_another_order_are_named(tmp_path: Path) -> None:
+    one = _layer(tmp_path / "one.tar.gz", {"a": b"1", "b": b"2"})
+    other = _layer(tmp_path / "other.tar.gz", {"b": b"2", "a": b"1"})
+    difference = "/a: order of members is first in one build and after /b in the other"
+    assert first_difference(one, other) == difference
 
 
 def test_equal_entries_in_other_compression_are_still_a_difference(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """Read an image's metadata of Debian packages as scanners do, and find where it is not true.
 
-`/var/lib/dpkg/status.d/NAME` is a stanza of dpkg's status file and `NAME.md5sums` the package's
-sums; configuration files stand in the stanza's Conffiles, as dpkg has them there.
+`/var/lib/dpkg/status.d/NAME` is a stanza of dpkg's status file, and `NAME.md5sums` beside it a link
+to the package's sums in `/var/lib/dpkg/info`; configuration files stand in the stanza's Conffiles,
+as dpkg has them there.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from debian.deb822 import Deb822
@@ -17,6 +18,7 @@ from tools.cli import ToolError
 from tools.image.image_files import ImageFiles
 
 DIRECTORY = "/var/lib/dpkg/status.d"
+_INFO = "/var/lib/dpkg/info"
 _SUMS = ".md5sums"
 _STATUS = "install ok installed"
 
@@ -44,11 +46,15 @@ class Debian:
 
 def is_metadata(path: str) -> bool:
     """Return whether this module reads the file's content."""
-    return posixpath.dirname(path) == DIRECTORY
+    directory = posixpath.dirname(path)
+    return directory == DIRECTORY or (directory == _INFO and path.endswith(_SUMS))
 
 
-def read(image: ImageFiles) -> Debian:
-    """Read all entries. Raise ToolError for one that its reader does not take."""
+def read(image: ImageFiles, *, unreadable: Callable[[ToolError], object] | None = None) -> Debian:
+    """Read all entries. Raise ToolError for one that its reader does not take.
+
+    With `unreadable`, such an entry is left out, and the error goes there.
+    """
     own = sorted(path for path in image.files if is_metadata(path))
     packages: dict[str, Package] = {}
     files: dict[str, str] = {}
@@ -56,7 +62,13 @@ def read(image: ImageFiles) -> Debian:
     for path in own:
         if path.endswith(_SUMS):
             continue
-        package = _package(path, image)
+        try:
+            package = _package(path, image)
+        except ToolError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
+            continue
         packages[package.name] = package
         twice += [
             f"{name}: both {files[name]} and {package.name} claim it"
@@ -67,7 +79,7 @@ def read(image: ImageFiles) -> Debian:
 
 
 def _package(path: str, image: ImageFiles) -> Package:
-    fields = Deb822(image.read(path).decode("utf-8"))
+    fields = Deb822(_text(path, image))
     try:
         name, version = fields["Package"], fields["Version"]
         architecture, status = fields["Architecture"], fields["Status"]
@@ -81,7 +93,7 @@ def _package(path: str, image: ImageFiles) -> Package:
             f"{path}{_SUMS}: missing; scanners could not tell which files are the package's"
         )
     sums: dict[str, str] = {}
-    for line in image.read(sums_path).decode("utf-8").splitlines():
+    for line in _text(sums_path, image).splitlines():
         digest, separator, file = line.partition("  ")
         if not separator or len(digest) != 32:
             raise ToolError(f"{sums_path}: {line!r} is not 'SUM  PATH'")
@@ -94,6 +106,13 @@ def _package(path: str, image: ImageFiles) -> Package:
     return Package(name, version, architecture, status, sums)
 
 
+def _text(path: str, image: ImageFiles) -> str:
+    try:
+        return image.read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ToolError(f"{path}: is not UTF-8: {error}") from error
+
+
 def deviations(
     image: ImageFiles, found: Debian, wanted: Mapping[str, LockedPackage]
 ) -> Iterator[str]:
@@ -104,6 +123,11 @@ def deviations(
         yield f"{DIRECTORY}/{name}: package {name} is not in the lock's groups of this image"
     for name in sorted(wanted.keys() & found.packages.keys()):
         yield from _differences(found.packages[name], wanted[name])
+    for path in sorted(found.own):
+        if path.startswith(f"{DIRECTORY}/") and path.endswith(_SUMS):
+            yield f"{path}: is a file, and scanners take it for a stanza; link to {_INFO}"
+        elif path.endswith(_SUMS) and posixpath.basename(path)[: -len(_SUMS)] not in found.packages:
+            yield f"{path}: there is no {DIRECTORY}/{posixpath.basename(path)[: -len(_SUMS)]}"
     yield from found.twice
     for name, package in sorted(found.packages.items()):
         if image.realpath(f"/usr/share/doc/{name}/copyright") is None:

@@ -13,6 +13,7 @@ from tools.image.images_for_test import Member, directory, link, write_image
 from tools.proof.inventory import main
 
 STATUS = "var/lib/dpkg/status.d"
+SUMS = "var/lib/dpkg/info"
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
 OS_RELEASE = b'PRETTY_NAME="Debian 12"\nID=debian\nVERSION_ID="12"\n'
 LIB = b"library"
@@ -49,10 +50,10 @@ def good() -> dict[str, bytes]:
     return {
         "usr/lib/os-release": OS_RELEASE,
         f"{STATUS}/base-files": stanza("base-files", "12.4+deb12u9"),
-        f"{STATUS}/base-files.md5sums": f"{md5(OS_RELEASE)}  usr/lib/os-release\n".encode(),
+        f"{SUMS}/base-files.md5sums": f"{md5(OS_RELEASE)}  usr/lib/os-release\n".encode(),
         "usr/share/doc/base-files/copyright": b"GPL",
         f"{STATUS}/libx": stanza("libx", "1:2.0-1", f"Conffiles:\n /etc/x {md5(b'conf')}\n"),
-        f"{STATUS}/libx.md5sums": f"{md5(LIB)}  usr/lib/libx.so\n".encode(),
+        f"{SUMS}/libx.md5sums": f"{md5(LIB)}  usr/lib/libx.so\n".encode(),
         "usr/lib/libx.so": LIB,
         "etc/x": b"conf",
         f"{PACKAGES}/six.py": six,
@@ -84,6 +85,11 @@ def run(folder: Path, files: dict[str, bytes], *more: str, extra: tuple[Member, 
         link("etc/os-release", "../usr/lib/os-release"),
         link("usr/share/doc/libx", "base-files"),
         *(Member(name, data) for name, data in files.items()),
+        *(
+            link(f"{STATUS}/{name}", f"../info/{name}")
+            for name in (path.removeprefix(f"{SUMS}/") for path in files)
+            if name.endswith(".md5sums") and "/" not in name
+        ),
         *extra,
     ]
     write_image(folder / "image", [members], {}, architecture="amd64")
@@ -134,12 +140,26 @@ def test_an_unknown_group_is_an_error_that_names_the_lock_and_its_groups(
 INFO = f"{PACKAGES}/six-1.16.0.dist-info"
 DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     "a package is missing": (
-        {f"{STATUS}/libx": None, f"{STATUS}/libx.md5sums": None},
+        {f"{STATUS}/libx": None, f"{SUMS}/libx.md5sums": None},
         "/var/lib/dpkg/status.d/libx: missing, though the lock has libx 1:2.0-1",
     ),
     "a package is too much": (
-        {f"{STATUS}/gpgv": stanza("gpgv", "1"), f"{STATUS}/gpgv.md5sums": b""},
+        {f"{STATUS}/gpgv": stanza("gpgv", "1"), f"{SUMS}/gpgv.md5sums": b""},
         "/var/lib/dpkg/status.d/gpgv: package gpgv is not in the lock's groups of this image",
+    ),
+    "a package's sums are taken for a stanza": (
+        {
+            f"{SUMS}/libx.md5sums": None,
+            f"{STATUS}/libx.md5sums": f"{md5(LIB)}  usr/lib/libx.so\n".encode(),
+        },
+        (
+            "/var/lib/dpkg/status.d/libx.md5sums: is a file, and scanners take it for a stanza; "
+            "link to /var/lib/dpkg/info"
+        ),
+    ),
+    "there are sums of no package": (
+        {f"{SUMS}/gpgv.md5sums": b""},
+        "/var/lib/dpkg/info/gpgv.md5sums: there is no /var/lib/dpkg/status.d/gpgv",
     ),
     "another version": (
         {f"{STATUS}/libx": stanza("libx", "1:2.0-2")},
@@ -159,7 +179,7 @@ DEFECTS: dict[str, tuple[dict[str, bytes | None], str]] = {
     ),
     "two packages claim a file": (
         {
-            f"{STATUS}/base-files.md5sums": f"{md5(OS_RELEASE)}  usr/lib/os-release\n"
+            f"{SUMS}/base-files.md5sums": f"{md5(OS_RELEASE)}  usr/lib/os-release\n"
             f"{md5(LIB)}  usr/lib/libx.so\n".encode()
         },
         "/usr/lib/libx.so: both base-files and libx claim it",
@@ -247,7 +267,7 @@ def test_a_distribution_installed_twice_is_reported(
             "has no field 'Architecture'",
         ),
         (f"{STATUS}/liby", stanza("libx", "1"), "is the stanza of package 'libx'"),
-        (f"{STATUS}/libx.md5sums", b"nonsense\n", "'nonsense' is not 'SUM  PATH'"),
+        (f"{SUMS}/libx.md5sums", b"nonsense\n", "'nonsense' is not 'SUM  PATH'"),
         (f"{INFO}/WHEEL", b"", "lacks the name, a WHEEL with tags or a RECORD"),
     ],
 )

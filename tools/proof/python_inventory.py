@@ -10,7 +10,7 @@ import base64
 import importlib.metadata
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,10 +57,16 @@ def is_metadata(path: str) -> bool:
     return _METADATA.fullmatch(path) is not None
 
 
-def read(image: ImageFiles, scratch: Path) -> Python:
+def read(
+    image: ImageFiles,
+    scratch: Path,
+    *,
+    unreadable: Callable[[ToolError], object] | None = None,
+) -> Python:
     """Read all distributions, wherever in the image; `scratch` is an empty directory.
 
-    Raise ToolError for metadata that lacks what its reader needs.
+    Raise ToolError for metadata that lacks what its reader needs. With `unreadable`, such a
+    distribution is left out, and the error goes there.
     """
     roots: dict[str, Path] = {}
     for path in sorted(image.files):
@@ -70,11 +76,15 @@ def read(image: ImageFiles, scratch: Path) -> Python:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(image.read(path))
             roots[match[1]] = scratch / match[1].lstrip("/")
-    found = [
-        _distribution(each, root)
-        for root, directory in roots.items()
-        for each in importlib.metadata.distributions(path=[str(directory)])
-    ]
+    found = []
+    for root, directory in roots.items():
+        for each in importlib.metadata.distributions(path=[str(directory)]):
+            try:
+                found.append(_distribution(each, root))
+            except (ToolError, ValueError) as error:
+                if unreadable is None:
+                    raise
+                unreadable(ToolError(f"{root}: {error}"))
     found.sort(key=lambda each: (each.name, each.version))
     files = {path: each.name for each in found for path in each.record}
     return Python(tuple(found), files)
@@ -85,14 +95,21 @@ def _distribution(each: importlib.metadata.Distribution, root: str) -> Distribut
     name = each.metadata["Name"]
     wheel = each.read_text("WHEEL") or ""
     tags = re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE)
-    if not name or not tags or each.files is None:
+    try:
+        files = each.files
+    except ValueError as error:
+        raise ToolError(f"{root}: {name or each}: RECORD: {error}") from error
+    if not name or not tags or files is None:
         raise ToolError(
             f"{root}: {name or each}: its metadata lacks the name, a WHEEL with tags or a RECORD"
         )
     record = {}
-    for file in each.files:
+    for file in files:
         path = posixpath.normpath(posixpath.join(root, str(file)))
-        record[path] = Record(_hex(file.hash), file.size)
+        try:
+            record[path] = Record(_hex(file.hash), file.size)
+        except ValueError as error:
+            raise ToolError(f"{root}: {name}: RECORD: {path}: {error}") from error
     return Distribution(
         name=canonicalize_name(name),
         version=each.version,

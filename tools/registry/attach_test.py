@@ -162,6 +162,15 @@ def test_entries_of_other_clients_are_kept(server: Server, layout: Path, tmp_pat
     assert [entry.get("artifactType") for entry in after["manifests"]] == [None, SPDX]
 
 
+def test_an_empty_document_is_the_same_blob_as_the_empty_config(
+    server: Server, layout: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sbom.json").write_text("{}")
+    _push(layout, f"{server.host}/empty")
+    assert _attach(layout, f"{server.host}/empty") == 0
+    assert len(_listed(server, "empty", layout)) == 1
+
+
 def test_a_concurrent_change_is_not_lost(server: Server, layout: Path) -> None:
     name = "race"
     _push(layout, f"{server.host}/{name}")

@@ -48,21 +48,14 @@ class CliContext:
         return scrub(text, self.secrets)
 
 
-def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the flags for the registry's address and the connection."""
+def connection_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags for the connection."""
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     add = parser.add_argument
     add("--runfiles", type=Path, help=argparse.SUPPRESS)
     add("--target", type=Path, help=argparse.SUPPRESS)
-    add("-r", "--repository", help="HOST[:PORT]/NAME to push to, instead of the target's own")
     add("--insecure", action="store_true", help="allow plain HTTP, and TLS without verification")
     add("--ca-file", type=Path, metavar="FILE", help="CA certificates to trust, in PEM")
-    add(
-        "--chunk-size",
-        type=positive,
-        metavar="BYTES",
-        help="split uploads into requests of this size, for proxies with a limit",
-    )
     add("--retries", type=_count, default=5, help="attempts after the first (default 5)")
     add(
         "--timeout",
@@ -71,9 +64,23 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="timeout of one response (default 300)",
     )
+    add("-v", "--verbose", action="store_true", help="print where credentials come from")
+    return parser
+
+
+def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags for the registry's address and the connection."""
+    parser = connection_parser(prog, description)
+    add = parser.add_argument
+    add("-r", "--repository", help="HOST[:PORT]/NAME to push to, instead of the target's own")
+    add(
+        "--chunk-size",
+        type=positive,
+        metavar="BYTES",
+        help="split uploads into requests of this size, for proxies with a limit",
+    )
     add("--dry-run", action="store_true", help="print what would be done; change nothing")
     add("--image-refs", type=Path, metavar="FILE", help="write the digest reference to FILE")
-    add("-v", "--verbose", action="store_true", help="print where credentials come from")
     return parser
 
 
@@ -109,6 +116,7 @@ def connect(
     context: CliContext,
     *,
     mount_from: tuple[str, ...] = (),
+    read_only: bool = False,
 ) -> Registry:
     """Return a connection to the registry, authorized if the registry asks for it.
 
@@ -123,13 +131,14 @@ def connect(
         environ=context.environ,
     )
     credentials = find_credentials(repository, environ=context.environ)
-    if flags.verbose or flags.dry_run:
+    dry_run = not read_only and flags.dry_run
+    if flags.verbose or dry_run:
         source = credentials.source if credentials else "none found"
         context.say(f"credentials for {repository.host}: {source}")
     transport = Transport(options, warn=context.say)
     _cancel_on_signals(transport)
     registry = Registry(transport, repository, credentials=credentials, secrets=context.secrets)
-    actions = "pull" if flags.dry_run else "pull,push"
+    actions = "pull" if read_only or dry_run else "pull,push"
     registry.connect(actions=actions, mount_from=mount_from)
     return registry
 

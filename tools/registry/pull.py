@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from tools.registry import download
 from tools.registry.credentials import find_credentials
 from tools.registry.errors import RegistryError, scrub
 from tools.registry.progress import size_text
-from tools.registry.pull_plan import Plan, make_plan, media_type_of
+from tools.registry.pull_plan import make_plan, media_type_of
 from tools.registry.reference import parse_repository
 from tools.registry.registry import Registry
 from tools.registry.transport import Options, Transport, TransportError
@@ -64,7 +64,7 @@ def fetch(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         else:
-            _fetch_blobs(registry, layout, plan)
+            fetch_blobs(registry, layout, plan.blobs)
         fetched += plan.missing
         plan = make_plan(layout, digest=digest, platform=platform)
     if plan.manifest is not None:
@@ -72,13 +72,15 @@ def fetch(
     return fetched
 
 
-def _fetch_blobs(registry: Registry, layout: Path, plan: Plan) -> None:
+def fetch_blobs(registry: Registry, layout: Path, blobs: Sequence[Descriptor]) -> None:
+    """Download blobs into a layout, several at a time; raise ToolError or OSError."""
+
     def fetch_one(blob: Descriptor) -> None:
         download.fetch_blob(registry, blob, blob_path(layout, blob.digest))
         print(f"{blob.digest}: {size_text(blob.size)}", file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(_JOBS, thread_name_prefix="pull") as pool:
-        futures = [pool.submit(fetch_one, blob) for blob in plan.blobs]
+        futures = [pool.submit(fetch_one, blob) for blob in blobs]
         try:
             for future in futures:
                 future.result()

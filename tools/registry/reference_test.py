@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tools.cli import ToolError
 from tools.image.names import parse_tag
 from tools.registry.reference import (
+    Reference,
     Repository,
+    parse_reference,
     parse_repository,
 )
 
@@ -121,3 +123,44 @@ def test_a_tag_is_read(tag: str) -> None:
 def test_an_invalid_tag_is_refused(tag: str) -> None:
     with pytest.raises(ToolError, match=f"tag '{tag}' must be"):
         parse_tag(tag)
+
+
+_DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "tag", "digest"),
+    [
+        ("h.io:5000/a", "h.io:5000", None, None),
+        ("h.io:5000/a:v1", "h.io:5000", "v1", None),
+        (f"h.io/a@{_DIGEST}", "h.io", None, _DIGEST),
+        (f"h.io/a:v1@{_DIGEST}", "h.io", "v1", _DIGEST),
+        ("[::1]:5000/a:v1", "[::1]:5000", "v1", None),
+    ],
+)
+def test_a_reference_is_read(text: str, host: str, tag: str | None, digest: str | None) -> None:
+    found = parse_reference(text)
+    assert found == Reference(Repository(host, "a"), tag, digest)
+    assert str(found) == text
+
+
+def test_a_reference_without_a_host_is_one_of_docker_hub() -> None:
+    assert parse_reference("app:v1") == Reference(
+        Repository("index.docker.io", "library/app"), "v1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("h.io/a@sha256:0", "a digest must be 'sha256:' and 64"),
+        ("h.io/a@sha512:00", "a digest must be 'sha256:' and 64"),
+        ("h.io/a:-", "tag '-' must be 1 to 128"),
+        ("h.io/A:v1", "'A' must be lower-case"),
+        ("me:password@h.io/a:v1", "must not contain a user name or password"),
+    ],
+)
+def test_an_invalid_reference_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ToolError, match=message) as error:
+        parse_reference(text)
+    assert "password@" not in str(error.value)

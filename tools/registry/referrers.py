@@ -74,8 +74,10 @@ def artifact_plan(artifact: Artifact, subject: Descriptor, scratch: Path) -> Pla
         manifest["annotations"] = dict(artifact.annotations)
     encoded = spec.encode_json(manifest)
     root = Descriptor(spec.OCI_MANIFEST, spec.sha256_digest(encoded), len(encoded))
-    blobs = (Blob(content, artifact.path, artifact.path.name), Blob(config, empty, "empty config"))
-    return Plan(blobs=blobs, manifests=(Manifest(root, encoded),))
+    blobs = [Blob(content, artifact.path, artifact.path.name)]
+    if config.digest != content.digest:
+        blobs.append(Blob(config, empty, "empty config"))
+    return Plan(blobs=tuple(blobs), manifests=(Manifest(root, encoded),))
 
 
 def fallback_tag(digest: str) -> str:

@@ -40,11 +40,12 @@ _TYPES = (
 
 @dataclass(frozen=True)
 class Server:
-    """A running registry, read over its own port without any proxy."""
+    """A running registry, read over its own port without any proxy; `data` is on its disk."""
 
     port: int
     ca: Path | None = None
     authorized: bool = False
+    data: Path = Path()
 
     @property
     def host(self) -> str:
@@ -146,7 +147,7 @@ def running(
         )
     try:
         _wait_for(port, process, log)
-        yield Server(port=port, ca=ca, authorized=basic)
+        yield Server(port=port, ca=ca, authorized=basic, data=directory / "data")
     finally:
         process.terminate()
         process.wait(timeout=10)

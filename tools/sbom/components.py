@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.cli import tool
 from tools.sbom.component import Component, write_components
-from tools.sbom.debs import describe_deb
+from tools.sbom.debs import describe_debs
 from tools.sbom.wheels import describe_wheel
 
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     flags = parser.parse_args(argv)
     found: list[Component] = []
-    found += [describe_deb(path, distro=flags.distro) for path in flags.deb]
+    found += describe_debs(flags.deb, distro=flags.distro)
     for path in flags.wheel:
         found += describe_wheel(path)
     content = write_components(found)

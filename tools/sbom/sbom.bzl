@@ -7,7 +7,7 @@ Read what packages say of themselves, once for every format and every image made
 
     sbom_components(
         name = "sbom_components",
-        debs = ["@debian//:base_amd64"],
+        debs = ["@debian//:base"],
         distro = "debian-12",
         wheels = [requirement("fastapi")],
     )
@@ -36,27 +36,29 @@ sbom_components = rule(
     implementation = _sbom_components_impl,
     doc = _COMPONENTS_DOC,
     attrs = {
-        "debs": attr.label_list(allow_files = [".deb"], doc = "Debian packages of the image."),
+        "debs": attr.label_list(allow_files = [".deb"], cfg = to_platform, doc = "Debian packages of the image."),
         "distro": attr.string(mandatory = True, doc = "As package URLs have it: debian-12."),
-        "wheels": attr.label_list(allow_files = [".whl"], doc = "Wheels of the image."),
+        "wheels": attr.label_list(allow_files = [".whl"], cfg = to_platform, doc = "Wheels of the image."),
         "_tool": attr.label(default = Label(":components"), executable = True, cfg = "exec"),
-    },
+    } | PLATFORM_ATTRS,
 )
 
 _DOC = """\
-Write the SBOM of an image: which packages, from where, with which hash and licence.
+Write the SBOM of an image, or of an index: which packages, from where, with which hash and licence.
 
     image_sbom(
         name = "sbom_spdx",
-        components = ":sbom_components",
+        components = {":sbom_components": "amd64"},
+        distro = "debian-12",
         format = "spdx",
-        image = ":image",
+        image = ":image_amd64",
         image_name = "app",
         lock = "//third_party/debian:layer_policy",
         out = "app.spdx.json",
+        supplier = "A Team <team@example.org>",
     )
 
-spdx is SPDX 2.3, cyclonedx is CycloneDX 1.6, both in JSON. Same image, same bytes.
+spdx is SPDX 2.3, spdx3 is SPDX 3.0.1, cyclonedx is CycloneDX 1.6, all in JSON. Same image, same bytes.
 """
 
 def _image_sbom_impl(ctx):
@@ -66,15 +68,19 @@ def _image_sbom_impl(ctx):
     args.add("--name", ctx.attr.image_name)
     args.add("--distro", ctx.attr.distro)
     args.add("--lock", ctx.file.lock)
-    args.add("--components", ctx.file.components)
+    if ctx.attr.supplier:
+        args.add("--supplier", ctx.attr.supplier)
+    for target, architecture in ctx.attr.components.items():
+        args.add_all(target[DefaultInfo].files, before_each = "--components", format_each = architecture + "=%s")
     args.add("--format", ctx.attr.format)
     args.add("--out", ctx.outputs.out)
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
         inputs = depset(
-            [ctx.file.components, ctx.file.lock],
-            transitive = [image.files, image.default_runfiles.files],
+            [ctx.file.lock],
+            transitive = [image.files, image.default_runfiles.files] +
+                         [target[DefaultInfo].files for target in ctx.attr.components],
         ),
         outputs = [ctx.outputs.out],
         mnemonic = "ImageSbom",
@@ -86,15 +92,14 @@ image_sbom = rule(
     implementation = _image_sbom_impl,
     doc = _DOC,
     attrs = {
-        "components": attr.label(
-            allow_single_file = [".json"],
-            cfg = to_platform,
-            doc = "A sbom_components, built for `platform`.",
+        "components": attr.label_keyed_string_dict(
+            allow_files = [".json"],
+            doc = "sbom_components, each with the architecture of the images that have them.",
             mandatory = True,
         ),
         "distro": attr.string(mandatory = True, doc = "As package URLs have it: debian-12."),
-        "format": attr.string(mandatory = True, values = ["cyclonedx", "spdx"]),
-        "image": attr.label(doc = "OCI layout of one image.", mandatory = True),
+        "format": attr.string(mandatory = True, values = ["cyclonedx", "spdx", "spdx3"]),
+        "image": attr.label(doc = "OCI layout of an image or an index.", mandatory = True),
         "image_name": attr.string(doc = "What the image is called.", mandatory = True),
         "lock": attr.label(
             allow_single_file = [".json"],
@@ -102,6 +107,7 @@ image_sbom = rule(
             mandatory = True,
         ),
         "out": attr.output(doc = "The file.", mandatory = True),
+        "supplier": attr.string(doc = "Who makes the image: `Name <e-mail or web address>`. The checkers want it."),
         "_tool": attr.label(default = Label(":sbom"), executable = True, cfg = "exec"),
-    } | PLATFORM_ATTRS,
+    },
 )

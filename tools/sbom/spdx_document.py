@@ -1,4 +1,4 @@
-"""Components of an image → an SPDX 2.3 document (JSON).
+"""An image and its components → an SPDX 2.3 document (JSON).
 
 https://spdx.github.io/spdx-spec/v2.3/. The namespace is made of the content, so that the same
 components give the same document, byte for byte, and others another namespace.
@@ -7,66 +7,67 @@ components give the same document, byte for byte, and others another namespace.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
-from tools.sbom.component import Component
+from tools.sbom.component import Component, Party
 from tools.sbom.subject import TOOL, Subject, content_uuid, encode
 
-_UNKNOWN = "NOASSERTION"
-_ROOT = "SPDXRef-image"
+UNKNOWN = "NOASSERTION"
+CONCLUDED = "Concluded from what the package declares; no other analysis was made."
 
 
-def document(subject: Subject, components: Sequence[Component]) -> bytes:
+def document(subject: Subject) -> bytes:
     """Return the document of `subject`, as JSON."""
-    name = f"{subject.name}-{subject.architecture}"
+    texts = {text for each in subject.components for text in each.license_texts}
+    creators = [f"Organization: {_party(subject.creator)}"] if subject.creator else []
     content: dict[str, Any] = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": name,
-        "creationInfo": {"created": subject.created, "creators": [f"Tool: {TOOL}"]},
-        "packages": [_image(subject), *map(_package, components)],
-        "relationships": _relationships(components),
+        "name": subject.name,
+        "creationInfo": {"created": subject.created, "creators": [*creators, f"Tool: {TOOL}"]},
+        "packages": [_package(each) for each in (subject.root, *subject.parts)],
+        "relationships": _relationships(subject),
+        "hasExtractedLicensingInfos": [
+            {"licenseId": name, "extractedText": text} for name, text in sorted(texts)
+        ],
     }
-    content["documentNamespace"] = f"https://spdx.org/spdxdocs/{name}-{content_uuid(content)}"
+    uuid = content_uuid(content)
+    content["documentNamespace"] = f"https://spdx.org/spdxdocs/{subject.name}-{uuid}"
     return encode(content)
 
 
-def _image(subject: Subject) -> dict[str, Any]:
-    return {
-        "SPDXID": _ROOT,
-        "name": subject.name,
-        "versionInfo": subject.digest,
-        "primaryPackagePurpose": "CONTAINER",
-        "checksums": [_checksum(subject.digest.removeprefix("sha256:"))],
-        "externalRefs": [_purl(subject.purl)],
-        **_unsaid(),
-    }
-
-
 def _package(component: Component) -> dict[str, Any]:
+    licence = component.license or UNKNOWN
     package: dict[str, Any] = {
-        "SPDXID": _id(component.ref),
+        "SPDXID": identifier(component.ref),
         "name": component.name,
-        "primaryPackagePurpose": "LIBRARY",
-        **_unsaid(),
+        "versionInfo": component.version or UNKNOWN,
+        "primaryPackagePurpose": "CONTAINER" if component.container else "LIBRARY",
+        "downloadLocation": UNKNOWN,
+        "filesAnalyzed": False,
+        "licenseConcluded": licence,
+        "licenseDeclared": licence,
+        "copyrightText": component.copyright or UNKNOWN,
     }
-    if component.version:
-        package["versionInfo"] = component.version
     if component.sha256:
-        package["checksums"] = [_checksum(component.sha256)]
+        package["checksums"] = [
+            {"algorithm": "SHA256", "checksumValue": component.sha256},
+            {"algorithm": "SHA512", "checksumValue": component.sha512},
+        ]
+    if component.file:
+        package["packageFileName"] = component.file
     if component.homepage:
         package["homepage"] = component.homepage
-    if component.maintainer:
-        # "Name <address>" is written "Name (address)" here.
-        supplier = re.sub(r"\s*<([^<>]*)>", r" (\1)", component.maintainer)
-        package["supplier"] = f"Organization: {supplier}"
-    if component.license:
-        package["licenseDeclared"] = component.license
-    elif component.license_names:
-        stated = "; ".join(component.license_names)
-        package["licenseComments"] = f"The package states: {stated}"
+    if component.supplier:
+        package["supplier"] = f"Organization: {_party(component.supplier)}"
+    if component.notes:
+        package["comment"] = " ".join(component.notes)
+    comments = [CONCLUDED] if component.license else []
+    if component.license_names:
+        comments.append(f"The package states: {'; '.join(component.license_names)}")
+    if comments:
+        package["licenseComments"] = " ".join(comments)
     about = []
     if component.source:
         about.append(f"built from the source package {component.source}")
@@ -74,54 +75,57 @@ def _package(component: Component) -> dict[str, Any]:
         about.append(f"found in {', '.join(component.files)}")
     if about:
         package["sourceInfo"] = "; ".join(about)
-    references = [_purl(component.purl)] if component.purl else []
-    if component.cpe:
-        references.append(
-            {
-                "referenceCategory": "SECURITY",
-                "referenceType": "cpe23Type",
-                "referenceLocator": component.cpe,
-            }
-        )
-    if references:
-        package["externalRefs"] = references
+    references = [
+        _reference("PACKAGE-MANAGER", "purl", component.purl),
+        _reference("SECURITY", "cpe23Type", component.cpe),
+    ]
+    if any(references):
+        package["externalRefs"] = [each for each in references if each]
     return package
 
 
-def _relationships(components: Sequence[Component]) -> list[dict[str, str]]:
-    found = [("SPDXRef-DOCUMENT", "DESCRIBES", _ROOT)]
-    for component in components:
-        parent = _id(component.parent) if component.parent else _ROOT
-        found.append((parent, "CONTAINS", _id(component.ref)))
+def _relationships(subject: Subject) -> list[dict[str, str]]:
+    found = [("SPDXRef-DOCUMENT", "DESCRIBES", subject.root.ref)]
+    for ref, children in subject.children().items():
+        found += [(ref, "CONTAINS", child) for child in children]
+    for each in subject.components:
+        found += [(each.ref, "DEPENDS_ON", ref) for ref in needed(each, subject)]
     return [
-        {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
+        {
+            "spdxElementId": identifier(one),
+            "relationshipType": kind,
+            "relatedSpdxElement": identifier(other),
+        }
         for one, kind, other in found
     ]
 
 
-def _unsaid() -> dict[str, Any]:
-    """Return the mandatory fields whose values are unknown here."""
-    return {
-        "downloadLocation": _UNKNOWN,
-        "filesAnalyzed": False,
-        "licenseConcluded": _UNKNOWN,
-        "licenseDeclared": _UNKNOWN,
-        "copyrightText": _UNKNOWN,
-    }
+def needed(component: Component, subject: Subject) -> list[str]:
+    """Return what a component depends on, by ref: what it needs, and what it brings along.
+
+    An image only contains its packages: that they are there is no need of its own.
+    """
+    inside = [] if component.container else subject.children()[component.ref]
+    return sorted({*component.depends, *inside})
 
 
-def _id(ref: str) -> str:
+def _party(party: Party) -> str:
+    """Return a party as SPDX writes it: "Name (address)"."""
+    return f"{party.name} ({party.address})" if party.email else party.name
+
+
+def identifier(ref: str) -> str:
     """Return an SPDX identifier: letters, digits, '.' and '-'; '+' is spelled out (g, g++)."""
+    if ref.startswith("SPDXRef-"):
+        return ref
     return "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]", "-", ref.replace("+", "plus"))
 
 
-def _checksum(sha256: str) -> dict[str, str]:
-    return {"algorithm": "SHA256", "checksumValue": sha256}
-
-
-def _purl(purl: str) -> dict[str, str]:
+def _reference(category: str, kind: str, locator: str | None) -> dict[str, str] | None:
+    if not locator:
+        return None
     return {
-        "referenceCategory": "PACKAGE-MANAGER",
-        "referenceType": "purl",
-        "referenceLocator": purl,
+        "referenceCategory": category,
+        "referenceType": kind,
+        "referenceLocator": locator,
     }

@@ -127,6 +127,12 @@ class Workspace:
             env={"PYTHONPATH": str(release.directory)},
         )
 
+    def write_user_bazelrc(self) -> None:
+        """Write this Workspace's flags where a Bazel that others start here finds them."""
+        lines = [f"startup {flag}" for flag in self._startup]
+        lines += [f"common {flag}" for flag in self._flags]
+        (self.directory / "user.bazelrc").write_text("\n".join(lines) + "\n")
+
     def try_bazel(
         self, command: str, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:

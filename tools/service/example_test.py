@@ -7,6 +7,8 @@ a network.
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,14 @@ _PULLED = """
 load("@rules_oci//oci:pull.bzl", "oci_pull")
 
 oci_pull(name = "pulled", digest = "{digest}", image = "{repository}")
+"""
+# Of this machine's architecture: packages of the other one are not here.
+_COMPARED = """
+load("@pinned_image//tools/verify:defs.bzl", "image_diff", "image_verify")
+
+image_diff(name = "changes", debs = ["@debian//:base"], image = ":image")
+
+image_verify(name = "check", images = [":image"])
 """
 # A Python of the repository's own, before ours and of no use: none of our tools may start it.
 _PYTHON_TOOLCHAIN = """
@@ -192,6 +202,40 @@ def test_actions_have_the_same_keys_in_two_clones_and_none_runs_twice(
     assert {action.get("exitCode", 0) for action in second.values()} == {0}
 
 
+def _git(directory: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=A Tester", "-c", "user.email=tester@example.org"]
+    command = [str(Path(os.environ["GIT_BINARY"]).resolve()), *identity, *arguments]
+    subprocess.run(command, cwd=directory, check=True, timeout=60)
+
+
+def test_a_revision_is_built_by_a_bazel_of_its_own_and_compared(
+    scratch: Path, workspaces: dict[str, Workspace]
+) -> None:
+    workspace = workspaces["WORKSPACE"]
+    # It is on the user's PATH.
+    (scratch / "w/home/git").symlink_to(Path(os.environ["GIT_BINARY"]).resolve())
+    build, source = (workspace.directory / name for name in ("BUILD.bazel", "main.py"))
+    build.write_text(build.read_text() + _COMPARED)
+    (workspace.directory / ".gitignore").write_text("/bazel-*\n/user.bazelrc\n")
+    workspace.write_user_bazelrc()
+    text = source.read_text()
+    _git(workspace.directory, "init", "-q")
+    for content in (f"{text}# as it was\n", text):
+        source.write_text(content)
+        _git(workspace.directory, "add", "-A")
+        _git(workspace.directory, "commit", "-q", "-m", "a change")
+    said = workspace.bazel("run", "//:changes", "--", "HEAD~1", "HEAD")
+    assert "diff: building HEAD~1 (" in said
+    assert "new  this checkout (" in said
+    assert re.search(r"^  base +[\d.]+ MB +[\d.]+ MB +same$", said, flags=re.MULTILINE), said
+    assert re.search(r"^  Python modules +0 +0 +1 +-12 B$", said, flags=re.MULTILINE), said
+    digest = workspace.digest("image")
+    assert f"same: this checkout makes {digest}" in workspace.bazel("run", "//:check", "--", digest)
+    done = workspace.try_bazel("run", "//:check", "--", f"sha256:{'0' * 64}")
+    assert done.returncode == 1
+    assert f"this checkout makes {digest} (the image of linux/{ARCHITECTURE})" in done.stdout
+
+
 def test_a_python_toolchain_of_the_repository_changes_no_layer(
     workspaces: dict[str, Workspace], layers: dict[str, list[str]]
 ) -> None:
@@ -216,7 +260,12 @@ def test_the_images_proofs_hold_whatever_python_the_repository_has(
     build = workspace.directory / "BUILD.bazel"
     build.write_text(build.read_text() + _PROOFS)
     built = f"//:image_{ARCHITECTURE}"
-    workspace.bazel("test", f"{built}_reproducibility_test", f"{built}_traces_test")
+    workspace.bazel(
+        "test",
+        f"{built}_reproducibility_test",
+        f"{built}_traces_test",
+        f"//:sbom_{ARCHITECTURE}_test",
+    )
 
 
 def test_two_services_share_every_layer_but_their_own(

@@ -31,9 +31,10 @@ def image_proofs(
     """Prove that each image is closed, loads, is visible to scanners, and can be built again bit for bit.
 
     For each variant and architecture: `<image><variant>_<architecture>_closure_test` (every ELF object, script and
-    link finds what it needs) and `…_inventory_test` (scanners see exactly the locks' packages). For each variant:
-    `<image><variant>_loads_test` (its own linker agrees, and every Python module imports). For each architecture:
-    `<image>_<architecture>_reproducibility_test`, `…_traces_test` and `sbom_<architecture>_test`.
+    link finds what it needs), `…_inventory_test` (scanners see exactly the locks' packages) and
+    `sbom<variant>_<architecture>_test` (the SBOMs are true and pass the public checkers, which want a `supplier`);
+    `sbom_index_test` likewise. For each variant: `<image><variant>_loads_test` (its own linker agrees, and every
+    Python module imports). For each architecture: `<image>_<architecture>_reproducibility_test` and `…_traces_test`.
 
     Args:
       name: name of the test suite of all of them.
@@ -68,12 +69,14 @@ def image_proofs(
                 image = ":" + built,
                 python_lock = python_locks[architecture],
             )
+            _sbom_test(prefix, variant + "_" + architecture, built)
         image_loads_test(
             name = image + variant + "_loads_test",
             size = "medium",
             allowlist = import_allowlists,
             image = ":" + image + variant,
         )
+    _sbom_test(prefix, "_index", prefix + "index")
     for architecture in ARCHITECTURES:
         built = "{}_{}".format(image, architecture)
         reproducibility_test(
@@ -87,13 +90,6 @@ def image_proofs(
             size = "medium",
             image = ":" + built,
         )
-        sbom_test(
-            name = "{}sbom_{}_test".format(prefix, architecture),
-            size = "medium",
-            cyclonedx = ":{}sbom_cyclonedx_{}".format(prefix, architecture),
-            image = ":" + built,
-            spdx = ":{}sbom_spdx_{}".format(prefix, architecture),
-        )
         if architecture in emulated:
             image_loads_test(
                 name = built + "_loads_test",
@@ -105,6 +101,14 @@ def image_proofs(
     native.test_suite(
         name = name,
         tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and test not in others],
+    )
+
+def _sbom_test(prefix, suffix, image):
+    sbom_test(
+        name = "{}sbom{}_test".format(prefix, suffix),
+        size = "medium",
+        image = ":" + image,
+        **{format: ":{}sbom_{}{}".format(prefix, format, suffix) for format in ["cyclonedx", "spdx", "spdx3"]}
     )
 
 def image_size_reports(name, image, debian_intent, debian_lock, python_intent, python_locks, baseline = None, inventory_allowlists = []):

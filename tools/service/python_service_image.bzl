@@ -2,17 +2,32 @@
 
 load("@rules_oci//oci:defs.bzl", "oci_image", "oci_image_index", "oci_load", "oci_push")
 load("//tools/apt:defs.bzl", "deb_layer", "system_layer")
+load("//tools/attest:defs.bzl", "image_provenance", "image_sign", "image_statement")
 load("//tools/container:defs.bzl", "container_run")
-load("//tools/oci:defs.bzl", "oci_image_config")
+load("//tools/oci:defs.bzl", "image_labels", "oci_image_config")
 load("//tools/registry:defs.bzl", "oci_attach")
 load("//tools/sbom:defs.bzl", "image_sbom", "sbom_components")
+load("//tools/verify:defs.bzl", "image_diff", "image_verify")
 load("//tools/wheels:defs.bzl", "python_source_layer", "wheel_layer")
 load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
+
+# What pins the programs that build an image.
+_BUILDER_LOCKS = [
+    Label("//third_party/bazel:root.lock.json"),
+    Label("//third_party/debian:bookworm.lock.json"),
+]
+
+# Format of an SBOM → what cosign calls it.
+_STATEMENTS = {
+    "cyclonedx": "cyclonedx",
+    "spdx": "spdxjson",
+}
 
 # Format → (extension, media type).
 _SBOMS = {
     "cyclonedx": ("cdx", "application/vnd.cyclonedx+json"),
     "spdx": ("spdx", "application/spdx+json"),
+    "spdx3": ("spdx3", "application/spdx+json"),
 }
 
 def _package(label):
@@ -58,6 +73,8 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
+        labels = {},
+        supplier = "",
         distro = "debian-12",
         visibility = None,
         **image_attributes):
@@ -65,16 +82,19 @@ def python_service_image(
 
     One description makes `<name><variant>_<architecture>` for each variant and architecture, and the targets
     `<name><variant>` for the machine that builds; `index`, both architectures; `serve`, `load`, `push`,
-    `push_index`; `sbom_<format>` and `attach_sbom`. Targets other than the images have `<name>_` in front unless
-    the name is `image`. Layers lie from rarely to often changing: `debian_layers`, system, the variant's own,
-    wheels, application; the layers of two services that have the same content are the same blobs.
+    `push_index`, `verify`, `diff`; for each format (spdx, spdx3, cyclonedx) `sbom_<format><variant>` and
+    `sbom_<format>_index`, `attach_sbom` and `attach_index_sbom`; `provenance<variant>` and `provenance_index`; `sign`,
+    which signs the pushed image, its provenance and its SBOMs with a key that Bazel never sees. Targets other than the
+    images have `<name>_` in front unless the name is `image`. Layers lie from rarely to often changing:
+    `debian_layers`, system, the variant's own, wheels, application; the layers of two services that have the same
+    content are the same blobs.
 
     Args:
       name: name of the image.
       srcs: the application's files.
       debian_layers: layer → packages, such as `["@debian//:base"]`; the lowest first.
       wheels: the wheels, `all_whl_requirements` of their hub.
-      user: `name:uid:gid:/home[:/shell]`, which runs the image.
+      user: `name:uid:gid:/home[:/shell]`, which runs the image; its configuration names it by the numbers.
       layer_policy: the Debian lock, or its `layer_policy`, with which a pin of no layer rebuilds nothing.
       variants: suffix of the name → layers of Debian packages that only this variant has. The system layer is the
         same in all variants: it does nothing for these packages' maintainer scripts.
@@ -93,9 +113,12 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
+      labels: what the image says of itself: labels of each image, annotations of the index. A dictionary, to which
+        the flags of `image_labels` add documentation, revision, source and version; or a file of `key=value` lines.
+      supplier: who makes the image, for its SBOMs: `Name <e-mail or web address>`. NTIA, FSCT and BSI want one.
       distro: the distribution, as package URLs name it.
       visibility: visibility of the targets.
-      **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, labels, …
+      **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, volumes, …
     """
     prefix = "" if name == "image" else name + "_"
     common = {"visibility": visibility} if visibility else {}
@@ -146,16 +169,26 @@ def python_service_image(
         **parts
     )
 
+    if type(labels) == "dict":
+        image_labels(
+            name = prefix + "labels",
+            labels = labels,
+            **parts
+        )
+        labels = ":{}labels".format(prefix)
+
     for variant, layers in variants.items():
         oci_image(
             name = "oci_" + name + variant,
             architecture = HOST,
             exposed_ports = ["{}/tcp".format(port)],
+            labels = labels,
             os = "linux",
             tars = [":{}{}_layer".format(prefix, layer) for layer in list(debian_layers) + ["system"] + list(layers)] +
                    [":{}{}_wheels_layer".format(prefix, layer) for layer in wheels_of] +
                    [":{}app_layer".format(prefix)],
-            user = user.partition(":")[0],
+            # As numbers: Kubernetes refuses a name under runAsNonRoot, since it cannot tell whether it is root's.
+            user = ":".join(user.split(":")[1:3]),
             workdir = directory,
             **(parts | image_attributes)
         )
@@ -178,10 +211,15 @@ def python_service_image(
 
     oci_image_index(
         name = prefix + "index",
+        annotations = labels,
         images = [":{}_{}".format(name, architecture) for architecture in ARCHITECTURES],
         **common
     )
-    _sboms(name, prefix, packages + [package for group in variants.get("", {}).values() for package in group], wheels, layer_policy, distro, common)
+    _sboms(name, prefix, packages, variants, wheels, {"distro": distro, "lock": layer_policy, "supplier": supplier}, common)
+    _attestations(name, prefix, variants, common)
+    image_verify(name = prefix + "verify", images = [":{}index".format(prefix)], **common)
+    all_packages = packages + [package for group in variants.get("", {}).values() for package in group]
+    image_diff(name = prefix + "diff", debs = all_packages, image = ":{}index".format(prefix), **common)
     _programs(name, prefix, "/".join([directory] + list(data)[:1]) if data else "", port, health_path, common)
 
 def _for_host(name, suffix, common):
@@ -192,31 +230,96 @@ def _for_host(name, suffix, common):
         **common
     )
 
-def _sboms(name, prefix, debs, wheels, lock, distro, common):
+def _sboms(name, prefix, debs, variants, wheels, said, common):
     title = native.package_name().rpartition("/")[2] or name
-    sbom_components(
-        name = prefix + "sbom_components",
-        debs = debs,
-        distro = distro,
-        wheels = wheels,
-        tags = ["manual"],  # Built for each platform by the SBOMs.
-        **common
-    )
-    for format, (extension, _) in _SBOMS.items():
-        for architecture, platform in PLATFORMS.items():
-            image_sbom(
-                name = "{}sbom_{}_{}".format(prefix, format, architecture),
-                out = "{}{}_{}.{}.json".format(prefix, title, architecture, extension),
-                components = ":{}sbom_components".format(prefix),
-                distro = distro,
-                format = format,
-                image = ":{}_{}".format(name, architecture),
-                image_name = title,
-                lock = lock,
+    components = {}
+    for architecture, platform in PLATFORMS.items():
+        for variant, layers in [(None, {})] + variants.items():
+            own = debs if variant == None else [package for group in layers.values() for package in group]
+            target = "{}sbom_components{}_{}".format(prefix, "_common" if variant == None else variant, architecture)
+            components[(variant, architecture)] = ":" + target
+            sbom_components(
+                name = target,
+                debs = own,
+                distro = said["distro"],
                 platform = platform,
+                wheels = wheels if variant == None else [],
+                tags = ["manual"],  # Built by the SBOMs.
                 **common
             )
-        _for_host(prefix + "sbom_" + format, "", common)
+    for format, (extension, _) in _SBOMS.items():
+        for architecture in ARCHITECTURES:
+            for variant in variants:
+                image_sbom(
+                    name = "{}sbom_{}{}_{}".format(prefix, format, variant, architecture),
+                    out = "{}{}{}_{}.{}.json".format(prefix, title, variant, architecture, extension),
+                    components = {components[(which, architecture)]: architecture for which in [None, variant]},
+                    format = format,
+                    image = ":{}{}_{}".format(name, variant, architecture),
+                    image_name = title,
+                    **(said | common)
+                )
+        image_sbom(
+            name = "{}sbom_{}_index".format(prefix, format),
+            out = "{}{}_index.{}.json".format(prefix, title, extension),
+            components = {
+                components[(which, architecture)]: architecture
+                for architecture in ARCHITECTURES
+                for which in [None, ""]
+            },
+            format = format,
+            image = ":{}index".format(prefix),
+            image_name = title,
+            **(said | common)
+        )
+        for variant in variants:
+            _for_host("{}sbom_{}{}".format(prefix, format, variant), "", common)
+
+def _attestations(name, prefix, variants, common):
+    """Declare what is said of the images, unsigned, and the program that signs it."""
+    images = {
+        variant + "_" + architecture: (variant, [architecture])
+        for variant in variants
+        for architecture in ARCHITECTURES
+    } | {"_index": ("", ARCHITECTURES)}
+    statements = []
+    for suffix, (variant, architectures) in images.items():
+        image = ":{}index".format(prefix) if suffix == "_index" else ":" + name + suffix
+        image_provenance(
+            name = prefix + "provenance" + suffix,
+            components = [
+                ":{}sbom_components{}_{}".format(prefix, which, architecture)
+                for architecture in architectures
+                for which in ["_common", variant]
+            ],
+            image = image,
+            locks = _BUILDER_LOCKS,
+            **common
+        )
+        if variant:
+            continue
+
+        # What the index holds, and what is therefore signed with it.
+        statements.append(":{}provenance{}".format(prefix, suffix))
+        for format, predicate_type in _STATEMENTS.items():
+            statement = "{}sbom_statement_{}{}".format(prefix, format, suffix)
+            image_statement(
+                name = statement,
+                image = image,
+                predicate = ":{}sbom_{}{}".format(prefix, format, suffix),
+                predicate_type = predicate_type,
+                tags = ["manual"],  # Built for what signs it.
+                **common
+            )
+            statements.append(":" + statement)
+    for variant in variants:
+        _for_host(prefix + "provenance" + variant, "", common)
+    image_sign(
+        name = prefix + "sign",
+        image = ":{}index".format(prefix),
+        statements = statements,
+        **common
+    )
 
 def _programs(name, prefix, data_volume, port, health_path, common):
     title = native.package_name().rpartition("/")[2] or name
@@ -238,5 +341,12 @@ def _programs(name, prefix, data_volume, port, health_path, common):
             artifact = ":{}sbom_{}".format(prefix, format),
             artifact_type = media_type,
             image = ":" + name,
+            **common
+        )
+        oci_attach(
+            name = prefix + "attach_index_sbom" + ("" if format == "spdx" else "_" + format),
+            artifact = ":{}sbom_{}_index".format(prefix, format),
+            artifact_type = media_type,
+            image = ":{}index".format(prefix),
             **common
         )

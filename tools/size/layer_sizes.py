@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from tools.archive.decompress import Decompressor
 from tools.cli import ToolError
-from tools.image.layout import Layer
+from tools.image.layout import Image, Layer
 
 _CHUNK = 16 << 10
 
@@ -75,6 +75,19 @@ class _Forward(io.RawIOBase):
             if not self.read(min(position - self._at, 1 << 20)):
                 break
         return self._at
+
+
+def layer_names(image: Image) -> list[str]:
+    """Return the layers' names: of the targets that made them, as history says, else numbers."""
+    made = [
+        str(entry.get("created_by", ""))
+        for entry in image.config.get("history") or []
+        if not entry.get("empty_layer")
+    ]
+    if len(made) != len(image.layers):
+        made = [""] * len(image.layers)
+    targets = [text.rpartition(":")[2].removesuffix("_layer").replace("_", " ") for text in made]
+    return [name or f"layer {number}" for number, name in enumerate(targets, start=1)]
 
 
 def measure(layer: Layer) -> LayerSizes:

@@ -60,7 +60,8 @@ class Owners:
         }
         for path in debian.own:
             name = posixpath.basename(path).removesuffix(".md5sums")
-            self._files[path] = packages[name]
+            if name in packages:
+                self._files[path] = packages[name]
         self.known = (*packages.values(), *wheels.values())
 
     def file(self, path: str) -> Owner | None:

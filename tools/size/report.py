@@ -28,10 +28,9 @@ from tools.image.image_files import (
     is_linker_file,
     read_image,
 )
-from tools.image.layout import Image
 from tools.proof import debian_inventory, python_inventory
 from tools.proof.allowlist import Allowlist, read_allowlist
-from tools.size.layer_sizes import measure
+from tools.size.layer_sizes import layer_names, measure
 from tools.size.owners import Kind, Owner, Owners
 from tools.size.page import page
 from tools.size.reasons import Needs, Why, debian_reasons, elf_needs, python_reasons
@@ -77,19 +76,6 @@ class Reasons:
     why: Mapping[Owner, Why]
     needs: Mapping[Owner, Needs]
     built: Allowlist
-
-
-def layer_names(image: Image) -> list[str]:
-    """Return the layers' names: of the targets that made them, as history says, else numbers."""
-    made = [
-        str(entry.get("created_by", ""))
-        for entry in image.config.get("history") or []
-        if not entry.get("empty_layer")
-    ]
-    if len(made) != len(image.layers):
-        made = [""] * len(image.layers)
-    targets = [text.rpartition(":")[2].removesuffix("_layer").replace("_", " ") for text in made]
-    return [name or f"layer {number}" for number, name in enumerate(targets, start=1)]
 
 
 def report(

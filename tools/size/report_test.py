@@ -24,11 +24,11 @@ from tools.elf.elf_for_test import linker as linker_bytes
 from tools.image.images_for_test import Member, directory, link, tar_bytes, write_image
 from tools.image.layout import Image, Layer
 from tools.size import check as size_check
-from tools.size.layer_sizes import LayerSizes, measure
+from tools.size.layer_sizes import LayerSizes, layer_names, measure
 from tools.size.owners import Kind
 from tools.size.page import page
 from tools.size.reasons import Why, debian_reasons, python_reasons, requested
-from tools.size.report import encode, layer_names, main
+from tools.size.report import encode, main
 from tools.size.text import megabytes, text
 from tools.wheels.lockfile import LockedWheel
 
@@ -185,6 +185,7 @@ def test_the_comments_of_requirements_are_the_reasons() -> None:
 # The whole report, of an image with one package, one wheel and one file of its own.
 
 STATUS = "var/lib/dpkg/status.d"
+SUMS = "var/lib/dpkg/info"
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
 
 
@@ -211,12 +212,14 @@ def inputs(folder: Path) -> list[str]:
         Member("usr/lib/libx.so", library),
         Member("usr/bin/app", app, mode=0o755),
         Member(f"{STATUS}/app", stanza("app")),
-        Member(f"{STATUS}/app.md5sums", sums(("usr/bin/app", app))),
+        Member(f"{SUMS}/app.md5sums", sums(("usr/bin/app", app))),
+        link(f"{STATUS}/app.md5sums", "../info/app.md5sums"),
         Member(f"{STATUS}/libx", stanza("libx")),
         Member(
-            f"{STATUS}/libx.md5sums",
+            f"{SUMS}/libx.md5sums",
             sums(("usr/lib/libx.so", library), ("usr/lib/ld-linux-x86-64.so.2", linker_bytes())),
         ),
+        link(f"{STATUS}/libx.md5sums", "../info/libx.md5sums"),
     ]
     info = f"{PACKAGES}/six-1.dist-info"
     wheel = [

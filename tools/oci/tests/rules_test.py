@@ -56,6 +56,19 @@ def test_every_attribute_reaches_the_config() -> None:
     assert image.manifest["annotations"] == {"base": "yes"}
 
 
+def test_labels_are_the_same_everywhere_and_only_flags_add_a_revision() -> None:
+    always = {
+        "org.opencontainers.image.title": "Greeting = hello",
+        "org.opencontainers.image.version": "0",
+    }
+    assert _run_config(read_layout(IMAGES / "labelled"))["Labels"] == always
+    assert _run_config(read_layout(IMAGES / "stamped"))["Labels"] == {
+        **always,
+        "org.opencontainers.image.revision": "0a1b2c",
+        "org.opencontainers.image.version": "1.2.3",
+    }
+
+
 def test_a_child_adds_layers_to_its_base() -> None:
     base, child = read_layout(IMAGES / "base"), read_layout(IMAGES / "child")
     assert child.layers[0].digest == base.layers[0].digest
