@@ -35,7 +35,7 @@ _LEVELS = (
         "tools/size",
         "tools/structure_test",
     },
-    {"tools/conformance", "tools/verify"},
+    {"tools/verify"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
     {"tools/conformance", "tools/lint", "tools/service"},
 )

@@ -421,7 +421,7 @@ def test_nothing_of_an_image_steers_the_terminal(
             "/tool: is the stanza of package 'other'",
         ),
         (0, _STANZA, b"made for", b"made\xfffor", "/tool: is not UTF-8: "),
-        (0, f"{_STANZA}.md5sums", b"  usr", b" usr", "is not 'SUM  PATH'"),
+        (0, "var/lib/dpkg/info/tool.md5sums", b"  usr", b" usr", "is not 'SUM  PATH'"),
         (1, _RECORD, b",24\n", b",many\n", "six: RECORD: invalid literal for int()"),
         (1, _WHEEL, b"Tag: py3-none-any", b"Tag: py3", "dist-packages: "),
     ],
@@ -530,7 +530,7 @@ def test_help_says_what_may_be_verified_and_the_exit_codes(
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert "HOST/NAME[:TAG]" in shown
-    assert "0 this checkout makes it, 1 it does not, 2" in shown
+    assert "0 this checkout makes it, and the rest holds; 1 it does not; 2" in shown
 
 
 def test_nothing_is_left_behind(
