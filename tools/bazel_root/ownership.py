@@ -60,7 +60,8 @@ def check_owned(directory: Path) -> None:
         if _others_may_write(found) and (last or not found.st_mode & stat.S_ISVTX):
             raise ToolError(
                 f"{step} may be written by other users (mode {found.st_mode & 0o7777:04o}), who"
-                f" would decide what is in {directory}; {_WAY_OUT}, or remove it and what is in it"
+                f" would decide what is in {directory}; {_WAY_OUT}, or, if they have"
+                f" changed nothing, run: chmod go-w {step}"
             )
         at = step
 

@@ -19,6 +19,7 @@ from typing import Any
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
+from tools.archive.zip_archive import DAMAGE, open_zip
 from tools.cli import ToolError
 from tools.sbom import licenses
 from tools.sbom.component import Component
@@ -58,10 +59,10 @@ _PRODUCTS = (
 def describe_wheel(path: Path) -> tuple[Component, ...]:
     """Return the components of a wheel, itself first. Raise ToolError naming the wheel."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             wheel = _wheel(path, archive)
             return (wheel, *_declared(archive, wheel), *_bundled(archive, wheel))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (*DAMAGE, OSError, KeyError, ValueError) as error:
         raise ToolError(f"{path}: cannot be read as a wheel: {error}") from error
 
 
