@@ -8,7 +8,10 @@ from tools.bazel_root import ownership
 from tools.bazel_root.ownership import check_owned, private_cache
 from tools.cli import ToolError
 
-AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of another user")
+AS_ROOT = pytest.mark.skipif(
+    os.getuid() != 0 or ownership._in_user_namespace(),
+    reason="only the host's root can make files of another user",
+)
 STRANGER = 12345
 
 
@@ -65,6 +68,16 @@ def test_a_group_of_ones_own_may_write(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_group_of_nobody_known_is_not_private() -> None:
     assert not ownership._private_group(54321)
+
+
+def test_what_is_another_users_is_refused_whoever_runs_the_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_owned(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    expected = rf"belongs to user {os.getuid()}, who .*, and not to you \(user {STRANGER}\)"
+    with pytest.raises(ToolError, match=expected):
+        check_owned(tmp_path)
 
 
 @AS_ROOT
