@@ -174,9 +174,7 @@ def _merged_target(name: str, target: str, *, of: Path) -> str:
     A relative link that goes through the root (`lib/x → ../usr/share/y`) means something else once
     it lies one directory deeper. Debian policy 10.5 wants those absolute, and so they are rare.
     """
-    if not target or "\0" in target or "\n" in target:
-        raise ToolError(f"{of}: symlink {name!r} has an unusable target {target!r}")
-    if target.startswith("/"):
+    if deb.link_target(name, target, of=of).startswith("/"):
         return target
     aim = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if aim == ".." or aim.startswith("../"):

@@ -36,7 +36,8 @@ def debian_lock(name, intent, lock, **kwargs):
         )
 
     `bazel run //:lock` verifies the archive's signed indexes and pins every package by SHA256; with
-    `-- --check` it writes nothing and only says whether the lock is stale. An empty file serves as the first lock.
+    `-- --check` it writes nothing and only says whether the lock is stale, with `-- --verify` whether the lock is
+    what the signed indexes that it names give. An empty file serves as the first lock.
 
     Args:
       name: name of the target. Errors about the lock quote `bazel run` with it.

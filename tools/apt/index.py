@@ -7,9 +7,10 @@ Every step is verified by the one before it: gpgv vouches for `InRelease`, the S
 
 import hashlib
 import lzma
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from tools.apt.fetch import first_good
@@ -19,15 +20,25 @@ from tools.archive.deb822 import paragraphs
 from tools.cli import ToolError
 
 _INRELEASE_LIMIT_BYTES = 16 << 20
+# For a suite without a Valid-Until, such as a stable one, which has a new index at each point
+# release. apt would take one of any age.
+_MAX_AGE_DAYS = 400
+# Clocks differ; apt allows 10 seconds.
+_MAX_FUTURE = timedelta(minutes=10)
+_FILE = re.compile(r"(?P<sha256>[0-9a-f]{64})\s+(?P<size>[0-9]+)\s+(?P<path>\S+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One suite of one archive, e.g. bookworm-updates of `debian`."""
+    """One suite of one archive, e.g. bookworm-updates of `debian`.
+
+    `max_age_days` limits the age of its index; None leaves that to the index's own Valid-Until.
+    """
 
     archive: str
     name: str
     component: str = "main"
+    max_age_days: int | None = None
 
     def __str__(self) -> str:
         return f"{self.archive} {self.name}"
@@ -35,17 +46,31 @@ class Suite:
 
 @dataclass(frozen=True)
 class Release:
-    """What an InRelease says: when it was made and what each index must hash to."""
+    """What an InRelease says: when it was made and what each index must hash to.
+
+    `sha256` is that of the signed file itself.
+    """
 
     suite: Suite
     date: datetime
     valid_until: datetime | None
     by_hash: bool
     files: Mapping[str, tuple[str, int]]
+    sha256: str = ""
 
-    def expired(self, *, now: datetime) -> bool:
-        """Return whether the archive no longer vouches for this Release at `now`."""
-        return self.valid_until is not None and self.valid_until < now
+    def unfit(self, *, now: datetime) -> str | None:
+        """Return why the archive no longer vouches for this Release at `now`; None if it does."""
+        if self.valid_until is not None and self.valid_until < now:
+            return f"{self.suite}: the index was valid until {self.valid_until}, which is past"
+        days = self.suite.max_age_days
+        if days is None and self.valid_until is None:
+            days = _MAX_AGE_DAYS
+        if days is not None and now - self.date > timedelta(days=days):
+            return (
+                f"{self.suite}: the index is of {self.date}, more than {days} days ago; if the"
+                " suite changes less often, say so with max_age_days in the intent"
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -67,50 +92,80 @@ class Package:
     provides: tuple[Relation, ...] = ()
 
 
-def parse_release(text: str, *, suite: Suite) -> Release:
-    """Return the Release that `text` (already verified) describes.
+def parse_release(text: str, *, suite: Suite, sha256: str = "") -> Release:
+    """Return the Release that `text` (already verified) describes; `sha256` is the signed file's.
 
-    Raise ToolError when it is for another suite or lacks a field that is needed.
+    Raise ToolError when it is for another suite, lacks a field that is needed or has a bad one.
     """
     try:
         fields = next(iter(paragraphs(text)))
         date = _moment(fields["date"])
         until = fields.get("valid-until")
-        hashes = fields["sha256"]
-    except (ToolError, KeyError, StopIteration, ValueError) as error:
+        valid_until = None if until is None else _moment(until)
+        files = dict(_file(line) for line in fields["sha256"].strip().splitlines())
+    except (ToolError, KeyError, StopIteration, ValueError, OverflowError) as error:
         raise ToolError(f"{suite}: InRelease is unusable: {error!r}") from error
+    if valid_until is not None and valid_until < date:
+        raise ToolError(f"{suite}: InRelease was valid until {valid_until}, but is of {date}")
     # A mirror that serves one suite's signed file as another's would else go unnoticed.
     if suite.name not in (fields.get("codename"), fields.get("suite")):
         raise ToolError(
             f"{suite}: InRelease is of suite {fields.get('suite')!r}, codename"
             f" {fields.get('codename')!r}; the mirror mixes suites up"
         )
-    files = {}
-    for line in hashes.strip().splitlines():
-        digest, size, path = line.split()
-        files[path] = (digest, int(size))
     return Release(
         suite=suite,
         date=date,
-        valid_until=None if until is None else _moment(until),
+        valid_until=valid_until,
         by_hash=fields.get("acquire-by-hash") == "yes",
         files=files,
+        sha256=sha256,
     )
 
 
-def fetch_release(suite: Suite, *, mirrors: Sequence[str], verifier: Verifier) -> Release:
+def _file(line: str) -> tuple[str, tuple[str, int]]:
+    found = _FILE.fullmatch(line.strip())
+    if found is None:
+        raise ValueError(f"{line!r} is not a hash, a size and a path")
+    return found["path"], (found["sha256"], int(found["size"]))
+
+
+def fetch_release(
+    suite: Suite, *, mirrors: Sequence[str], verifier: Verifier, recorded: str | None = None
+) -> Release:
     """Fetch and verify `suite`'s InRelease from the first mirror that has one.
 
-    Raise ToolError. A bad signature stops at once: another mirror is not asked, since somebody
+    With `recorded`, an InRelease of this SHA256 is wanted and no other. Raise ToolError; also for a
+    Date in the future. A bad signature stops at once: another mirror is not asked, since somebody
     should investigate.
     """
+
+    def wrong(content: bytes) -> str | None:
+        if not content:
+            return "is empty"
+        found = hashlib.sha256(content).hexdigest()
+        if recorded is None or found == recorded:
+            return None
+        return f"SHA256 is {found}, the lock was made from {recorded}"
+
+    name = f"{suite}: InRelease"
     content = first_good(
         [f"{base}/dists/{suite.name}/InRelease" for base in mirrors],
-        what=f"{suite}: InRelease",
+        what=name,
         limit=_INRELEASE_LIMIT_BYTES,
-        check=lambda content: None if content else "is empty",
+        check=wrong,
     )
-    return parse_release(verifier.signed_text(content, name=f"{suite}: InRelease"), suite=suite)
+    release = parse_release(
+        verifier.signed_text(content, name=name),
+        suite=suite,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    if release.date > datetime.now(UTC) + _MAX_FUTURE:
+        raise ToolError(
+            f"{name} is of {release.date}, which is in the future: this machine's clock is wrong,"
+            " or the archive's"
+        )
+    return release
 
 
 def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str]) -> list[Package]:

@@ -105,14 +105,60 @@ def test_a_release_without_hashes_is_refused() -> None:
         parse_release("Suite: bookworm\nDate: Wed, 01 Jan 2020 00:00:00 UTC\n", suite=_SUITE)
 
 
-@pytest.mark.parametrize(("day", "late"), [(7, False), (9, True)])
-def test_a_release_expires_after_its_valid_until(day: int, late: bool) -> None:
-    text = (
-        "Suite: bookworm\nDate: Wed, 01 Jan 2020 00:00:00 UTC\n"
-        "Valid-Until: Wed, 08 Jan 2020 00:00:00 UTC\nSHA256:\n"
-    )
-    release = parse_release(text, suite=_SUITE)
-    assert release.expired(now=datetime(2020, 1, day, tzinfo=UTC)) is late
+def _dated(*, until: str = "", files: str = "") -> str:
+    return f"Suite: bookworm\nDate: Wed, 01 Jan 2020 00:00:00 UTC\n{until}SHA256:\n{files}"
+
+
+_UNTIL = "Valid-Until: Wed, 08 Jan 2020 00:00:00 UTC\n"
+
+
+@pytest.mark.parametrize(
+    ("until", "max_age_days", "now", "reason"),
+    [
+        (_UNTIL, None, datetime(2020, 1, 7, tzinfo=UTC), None),
+        (_UNTIL, None, datetime(2020, 1, 9, tzinfo=UTC), "the index was valid until 2020-01-08 "),
+        (_UNTIL, 3, datetime(2020, 1, 4, tzinfo=UTC), None),
+        (_UNTIL, 3, datetime(2020, 1, 5, tzinfo=UTC), "of 2020-01-01 00:00:00+00:00, more than 3 "),
+        ("", None, datetime(2021, 2, 4, tzinfo=UTC), None),
+        (
+            "",
+            None,
+            datetime(2021, 2, 5, tzinfo=UTC),
+            "more than 400 days ago; if the suite changes",
+        ),
+        ("", 1000, datetime(2021, 2, 5, tzinfo=UTC), None),
+    ],
+)
+def test_a_release_is_unfit_after_its_valid_until_or_the_maximum_age(
+    until: str, max_age_days: int | None, now: datetime, reason: str | None
+) -> None:
+    suite = Suite(archive="debian", name="bookworm", max_age_days=max_age_days)
+    found = parse_release(_dated(until=until), suite=suite).unfit(now=now)
+    assert found is None if reason is None else found is not None and reason in found
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (_dated().replace("Wed, 01", "yesterday"), "InRelease is unusable: "),
+        (_dated().replace("2020", "99999"), "InRelease is unusable: "),
+        (_dated(until="Valid-Until: soon\n"), "InRelease is unusable: "),
+        (
+            _dated(files=" abc 1 main/Packages\n"),
+            "'abc 1 main/Packages' is not a hash, a size and a",
+        ),
+        (_dated(files=f" {'a' * 64} -1 x\n"), "-1 x' is not a hash, a size and a path"),
+        (
+            _dated(until=_UNTIL.replace("2020", "2019")),
+            "InRelease was valid until 2019-01-08 00:00:00+00:00, but is of 2020-01-01",
+        ),
+    ],
+)
+def test_a_release_with_a_bad_field_is_refused(text: str, cause: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        parse_release(text, suite=_SUITE)
+    assert str(caught.value).startswith("debian bookworm: InRelease ")
+    assert cause in str(caught.value)
 
 
 def test_a_signed_release_is_fetched_from_the_first_mirror_that_has_it(tmp_path: Path) -> None:

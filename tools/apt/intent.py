@@ -65,6 +65,7 @@ class _Suite(Model):
     archive: Text
     suite: Text
     component: Text
+    max_age_days: Annotated[int, Field(gt=0)] | None = None
 
 
 class _PathRules(Model):
@@ -161,7 +162,12 @@ def read_intent(path: Path) -> Intent:
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), default=str)
     return Intent(
         suites=tuple(
-            Suite(archive=suite.archive, name=suite.suite, component=suite.component)
+            Suite(
+                archive=suite.archive,
+                name=suite.suite,
+                component=suite.component,
+                max_age_days=suite.max_age_days,
+            )
             for suite in found.suites
         ),
         architectures=tuple(found.architectures),

@@ -43,6 +43,11 @@ def test_everything_in_the_file_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_a_suite_may_have_a_maximum_age(tmp_path: Path) -> None:
+    intent = _read(tmp_path, _GOOD.replace("main}", "main, max_age_days: 30}"))
+    assert [suite.max_age_days for suite in intent.suites] == [30]
+
+
 def test_one_reason_may_stand_for_a_list_of_packages(tmp_path: Path) -> None:
     text = _GOOD.replace("{libc6: the C library}", "[libc6, libm], reason: the C library")
     text = text.replace("{dpkg: nothing is installed}", "[{reason: why, packages: [aa, bb]}]")
@@ -90,6 +95,7 @@ def test_comments_and_layout_do_not_change_the_digest_and_content_does(tmp_path:
         ("2020-01-02T00:00:00Z", "2020-01-02T00:00:00", "input should have timezone info"),
         ("2020-01-02T00:00:00Z", "1969-01-02T00:00:00Z", "timestamp: is before 1970"),
         ("suite: bookworm, ", "", "suites: 0: suite: field required"),
+        ("main}", "main, max_age_days: 0}", "suites: 0: max_age_days: input should be greater"),
         ("libc6: the C library", "libc6: ", "image: base: packages: libc6: input should be"),
         ("libc6: the C library", "libc6: ''", "image: base: packages: libc6: string should match"),
         ("{packages: {ffmpeg: video}}", "{}", "image: media: packages: field required"),

@@ -2,10 +2,12 @@ r"""Turn an intent (YAML) into a lock (JSON): every .deb by name and SHA256.
 
     bazel run //third_party/debian:lock              # write the lock anew
     bazel run //third_party/debian:lock -- --check   # only say whether it is stale
+    bazel run //third_party/debian:lock -- --verify  # only say whether it is what it says it is
 
 `debian_lock` in defs.bzl makes such a target. The same intent and the same state of the archive
-give the same bytes; the clock is consulted only to see whether the archive still vouches for its
-index. Nothing is written unless every step succeeded.
+give the same bytes, which is how a lock is verified: it is made again from the signed indexes that
+it names. The clock is consulted only to see whether the archive still vouches for its index.
+Nothing is written unless every step succeeded.
 """
 
 import argparse
@@ -24,14 +26,18 @@ from tools.apt.lockfile import (
     ExcludedPath,
     Lock,
     LockedPackage,
+    LockedRelease,
     decode,
     encode,
+    permanent_urls,
+    read_lock,
     snapshot_time,
 )
 from tools.apt.mirrors import archive_urls
 from tools.apt.resolver import Closure, Universe, resolve, universe
 from tools.apt.signature import Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.apt.versions import compare
 from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
 
@@ -47,17 +53,26 @@ class Archive:
 
 
 def fetch_archive(
-    intent: Intent, *, mirrors: Mapping[str, Sequence[str]], verifier: Verifier
+    intent: Intent,
+    *,
+    mirrors: Mapping[str, Sequence[str]],
+    verifier: Verifier,
+    recorded: Lock | None = None,
 ) -> Archive:
-    """Fetch and verify every index that `intent` names.
+    """Fetch and verify every index that `intent` names; with `recorded`, those of that lock.
 
     Raise ToolError.
     """
     releases = []
     packages: dict[str, list[Package]] = {arch: [] for arch in intent.architectures}
     for suite in intent.suites:
-        urls = mirrors[suite.archive]
-        release = fetch_release(suite, mirrors=urls, verifier=verifier)
+        urls, sha256 = mirrors[suite.archive], None
+        if recorded is not None:
+            wanted = recorded.release(archive=suite.archive, suite=suite.name)
+            if wanted is None:
+                raise ToolError(f"the lock does not record the index of {suite}; make it anew")
+            urls, sha256 = [*urls, *permanent_urls(wanted)], wanted.sha256
+        release = fetch_release(suite, mirrors=urls, verifier=verifier, recorded=sha256)
         releases.append(release)
         for arch in intent.architectures:
             packages[arch] += fetch_packages(release, architecture=arch, mirrors=urls)
@@ -119,6 +134,19 @@ def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
         excluded_versions=excluded,
         excluded_paths=tuple(
             ExcludedPath(glob=rule.glob, reason=rule.reason) for rule in intent.exclude_paths
+        ),
+        releases=tuple(
+            sorted(
+                {
+                    LockedRelease(
+                        archive=release.suite.archive,
+                        suite=release.suite.name,
+                        date=release.date.strftime(SNAPSHOT_FORMAT),
+                        sha256=release.sha256,
+                    )
+                    for release in archive.releases
+                }
+            )
         ),
     )
 
@@ -210,35 +238,94 @@ def _refuse_unnamed(intent: Intent, image: Closure, *, arch: str) -> None:
 
 
 def expired(archive: Archive, *, now: datetime) -> list[str]:
-    """Return a sentence for each Release that is past its Valid-Until at `now`."""
-    return [
-        f"{release.suite}: the index was valid until {release.valid_until}, which is past"
-        for release in archive.releases
-        if release.expired(now=now)
+    """Return a sentence for each Release that the archive no longer vouches for at `now`."""
+    return [reason for release in archive.releases if (reason := release.unfit(now=now))]
+
+
+def refuse_older(old: Lock, new: Lock, *, downgrades: Sequence[str] = ()) -> None:
+    """Raise ToolError when an index, or a package not among `downgrades`, is older than in `old`.
+
+    A mirror that lags behind or replays old files would else bring back what an update has fixed.
+    """
+    older = [
+        f"{release.archive} {release.suite}: the lock was made from the index of {was.date}, the"
+        f" mirror has only that of {release.date}"
+        for release in new.releases
+        if (was := old.release(archive=release.archive, suite=release.suite))
+        and release.moment < was.moment
     ]
+    # What a lock without a record of its suites allows to be compared.
+    if not older and new.snapshot < old.snapshot:
+        only = f"the mirror has only that of {new.snapshot}"
+        older = [f"the lock was made from the archive of {old.snapshot}, {only}"]
+    if older:
+        raise ToolError(
+            "\n  ".join(older) + "\nIt lags behind, or somebody replays old files: use another"
+            " mirror; or remove the lock to go back in time"
+        )
+    before = {(package.name, package.arch): package.version for package in old.packages}
+    downgraded = [
+        package
+        for package in new.packages
+        if package.name not in downgrades
+        and compare(package.version, before.get((package.name, package.arch), package.version)) < 0
+    ]
+    if downgraded:
+        names = dict.fromkeys(package.name for package in downgraded)
+        raise ToolError(
+            "packages would be downgraded:\n  "
+            + "\n  ".join(
+                f"{package.name} ({package.arch}) {before[package.name, package.arch]} →"
+                f" {package.version}"
+                for package in downgraded
+            )
+            + "\nIf the archive has really withdrawn the newer ones, pass "
+            + " ".join(f"--allow-downgrade {name}" for name in names)
+        )
 
 
 def changes(old: Lock | None, new: Lock) -> list[str]:
     """Return what differs between two locks, a line each, for people; empty when nothing does."""
     if old is not None and encode(old) == encode(new):
         return []
-    before = {} if old is None else {(p.name, p.arch): p.version for p in old.packages}
-    after = {(p.name, p.arch): p.version for p in new.packages}
+    before = {} if old is None else {(p.name, p.arch): p for p in old.packages}
+    after = {(p.name, p.arch): p for p in new.packages}
     lines = []
     if old is not None and old.snapshot != new.snapshot:
         lines.append(f"snapshot {old.snapshot} → {new.snapshot}")
     for name, arch in sorted(before.keys() | after.keys()):
-        was, now = before.get((name, arch), "absent"), after.get((name, arch), "absent")
-        if was != now:
-            lines.append(f"{name} ({arch}) {was} → {now}")
-    return lines or ["something other than versions (groups, exclusions, hashes)"]
+        was, now = before.get((name, arch)), after.get((name, arch))
+        version, newer = was.version if was else "absent", now.version if now else "absent"
+        if version != newer:
+            lines.append(f"{name} ({arch}) {version} → {newer}")
+        elif was and now and was != now:
+            lines += [
+                f"{name} ({arch}) {version}: {field} {vars(was)[field]!r} → {value!r}"
+                for field, value in vars(now).items()
+                if vars(was)[field] != value
+            ]
+    return lines or ["something other than packages (groups, exclusions, indexes)"]
 
 
 def _old_lock(path: Path) -> Lock | None:
+    """Return the lock that is about to be replaced; None, with a warning, if it cannot be read."""
     try:
-        return decode(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ToolError):
-        return None  # It is about to be replaced; what it said no longer matters.
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            return None  # as a new workspace has it
+        old = decode(text)
+    except FileNotFoundError:
+        return None
+    except (UnicodeDecodeError, ToolError) as error:
+        print(f"warning: {path}: {error}; nothing can be compared with it", file=sys.stderr)
+        return None
+    if not old.releases:
+        print(
+            f"warning: {path} does not record the index of each suite; only the newest of them and"
+            " the packages' versions are compared with it",
+            file=sys.stderr,
+        )
+    return old
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -247,8 +334,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--intent", type=Path, required=True, help="YAML file to read")
     parser.add_argument("--lock", type=Path, required=True, help="JSON file to write")
-    parser.add_argument(
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if the lock is stale"
+    )
+    only.add_argument(
+        "--verify",
+        action="store_true",
+        help="write nothing; exit 1 if the lock is not what the signed indexes that it names give",
     )
     parser.add_argument(
         "--command",
@@ -258,7 +351,15 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-expired",
         action="store_true",
-        help="accept an index past its Valid-Until (an old mirror, or an attacker's replay)",
+        help="accept an index past its Valid-Until or the intent's max_age_days (an old mirror, or"
+        " an attacker's replay)",
+    )
+    parser.add_argument(
+        "--allow-downgrade",
+        metavar="PACKAGE",
+        action="append",
+        default=[],
+        help="accept an older version of PACKAGE than the lock has; may be repeated",
     )
     parser.add_argument(
         "--signing-debs",
@@ -286,6 +387,8 @@ def _run(options: argparse.Namespace) -> int:
             verifier = unpacked_verifier(options.signing_debs, directory=Path(directory))
         else:
             verifier = Verifier(command=(options.gpgv,), keyring=options.keyring)
+        if options.verify:
+            return _verify(options, intent, mirrors=mirrors, verifier=verifier, path=path)
         archive = fetch_archive(intent, mirrors=mirrors, verifier=verifier)
     stale = expired(archive, now=datetime.now(UTC))
     if stale and not options.allow_expired:
@@ -297,11 +400,11 @@ def _run(options: argparse.Namespace) -> int:
         print(f"warning: {line}", file=sys.stderr)
     old = _old_lock(path)
     new = make_lock(intent, archive=archive, command=options.command)
-    if old is not None and new.snapshot < old.snapshot:
-        raise ToolError(
-            f"{path} was made from the archive of {old.snapshot}, the mirror has only that of"
-            f" {new.snapshot}: it lags behind, use another; or remove the lock to go back in time"
-        )
+    if old is not None:
+        try:
+            refuse_older(old, new, downgrades=options.allow_downgrade)
+        except ToolError as error:
+            raise ToolError(f"{path}: {error}") from error
     lines = changes(old, new)
     print("\n".join(lines) if lines else f"{options.lock} is up to date")
     if options.check:
@@ -314,9 +417,34 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(
+    options: argparse.Namespace,
+    intent: Intent,
+    *,
+    mirrors: Mapping[str, Sequence[str]],
+    verifier: Verifier,
+    path: Path,
+) -> int:
+    """Make the lock again from the indexes that it names; return 1 when that is another lock."""
+    lock = read_lock(path)
+    archive = fetch_archive(intent, mirrors=mirrors, verifier=verifier, recorded=lock)
+    lines = changes(lock, make_lock(intent, archive=archive, command=lock.command))
+    indexes = ", ".join(f"{found.archive} {found.suite} {found.date}" for found in lock.releases)
+    if lines:
+        print("\n".join(lines))
+        print(
+            f"{options.lock} is not what the signed indexes that it names give ({indexes}): it was"
+            " changed by hand, or the intent was since",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{options.lock}: {len(lock.packages)} packages as the signed indexes say: {indexes}")
+    return 0
+
+
 @tool("lock")
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; 0 is done or up to date, 1 stale or failed."""
+    """Run the command; 0 is done, up to date or verified, 1 is stale, not verified or failed."""
     options = _arguments(argv)
     try:
         return _run(options)

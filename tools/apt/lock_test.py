@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tools.apt import lockfile
 from tools.apt.gpgv_for_test import KEYRING, TESTDATA, verifier
 from tools.apt.index import Package, Release, Suite
 from tools.apt.intent import Group, Intent, PathRule
-from tools.apt.lock import Archive, changes, expired, main, make_lock
-from tools.apt.lockfile import Lock, decode, encode, read_lock
+from tools.apt.lock import Archive, changes, expired, main, make_lock, refuse_older
+from tools.apt.lockfile import Lock, LockedRelease, decode, encode, permanent_urls, read_lock
 from tools.apt.packages_for_test import package
 from tools.cli import ToolError
 
@@ -208,11 +209,44 @@ def test_changes_name_each_package_that_comes_goes_or_changes() -> None:
         "app (amd64) 1 → 2",
         "cc (amd64) absent → 1",
     ]
+    other = replace(package("app"), sha256="1" * 64)
+    assert changes(_lock(_intent(), package("app")), _lock(_intent(), other)) == [
+        f"app (amd64) 1: sha256 {'0' * 64!r} → {'1' * 64!r}"
+    ]
+    assert changes(old, replace(old, mtime=1)) == [
+        "something other than packages (groups, exclusions, indexes)"
+    ]
+
+
+def test_a_package_is_downgraded_only_when_it_is_named() -> None:
+    old = _lock(_intent(), package("app", "1.12", depends="lib"), package("lib", "3"))
+    new = _lock(_intent(), package("app", "1.2", depends="lib"), package("lib", "2"))
+    with pytest.raises(ToolError) as caught:
+        refuse_older(old, new, downgrades=["lib"])
+    assert str(caught.value) == (
+        "packages would be downgraded:\n  app (amd64) 1.12 → 1.2\nIf the archive has really"
+        " withdrawn the newer ones, pass --allow-downgrade app"
+    )
+    refuse_older(old, new, downgrades=["lib", "app"])
+    refuse_older(new, old)
+
+
+def test_the_permanent_archive_is_asked_for_times_after_the_index() -> None:
+    release = LockedRelease("debian", "bookworm", "20200101T230000Z", "0" * 64)
+    urls = permanent_urls(release)
+    assert urls[0].endswith("/archive/debian/20200102T020000Z")
+    assert urls[-1].endswith("/archive/debian/20200102T230000Z")
 
 
 def test_a_lock_that_is_invalid_names_the_file_and_the_command(tmp_path: Path) -> None:
     path = tmp_path / "x.lock.json"
-    for text, cause in (("{", "is not a lock"), ('{"version": 2}', "is of version 2, wanted 1")):
+    good = encode(_lock(_intent(), package("app")))
+    for text, cause in (
+        ("{", "is not a lock"),
+        ('{"version": 2}', "is of version 2, wanted 1"),
+        (good.replace("20200103T00", "2020-01-03T00"), "is not a lock: ValueError"),
+        (good.replace('"20200103T000000Z"', "3"), "is not a lock: TypeError"),
+    ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ToolError) as caught:
             read_lock(path)
@@ -225,11 +259,13 @@ class Workspace:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mirror = directory / "debian"
-        shutil.copytree(TESTDATA / "archive", self.mirror)
+        self.serve("archive")
         self.lock = directory / "x.lock.json"
         (directory / "x.yaml").write_text(_INTENT, encoding="utf-8")
         monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(directory))
         monkeypatch.setenv("DEBIAN_MIRROR", self.mirror.as_uri())
+        security = (TESTDATA / "security").resolve()
+        monkeypatch.setenv("DEBIAN_SECURITY_MIRROR", security.as_uri())
         # The tests' own gpgv, behind a launcher, since the command wants one program.
         command = verifier(directory / "gpgv").command
         self.gpgv = directory / "run_gpgv"
@@ -245,6 +281,14 @@ class Workspace:
                 *("--gpgv", str(self.gpgv), "--keyring", str(keyring.resolve())),
             ]
         )
+
+    def serve(self, archive: str, *, signed: str = "") -> None:
+        """Let the mirror have this archive of testdata, and the InRelease `signed` for it."""
+        shutil.rmtree(self.mirror, ignore_errors=True)
+        shutil.copytree(TESTDATA / archive, self.mirror)
+        if signed:
+            content = (TESTDATA / f"signed/{signed}.InRelease").read_bytes()
+            (self.mirror / "dists/bookworm/InRelease").write_bytes(content)
 
     def edit(self, path: str, old: bytes, new: bytes) -> None:
         """Change a file of the mirror."""
@@ -366,7 +410,7 @@ def test_an_archive_older_than_the_lock_is_refused(
     capsys.readouterr()
     message = _refusal(workspace, capsys, "--allow-expired")
     assert "was made from the archive of 20300101T000000Z" in message
-    assert "lags behind, use another" in message
+    assert "It lags behind, or somebody replays old files: use another mirror" in message
 
 
 def test_a_dependency_that_is_gone_leaves_the_old_lock(
@@ -376,3 +420,142 @@ def test_a_dependency_that_is_gone_leaves_the_old_lock(
     intent.write_text(_INTENT.replace("application:", "aplication:"), encoding="utf-8")
     message = _refusal(workspace, capsys, "--allow-expired")
     assert "lock: image (amd64): there is no package 'aplication'" in message
+
+
+_TWO_SUITES = _INTENT.replace(
+    "main}]",
+    "main}, {archive: debian-security, suite: bookworm-security, component: main}]",
+)
+
+
+def test_one_suite_is_not_rolled_back_beside_a_fresh_one(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.lock.with_name("x.yaml").write_text(_TWO_SUITES, encoding="utf-8")
+    workspace.run("--allow-expired")
+    lock = read_lock(workspace.lock)
+    assert [(found.suite, found.date) for found in lock.releases] == [
+        ("bookworm", "20200101T000000Z"),
+        ("bookworm-security", "20200201T000000Z"),
+    ]
+    workspace.serve("old")
+    message = _refusal(workspace, capsys, "--allow-expired", "--allow-downgrade", "library")
+    assert (
+        "debian bookworm: the lock was made from the index of 20200101T000000Z, the mirror has only"
+        " that of 20190701T000000Z\nIt lags behind" in message
+    )
+
+
+def test_a_lock_without_a_record_of_its_suites_still_refuses_downgrades(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.lock.with_name("x.yaml").write_text(_TWO_SUITES, encoding="utf-8")
+    workspace.run("--allow-expired")
+    lock = replace(read_lock(workspace.lock), releases=())
+    text = encode(lock).replace('  "releases": [],\n', "")
+    assert "releases" not in text
+    workspace.lock.write_text(text, encoding="utf-8")
+    workspace.serve("old")
+    capsys.readouterr()
+    message = _refusal(workspace, capsys, "--allow-expired")
+    assert "x.lock.json does not record the index of each suite; only the newest of them" in message
+    assert "packages would be downgraded:\n  library (amd64) 1.10-1 → 1.2-1\n" in message
+    assert workspace.run("--allow-expired", "--allow-downgrade", "library") == 0
+    assert read_lock(workspace.lock).package("library", arch="arm64").version == "1.2-1"
+
+
+def test_an_old_lock_that_cannot_be_read_is_replaced_with_a_warning(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.lock.write_text("<<<<<<< a merge conflict", encoding="utf-8")
+    assert workspace.run("--allow-expired") == 0
+    assert "x.lock.json: is not a lock: " in capsys.readouterr().err
+    workspace.lock.write_text("\n", encoding="utf-8")
+    assert workspace.run("--allow-expired") == 0
+    assert "not a lock" not in capsys.readouterr().err, "an empty file is a new workspace's"
+
+
+@pytest.mark.parametrize("signed", ["sha1", "rsa1024"])
+def test_a_weak_signature_leaves_the_old_lock(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], signed: str
+) -> None:
+    workspace.serve("archive", signed=signed)
+    assert "no good signature" in _refusal(workspace, capsys, "--allow-expired")
+
+
+def test_an_index_of_the_future_leaves_the_old_lock(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.serve("archive", signed="of_2099")
+    message = _refusal(workspace, capsys, "--allow-expired")
+    assert "debian bookworm: InRelease is of 2099-01-01 00:00:00+00:00, which is in the" in message
+    assert "this machine's clock is wrong, or the archive's" in message
+
+
+def test_a_lock_is_verified_from_the_indexes_that_it_names(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.run("--allow-expired")
+    before = workspace.lock.read_bytes()
+    capsys.readouterr()
+    assert workspace.run("--verify") == 0
+    assert capsys.readouterr().out == (
+        "x.lock.json: 4 packages as the signed indexes say: debian bookworm 20200101T000000Z\n"
+    )
+    assert workspace.lock.read_bytes() == before
+
+
+@pytest.mark.parametrize("field", ["sha256", "filename", "version", "source"])
+def test_an_invented_value_is_found_when_the_lock_is_verified(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], field: str
+) -> None:
+    workspace.run("--allow-expired")
+    lock = read_lock(workspace.lock)
+    first = lock.packages[0]
+    forged = encode(lock).replace(f'"{field}": "{vars(first)[field]}"', f'"{field}": "0000"', 1)
+    assert forged != encode(lock)
+    workspace.lock.write_text(forged, encoding="utf-8")
+    capsys.readouterr()
+    assert workspace.run("--verify") == 1
+    output = capsys.readouterr()
+    assert "application (amd64) " in output.out
+    assert str(vars(first)[field]) in output.out
+    assert "x.lock.json is not what the signed indexes that it names give (debian " in output.err
+
+
+def test_a_forged_record_of_an_index_is_found_when_the_lock_is_verified(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockfile, "_SNAPSHOT", workspace.mirror.as_uri())
+    workspace.run("--allow-expired")
+    good = workspace.lock.read_text(encoding="utf-8")
+    (release,) = read_lock(workspace.lock).releases
+    for old, new, cause in (
+        (release.date, "20200102T000000Z", "something other than packages"),
+        (
+            release.sha256,
+            "0" * 64,
+            f"SHA256 is {release.sha256}, the lock was made from {'0' * 64}",
+        ),
+        (
+            '"suite": "bookworm"',
+            '"suite": "trixie"',
+            "does not record the index of debian bookworm",
+        ),
+    ):
+        assert old in good
+        workspace.lock.write_text(good.replace(old, new), encoding="utf-8")
+        capsys.readouterr()
+        assert workspace.run("--verify") == 1
+        assert cause in "".join(capsys.readouterr())
+
+
+def test_a_lock_is_verified_from_the_permanent_archive_when_mirrors_have_moved_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workspace.run("--allow-expired")
+    workspace.serve("old")
+    monkeypatch.setattr(lockfile, "_SNAPSHOT", (tmp_path / "permanent").as_uri())
+    assert workspace.run("--verify") == 1
+    shutil.copytree(TESTDATA / "archive", tmp_path / "permanent/debian/20200101T060000Z")
+    assert workspace.run("--verify") == 0

@@ -3,12 +3,14 @@
 JSON with sorted keys and a fixed layout, so that the same resolution is the same file. Hosts are
 not in it: `filename` is relative to an archive, and `snapshot` is the moment to ask the permanent
 archive (snapshot.debian.org) for. `command` is what makes the lock anew; errors quote it.
+`releases` names the signed index of each suite: none may be replaced by an older one, and from them
+anyone can make the lock again. A lock from before they were recorded has none.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ SNAPSHOT_FORMAT = "%Y%m%dT%H%M%SZ"
 # a while after the archive signs it. Half a day later the signed state is there for certain, and
 # the pool still has its files: the archive keeps a superseded one for longer than that.
 _SNAPSHOT_DELAY = timedelta(hours=12)
+
+
+# Its states are hours apart, and one that the archive has replaced is not the newest for long. The
+# first of these times after a Date for which there is a state has the index of that Date.
+_SNAPSHOT_STEPS_HOURS = (3, 6, 9, 12, 18, 24)
+_SNAPSHOT = "https://snapshot.debian.org/archive"
 
 
 def snapshot_time(signed: datetime) -> datetime:
@@ -41,6 +49,27 @@ class LockedPackage:
     sha256: str
     source: str
     depends: tuple[str, ...]
+
+
+@dataclass(frozen=True, order=True)
+class LockedRelease:
+    """The InRelease of a suite: its Date, as SNAPSHOT_FORMAT has it, and its SHA256."""
+
+    archive: str
+    suite: str
+    date: str
+    sha256: str
+
+    @property
+    def moment(self) -> datetime:
+        """The Date; raise ValueError when it is not one."""
+        return datetime.strptime(self.date, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
+
+
+def permanent_urls(release: LockedRelease) -> list[str]:
+    """Return the base URLs of the permanent archive that may still have a superseded index."""
+    moments = (release.moment + timedelta(hours=hours) for hours in _SNAPSHOT_STEPS_HOURS)
+    return [f"{_SNAPSHOT}/{release.archive}/{at.strftime(SNAPSHOT_FORMAT)}" for at in moments]
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,14 @@ class Lock:
     excluded_versions: Mapping[str, Mapping[str, str]]
     excluded_paths: tuple[ExcludedPath, ...]
     command: str = ""
+    releases: tuple[LockedRelease, ...] = ()
+
+    def release(self, *, archive: str, suite: str) -> LockedRelease | None:
+        """Return what is recorded of a suite's index, None when nothing is."""
+        for release in self.releases:
+            if (release.archive, release.suite) == (archive, suite):
+                return release
+        return None
 
     def package(self, name: str, *, arch: str) -> LockedPackage:
         """Return one package; raise ToolError when it is not locked for `arch`."""
@@ -104,6 +141,7 @@ def encode(lock: Lock) -> str:
             group: {arch: list(names) for arch, names in by_arch.items()}
             for group, by_arch in lock.groups.items()
         },
+        "releases": [vars(release) for release in sorted(lock.releases)],
         "packages": [
             {**vars(package), "depends": list(package.depends)} for package in sorted(lock.packages)
         ],
@@ -120,6 +158,9 @@ def decode(text: str) -> Lock:
         data: dict[str, Any] = json.loads(text)
         if data["version"] != VERSION:
             raise ToolError(f"is of version {data['version']!r}, wanted {VERSION}")
+        releases = tuple(LockedRelease(**release) for release in data.get("releases", []))
+        for release in releases:
+            _ = release.moment
         return Lock(
             snapshot=data["snapshot"],
             mtime=data["mtime"],
@@ -137,6 +178,7 @@ def decode(text: str) -> Lock:
             excluded_versions=data["excluded_versions"],
             excluded_paths=tuple(ExcludedPath(**rule) for rule in data["excluded_paths"]),
             command=data.get("command", ""),
+            releases=releases,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ToolError(f"is not a lock: {error!r}") from error

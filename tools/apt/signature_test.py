@@ -45,8 +45,43 @@ def test_a_key_that_is_not_in_the_keyring_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_key_that_has_expired_is_refused(tmp_path: Path) -> None:
-    content = (TESTDATA / "expired_key.InRelease").read_bytes()
+    content = (TESTDATA / "signed/expired_key.InRelease").read_bytes()
     assert "(gpgv says EXPKEYSIG" in _refusal(verifier(tmp_path), content)
+
+
+@pytest.mark.parametrize(
+    ("signed", "reason"),
+    [
+        ("sha1", "(gpgv says ERRSIG: "),
+        ("sha224", "(gpgv says GOODSIG, but of a digest weaker than SHA256 (OpenPGP's number 11)"),
+        ("rsa1024", "(gpgv says GOODSIG, but by an RSA key of 1024 bits, wanted at least 2048"),
+        ("dsa2048", "(gpgv says GOODSIG, but by a DSA key"),
+    ],
+)
+def test_a_weak_signature_is_refused(tmp_path: Path, signed: str, reason: str) -> None:
+    content = (TESTDATA / f"signed/{signed}.InRelease").read_bytes()
+    assert reason in _refusal(verifier(tmp_path), content)
+
+
+@pytest.mark.parametrize("signed", ["rsa2048", "rsa1024_and_archive"])
+def test_one_strong_signature_suffices(tmp_path: Path, signed: str) -> None:
+    content = (TESTDATA / f"signed/{signed}.InRelease").read_bytes()
+    assert verifier(tmp_path).signed_text(content, name="InRelease").startswith("Origin: Test\n")
+
+
+def test_a_strong_but_expired_key_does_not_make_up_for_a_weak_one(tmp_path: Path) -> None:
+    # gpgv calls the signature of an expired key valid, too; which of the two is good must be told.
+    gpgv = tmp_path / "gpgv"
+    key = "F" * 40
+    gpgv.write_text(
+        '#!/bin/sh\nfor last; do :; done\ntouch "${last%/*}/text"\n'
+        f"echo '[GNUPG:] EXPKEYSIG F expired'; echo '[GNUPG:] VALIDSIG {key} d 0 0 4 0 22 10 01'\n"
+        f"echo '[GNUPG:] GOODSIG F weak'; echo '[GNUPG:] VALIDSIG {key} d 0 0 4 0 1 2 01'\n",
+        encoding="utf-8",
+    )
+    gpgv.chmod(0o755)
+    message = _refusal(Verifier(command=(str(gpgv),), keyring=KEYRING), _SIGNED)
+    assert "(gpgv says EXPKEYSIG, GOODSIG, but of a digest weaker than SHA256" in message
 
 
 def test_a_file_without_a_signature_is_refused(tmp_path: Path) -> None:

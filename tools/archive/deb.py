@@ -167,14 +167,30 @@ def relative_path(name: str, *, of: StrPath) -> str:
     return "/".join(parts)
 
 
+def link_target(name: str, target: str, *, of: StrPath) -> str:
+    """Return the text of a symbolic link; raise DebError for one that no link can have."""
+    if not target or "\0" in target or "\n" in target:
+        raise DebError(f"{of}: symlink {name!r} has an unusable target {target!r}")
+    return target
+
+
 class _StrictTarFile(tarfile.TarFile):
-    """A TarFile that refuses what tarfile takes for the end: a damaged header amid the archive."""
+    """A TarFile that refuses what dpkg refuses and tarfile takes for the end or for good.
+
+    The end is a damaged header amid the archive. Pax headers and sparse files have no place in a
+    package; a sparse file of a few bytes can say that it is larger than every disk.
+    """
 
     def next(self) -> tarfile.TarInfo | None:
-        member = super().next()
+        try:
+            member = super().next()
+        except ValueError as error:
+            raise tarfile.ReadError(f"malformed header at byte {self.offset}: {error}") from error
         if member is not None:
             if member.size < 0:  # CVE-2025-8194: an endless loop
                 raise tarfile.ReadError(f"member {member.name!r} has a negative size")
+            if member.pax_headers or member.issparse():
+                raise tarfile.ReadError(f"member {member.name!r} is sparse or has a pax header")
             return member
         fileobj = cast("BinaryIO", self.fileobj)
         fileobj.seek(self.offset)

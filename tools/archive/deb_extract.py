@@ -52,7 +52,7 @@ class DebExtractor:
         target = os.path.join(self._root, name)
         try:
             if member.issym():
-                os.symlink(member.linkname, target)
+                os.symlink(deb.link_target(name, member.linkname, of=package), target)
             elif member.islnk():
                 self._hard_link(self._placed(member.linkname, package), target, package)
             elif member.isreg():

@@ -66,6 +66,13 @@ def test_a_name_that_leaves_the_root_is_refused(root: Path, name: str) -> None:
     assert not list(root.parent.rglob("evil"))
 
 
+def test_a_link_to_nothing_is_refused(root: Path) -> None:
+    with pytest.raises(
+        ToolError, match=r"pkg_1\.0_amd64\.deb: symlink 'x' has an unusable target ''"
+    ):
+        extract(root, symlink("./x", ""))
+
+
 @pytest.mark.parametrize("target", ["/", "../../..", "../../../outside"])
 def test_a_link_cannot_be_used_as_a_directory(root: Path, target: str) -> None:
     (root.parent / "outside").mkdir()

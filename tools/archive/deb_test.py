@@ -1,5 +1,6 @@
 """Packages are read as dpkg would, and what dpkg would refuse is refused by name and cause."""
 
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -155,6 +156,39 @@ def test_a_negative_size_cannot_send_the_reader_in_circles(tmp_path: Path) -> No
     header[148:156] = b"%06o\0 " % sum(header)
     path = _deb(tmp_path, data=bytes(header) + bytes(1024), data_name="data.tar")
     assert "data.tar" in _refusal(path)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 50)},  # fills every disk
+        {"GNU.sparse.map": "a,b", "GNU.sparse.size": "5"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "q"},
+        {"GNU.sparse.offset": "z", "GNU.sparse.numbytes": "1", "GNU.sparse.size": "9"},
+        {"path": "./usr/a"},
+        {"linkpath": "a\0b"},
+        {"size": "-5"},
+    ],
+)
+def test_what_dpkg_does_not_know_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
+    info = tarfile.TarInfo("./a")
+    info.pax_headers = headers
+    info.size = len(b"junk\n" * 200)
+    plain = info.tobuf(tarfile.PAX_FORMAT) + (b"junk\n" * 200).ljust(1024, b"\0") + bytes(1024)
+    message = _refusal(_deb(tmp_path, data=plain, data_name="data.tar"))
+    assert re.search(
+        "data.tar: .*(is sparse or has a pax header|malformed header|has a negative size)", message
+    )
+
+
+def test_a_sparse_file_of_old_gnu_tar_is_refused(tmp_path: Path) -> None:
+    header = bytearray(tarfile.TarInfo("./a").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = b"S"
+    header[483:495] = b"\x80" + (1 << 50).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = _deb(tmp_path, data=bytes(header) + bytes(1024), data_name="data.tar")
+    assert "member './a' is sparse or has a pax header" in _refusal(path)
 
 
 def test_a_bomb_is_refused_before_it_fills_memory(

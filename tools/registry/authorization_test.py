@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from email.message import Message
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from tools.registry.authorization import Authorization, Challenge, parse_challenge
 from tools.registry.credentials import Credentials
 from tools.registry.errors import RegistryError
-from tools.registry.transport import Options, Transport
+from tools.registry.reference import parse_repository
+from tools.registry.registry import Registry
+from tools.registry.transport import Options, Response, Transport
 
 
 @pytest.mark.parametrize(
@@ -87,8 +90,62 @@ def test_credentials_do_not_follow_a_realm_out_of_tls(realm: str) -> None:
         Challenge("bearer", realm),
         credentials=Credentials(source="s", username="u", password="p"),
         scopes=(),
-        plain=False,
+        plain_host=None,
         secrets=[],
     )
     with pytest.raises(RegistryError, match="does not use HTTPS; credentials are not sent there"):
         authorization.renew(None)
+
+
+@pytest.mark.parametrize("host", ["tokens.example", "127.0.0.1.example", "reg.example.evil"])
+def test_a_registry_without_tls_cannot_send_credentials_in_the_clear_elsewhere(host: str) -> None:
+    authorization = Authorization(
+        Transport(Options()),
+        Challenge("bearer", f"http://{host}/t"),
+        credentials=Credentials(source="s", username="u", password="p"),
+        scopes=(),
+        plain_host="127.0.0.1",
+        secrets=[],
+    )
+    with pytest.raises(RegistryError, match=f"'http://{host}/t' does not use HTTPS; credentials"):
+        authorization.renew(None)
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["https://[::1/t", "https://reg.example:99999/t", "https://reg.example/\xfc", "https://a b"],
+)
+def test_a_realm_that_is_not_a_url_is_an_error(realm: str) -> None:
+    authorization = Authorization(
+        Transport(Options()),
+        Challenge("bearer", realm),
+        credentials=None,
+        scopes=(),
+        plain_host=None,
+        secrets=[],
+    )
+    with pytest.raises(RegistryError, match=r"token server '.*' is not a URL: "):
+        authorization.renew(None)
+
+
+@pytest.mark.parametrize(
+    ("target", "cause"),
+    [
+        ("https://[::1/x", "is not a URL: "),
+        ("https://reg.example:99999/x", "is not a URL: Port out of range"),
+        ("/v2/\xfc", "is not a URL: it has characters that a URL may not have"),
+        ("/v2/a b", "is not a URL: it has characters that a URL may not have"),
+        ("file:///etc/passwd", "Location has scheme 'file'"),
+        ("http://reg.example/", "redirects from HTTPS to plain HTTP"),
+    ],
+)
+def test_a_location_that_cannot_be_followed_is_an_error(target: str, cause: str) -> None:
+    registry = Registry(
+        Transport(Options()), parse_repository("reg.example/app"), credentials=None, secrets=[]
+    )
+    headers = Message()
+    headers["Location"] = target
+    response = Response(307, "", headers, b"", url="https://reg.example/v2/")
+    with pytest.raises(RegistryError) as caught:
+        registry.location(response)
+    assert cause in str(caught.value)

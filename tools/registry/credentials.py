@@ -118,9 +118,13 @@ def _keys(repository: Repository) -> Iterator[str]:
 
 
 def _bare(key: str) -> str:
-    """Return a key without the scheme and version of older files."""
-    key = re.sub(r"^https?://", "", key)
-    return re.sub(r"/(v[12]/?)?$", "", key)
+    """Return a key without the scheme and version of older files, `https://HOST/v1/`.
+
+    `HOST/v1`, without both slashes, is a namespace of containers-auth.json(5).
+    """
+    bare = re.sub(r"^https?://", "", key)
+    old = bare != key or bare.endswith("/")
+    return re.sub(r"^([^/]*)/(v[12]/?)?$", r"\1", bare) if old else bare
 
 
 def _from_entry(entry: Any, key: str, file: Path) -> Credentials | None:

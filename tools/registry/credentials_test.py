@@ -89,6 +89,19 @@ def test_the_most_specific_key_wins(tmp_path: Path) -> None:
         assert _found(environ, f"{HOST}/{name}").username == user
 
 
+@pytest.mark.parametrize("namespace", ["v1", "v2"])
+def test_credentials_of_a_namespace_stay_in_it_whatever_it_is_called(
+    tmp_path: Path, namespace: str
+) -> None:
+    auths = {HOST: _auth("host", "p"), f"{HOST}/{namespace}": _auth("namespace", "q")}
+    for order in (auths, dict(reversed(auths.items()))):
+        environ = _environ(tmp_path, registry={"auths": order})
+        assert _found(environ, f"{HOST}/{namespace}/app").username == "namespace"
+        assert _found(environ, f"{HOST}/team/app").username == "host"
+    environ = _environ(tmp_path, registry={"auths": {f"{HOST}/{namespace}": _auth("u", "p")}})
+    assert find_credentials(parse_repository(f"{HOST}/team/app"), environ=environ) is None
+
+
 def test_docker_hub_is_found_under_its_old_address(tmp_path: Path) -> None:
     auths = {"https://index.docker.io/v1/": _auth("hub", "p")}
     assert _found(_environ(tmp_path, docker={"auths": auths}), "docker.io/user/app").username == (

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from tools.cli import ToolError
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORT = 80
 
 
@@ -56,8 +55,14 @@ def find_proxy(parts: urllib.parse.SplitResult, environ: Mapping[str, str]) -> P
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is always this machine's."""
-    return host in _LOOPBACK or host.startswith("127.") or host.endswith(".localhost")
+    """Return whether a host name or address is always this machine's.
+
+    A name that only looks like an address, 127.0.0.1.example, may be anybody's.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_excluded(parts: urllib.parse.SplitResult, excluded: str) -> bool:

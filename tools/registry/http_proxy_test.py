@@ -73,4 +73,5 @@ def test_an_unusable_proxy_is_an_error_without_its_password(url: str) -> None:
 
 def test_loopback_addresses_are_recognized() -> None:
     assert all(map(is_loopback, ("127.1.2.3", "localhost", "a.localhost", "::1")))
-    assert not is_loopback("localhost.example")
+    others = ("localhost.example", "127.0.0.1.example", "127.example", "127.1", "", "10.0.0.1")
+    assert not any(map(is_loopback, others))

@@ -21,10 +21,12 @@ from tools.registry.transport import (
     Response,
     Transport,
     TransportError,
+    split_url,
     without_query,
 )
 
 _REDIRECTS = 5
+_PAGES = 1000  # of referrers: a list that goes round in circles has no end
 # Redirects that are followed; a client may turn a write into a read at the others (RFC 9110, 15.4).
 _READ_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WRITE_REDIRECTS = frozenset({307, 308})
@@ -192,7 +194,9 @@ class Registry:
                 raise self.refused(f"GET referrers {digest}", response)
             pages.append(response)
             following = _NEXT.search(response.headers.get("Link") or "")
-            url = urllib.parse.urljoin(response.url, following[1]) if following else ""
+            url = self._target(response, following[1]) if following else ""
+            if len(pages) > _PAGES:
+                raise RegistryError(f"{digest}: the list of referrers has more than {_PAGES} pages")
         return pages
 
     def call_url(
@@ -247,12 +251,23 @@ class Registry:
 
     def location(self, response: Response) -> str:
         """Return the Location of a response; refuse one that leaves TLS for plain HTTP."""
-        url = response.url
         target = response.headers.get("Location")
         if not target:
-            raise RegistryError(f"{without_query(url)}: the registry's response has no Location")
-        joined = urllib.parse.urljoin(url, target)
-        scheme = urllib.parse.urlsplit(joined).scheme
+            raise RegistryError(
+                f"{without_query(response.url)}: the registry's response has no Location"
+            )
+        return self._target(response, target)
+
+    def _target(self, response: Response, target: str) -> str:
+        """Return the URL that a response leads to; see `location`."""
+        url = response.url
+        try:
+            joined = urllib.parse.urljoin(url, target)
+            scheme = split_url(joined).scheme
+        except ValueError as error:
+            raise RegistryError(
+                f"{without_query(url)}: Location '{printable(target)}' is not a URL: {error}"
+            ) from error
         if scheme not in ("http", "https"):
             raise RegistryError(f"{without_query(url)}: Location has scheme '{scheme}'")
         if url.startswith("https:") and scheme == "http" and not self.transport.options.insecure:
@@ -286,12 +301,13 @@ class Registry:
                         f"{self.repository.server}: asks for an authorization that this client "
                         f"does not support: '{printable(offered)}'"
                     )
+                base = urllib.parse.urlsplit(self._base)
                 self._authorization = Authorization(
                     self.transport,
                     challenge,
                     credentials=self._credentials,
                     scopes=self._scopes,
-                    plain=self._base.startswith("http:"),
+                    plain_host=base.hostname if base.scheme == "http" else None,
                     secrets=self._secrets,
                 )
         self._authorization.renew(spent)

@@ -347,6 +347,15 @@ def retry_after(response: Response) -> float | None:
         return None
 
 
+def split_url(url: str) -> urllib.parse.SplitResult:
+    """Return the parts of a URL that a server named; raise ValueError if none can be requested."""
+    parts = urllib.parse.urlsplit(url)
+    _ = parts.port  # refuses what is not one
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("it has characters that a URL may not have")
+    return parts
+
+
 def without_query(url: str) -> str:
     """Return a URL that may be shown: queries contain upload tokens and signatures."""
     return url.partition("?")[0]

@@ -22,6 +22,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.archive.zip_archive import DAMAGE, open_zip
 from tools.cli import ToolError
 from tools.sbom import licenses
 from tools.sbom.bundled import Library, LicenceTable, identify
@@ -41,14 +42,14 @@ _NO_VERSION = "Version unknown: neither the file nor the wheel's own SBOM states
 def describe_wheel(path: Path) -> tuple[Component, ...]:
     """Return the components of a wheel, itself first. Raise ToolError naming the wheel."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             own = _licence_texts(archive)
             wheel = _wheel(path, archive, own)
             return (
                 wheel,
                 *(_with_licence(each, wheel, own) for each in _inside(archive, wheel, own)),
             )
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (*DAMAGE, OSError, KeyError, ValueError) as error:
         raise ToolError(f"{path}: cannot be read as a wheel: {error}") from error
 
 

@@ -391,6 +391,27 @@ def test_a_file_that_is_not_a_zip_is_refused(tmp_path: Path) -> None:
         read_wheel(path)
 
 
+def test_a_damaged_or_encrypted_member_is_refused(tmp_path: Path) -> None:
+    path = write_wheel(TinyWheel("my", files={"my.py": b"x = 1\n" * 50}), directory=tmp_path)
+    good = path.read_bytes()
+    header = good.index(b"PK\x01\x02")
+    for offset, value, cause in (
+        (8, 1, "'my.py' is encrypted"),
+        (10, 99, "compression method is not supported"),
+        (6, 99, "zip file version 9.9"),
+    ):
+        path.write_bytes(good[: header + offset] + bytes([value]) + good[header + offset + 1 :])
+        with pytest.raises(ToolError, match=rf"my-1\.0-\S+: not a valid wheel: .*{cause}"):
+            read_wheel(path)
+
+
+def test_malformed_entry_points_are_refused(tmp_path: Path) -> None:
+    wheel = TinyWheel("my", entry_points="[console_scripts\n", files={"my.py": b""})
+    path = write_wheel(wheel, directory=tmp_path)
+    with pytest.raises(ToolError, match="not a valid wheel: File contains no section headers"):
+        read_wheel(path)
+
+
 def test_bytecode_that_a_wheel_brings_is_left_out(tmp_path: Path) -> None:
     wheel = TinyWheel("my", files={"my/__pycache__/x.cpython-311.pyc": b"anything"})
     tree = read_wheel(write_wheel(wheel, directory=tmp_path))

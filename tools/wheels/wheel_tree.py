@@ -9,6 +9,7 @@ image really holds.
 from __future__ import annotations
 
 import base64
+import configparser
 import csv
 import hashlib
 import io
@@ -16,7 +17,6 @@ import posixpath
 import stat
 import sys
 import warnings
-import zipfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -30,11 +30,13 @@ from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.bytecode import pyc_path
 from tools.archive.layer import normalise
+from tools.archive.zip_archive import DAMAGE, open_zip
 from tools.cli import ToolError
 from tools.elf.strip import strip_object
 
 if TYPE_CHECKING:
     import os
+    import zipfile
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -178,7 +180,7 @@ class _MemoryDestination(WheelDestination):
 def read_wheel(path: Path) -> WheelTree:
     """Return the files of the wheel at `path`, checked by the hashes in RECORD. Raise ToolError."""
     try:
-        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+        with open_zip(path) as archive, warnings.catch_warnings():
             # installer leaves a wheel's own bytecode out and warns; ours is made below.
             warnings.simplefilter("ignore", RuntimeWarning)
             source = _Wheel(archive)
@@ -187,7 +189,10 @@ def read_wheel(path: Path) -> WheelTree:
             install(source, destination, additional_metadata={"INSTALLER": _INSTALLER})
     except AssertionError as error:  # installer's only check of entry_points.txt
         raise ToolError(f"{path.name}: not a valid wheel: a malformed entry point") from error
-    except (InstallerError, ValueError, KeyError, OSError, csv.Error, zipfile.BadZipFile) as error:
+    except (
+        *(InstallerError, ValueError, KeyError, OSError, csv.Error, configparser.Error),
+        *DAMAGE,
+    ) as error:
         cause = error.args[-1] if isinstance(error, InstallerError) else error
         raise ToolError(f"{path.name}: not a valid wheel: {cause}") from error
     files = tuple(file for _, file in sorted(destination.files.items()))
