@@ -182,10 +182,11 @@ class _StrictTarFile(tarfile.TarFile):
     """
 
     def next(self) -> tarfile.TarInfo | None:
+        start = self.offset
         try:
             member = super().next()
         except ValueError as error:
-            raise tarfile.ReadError(f"malformed header at byte {self.offset}: {error}") from error
+            raise tarfile.ReadError(f"malformed header at byte {start}: {error}") from error
         if member is not None:
             if member.size < 0:  # CVE-2025-8194: an endless loop
                 raise tarfile.ReadError(f"member {member.name!r} has a negative size")
@@ -193,12 +194,12 @@ class _StrictTarFile(tarfile.TarFile):
                 raise tarfile.ReadError(f"member {member.name!r} is sparse or has a pax header")
             return member
         fileobj = cast("BinaryIO", self.fileobj)
-        fileobj.seek(self.offset)
+        fileobj.seek(start)  # tarfile's offset may be beyond what it could not read
         rest = fileobj.read()
         if len(rest) < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("ends without its closing zero block: truncated")
         if rest.strip(b"\0"):
-            raise tarfile.ReadError(f"damaged header at byte {self.offset}")
+            raise tarfile.ReadError(f"damaged header at byte {start}")
         return None
 
 
