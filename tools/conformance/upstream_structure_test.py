@@ -181,9 +181,10 @@ def test_the_tar_driver_gives_our_verdicts(upstream: Upstream, archive: str, con
 
 def test_both_find_the_same_mistakes(upstream: Upstream, tmp_path: Path) -> None:
     ((layout, foreign),) = _pairs("FOREIGN_TEST")
-    wrong = tmp_path / "wrong.yaml"
+    wrong, renamed = tmp_path / "wrong.yaml", tmp_path / "foreign.yaml"
     wrong.write_text(json.dumps(WRONG))
-    for config in (wrong, Path(foreign)):
+    shutil.copyfile(foreign, renamed)
+    for config in (wrong, renamed):
         ours = _ours(upstream, layout, config)
         assert not all(ours.values())
         _expect("docker", upstream.errors("docker", _loaded(upstream, layout), config), ours)

@@ -3,10 +3,15 @@
 load("//tools:source_files.bzl", "source_files")
 
 _BUILD = """\
+package(default_visibility = ["//visibility:public"])
+
+_FILES = glob(["**/*.src", "**/.*.src"])
+
+exports_files(_FILES)
+
 filegroup(
     name = "all",
-    srcs = glob(["**/*.src", "**/.*.src"]),
-    visibility = ["//visibility:public"],
+    srcs = _FILES,
 )
 """
 
