@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -39,6 +40,19 @@ class Checkout:
                 platform = entry.platform or normalize(platform_text(entry.read().config))
                 known.setdefault(entry.digest, f"the image of {platform}")
         return known
+
+
+def target_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with what the target passes; `read_target` takes it."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--runfiles", type=Path, default=Path(), help=argparse.SUPPRESS)
+    parser.add_argument("--target", type=Path, required=True, help=argparse.SUPPRESS)
+    return parser
 
 
 def read_target(runfiles: Path, target: Path) -> dict[str, Any]:

@@ -33,7 +33,14 @@ from tools.image.cache import default_root
 from tools.image.platform import choose, listing, normalize, platform_text
 from tools.linux.architectures import BY_MACHINE
 from tools.verify.changelogs import Changelogs
-from tools.verify.checkout import NAME, Checkout, directories, open_checkout, read_target
+from tools.verify.checkout import (
+    NAME,
+    Checkout,
+    directories,
+    open_checkout,
+    read_target,
+    target_parser,
+)
 from tools.verify.diff_text import markdown, text
 from tools.verify.image_diff import Report, diff_images
 from tools.verify.images import Side
@@ -154,15 +161,8 @@ def diff(old: Found, new: Found, *, platform: str | None, more_debs: Sequence[Pa
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="diff",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = target_parser("diff", __doc__)
     add = parser.add_argument
-    add("--runfiles", type=Path, default=Path(), help=argparse.SUPPRESS)
-    add("--target", type=Path, required=True, help=argparse.SUPPRESS)
     add("old", metavar="OLD", help="an image or a git revision, see above")
     add("new", metavar="NEW", nargs="?", help=f"the same; by default {NAME}")
     add("--format", choices=_FORMATS, default="text", help="of the output (default: text)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,12 @@ import pytest
 from tools.attest import sign
 from tools.attest.signed_for_test import make_image, make_key, push_image
 from tools.image.layout import open_layout
-from tools.registry.registry_for_test import Server, forget_the_user, running
+from tools.registry.registry_for_test import Server, forget_the_user
 from tools.verify import verify
-from tools.verify.service_for_test import Images, build
+from tools.verify.service_for_test import Images
 
 COMMIT = "1234567890" * 4
 HOLDS, FAILS, UNKNOWN = 0, 1, 2
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return build(tmp_path_factory.mktemp("checkout") / "out")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("registry")) as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,14 @@ from tools.image import spec
 from tools.image.layout import Image, verify_layers
 from tools.image.platform import normalize, platform_text
 from tools.verify import signatures
-from tools.verify.checkout import NAME, Checkout, directories, open_checkout, read_target
+from tools.verify.checkout import (
+    NAME,
+    Checkout,
+    directories,
+    open_checkout,
+    read_target,
+    target_parser,
+)
 from tools.verify.difference import Difference, Weight
 from tools.verify.images import Side, choose, compare_images
 from tools.verify.index_difference import index_differences
@@ -175,15 +182,8 @@ def _listed(differences: Sequence[Difference], *, indent: str) -> Iterator[str]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="verify",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = target_parser("verify", __doc__)
     add = parser.add_argument
-    add("--runfiles", type=Path, default=Path(), help=argparse.SUPPRESS)
-    add("--target", type=Path, required=True, help=argparse.SUPPRESS)
     add("reference", metavar="REFERENCE", help="the image to verify, see above")
     verify_signature.add_flags(parser)
     return parser

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tools.oci import index
 from tools.oci.layout_writer import document
 from tools.registry import pull, push
 from tools.registry.proxy_for_test import proxying
-from tools.registry.registry_for_test import Server, forget_the_user, running
+from tools.registry.registry_for_test import Server, forget_the_user
 from tools.registry.transport import Options
 from tools.verify import verify
 from tools.verify.service_for_test import (
@@ -38,17 +38,6 @@ from tools.verify.service_for_test import (
     replant,
     setting,
 )
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return build(tmp_path_factory.mktemp("checkout") / "out")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("registry")) as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)
