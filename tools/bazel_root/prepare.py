@@ -37,7 +37,7 @@ def prepare(
             packages=lock.packages,
             arch=arch,
             mirrors=mirrors,
-            context=_tls_context(environ),
+            context=tls_context(environ),
         )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -53,7 +53,7 @@ def prepare(
         os.umask(umask)
 
 
-def _tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext | None:
     """Return a context that trusts whom the user's variables and the host trust."""
     try:
         import ssl

@@ -14,7 +14,16 @@ _LOG_INTERVAL = 5.0  # seconds between lines in a log
 class Progress:
     """Counts bytes and packages of one build; safe to call from several threads."""
 
-    def __init__(self, *, total_bytes: int, packages: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        total_bytes: int,
+        packages: int,
+        name: str = "bazelw",
+        done: str = "unpacked",
+        stream: TextIO | None = None,
+    ) -> None:
+        self._name, self._done = name, done
         self._stream = stream or sys.stderr
         self._tty = self._stream.isatty()
         self._total = total_bytes
@@ -51,8 +60,8 @@ class Progress:
             return
         self._last = now
         line = (
-            f"bazelw: downloaded {self._bytes / 1e6:.0f} of {self._total / 1e6:.0f} MB, "
-            f"unpacked {self._unpacked} of {self._packages} packages"
+            f"{self._name}: downloaded {self._bytes / 1e6:.0f} of {self._total / 1e6:.0f} MB, "
+            f"{self._done} {self._unpacked} of {self._packages} packages"
         )
         if line == self._shown:
             return

@@ -3,6 +3,7 @@
 load("//tools/proof:defs.bzl", "elf_closure_test", "image_inventory_test", "image_loads_test", "no_traces_test", "reproducibility_test")
 load("//tools/sbom:defs.bzl", "sbom_test")
 load("//tools/size:defs.bzl", "image_size_report", "image_size_report_test")
+load("//tools/verify:defs.bzl", "golden_layers")
 load(":platforms.bzl", "ARCHITECTURES", "by_architecture")
 
 # The tools that make an image, which the reproducibility test runs again.
@@ -27,13 +28,16 @@ def image_proofs(
         variant_closure_allowlists = {},
         inventory_allowlists = [],
         import_allowlists = [],
-        emulated = []):
+        emulated = [],
+        golden = None,
+        layer_policy = None):
     """Prove that each image is closed, loads, is visible to scanners, and can be built again bit for bit.
 
     For each variant and architecture: `<image><variant>_<architecture>_closure_test` (every ELF object, script and
     link finds what it needs), `…_inventory_test` (scanners see exactly the locks' packages) and
     `sbom<variant>_<architecture>_test` (the SBOMs are true and pass the public checkers, which want a `supplier`);
-    `sbom_index_test` likewise. For each variant: `<image><variant>_loads_test` (its own linker agrees, and every
+    `sbom_index_test` likewise. `golden_test`: the layers of packages have the digests of a file, which
+    `bazel run :golden` writes. For each variant: `<image><variant>_loads_test` (its own linker agrees, and every
     Python module imports). For each architecture: `<image>_<architecture>_reproducibility_test` and `…_traces_test`.
 
     Args:
@@ -48,6 +52,8 @@ def image_proofs(
       inventory_allowlists: YAML lists of files that belong to no package, with reasons.
       import_allowlists: YAML lists of modules that need not import, with reasons.
       emulated: architectures whose `loads_test` runs in an emulator too: `<name>_<architecture>_loads_test`.
+      golden: JSON file of the layers' digests; without it there is no such test.
+      layer_policy: what the layers are made with, for `golden`.
     """
     prefix = "" if image == "image" else image + "_"
     others = list(native.existing_rules())
@@ -98,6 +104,14 @@ def image_proofs(
                 emulator = Label("//tools/container:emulator_" + architecture),
                 image = ":" + built,
             )
+    if golden:
+        golden_layers(
+            name = prefix + "golden",
+            golden = golden,
+            images = [":{}{}_{}".format(image, variant, architecture) for variant in variants for architecture in ARCHITECTURES],
+            layer_policy = layer_policy,
+            without = [prefix + "app"],
+        )
     native.test_suite(
         name = name,
         tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and test not in others],
