@@ -17,7 +17,7 @@ _WANTED = "Basic " + base64.b64encode(f"me:{_PASSWORD}".encode()).decode()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Serve /open to all, /closed to one user, /bare to nobody's, and cut /short off."""
+    """Serve /open to all, /closed to one user, cut /short off, and redirect /renamed and /moved."""
 
     def do_GET(self) -> None:
         authorization = self.headers["Authorization"]
@@ -25,12 +25,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
         elif self.path == "/closed" and authorization != _WANTED:
             self.send_error(401)
-        elif self.path == "/bare" and authorization is not None:
-            self.send_error(400)
-        elif self.path == "/moved":
+        elif self.path in ("/moved", "/renamed"):
             self.send_response(302)
-            port = self.headers["Host"].rpartition(":")[2]
-            self.send_header("Location", f"http://localhost:{port}/bare")
+            host, _, port = self.headers["Host"].rpartition(":")
+            other = "localhost" if self.path == "/moved" else host
+            self.send_header("Location", f"http://{other}:{port}/open")
             self.end_headers()
         else:
             self.send_response(200)
@@ -61,8 +60,13 @@ def test_user_and_password_of_a_mirror_are_sent(host: str, password: str) -> Non
     assert read_url(f"http://me:{password}@{host}/closed", limit=7) == b"content"
 
 
-def test_a_password_stays_with_its_mirror_when_that_redirects(host: str) -> None:
-    assert read_url(f"http://me:secret@{host}/moved", limit=7) == b"content"
+def test_a_mirror_redirects_within_itself_but_not_to_another_host(host: str) -> None:
+    assert read_url(f"http://me:secret@{host}/renamed", limit=7) == b"content"
+    with pytest.raises(ToolError) as caught:
+        read_url(f"http://me:secret@{host}/moved", limit=7)
+    assert str(caught.value).startswith(
+        f"http://{host}/moved: redirects to another host, localhost; if that is a mirror of yours"
+    )
 
 
 @pytest.mark.parametrize("password", ["secret", "se@secret", "#secret", "?secret", "[secret"])
