@@ -28,10 +28,11 @@ from app.logs import event
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
+_MAX_LOGGED = 300
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _HOST = re.compile(
-    r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\s:/?#@\[\]\\]+?)\.?)(?::(?P<port>[0-9]{0,5}))?",
+    r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[^\s:/?#@\[\]\\]{1,253}?)\.?)(?::(?P<port>[0-9]{0,5}))?",
     re.IGNORECASE,
 )
 
@@ -78,8 +79,8 @@ class OriginCheck:
             "request.refused",
             level=logging.WARNING,
             reason="cross-site",
-            origin=headers.get("origin"),
-            site=headers.get("sec-fetch-site"),
+            origin=headers.get("origin", "")[:_MAX_LOGGED] or None,
+            site=headers.get("sec-fetch-site", "")[:_MAX_LOGGED] or None,
             host=hosts[0],
         )
         return problem_response(

@@ -116,8 +116,11 @@ def test_probes_may_use_any_address_as_host(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "a/b", "user@localhost", "localhost:x", "localhost:123456", "[::1", "[x]"]
-)
+    "host",
+    ["", "a b", "a/b", "user@localhost", "localhost:x", "localhost:123456", "[::1", "[x]", "[:::]",
+     "a" * 254],
+    ids=lambda host: host[:20],
+)  # fmt: skip
 def test_malformed_host_is_refused(client: TestClient, host: str) -> None:
     reply = client.get(VIDEOS, headers={"host": host})
     assert (reply.status_code, reply.json()["title"]) == (400, "Invalid Host header")
