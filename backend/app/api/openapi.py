@@ -13,8 +13,8 @@ thumbnails, clips, and an activity timeline.
 
 Errors are problem details (RFC 9457). Lists are paginated with `cursor`. If the operator requires
 an API key, send it as `Authorization: Bearer …` or `X-API-Key: …`. Any operation responds with 421
-if the Host header is not in ALLOWED_HOSTS. One that changes something responds with 403 if a browser
-says that a page of another site sends it.
+if the Host header is not in ALLOWED_HOSTS. One that changes something responds with 403 if a page
+of another site sends it.
 """
 
 
