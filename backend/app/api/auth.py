@@ -125,7 +125,7 @@ def start_session(
 @router.delete("", status_code=204, responses=documented(503, 507))
 def end_session(context: ContextDep, response: Response, cookie: SessionId) -> None:
     """End the session and delete its cookie."""
-    if cookie is not None:
+    if cookie is not None and _find_session_key(context, cookie) is not None:
         with context.database.writing() as session:
             sessions.end(session, text=cookie)
     for name, path in _PATHS.items():
