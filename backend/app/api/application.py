@@ -31,6 +31,7 @@ from app.api.conditional import Conditional
 from app.api.deps import Context
 from app.api.meter import RequestMeter
 from app.api.middleware import BodyLimit, RequestLog
+from app.api.origins import OriginCheck
 from app.api.progress_hub import ProgressHub
 from app.api.shutdown import on_stop_signal
 from app.connection import TIMEOUT
@@ -40,6 +41,7 @@ from app.services import schema
 from app.services.fetch import FetchRules
 from app.services.imports import ImportRules
 from app.services.media import Media
+from app.services.private import database_files, tighten
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -73,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
             context.queue.request_stop()
 
         context.storage.prepare()
+        for path in database_files(settings.sqlalchemy_url()):
+            tighten(path)
         ready = await run_in_threadpool(_prepare_database, context)
         context.queue.start()
         janitor.start()
@@ -104,6 +108,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit, timeout=request_timeout)
     app.add_middleware(Conditional)
+    app.add_middleware(
+        OriginCheck,
+        allowed_hosts=settings.allowed_hosts,
+        open_to_all=settings.require_api_key,
+    )
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)

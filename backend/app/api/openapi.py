@@ -12,7 +12,9 @@ Upload a video, follow its analysis live, and get the motion events: times and b
 thumbnails, clips, and an activity timeline.
 
 Errors are problem details (RFC 9457). Lists are paginated with `cursor`. If the operator requires
-an API key, send it as `Authorization: Bearer …` or `X-API-Key: …`.
+an API key, send it as `Authorization: Bearer …` or `X-API-Key: …`. Any operation responds with 421
+if the Host header is not in ALLOWED_HOSTS. One that changes something responds with 403 if a page
+of another site sends it.
 """
 
 

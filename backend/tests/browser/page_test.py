@@ -260,3 +260,27 @@ def test_page_asks_for_an_api_key_when_one_is_required(
                 lambda: browser.script(images), "images, which are requested without headers"
             )
             assert key not in browser.driver.page_source
+            check_log_out(browser, key)
+
+
+def check_log_out(browser: Browser, key: str) -> None:
+    """Sign out, and use copies of the cookies: also of one set behind a proxy that ends TLS."""
+    # Browsers trust localhost as they trust TLS, and accept the prefix there.
+    browser.open(browser.script("return location.origin").replace("127.0.0.1", "localhost"))
+    script = """const [method, path, headers] = arguments;
+        return fetch(`/api/v1/${path}`, {method, headers}).then((reply) => reply.status)"""
+    for name, header in (("session", {}), ("__Host-session", {"X-Forwarded-Proto": "https"})):
+        headers = {"X-API-Key": key, **header}
+        assert browser.script(script, "POST", "session", headers) == 204
+        urls = {"urls": [f"{browser.driver.current_url}api/v1/videos"]}
+        (cookie,) = browser.driver.execute_cdp_cmd("Network.getCookies", urls)["cookies"]
+        assert (cookie["name"], cookie["httpOnly"]) == (name, True)
+        assert browser.script("return document.cookie") == ""
+        assert browser.script(script, "GET", "videos", {}) == 200
+        assert browser.script(script, "DELETE", "session", header) == 204
+        assert browser.script(script, "GET", "videos", {}) == 401
+        kept = {"name": name, "value": cookie["value"], "path": "/", "secure": bool(header)}
+        kept["url"] = browser.driver.current_url
+        assert browser.driver.execute_cdp_cmd("Network.setCookie", kept)["success"]
+        assert browser.script(script, "GET", "videos", {}) == 401
+        browser.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})

@@ -31,6 +31,8 @@ _FLAGS = (
     "--disable-sync",
     "--disable-extensions",
     "--no-first-run",
+    # Sites of tests, which are all on this machine.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
     "--force-prefers-reduced-motion",
     "--lang=en-GB",
 )

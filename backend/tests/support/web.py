@@ -6,6 +6,7 @@ As httpx2's functions of the same names, which load all certificates of the syst
 
 import functools
 import ssl
+from collections.abc import Mapping
 
 import httpx2
 
@@ -16,3 +17,20 @@ post = functools.partial(httpx2.post, verify=_BARE, trust_env=False)
 delete = functools.partial(httpx2.delete, verify=_BARE, trust_env=False)
 stream = functools.partial(httpx2.stream, verify=_BARE, trust_env=False)
 Client = functools.partial(httpx2.Client, verify=_BARE, trust_env=False)
+
+
+_POLICY = {"default-src 'self'", "base-uri 'none'", "form-action 'self'", "object-src 'none'",
+           "frame-ancestors 'none'"}  # fmt: skip
+_HEADERS = {
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+def missing_security_headers(headers: Mapping[str, str]) -> list[str]:
+    """Return what is missing of the headers that every response has, whatever its status."""
+    missing = [name for name, value in _HEADERS.items() if headers.get(name) != value]
+    missing += [] if headers.get("x-request-id") else ["x-request-id"]
+    policy = headers.get("content-security-policy", "").split("; ")
+    return missing + sorted(_POLICY - set(policy))
