@@ -116,6 +116,24 @@ class Settings(BaseSettings):
             "body."
         ),
     )
+    response_idle_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(seconds=30),
+        description="Drop a client that reads (almost) none of its response for this many seconds.",
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        default=1000,
+        description=(
+            "Maximum number of connections of each process, if the limit on open files allows it; "
+            "`/health` is answered beyond it."
+        ),
+    )
+    max_client_connections: Annotated[int, Field(ge=1)] = Field(
+        default=256,
+        description=(
+            "The same for one client: an IPv4 address or IPv6 /64, or what a proxy in uvicorn's "
+            "FORWARDED_ALLOW_IPS forwards it as, whose requests are counted instead."
+        ),
+    )
     import_dir: Path | None = Field(
         default=None,
         description="Directory from which files may be imported by path; unset: none.",
@@ -211,6 +229,7 @@ class Settings(BaseSettings):
         "upload_idle_timeout",
         "upload_lifetime",
         "request_timeout",
+        "response_idle_timeout",
         "import_timeout",
         "analysis_timeout",
         "max_duration",

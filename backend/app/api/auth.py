@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
+from app.api import clients
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.errors import UnauthorizedError
@@ -49,6 +50,7 @@ async def require_key(
         raise UnauthorizedError("Send a key as `Authorization: Bearer …` or `X-API-Key: …`.")
     if key is None:
         raise UnauthorizedError("The API key is unknown or revoked, or the session has expired.")
+    clients.identify(key.prefix)
 
 
 def _find_key(context: Context, text: str) -> ApiKey | None:

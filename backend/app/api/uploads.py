@@ -14,7 +14,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import anyio
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
@@ -225,9 +225,7 @@ async def _append(
                 _check_offset(writer.upload, offset)
                 await _receive(request, context, writer, expected)
                 if writer.is_complete:
-                    await to_thread.run_sync(
-                        partial(_store, context, writer.upload), limiter=context.ingest_limiter
-                    )
+                    await context.ingest_limiter.run(partial(_store, context, writer.upload))
             return await run_in_threadpool(context.uploads.get, upload_id)
         finally:
             if context.writers.get(upload_id) is scope:

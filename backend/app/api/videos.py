@@ -4,7 +4,6 @@ import uuid
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
 from starlette.responses import FileResponse
 
@@ -88,8 +87,8 @@ async def upload_video(
         limit=int(context.settings.max_upload_bytes),
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
-        reply, created = await to_thread.run_sync(
-            partial(store_upload, context, upload, analyse=analyse), limiter=context.ingest_limiter
+        reply, created = await context.ingest_limiter.run(
+            partial(store_upload, context, upload, analyse=analyse)
         )
     return _respond(response, reply, created=created)
 
@@ -109,8 +108,8 @@ async def import_video(
 
     Responds when the copy is complete, or with 403 if the operator has not allowed the source.
     """
-    reply, created = await to_thread.run_sync(
-        partial(_import, context, source, analyse=analyse), limiter=context.import_limiter
+    reply, created = await context.import_limiter.run(
+        partial(_import, context, source, analyse=analyse)
     )
     return _respond(response, reply, created=created)
 
