@@ -39,7 +39,7 @@ class Monitor:
         for name in names:
             self._start(name)
         running = [state.running for name in names if (state := self._states[name]).running]
-        await asyncio.wait(running, timeout=DEADLINE_S)  # type: ignore[type-var]
+        await asyncio.wait(running, timeout=DEADLINE_S)
         return {name: self._result(self._states[name]) for name in names}
 
     def _start(self, name: str) -> None:
