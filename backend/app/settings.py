@@ -173,6 +173,14 @@ class Settings(BaseSettings):
         default=ByteSize(2 * 1024**3),
         description="Size limit of the thumbnail and clip cache; evicts least recently used files.",
     )
+    picture_megapixels: Annotated[int, Field(ge=1)] = Field(
+        default=4_000,
+        description="Million pixels, of all frames together, that one thumbnail may decode.",
+    )
+    clip_megapixels: Annotated[int, Field(ge=1)] = Field(
+        default=500_000,
+        description="The same for one clip; an hour of 1920 x 1080 at 60 per second has 450000.",
+    )
     lease: Annotated[timedelta, Field(ge=timedelta(seconds=1))] = Field(
         default=timedelta(seconds=30),
         description="A worker silent for this many seconds loses its analysis to another.",

@@ -47,7 +47,7 @@ from app.services.media import Media
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
-from app.video import Tools
+from app.video import Limits, Tools
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
@@ -60,6 +60,7 @@ CLIPS = 3, 2
 # Slow requests get threads of their own, so that quick ones never wait for them.
 INGESTS = 8, 6
 IMPORTS = 4, 3
+MEGA = 1_000_000
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -160,6 +161,8 @@ def _context(settings: Settings) -> Context:
             storage=storage,
             tools=tools,
             cache_bytes=int(settings.cache_bytes),
+            picture_limits=Limits(work=settings.picture_megapixels * MEGA),
+            clip_limits=Limits(work=settings.clip_megapixels * MEGA),
         ),
         picture_limiter=Turns(PICTURES[0], each=PICTURES[1]),
         clip_limiter=Turns(CLIPS[0], each=CLIPS[1]),

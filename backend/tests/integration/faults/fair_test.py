@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support import servers, web
+from tests.support import clips, servers, web
 from tests.support.audit import VIDEOS
 from tests.support.servers import Process, eventually
 
@@ -33,6 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         "RESPONSE_IDLE_TIMEOUT": str(IDLE_S),
         "MAX_CONNECTIONS": str(TOTAL),
         "MAX_CLIENT_CONNECTIONS": str(PER_CLIENT),
+        "PICTURE_MEGAPIXELS": "500",  # 14 frames of 8192 x 4320 pixels
     }
     # The soft limit is below what the service needs.
     with servers.api(
@@ -68,10 +69,14 @@ def request(path: str, *headers: str) -> bytes:
 def ask(url: str, path: str, *headers: str, source: str = GREEDY) -> bytes:
     with connect(url, source=source) as connection:
         connection.sendall(request(path, "Connection: close", *headers))
-        response = b""
-        while chunk := connection.recv(65536):
-            response += chunk
-        return response
+        return read(connection)
+
+
+def read(connection: socket.socket) -> bytes:
+    response = b""
+    while chunk := connection.recv(65536):
+        response += chunk
+    return response
 
 
 def status(response: bytes) -> int:
@@ -164,6 +169,39 @@ def test_slow_reader_is_served_as_long_as_it_reads(
             time.sleep(0.05)
         assert not is_closed(connection)
         assert received > 3 * IDLE_S * 1024
+
+
+def test_pictures_that_cost_too_much_are_refused_and_do_not_delay_those_of_others(
+    service: tuple[str, Path, Process], clip: Path, tmp_path: Path
+) -> None:
+    url, _, _ = service
+
+    def stored(path: Path) -> str:
+        files = {"file": (path.name, path.read_bytes())}
+        reply = web.post(f"{url}{VIDEOS}?analyse=false", files=files, timeout=60)
+        return f"{VIDEOS}/{reply.json()['id']}/thumbnail"
+
+    costly, cheap = stored(clips.skipped(tmp_path / "8k.mp4", frames=24)), stored(clip)
+    greedy = [connect(url) for _ in range(8)]
+    for number, connection in enumerate(greedy):
+        path = f"{costly}?time=0.{number % 2 + 2}&width={160 << number // 4}"
+        connection.sendall(request(path, "Connection: close"))
+    began = time.monotonic()
+    assert status(ask(url, f"{cheap}?time=1", source=OTHER)) == 200
+    first = time.monotonic() - began
+    reason = b"needs more than 500 million pixels to be decoded"
+    for connection in greedy:
+        response = read(connection)
+        assert (status(response), reason in response) == (409, True)
+        connection.close()
+    assert first < time.monotonic() - began
+    # Nothing of that video is tried again, also not at other times.
+    began = time.monotonic()
+    for tenth in range(2, 4):
+        for width in (160, 320, 640):
+            again = ask(url, f"{costly}?time=0.{tenth}&width={width}")
+            assert (status(again), reason in again) == (409, True)
+    assert time.monotonic() - began < 1
 
 
 def test_pipelined_requests_and_trailers_are_bounded(
