@@ -1,6 +1,7 @@
 """The entry point: `uvicorn main:app`.
 
-Settings are read here, once. An invalid setting exits with a message instead of a traceback.
+Settings are read here, once. An invalid setting, or a DATA_DIR that is not writable, exits with a
+message instead of a traceback.
 """
 
 import gc
@@ -16,11 +17,15 @@ def _build() -> "FastAPI":
     gc.disable()
     from app.api.application import create_app
     from app.logs import configure_logging
+    from app.services.private import keep_new_files_private
+    from app.services.storage import Storage, StorageUnusableError
     from app.settings import SettingsError, load_settings
 
+    keep_new_files_private()
     try:
         settings = load_settings()
-    except SettingsError as error:
+        Storage(settings.data_dir).prepare()
+    except (SettingsError, StorageUnusableError) as error:
         raise SystemExit(f"backend: {error}") from None
     configure_logging(settings.log_level)
     application = create_app(settings)

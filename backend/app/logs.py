@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+caller: ContextVar[dict[str, str] | None] = ContextVar("caller", default=None)
+"""Who sent the request that is being handled: `client` (an IP address) and `key` (its prefix)."""
 
 _SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "alembic")
 
@@ -32,6 +34,7 @@ class JsonFormatter(logging.Formatter):
         current = request_id.get()
         if current is not None:
             line["request_id"] = current
+        line.update(caller.get() or {})
         line.update(fields or {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -65,7 +68,12 @@ def _log_uncaught(
 
 
 def event(
-    name: str, /, *, level: int = logging.INFO, exc_info: bool = False, **fields: object
+    name: str,
+    /,
+    *,
+    level: int = logging.INFO,
+    exc_info: bool | BaseException | None = None,
+    **fields: object,
 ) -> None:
-    """Log an event with its fields."""
+    """Log an event with its fields; `exc_info` is an exception, or True for the current one."""
     logging.getLogger("app").log(level, name, extra={"fields": fields}, exc_info=exc_info)

@@ -5,8 +5,10 @@ instead, for secrets mounted as files. An empty variable counts as unset, so tha
 in a compose file. Only entry points call `load_settings`; everything else receives the object.
 """
 
+import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +29,7 @@ FILE_SUFFIX = "_FILE"
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 AMQP_SCHEMES = ("amqp", "amqps")
+_HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 # The least with which every video of 1920 x 1080 pixels can be analysed.
 MIN_MEMORY = 256 * 1024**2
 
@@ -95,6 +98,14 @@ class Settings(BaseSettings):
         default=False,
         description=(
             "Require an API key for /api/v1; create one with `python3 -m app.cli.keys create NAME`."
+        ),
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Comma-separated host names (`*.example.org` for subdomains, `*` for any) by which the "
+            "service may be addressed, besides localhost, 127.0.0.1 and [::1]; unset: no others, "
+            "or any if keys are required."
         ),
     )
     max_upload_bytes: Annotated[ByteSize, Field(gt=0)] = Field(
@@ -227,11 +238,16 @@ class Settings(BaseSettings):
     def _hosts(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        hosts = tuple(host.strip().lower() for host in value.split(",") if host.strip())
+        hosts = _split(value)
         for host in hosts:
             if "/" in host or ":" in host:
                 raise ValueError(f"{host!r} is not a bare host name")
         return hosts
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _host_patterns(cls, value: object) -> object:
+        return tuple(map(_host_pattern, _split(value))) if isinstance(value, str) else value
 
     @field_validator(
         "upload_idle_timeout",
@@ -306,6 +322,22 @@ class Settings(BaseSettings):
     def from_json(cls, text: str) -> "Settings":
         """Return the settings from the output of `to_json`."""
         return cls(**json.loads(text))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _host_pattern(text: str) -> str:
+    """Return a host as it is compared: IPv6 addresses in short form and without brackets."""
+    if _HOST_PATTERN.fullmatch(text):
+        return text
+    try:
+        return ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]")).compressed
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a host name or IP address; leave out scheme, port and path"
+        ) from None
 
 
 def _to_plain(value: object) -> object:

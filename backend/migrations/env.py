@@ -13,6 +13,8 @@ from sqlalchemy import Connection, text
 
 from app.db import make_engine
 from app.models import Base
+from app.services.private import keep_new_files_private
+from app.services.storage import Storage, StorageUnusableError
 from app.settings import SettingsError, load_settings
 
 # An arbitrary constant shared by all replicas: "video" in ASCII.
@@ -26,12 +28,13 @@ def database_url() -> str:
     url = context.config.attributes.get("database_url")
     if url is not None:
         return str(url)
+    keep_new_files_private()
     try:
         settings = load_settings()
-    except SettingsError as error:
+        if settings.database_url is None:
+            Storage(settings.data_dir).prepare()
+    except (SettingsError, StorageUnusableError) as error:
         raise SystemExit(f"alembic: {error}") from None
-    if settings.database_url is None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
     return settings.sqlalchemy_url()
 
 

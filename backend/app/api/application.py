@@ -33,6 +33,7 @@ from app.api.deps import Context
 from app.api.meter import RequestMeter
 from app.api.middleware import BodyLimit, RequestLog
 from app.api.monitor import Monitor
+from app.api.origins import OriginCheck
 from app.api.progress_hub import ProgressHub
 from app.api.shutdown import on_stop_signal
 from app.api.turns import Turns, share_threads
@@ -44,6 +45,7 @@ from app.services.fetch import FetchRules
 from app.services.health import checks_of
 from app.services.imports import ImportRules
 from app.services.media import Media
+from app.services.private import database_files, tighten
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -87,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
             context.queue.request_stop()
 
         context.storage.prepare()
+        for path in database_files(settings.sqlalchemy_url()):
+            tighten(path)
         ready = await run_in_threadpool(_prepare_database, context)
         context.queue.start()
         janitor.start()
@@ -126,6 +130,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, timeout=request_timeout)
     app.add_middleware(Conditional)
     app.add_middleware(Shares, per_client=settings.max_client_connections)
+    app.add_middleware(
+        OriginCheck,
+        allowed_hosts=settings.allowed_hosts,
+        open_to_all=settings.require_api_key,
+    )
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)

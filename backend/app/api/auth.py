@@ -3,7 +3,8 @@
 Clients send the key as `Authorization: Bearer …` or `X-API-Key: …`. The page does so too, but
 browsers cannot add headers when they load images, videos or event streams. For these the page
 exchanges the key for a session cookie. The cookie is read-only (another site can make a browser
-send it, but cannot read the response), not accessible to scripts, and ends with the key.
+send it, but cannot read the response), not accessible to scripts, and ends at log-out or with the
+key. Over TLS it has the prefix `__Host-`: no other host of the domain can set or receive it.
 """
 
 from typing import Annotated
@@ -17,11 +18,14 @@ from app.api import clients
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.errors import UnauthorizedError
+from app.logs import caller
 from app.models import ApiKey
 from app.models.base import utc_now
-from app.services import keys
+from app.services import keys, sessions
 
 COOKIE = "session"
+SECURE_COOKIE = "__Host-session"
+_PATHS = {COOKIE: "/api/v1", SECURE_COOKIE: "/"}
 _SAFE_METHODS = ("GET", "HEAD")
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="bearer", description="An API key.")
@@ -29,6 +33,23 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header")
 _cookie = APIKeyCookie(
     name=COOKIE, auto_error=False, scheme_name="cookie", description="Read-only."
 )
+_secure_cookie = APIKeyCookie(
+    name=SECURE_COOKIE,
+    auto_error=False,
+    scheme_name="secure_cookie",
+    description="Read-only; over TLS.",
+)
+
+
+def session_id(
+    cookie: Annotated[str | None, Depends(_cookie)],
+    secure_cookie: Annotated[str | None, Depends(_secure_cookie)],
+) -> str | None:
+    """Return the id of the session that the browser has sent, if any."""
+    return secure_cookie or cookie
+
+
+SessionId = Annotated[str | None, Depends(session_id)]
 
 
 async def require_key(
@@ -36,7 +57,7 @@ async def require_key(
     context: ContextDep,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
-    cookie: Annotated[str | None, Depends(_cookie)],
+    cookie: SessionId,
 ) -> None:
     """Raise UnauthorizedError unless the request is authenticated or no key is required."""
     if not context.settings.require_api_key:
@@ -49,8 +70,11 @@ async def require_key(
     else:
         raise UnauthorizedError("Send a key as `Authorization: Bearer …` or `X-API-Key: …`.")
     if key is None:
-        raise UnauthorizedError("The API key is unknown or revoked, or the session has expired.")
+        raise UnauthorizedError("The API key is unknown or revoked, or the session has ended.")
     clients.identify(key.prefix)
+    known = caller.get()
+    if known is not None:
+        known["key"] = key.prefix  # for the log
 
 
 def _find_key(context: Context, text: str) -> ApiKey | None:
@@ -60,7 +84,7 @@ def _find_key(context: Context, text: str) -> ApiKey | None:
 
 def _find_session_key(context: Context, text: str) -> ApiKey | None:
     with context.database.reading() as session:
-        return keys.authenticate_session(session, text=text, now=utc_now())
+        return sessions.authenticate(session, text=text, now=utc_now())
 
 
 PROTECTED = [Depends(require_key)]
@@ -68,13 +92,14 @@ PROTECTED = [Depends(require_key)]
 router = APIRouter(prefix="/api/v1/session", tags=["auth"])
 
 
-@router.post("", status_code=204, dependencies=PROTECTED, responses=documented(401, 503))
+@router.post("", status_code=204, dependencies=PROTECTED, responses=documented(401, 503, 507))
 def start_session(
     request: Request,
     context: ContextDep,
     response: Response,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
+    cookie: SessionId,
 ) -> None:
     """Exchange a key for a cookie with which a browser can load images, videos and event streams.
 
@@ -84,18 +109,33 @@ def start_session(
     key = None if text is None else _find_key(context, text)
     if key is None:
         return
+    with context.database.writing() as session:
+        value = sessions.start(session, key=key, now=utc_now(), previous=cookie)
+    secure = _is_secure(request)
+    name = SECURE_COOKIE if secure else COOKIE
     response.set_cookie(
-        COOKIE,
-        keys.start_session(key, now=utc_now()),
-        max_age=int(keys.SESSION_LIFETIME.total_seconds()),
-        path="/api/v1",
-        secure=request.url.scheme == "https",
+        name,
+        value,
+        max_age=int(sessions.SESSION_LIFETIME.total_seconds()),
+        path=_PATHS[name],
+        secure=secure,
         httponly=True,
         samesite="strict",
     )
 
 
-@router.delete("", status_code=204)
-def end_session(response: Response) -> None:
-    """Delete the session cookie."""
-    response.delete_cookie(COOKIE, path="/api/v1", httponly=True, samesite="strict")
+@router.delete("", status_code=204, responses=documented(503, 507))
+def end_session(context: ContextDep, response: Response, cookie: SessionId) -> None:
+    """End the session and delete its cookie."""
+    if cookie is not None:
+        with context.database.writing() as session:
+            sessions.end(session, text=cookie)
+    for name, path in _PATHS.items():
+        secure = name == SECURE_COOKIE
+        response.delete_cookie(name, path=path, secure=secure, httponly=True, samesite="strict")
+
+
+def _is_secure(request: Request) -> bool:
+    """Return whether the browser uses TLS; a proxy may end it without saying so."""
+    origin = request.headers.get("origin", "")
+    return request.url.scheme == "https" or origin.startswith("https://")

@@ -1,5 +1,6 @@
 """Middleware for every request: id, log line, metrics, body limit, and response headers."""
 
+import asyncio
 import logging
 import math
 import re
@@ -14,13 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.conditional import is_upload
 from app.api.meter import RequestMeter
 from app.api.problems import allowed_methods, problem_response
-from app.logs import event, request_id
+from app.connection import REQUEST_ID, SECURITY_HEADERS
+from app.logs import caller, event, request_id
 
-HEADER = "x-request-id"
 # Accept a client's request id only if it is safe in a log and in a header.
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
-_CONTENT_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 _QUIET_PATHS = ("/health", "/health/live", "/health/ready", "/metrics")
 # Every body is small except an upload, which has its own limit.
@@ -30,7 +30,10 @@ TUS_VERSION = "1.0.0"
 
 
 class RequestLog:
-    """Log and count requests. Plain ASGI, so that uploads and responses are not buffered."""
+    """Log and count requests, and answer those that fail unexpectedly.
+
+    Plain ASGI, so that uploads and responses are not buffered.
+    """
 
     def __init__(self, app: ASGIApp, *, meter: RequestMeter) -> None:
         """Wrap `app`; count requests with `meter`."""
@@ -42,9 +45,13 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        client_id = Headers(scope=scope).get(HEADER, "")
+        client_id = Headers(scope=scope).get(REQUEST_ID, "")
         current = client_id if _SAFE_ID.match(client_id) else uuid.uuid4().hex
-        token = request_id.set(current)
+        client = scope.get("client")
+        tokens = (
+            request_id.set(current),
+            caller.set({} if client is None else {"client": client[0]}),
+        )
         started = time.perf_counter()
         self._meter.in_progress += 1
         status = 0
@@ -54,19 +61,26 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[HEADER] = current
+                headers[REQUEST_ID] = current
                 if is_upload(scope):
                     headers["tus-resumable"] = TUS_VERSION
-                headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
-                headers.setdefault("content-security-policy", _CONTENT_POLICY)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
-        failed = False
+        failure: Exception | None = None
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
-            failed = True
+        except Exception as error:
+            failure = error
+            if status:
+                raise  # the server closes the connection, so that no client takes it as complete
+            response = problem_response(500, title="Internal error", kind="internal-error")
+            await response(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            if not status:
+                response = problem_response(503, title="The service is stopping", kind="stopping")
+                await response(scope, receive, send_with_headers)
             raise
         finally:
             seconds = time.perf_counter() - started
@@ -74,20 +88,21 @@ class RequestLog:
             self._meter.observe(
                 method=_method(scope),
                 route=getattr(scope.get("route"), "path", "unmatched"),
-                status=500 if failed else status,
+                status=500 if failure else status,
                 seconds=seconds,
             )
             quiet = scope["path"] in _QUIET_PATHS and status < 400
             event(
                 "request.ended",
                 level=logging.DEBUG if quiet else logging.INFO,
-                exc_info=failed,
+                exc_info=failure,
                 method=scope["method"],
                 path=scope["path"],
-                status=500 if failed else status,
+                status=500 if failure else status,
                 milliseconds=round(seconds * 1000, 1),
             )
-            request_id.reset(token)
+            request_id.reset(tokens[0])
+            caller.reset(tokens[1])
 
 
 def _method(scope: Scope) -> str:

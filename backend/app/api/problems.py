@@ -91,7 +91,7 @@ def _documented(status: int) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error of `app` into a problem response."""
+    """Turn every expected error of `app` into a problem response; `RequestLog` does the others."""
 
     @app.exception_handler(AppError)
     async def _expected(_request: Request, error: AppError) -> JSONResponse:
@@ -133,11 +133,6 @@ def install(app: FastAPI) -> None:
             # HEAD is answered wherever GET is (app.api.conditional).
             response.headers["allow"] = ", ".join(allowed).replace("GET", "GET, HEAD")
         return response
-
-    @app.exception_handler(Exception)
-    async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-        # The middleware has logged the traceback; the client sees only the request id.
-        return problem_response(500, title="Internal error", kind="internal-error")
 
 
 def allowed_methods(scope: Scope) -> list[str]:

@@ -8,12 +8,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import Database
 from app.models.base import utc_now
 from app.services import keys
+from app.services.private import keep_new_files_private
 from app.settings import SettingsError, load_settings
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; return 0, or 1 with the reason on standard error."""
     options = _parser().parse_args(arguments)
+    keep_new_files_private()
     try:
         database = Database(load_settings().sqlalchemy_url())
         print(_COMMANDS[options.command](database, options))  # noqa: T201 - command output

@@ -5,10 +5,12 @@ its state, counts the connections of this process.
 """
 
 from app.connection.limits import LANE, STATE, Connections, client_name, raise_descriptors
-from app.connection.protocol import TIMEOUT, Connection
+from app.connection.protocol import REQUEST_ID, SECURITY_HEADERS, TIMEOUT, Connection
 
 __all__ = [
     "LANE",
+    "REQUEST_ID",
+    "SECURITY_HEADERS",
     "STATE",
     "TIMEOUT",
     "Connection",

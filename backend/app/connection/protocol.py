@@ -1,4 +1,4 @@
-"""One HTTP connection.
+"""One HTTP connection, and the headers of every response.
 
 uvicorn waits forever for headers that never end, buffers headers and trailers of any size and any
 number of pipelined requests, and keeps a response for a client that never reads it. REQUEST_TIMEOUT
@@ -12,14 +12,27 @@ import fcntl
 import socket
 import struct
 import termios
+import uuid
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.connection.limits import LANE, STATE, Connections
+from app.logs import event
 
 TIMEOUT = "request_timeout"  # key in the lifespan state
 HEAD_LIMIT = 64 * 1024  # the limit of uvicorn's other parser, h11
+REQUEST_ID = "x-request-id"
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 # Requests that may wait for the response to an earlier one. Browsers and libraries send none.
 MAX_PIPELINED = 16
 # Bytes per second. A slower client is tying up a connection, not reading a response.
@@ -210,8 +223,22 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def send_400_response(self, msg: str) -> None:
+        """Respond to what is not HTTP."""
+        del msg  # uvicorn has logged it
+        self._reject(b"400 Bad Request")
+
     def _reject(self, status: bytes) -> None:
         if not self.transport.is_closing():
-            end = b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(b"HTTP/1.1 " + status + end)
+            current = uuid.uuid4().hex
+            event(
+                "connection.rejected",
+                request_id=current,
+                client=self.client[0] if self.client else None,
+                status=int(status[:3]),
+            )
+            headers = {**SECURITY_HEADERS, REQUEST_ID: current, "content-length": "0",
+                       "connection": "close"}  # fmt: skip
+            lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+            self.transport.write(b"".join([b"HTTP/1.1 ", status, b"\r\n", *lines, b"\r\n"]))
             self.transport.close()

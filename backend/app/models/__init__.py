@@ -3,7 +3,17 @@
 from app.models.analysis import FINAL, Analysis, AnalysisStatus
 from app.models.api_key import ApiKey
 from app.models.base import Base
+from app.models.browser_session import BrowserSession
 from app.models.event import MotionEvent
 from app.models.video import Video
 
-__all__ = ["FINAL", "Analysis", "AnalysisStatus", "ApiKey", "Base", "MotionEvent", "Video"]
+__all__ = [
+    "FINAL",
+    "Analysis",
+    "AnalysisStatus",
+    "ApiKey",
+    "Base",
+    "BrowserSession",
+    "MotionEvent",
+    "Video",
+]

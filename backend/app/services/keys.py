@@ -1,8 +1,7 @@
 """API keys: shown once, stored as hashes, checked on every request.
 
-A key has the form `vk_<prefix>_<secret>`. Browsers cannot add headers when they load images, videos
-or event streams, so a key can be exchanged for a session: a token signed with the key's stored
-hash. Any process of the service can verify it, and revoking the key ends it.
+A key has the form `vk_<prefix>_<secret>`. It can be exchanged for a session
+(`app.services.sessions`), which ends with the key.
 """
 
 import hashlib
@@ -11,18 +10,16 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.models import ApiKey
+from app.models import ApiKey, BrowserSession
 
-SESSION_LIFETIME = timedelta(hours=12)
 MAX_NAME_LENGTH = 100
 _SECRET_BYTES = 32
 _KEY = re.compile(r"vk_([0-9a-f]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
-_SESSION = re.compile(r"([0-9a-f]{8})\.([0-9]{1,12})\.([0-9a-f]{64})", re.ASCII)
 
 
 class KeyNotFoundError(Exception):
@@ -55,11 +52,12 @@ def list_keys(session: Session) -> Sequence[ApiKey]:
 
 
 def revoke(session: Session, *, prefix: str, now: datetime) -> ApiKey:
-    """Revoke a key and its sessions; revoking twice is harmless. Raise KeyNotFoundError."""
+    """Revoke a key, delete its sessions; revoking twice is harmless. Raise KeyNotFoundError."""
     row = session.scalar(select(ApiKey).where(ApiKey.prefix == prefix))
     if row is None:
         raise KeyNotFoundError(f"no key has the prefix {prefix!r}")
     row.revoked_at = row.revoked_at or now
+    session.execute(delete(BrowserSession).where(BrowserSession.key_id == row.id))
     session.flush()
     return row
 
@@ -73,24 +71,6 @@ def authenticate(session: Session, *, text: str) -> ApiKey | None:
     return row
 
 
-def start_session(key: ApiKey, *, now: datetime) -> str:
-    """Return a session token for `key` that is valid for SESSION_LIFETIME."""
-    expiry = str(int((now + SESSION_LIFETIME).timestamp()))
-    return f"{key.prefix}.{expiry}.{_signature(key, expiry)}"
-
-
-def authenticate_session(session: Session, *, text: str, now: datetime) -> ApiKey | None:
-    """Return the valid key that the session token `text` belongs to, or None."""
-    match = _SESSION.fullmatch(text)
-    if match is None:
-        return None
-    prefix, expiry, signature = match.groups()
-    row = _find_valid(session, prefix=prefix)
-    if row is None or not hmac.compare_digest(_signature(row, expiry), signature):
-        return None
-    return row if datetime.fromtimestamp(int(expiry), UTC) > now else None
-
-
 def _find_valid(session: Session, *, prefix: str) -> ApiKey | None:
     query = select(ApiKey).where(ApiKey.prefix == prefix, ApiKey.revoked_at.is_(None))
     return session.scalar(query)
@@ -98,9 +78,3 @@ def _find_valid(session: Session, *, prefix: str) -> ApiKey | None:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _signature(key: ApiKey, expiry: str) -> str:
-    # The stored hash never leaves the database, and cannot be used as a key.
-    message = f"session {key.prefix} {expiry}".encode()
-    return hmac.new(key.hash.encode(), message, hashlib.sha256).hexdigest()

@@ -14,6 +14,7 @@ database by mistake deletes nothing.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
@@ -22,6 +23,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from app.services.private import tighten, tighten_root
+
 # Marks and uploads this old belong to a dead process; younger ones may still be in use.
 ORPHAN_AGE_S = 3600.0
 # Minimum interval between checks of the cache size.
@@ -29,6 +32,18 @@ TRIM_INTERVAL_S = 30.0
 # More than SQLite writes to its log to delete a video with all its events.
 RESERVE_BYTES = 1024 * 1024
 _PART = ".part"
+
+
+class StorageUnusableError(Exception):
+    """DATA_DIR cannot be created or is not writable; the message says why and what to do."""
+
+    def __init__(self, root: Path, error: OSError) -> None:
+        """Describe `error`, which occurred below `root`."""
+        super().__init__(
+            f"DATA_DIR: cannot write to {str(error.filename or root)!r}: {error.strerror}. Mount a "
+            f"volume at {root} that user {os.geteuid()} can write to, or set DATA_DIR to such a "
+            "directory."
+        )
 
 
 class Storage:
@@ -47,12 +62,22 @@ class Storage:
         self._trimmed_at = -TRIM_INTERVAL_S
 
     def prepare(self) -> None:
-        """Create the directories. Raise OSError if DATA_DIR is not writable."""
-        self._videos.mkdir(parents=True, exist_ok=True)
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        self._derived.mkdir(parents=True, exist_ok=True)
-        self._kept.mkdir(parents=True, exist_ok=True)
-        self.uploads.mkdir(parents=True, exist_ok=True)
+        """Create the directories, and make those of older versions private.
+
+        Raise StorageUnusableError if DATA_DIR is not writable.
+        """
+        directories = (self._videos, self._incoming, self._derived, self._kept, self.uploads)
+        try:
+            for directory in directories:
+                directory.mkdir(parents=True, exist_ok=True)
+            # A full disk is no reason not to start, so nothing is written for this.
+            for directory in (self.root, *directories):
+                _check_writable(directory)
+        except OSError as error:
+            raise StorageUnusableError(self.root, error) from error
+        for path in (*directories, self._reserve):
+            tighten(path)
+        tighten_root(self.root)
         self.allocate_reserve()
 
     def allocate_reserve(self) -> None:
@@ -184,3 +209,11 @@ class Storage:
 
     def _mark_path(self, video_id: uuid.UUID) -> Path:
         return self._incoming / str(video_id)
+
+
+def _check_writable(directory: Path) -> None:
+    """Raise OSError unless files can be created in `directory`."""
+    if not os.access(directory, os.W_OK | os.X_OK):
+        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(directory))

@@ -233,7 +233,6 @@ def _written(target: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        part.chmod(0o644)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

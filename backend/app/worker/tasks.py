@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database
 from app.logs import configure_logging, event
-from app.services.storage import Storage
+from app.services.private import keep_new_files_private
+from app.services.storage import Storage, StorageUnusableError
 from app.settings import Settings, SettingsError, load_settings
 from app.worker.background import STOP_TIMEOUT_S
 from app.worker.broker import TASK, make_celery
@@ -35,6 +36,7 @@ STDERR = 2  # not sys.stderr, for which Celery puts a logger
 @lru_cache(maxsize=1)
 def celery_application() -> Celery:
     """Build the Celery application from the environment; exit with a message if it is wrong."""
+    keep_new_files_private()
     try:
         return create_celery(load_settings())
     except SettingsError as error:
@@ -61,10 +63,9 @@ def create_celery(settings: Settings) -> Celery:
     @lru_cache(maxsize=1)
     def runner() -> AnalysisRunner:
         # Built on first use in the child process: connections must not be shared across a fork.
-        storage = Storage(settings.data_dir)
-        storage.prepare()
+        database = Database(settings.sqlalchemy_url())
         return AnalysisRunner(
-            settings=settings, database=Database(settings.sqlalchemy_url()), storage=storage
+            settings=settings, database=database, storage=Storage(settings.data_dir)
         )
 
     @application.task(name=TASK)
@@ -81,7 +82,8 @@ def create_celery(settings: Settings) -> Celery:
 
     # `weak=False`: nothing else holds a reference to these functions.
     @signals.worker_init.connect(weak=False)
-    def _send_no_events(sender: Any, **_: Any) -> None:
+    def _initialise(sender: Any, **_: Any) -> None:
+        _prepare_storage(settings)  # not earlier: `celery inspect` has no use for the files
         # While the broker is away, the event loop would wait in the heartbeat, and not stop. These
         # events are for monitors and other workers, and we use neither.
         sender.options |= {
@@ -114,3 +116,11 @@ def create_celery(settings: Settings) -> Celery:
         os._exit(sender.exitcode or 0)
 
     return application
+
+
+def _prepare_storage(settings: Settings) -> None:
+    """Exit with a message if DATA_DIR is not writable."""
+    try:
+        Storage(settings.data_dir).prepare()
+    except StorageUnusableError as error:
+        raise SystemExit(f"worker: {error}") from None

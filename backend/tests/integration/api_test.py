@@ -35,7 +35,7 @@ def settings(tmp_path: Path, migrated_url: str) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client
 
 
@@ -294,7 +294,7 @@ def test_method_not_allowed_lists_the_allowed_methods(client: TestClient) -> Non
 
 def test_video_is_imported_from_the_allowed_directory(settings: Settings, clip: Path) -> None:
     allowed = settings.model_copy(update={"import_dir": clip.parent})
-    with TestClient(create_app(allowed)) as client:
+    with TestClient(create_app(allowed), base_url="http://localhost") as client:
         reply = client.post("/api/v1/imports", json={"path": clip.name})
         assert reply.status_code == 201, reply.text
         video = reply.json()
@@ -328,7 +328,7 @@ def test_pending_migrations_are_unhealthy_without_auto_migrate(
             "auto_migrate": False,
         }
     )
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         reply = client.get("/health")
         assert reply.status_code == 503
         check = reply.json()["checks"]["migrations"]

@@ -1,16 +1,26 @@
 """API keys end to end on both databases: creation, authentication, sessions, revocation."""
 
+import hashlib
+import hmac
+import json
+import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from sqlalchemy import text, update
 from tests.support.servers import BACKEND, service_environment
 
 from app.api.application import create_app
+from app.db import make_engine
+from app.logs import JsonFormatter
+from app.models import BrowserSession
+from app.models.base import utc_now
 from app.settings import load_settings
 
 VIDEOS = "/api/v1/videos"
@@ -91,17 +101,125 @@ def test_session_cookie_is_read_only_and_hidden_from_scripts(
     for method, path in (("DELETE", f"{VIDEOS}/{'0' * 32}"), ("POST", VIDEOS), ("POST", SESSION)):
         assert client.request(method, path).status_code == 401
     value = client.cookies["session"]
-    prefix, expiry, signature = value.split(".")
     client.cookies.clear()
-    later = f"{prefix}.{int(expiry) + 1}.{signature}"
-    past = f"{prefix}.1.{signature}"
-    for forged in (later, past, value[:-1]):
-        assert client.get(VIDEOS, headers={"cookie": f"session={forged}"}).status_code == 401
+    for wrong in (value[:-1], value + "A", value.swapcase(), "", '"', "x" * 4000):
+        assert client.get(VIDEOS, headers={"cookie": f"session={wrong}"}).status_code == 401
     assert client.get(VIDEOS, headers={"cookie": f"session={value}"}).status_code == 200
+
+
+def test_nothing_in_the_database_is_a_valid_cookie(
+    client: TestClient, tmp_path: Path, migrated_url: str
+) -> None:
+    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
     client.post(SESSION, headers=bearer(key))
-    assert client.get(VIDEOS).status_code == 200
-    assert client.delete(SESSION).status_code == 204
-    assert client.get(VIDEOS).status_code == 401
+    client.cookies.clear()
+    engine = make_engine(load_settings({"database_url": SecretStr(migrated_url)}).sqlalchemy_url())
+    with engine.connect() as connection:
+        stored = [
+            str(value)
+            for table in ("api_keys", "sessions")
+            for row in connection.execute(text(f"SELECT * FROM {table}"))
+            for value in row
+        ]
+        (key_hash,) = connection.scalars(text("SELECT hash FROM api_keys"))
+    engine.dispose()
+    # As older versions signed their cookies: with the stored hash of the key.
+    prefix, expiry = key[3:11], str(int(time.time()) + 3600)
+    message = f"session {prefix} {expiry}".encode()
+    signature = hmac.new(key_hash.encode(), message, hashlib.sha256).hexdigest()
+    for forged in (*stored, f"{prefix}.{expiry}.{signature}"):
+        for name in ("session", "__Host-session"):
+            reply = client.get(VIDEOS, headers={"cookie": f"{name}={forged}"})
+            assert reply.status_code == 401, forged
+        assert client.get(VIDEOS, headers=bearer(forged)).status_code == 401
+
+
+def test_session_ends_at_log_out_with_its_key_and_after_twelve_hours(
+    client: TestClient, tmp_path: Path, migrated_url: str
+) -> None:
+    key, other = (keys(tmp_path, migrated_url, "create", "a").stdout.strip() for _ in range(2))
+
+    def start(key: str) -> dict[str, str]:
+        client.cookies.clear()
+        client.post(SESSION, headers=bearer(key))
+        value = client.cookies["session"]
+        client.cookies.clear()
+        return {"cookie": f"session={value}"}
+
+    def works(session: dict[str, str]) -> bool:
+        return client.get(VIDEOS, headers=session).status_code == 200
+
+    first, second, third = start(key), start(key), start(other)
+    assert all(map(works, (first, second, third)))
+    # Whoever has copied the cookie cannot use it any more either.
+    ended = client.delete(SESSION, headers=first)
+    assert ended.status_code == 204
+    assert {"session", "__Host-session"} == {
+        cookie.partition("=")[0] for cookie in ended.headers.get_list("set-cookie")
+    }
+    assert list(map(works, (first, second, third))) == [False, True, True]
+    assert keys(tmp_path, migrated_url, "revoke", key[3:11]).returncode == 0
+    assert list(map(works, (first, second, third))) == [False, False, True]
+    # A browser that starts a new session ends its old one.
+    assert client.post(SESSION, headers=bearer(other) | third).status_code == 204
+    fourth = {"cookie": f"session={client.cookies['session']}"}
+    client.cookies.clear()
+    assert list(map(works, (third, fourth))) == [False, True]
+    engine = make_engine(load_settings({"database_url": SecretStr(migrated_url)}).sqlalchemy_url())
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sessions")) == 1
+        connection.execute(update(BrowserSession).values(expires_at=utc_now()))
+    assert not works(fourth)
+    start(other)
+    with engine.connect() as connection:  # expired ones do not pile up
+        assert connection.scalar(text("SELECT count(*) FROM sessions")) == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize("proof", ["scheme", "origin"])
+def test_cookie_over_tls_belongs_to_this_host_alone(
+    proof: str, client: TestClient, tmp_path: Path, migrated_url: str
+) -> None:
+    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
+    if proof == "scheme":
+        client.base_url = "https://films.example"
+        headers = {}
+    else:  # behind a proxy that ends TLS
+        headers = {"origin": "https://films.example", "sec-fetch-site": "same-origin"}
+    cookie = client.post(SESSION, headers=bearer(key) | headers).headers["set-cookie"]
+    first, *attributes = cookie.split("; ")
+    assert {"HttpOnly", "SameSite=strict", "Path=/", "Secure"} <= set(attributes)
+    assert not any(attribute.lower().startswith("domain") for attribute in attributes)
+    name, _, value = first.partition("=")
+    assert name == "__Host-session"
+    # Another host of the domain may have set the plain one.
+    sent = {"cookie": f"session=planted; __Host-session={value}"}
+    client.cookies.clear()
+    assert client.get(VIDEOS, headers=sent).status_code == 200
+    assert client.delete(SESSION, headers=sent | headers).status_code == 204
+    assert client.get(VIDEOS, headers=sent).status_code == 401
+
+
+def test_log_lines_say_who_asked(
+    client: TestClient, tmp_path: Path, migrated_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
+    with caplog.at_level(logging.INFO, logger="app"):
+        lines: list[dict[str, object]] = []
+        caplog.handler.setFormatter(JsonFormatter())
+        caplog.handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
+            json.loads(JsonFormatter().format(record))
+        )
+        client.get(VIDEOS)
+        client.get(VIDEOS, headers=bearer(key))
+        client.post(SESSION, headers={"x-api-key": key})
+        client.get(VIDEOS)
+        client.delete(f"{VIDEOS}/{'0' * 32}", headers=bearer(key))
+    ended = [line for line in lines if line.get("event") == "request.ended"]
+    assert [line["status"] for line in ended] == [401, 200, 204, 200, 404]
+    assert {line["client"] for line in ended} == {"testclient"}
+    assert [line.get("key") for line in ended] == [None, *[key[3:11]] * 4]
+    assert key not in json.dumps(lines)
 
 
 def test_keys_command_reports_errors(tmp_path: Path, migrated_url: str) -> None:

@@ -27,7 +27,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> I
     shutil.copy(migrated_sqlite, home / "test.db")
     url = SecretStr(f"sqlite:///{home}/test.db")
     settings = load_settings({"data_dir": home / "data", "database_url": url})
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client
 
 

@@ -1,8 +1,10 @@
 """Lists on both databases: sort orders, filters, and cursors that survive changes."""
 
+import base64
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from tests.support import rows
 from app.db import Database
 from app.errors import InvalidCursorError
 from app.models import AnalysisStatus
-from app.services import analyses, leases, videos
+from app.services import analyses, events, leases, videos
+from app.services.paging import Page
 from app.services.videos import Filters, Sort
 from app.video import Parameters
 
@@ -119,6 +122,71 @@ def test_filters_narrow_the_list(database: Database, ids: list[uuid.UUID]) -> No
 def test_invalid_cursor_is_rejected(cursor: str, database: Database) -> None:
     with database.reading() as session, pytest.raises(InvalidCursorError):
         videos.page(session, filters=Filters(), sort=Sort.NEWEST, limit=2, after=cursor)
+
+
+# As JSON, because that is what a client can put in a cursor.
+VALUES: dict[type, list[str]] = {
+    type(None): ["null"], bool: ["true", "false"], int: ["0", "-7"], float: ["1.0", "-1.5e-3"],
+    str: ['""', '"a"', '"1"'], list: ["[]", "[1]"], dict: ["{}", '{"a": 1}'],
+}  # fmt: skip
+# Of the right type, but no database accepts or compares them.
+UNUSABLE = [
+    "NaN", "Infinity", "-Infinity", "1e999", str(2**63), str(-(2**63)), "9" * 1000,
+    '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\udfff"',
+]  # fmt: skip
+IDS = ["null", "true", "1", "1.5", "[]", "{}", '""', '"x"', f'"{"g" * 32}"']
+
+
+Read = Callable[..., Page[Any]]
+
+
+def lists(database: Database, analysis_id: uuid.UUID) -> Iterator[tuple[str, type, Read]]:
+    """Yield name, type of the key, and a function that reads one page, of every list there is."""
+    kinds: dict[str, type] = {
+        "created_at": type(None),
+        "filename": str,
+        "size": int,
+        "duration": float,
+    }
+    every: dict[str, tuple[type, Read]] = {
+        sort.value: (
+            kinds[sort.value.removeprefix("-")],
+            partial(videos.page, filters=Filters(), sort=sort),
+        )
+        for sort in Sort
+    }
+    every["newest"] = type(None), partial(analyses.page, video_id=None, status=())
+    every["position"] = int, partial(events.page, analysis_id=analysis_id, minimum_score=0.0)
+    for name, (kind, page) in every.items():
+        with database.reading() as session:
+            yield name, kind, partial(page, session, limit=2)
+
+
+def encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def test_every_wrongly_typed_value_in_every_cursor_is_rejected(
+    database: Database, ids: list[uuid.UUID]
+) -> None:
+    with database.writing() as session:
+        analysis, _ = analyses.request(session, video_id=ids[0], parameters=Parameters())
+    good_id = f'"{ids[0].hex}"'
+    for name, kind, read in lists(database, analysis.id):
+        right, *_ = VALUES[kind]
+        wrong = [f'["{name}", {value}, {good_id}]' for value in UNUSABLE]
+        for each, values in VALUES.items():
+            for value in values:
+                wrong += [value, f"[{value}, {right}, {good_id}]"]
+                if each is kind:
+                    read(after=encode(f'["{name}", {value}, {good_id}]'))
+                else:
+                    wrong.append(f'["{name}", {value}, {good_id}]')
+        wrong += [f'["{name}", {right}, {value}]' for value in IDS]
+        wrong += [f'["{name}", {right}]', f'["{name}", {right}, {good_id}, 1]', "[" * 1500]
+        for text in wrong:
+            with pytest.raises(InvalidCursorError):
+                read(after=encode(text))
 
 
 def test_list_takes_one_query_for_any_number_of_videos(

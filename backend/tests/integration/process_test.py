@@ -323,7 +323,9 @@ def test_clip_creation_is_aborted_on_disconnect_or_shutdown(tmp_path: Path, clip
     with servers.api(data, log=tmp_path / "log", variables=variables) as (url, process):
         done = finished(url, upload(url, clip))
         (event,) = web.get(f"{url}/api/v1/analyses/{done['id']}/events").json()["events"]
-        request = f"GET /api/v1/events/{event['id']}/clip HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        request = (
+            f"GET /api/v1/events/{event['id']}/clip HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        )
         address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
         with socket.create_connection(address) as connection:
             connection.sendall(request)

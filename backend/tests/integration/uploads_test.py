@@ -40,7 +40,7 @@ def settings(tmp_path: Path, migrated_sqlite: Path) -> Settings:
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client
 
 
@@ -199,11 +199,11 @@ def test_last_byte_is_sent_again_if_the_video_could_not_be_stored(
 ) -> None:
     data = clip.read_bytes()
     broken = settings.model_copy(update={"ffprobe": "/nowhere/ffprobe"})
-    with TestClient(create_app(broken)) as client:
+    with TestClient(create_app(broken), base_url="http://localhost") as client:
         url = create(client, len(data))
         assert patch(client, url, 0, data).status_code == 503
         assert offset(client, url) == len(data) - 1
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         assert patch(client, url, len(data) - 1, data[-1:]).status_code == 204
         assert client.get(url).json()["video_id"]
 
@@ -237,7 +237,7 @@ def test_upload_that_another_process_writes_to_is_busy(
 
 def test_uploads_need_a_key_when_one_is_required(settings: Settings) -> None:
     closed = settings.model_copy(update={"require_api_key": True})
-    with TestClient(create_app(closed)) as client:
+    with TestClient(create_app(closed), base_url="http://localhost") as client:
         reply = client.post(UPLOADS, headers=TUS | {"Upload-Length": "9"})
         assert reply.status_code == 401
 
@@ -247,7 +247,7 @@ def begin_patch(url: str, place: str, data: bytes, *, send: int) -> socket.socke
     host, port = url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=30)
     head = (
-        f"PATCH {place} HTTP/1.1\r\nHost: a\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
+        f"PATCH {place} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
         f"Content-Type: application/offset+octet-stream\r\nContent-Length: {len(data)}\r\n\r\n"
     )
     connection.sendall(head.encode() + data[:send])

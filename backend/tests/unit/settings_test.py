@@ -37,6 +37,15 @@ def test_every_postgres_scheme_gets_the_psycopg_driver(
         ("BROKER_URL", "http://host", "BROKER_URL: invalid value: it must start with"),
         ("REDIS_URL", "amqp://host", "REDIS_URL: invalid value: it must start with"),
         ("IMPORT_HOSTS", "https://a.example", "IMPORT_HOSTS: invalid value 'https://a.example'"),
+        (
+            "ALLOWED_HOSTS",
+            "https://a.example",
+            "'https://a.example' is not a host name or IP address",
+        ),
+        ("ALLOWED_HOSTS", "a.example:8000", "leave out scheme, port and path"),
+        ("ALLOWED_HOSTS", "a.example/x", "ALLOWED_HOSTS: invalid value 'a.example/x'"),
+        ("ALLOWED_HOSTS", "*example", "ALLOWED_HOSTS: invalid value '*example'"),
+        ("ALLOWED_HOSTS", "[::x]", "ALLOWED_HOSTS: invalid value '[::x]'"),
         ("ANALYSIS_MEMORY", "255MiB", "ANALYSIS_MEMORY: invalid value '255MiB': at least 256MiB"),
         ("REQUIRE_API_KEY", "maybe", "REQUIRE_API_KEY: invalid value 'maybe'"),
         ("MAX_UPLOAD_BYTES", "lots", "MAX_UPLOAD_BYTES: invalid value 'lots': could not parse"),
@@ -129,6 +138,14 @@ def test_hosts_are_parsed_as_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().import_hosts == ("cameras.example", "b.example")
 
 
+def test_allowed_hosts_are_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", "Films.example, *.lan ,10.0.0.7,[FD00:0::1],::2,*,")
+    expected = ("films.example", "*.lan", "10.0.0.7", "fd00::1", "::2", "*")
+    assert load_settings().allowed_hosts == expected
+    monkeypatch.setenv("ALLOWED_HOSTS", "")
+    assert load_settings().allowed_hosts == ()
+
+
 def test_settings_reach_a_child_process_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +154,7 @@ def test_settings_reach_a_child_process_unchanged(
         ("LEASE", "1.5"),
         ("MAX_UPLOAD_BYTES", "5MiB"),
         ("IMPORT_HOSTS", "a.example,b.example"),
+        ("ALLOWED_HOSTS", "a.example,[::1]"),
         ("IMPORT_DIR", str(tmp_path)),
         ("REQUIRE_API_KEY", "true"),
     ):

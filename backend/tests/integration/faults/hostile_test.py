@@ -29,6 +29,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         "REQUEST_TIMEOUT": str(REQUEST_S),
         "UVICORN_TIMEOUT_KEEP_ALIVE": "60",
         "ANALYSIS_MEMORY": "1GiB",
+        "ALLOWED_HOSTS": "a",
     }
     with servers.api(home / "data", log=home / "log", variables=variables) as (url, process):
         yield url, home / "data", process
