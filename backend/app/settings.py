@@ -120,6 +120,18 @@ class Settings(BaseSettings):
         default=timedelta(days=1),
         description="Delete a resumable upload that receives nothing for this many seconds.",
     )
+    max_unfinished_uploads: Annotated[int, Field(ge=1)] = Field(
+        default=100,
+        description="Maximum number of unfinished resumable uploads of one client (or API key).",
+    )
+    key_bytes: Annotated[ByteSize, Field(ge=0)] | None = Field(
+        default=None,
+        description="Maximum total size of the videos of an API key without its own; unset: none.",
+    )
+    key_jobs: Annotated[int, Field(ge=0)] | None = Field(
+        default=1000,
+        description="Maximum number of unfinished analyses of an API key without its own.",
+    )
     request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=20),
         description=(

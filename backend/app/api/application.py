@@ -46,6 +46,7 @@ from app.services.health import checks_of
 from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.private import database_files, tighten
+from app.services.quotas import Quotas
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -162,7 +163,11 @@ def _context(settings: Settings) -> Context:
         settings=settings,
         database=database,
         storage=storage,
-        uploads=Uploads(storage, lifetime=settings.upload_lifetime.total_seconds()),
+        uploads=Uploads(
+            storage,
+            lifetime=settings.upload_lifetime.total_seconds(),
+            per_client=settings.max_unfinished_uploads,
+        ),
         queue=queue,
         tools=tools,
         media=Media(
@@ -185,6 +190,10 @@ def _context(settings: Settings) -> Context:
                 timeout=settings.import_timeout.total_seconds(),
             ),
             limit=int(settings.max_upload_bytes),
+        ),
+        quotas=Quotas(
+            bytes=None if settings.key_bytes is None else int(settings.key_bytes),
+            jobs=settings.key_jobs,
         ),
         stopping=threading.Event(),
         progress=ProgressHub(database),

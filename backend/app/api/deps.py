@@ -16,6 +16,7 @@ from app.db import Database
 from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.queue import AnalysisQueue
+from app.services.quotas import Quotas
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -42,6 +43,7 @@ class Context:
     import_limiter: Turns
     """Bounds concurrent imports."""
     import_rules: ImportRules
+    quotas: Quotas
     stopping: Event
     """Set as soon as the service is asked to stop."""
     progress: ProgressHub

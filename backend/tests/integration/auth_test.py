@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import text, update
+from tests.support import clips
 from tests.support.servers import BACKEND, service_environment
 
 from app.api.application import create_app
@@ -222,13 +225,77 @@ def test_log_lines_say_who_asked(
     assert key not in json.dumps(lines)
 
 
+def test_quotas_of_a_key(
+    client: TestClient, tmp_path: Path, migrated_url: str, clip_dir: Path
+) -> None:
+    source = clips.brightness(clip_dir / "quota.mp4", colour="teal")
+    contents = [clips.variant(source, number) for number in range(3)]
+    size = len(contents[0])
+    quotas = ("--max-bytes", str(2 * size), "--max-jobs", "0")
+    key = keys(tmp_path, migrated_url, "create", "camera", *quotas).stdout.strip()
+    other = keys(tmp_path, migrated_url, "create", "other").stdout.strip()
+    assert f"bytes={2 * size} jobs=0\tcamera" in keys(tmp_path, migrated_url, "list").stdout
+
+    def upload(number: int, text: str, query: str = "?analyse=false") -> Any:
+        files = {"file": ("a.mp4", contents[number])}
+        return client.post(VIDEOS + query, files=files, headers=bearer(text))
+
+    def announce(length: int) -> int:
+        headers = bearer(key) | {"Tus-Resumable": "1.0.0", "Upload-Length": str(length)}
+        return client.post("/api/v1/uploads", headers=headers).status_code
+
+    first = upload(0, key)
+    assert first.status_code == 201
+    # Nothing is stored if its analysis cannot be queued.
+    refused = upload(1, key, "")
+    assert (refused.status_code, "0 unfinished analyses" in refused.json()["detail"]) == (429, True)
+    analyses = f"{first.headers['location']}/analyses"
+    assert client.post(analyses, headers=bearer(key)).status_code == 429
+    assert client.post(analyses, headers=bearer(other)).status_code == 202
+    # What is announced counts.
+    assert announce(size + 1) == 507
+    assert announce(size) == 201
+    assert announce(1) == 507
+    assert upload(1, key).status_code == 201
+    full = upload(2, key)
+    assert (full.status_code, full.json()["type"]) == (507, "urn:problem:quota")
+    assert f"stored {2 * size} of {2 * size} bytes" in full.json()["detail"]
+    assert upload(0, key).status_code == 200  # stored already
+    assert client.delete(first.headers["location"], headers=bearer(other)).status_code == 204
+    assert upload(2, key).status_code == 201
+    limited = keys(tmp_path, migrated_url, "limit", key[3:11])
+    assert limited.stdout.strip().endswith("(camera): bytes=default jobs=default")
+    assert upload(0, key, "").status_code == 201
+
+
+def test_quota_counts_requests_that_come_at_the_same_time(
+    client: TestClient, tmp_path: Path, migrated_url: str, clip_dir: Path
+) -> None:
+    source = clips.brightness(clip_dir / "quota.mp4", colour="teal")
+    contents = [clips.variant(source, number) for number in range(10, 18)]
+    quota = str(2 * len(contents[0]))
+    key = keys(tmp_path, migrated_url, "create", "a", "--max-bytes", quota).stdout.strip()
+
+    def upload(content: bytes) -> int:
+        files = {"file": ("a.mp4", content)}
+        reply = client.post(f"{VIDEOS}?analyse=false", files=files, headers=bearer(key))
+        return int(reply.status_code)
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        assert sorted(pool.map(upload, contents)) == [201, 201, *[507] * 6]
+
+
 def test_keys_command_reports_errors(tmp_path: Path, migrated_url: str) -> None:
     for arguments, words in (
         (("revoke", "nothere1"), "no key has the prefix 'nothere1'"),
         (("create", ""), "1 to 100 printable characters"),
+        (("limit", "nothere1"), "no key has the prefix 'nothere1'"),
+        (("create", "a", "--max-bytes", "lots"), "'lots' is not a size, such as 512MiB"),
+        (("create", "a", "--max-bytes", "9EiB"), "'9EiB' is not a possible size"),
+        (("create", "a", "--max-jobs", "few"), "'few' is not a number of analyses"),
     ):
         finished = keys(tmp_path, migrated_url, *arguments)
-        assert finished.returncode == 1
+        assert finished.returncode == (2 if arguments[0] == "create" and len(arguments) > 2 else 1)
         assert words in finished.stderr
     finished = keys(tmp_path, f"sqlite:///{tmp_path}/empty.db", "list")
     assert (finished.returncode, "has it been migrated?" in finished.stderr) == (1, True)

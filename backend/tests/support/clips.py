@@ -91,8 +91,8 @@ def brightness(target: Path, *, colour: str) -> Path:
 
 
 def skipped(target: Path, *, frames: int) -> Path:
-    """Create frames of 8192 x 4320 pixels, of which all but the first only repeat it: 1 kB each."""
-    source = f"color=c=gray:size=8192x4320:rate=60:duration={frames / 60:.4f}"
+    """Create frames of 4096 x 2160 pixels, of which all but the first only repeat it: 200 bytes."""
+    source = f"color=c=gray:size=4096x2160:rate=60:duration={frames / 60:.4f}"
     options = "keyint=infinite:scenecut=0:rc-lookahead=0:threads=2"
     return _ffmpeg(["-f", "lavfi", "-i", source, *_H264, "-x264-params", options], target)
 
