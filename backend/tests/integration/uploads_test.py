@@ -223,7 +223,8 @@ def test_expired_uploads_are_gone_and_swept(client: TestClient, settings: Settin
 
 
 def test_unfinished_uploads_of_a_client_are_limited(settings: Settings, clip: Path) -> None:
-    app = create_app(settings.model_copy(update={"max_unfinished_uploads": 2}))
+    few = settings.model_copy(update={"max_unfinished_uploads": 2})
+    app = create_app(few)
     one_byte = TUS | {"Upload-Length": "1"}
     data = clip.read_bytes()
     with TestClient(app, base_url="http://localhost") as client:
@@ -242,7 +243,7 @@ def test_unfinished_uploads_of_a_client_are_limited(settings: Settings, clip: Pa
         assert patch(client, second, 0, data).status_code == 204  # it is finished
         create(client, 10)
     # Those of before a restart count, too.
-    with TestClient(app, base_url="http://localhost") as client:
+    with TestClient(create_app(few), base_url="http://localhost") as client:
         assert client.post(UPLOADS, headers=one_byte).status_code == 429
 
 
