@@ -22,7 +22,13 @@ from sqlalchemy.orm import Session
 # The messages of SQLite and PostgreSQL.
 _FULL = re.compile(r"disk is full|No space left on device|could not extend file")
 BUSY_TIMEOUT_MS = 10_000
+MONITOR_TIMEOUT_MS = 500
 CONNECT_TIMEOUT_S = 5
+# For an answer of PostgreSQL. No statement takes that long, except those of migrations; a server
+# that is frozen, or behind a network that has failed, would be waited for without end.
+ANSWER_TIMEOUT_S = 30.0
+# For a connection of the pool, while all are in use.
+POOL_TIMEOUT_S = 15.0
 # One connection for each of the server's 40 request threads, plus some for background work.
 POOL_SIZE = 20
 POOL_OVERFLOW = 28
@@ -37,26 +43,36 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and _FULL.search(str(error.orig)) is not None
 
 
-def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
+def make_engine(
+    url: str, *, foreign_keys: bool = True, monitoring: bool = False, deadline: bool = True
+) -> Engine:
     """Build an engine for `url` without connecting.
 
-    `foreign_keys=False` is for migrations, in which SQLite rebuilds tables that others reference.
+    `foreign_keys=False` is for migrations, in which SQLite rebuilds tables that others reference;
+    they may take longer than the deadline of other statements, too. `monitoring` is for health
+    checks: few connections, and no patience with a locked database.
     """
+    size, overflow = (2, 0) if monitoring else (POOL_SIZE, POOL_OVERFLOW)
     if make_url(url).get_backend_name() != "sqlite":
         _patch_find_library()
-        return create_engine(
+        engine = create_engine(
             url,
             pool_pre_ping=True,  # replace connections that died with the server
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_OVERFLOW,
+            pool_size=size,
+            max_overflow=overflow,
+            pool_timeout=POOL_TIMEOUT_S,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         )
-    engine = create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
+        if deadline:
+            _limit_waits(engine)
+        return engine
+    engine = create_engine(url, pool_size=size, max_overflow=overflow, pool_timeout=POOL_TIMEOUT_S)
+    busy_timeout = MONITOR_TIMEOUT_MS if monitoring else BUSY_TIMEOUT_MS
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # BEGIN is issued below
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA busy_timeout={busy_timeout}")
         connection.execute("PRAGMA journal_mode=WAL")
         # Safe if the process is killed; in WAL mode a power failure may lose the last commits but
         # cannot corrupt the database.
@@ -69,6 +85,32 @@ def make_engine(url: str, *, foreign_keys: bool = True) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _limit_waits(engine: Engine) -> None:
+    """Let every wait for the server end after ANSWER_TIMEOUT_S; the connection is then closed."""
+    import psycopg
+    from psycopg.errors import _WaitTimeout  # no public name
+
+    class Impatient(psycopg.Connection[Any]):
+        """A connection that does not wait forever."""
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            """Wait for the server. Raise psycopg.OperationalError after ANSWER_TIMEOUT_S."""
+            limit = ANSWER_TIMEOUT_S if timeout is None else timeout
+            try:
+                return super().wait(gen, interval=interval, timeout=limit)
+            except _WaitTimeout:
+                if timeout is not None:
+                    raise
+                self.pgconn.finish()
+                raise psycopg.OperationalError(
+                    f"the server did not answer within {ANSWER_TIMEOUT_S:g} s"
+                ) from None
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, arguments: Any, options: Any) -> Any:
+        return Impatient.connect(*arguments, **options)
 
 
 def _patch_find_library() -> None:
@@ -103,6 +145,8 @@ class Database:
     def __init__(self, url: str) -> None:
         """Store `url`; the first transaction connects."""
         self.engine = make_engine(url)
+        self.monitor = make_engine(url, monitoring=True)
+        """For health checks, which would otherwise wait for a connection that requests hold."""
         self._writer = self.engine.execution_options(sqlite_begin="IMMEDIATE")
         self._reader = self.engine
         if self.engine.dialect.name == "postgresql":
@@ -125,3 +169,4 @@ class Database:
     def close(self) -> None:
         """Close every idle connection."""
         self.engine.dispose()
+        self.monitor.dispose()

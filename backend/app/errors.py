@@ -159,6 +159,20 @@ class NotAVideoError(AppError):
         self.log = log
 
 
+class TooManyRequestsError(AppError):
+    """The client, or its API key, has too much unfinished already."""
+
+    status = 429
+    title = "Too many requests"
+
+
+class QuotaError(AppError):
+    """The API key has used up its quota of bytes."""
+
+    status = 507  # for quotas, too (RFC 4331 §6)
+    title = "Quota exceeded"
+
+
 class StorageFullError(AppError):
     """The disk is full."""
 

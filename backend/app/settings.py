@@ -120,11 +120,41 @@ class Settings(BaseSettings):
         default=timedelta(days=1),
         description="Delete a resumable upload that receives nothing for this many seconds.",
     )
+    max_unfinished_uploads: Annotated[int, Field(ge=1)] = Field(
+        default=100,
+        description="Maximum number of unfinished resumable uploads of one client (or API key).",
+    )
+    key_bytes: Annotated[ByteSize, Field(ge=0)] | None = Field(
+        default=None,
+        description="Maximum total size of the videos of an API key without its own; unset: none.",
+    )
+    key_jobs: Annotated[int, Field(ge=0)] | None = Field(
+        default=1000,
+        description="Maximum number of unfinished analyses of an API key without its own.",
+    )
     request_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(seconds=20),
         description=(
             "Maximum time in seconds to receive a request's headers and, except for uploads, its "
             "body."
+        ),
+    )
+    response_idle_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(seconds=30),
+        description="Drop a client that reads (almost) none of its response for this many seconds.",
+    )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        default=1000,
+        description=(
+            "Maximum number of connections of each process, if the limit on open files allows it; "
+            "`/health` is answered beyond it."
+        ),
+    )
+    max_client_connections: Annotated[int, Field(ge=1)] = Field(
+        default=256,
+        description=(
+            "The same for one client: an IPv4 address or IPv6 /64, or what a proxy in uvicorn's "
+            "FORWARDED_ALLOW_IPS forwards it as, whose requests are counted instead."
         ),
     )
     import_dir: Path | None = Field(
@@ -165,6 +195,14 @@ class Settings(BaseSettings):
     cache_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
         default=ByteSize(2 * 1024**3),
         description="Size limit of the thumbnail and clip cache; evicts least recently used files.",
+    )
+    picture_megapixels: Annotated[int, Field(ge=1)] = Field(
+        default=4_000,
+        description="Million pixels, of all frames together, that one thumbnail may decode.",
+    )
+    clip_megapixels: Annotated[int, Field(ge=1)] = Field(
+        default=500_000,
+        description="The same for one clip; an hour of 1920 x 1080 at 60 per second has 450000.",
     )
     lease: Annotated[timedelta, Field(ge=timedelta(seconds=1))] = Field(
         default=timedelta(seconds=30),
@@ -227,6 +265,7 @@ class Settings(BaseSettings):
         "upload_idle_timeout",
         "upload_lifetime",
         "request_timeout",
+        "response_idle_timeout",
         "import_timeout",
         "analysis_timeout",
         "max_duration",

@@ -59,7 +59,7 @@ def configure(connection: Connection | None, *, url: str | None = None) -> None:
 
 def run_online() -> None:
     """Migrate the database under the lock."""
-    engine = make_engine(database_url(), foreign_keys=False)
+    engine = make_engine(database_url(), foreign_keys=False, deadline=False)
     connection = engine.connect().execution_options(sqlite_begin="EXCLUSIVE")
     with connection, connection.begin():
         if connection.dialect.name == "postgresql":

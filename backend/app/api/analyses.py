@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.api import clients
 from app.api.auth import PROTECTED
 from app.api.deps import ContextDep
 from app.api.problems import documented
@@ -63,11 +64,15 @@ def cancel_analysis(context: ContextDep, analysis_id: uuid.UUID) -> AnalysisOut:
     return reply
 
 
-@router.post("/{analysis_id}/retry", status_code=202, responses=documented(404, 409, 507))
+@router.post("/{analysis_id}/retry", status_code=202, responses=documented(404, 409, 429, 507))
 def retry_analysis(context: ContextDep, analysis_id: uuid.UUID) -> AnalysisOut:
     """Requeue a failed or cancelled analysis with the same parameters."""
     with context.database.writing() as session:
-        reply = AnalysisOut.from_row(analyses.retry(session, analysis_id=analysis_id))
+        reply = AnalysisOut.from_row(
+            analyses.retry(
+                session, analysis_id=analysis_id, client=clients.current(), quotas=context.quotas
+            )
+        )
     context.queue.wake()
     event("analysis.retried", analysis_id=analysis_id)
     return reply

@@ -5,9 +5,9 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -27,36 +27,43 @@ from app.api import (
     uploads,
     videos,
 )
+from app.api.clients import Shares
 from app.api.conditional import Conditional
 from app.api.deps import Context
 from app.api.meter import RequestMeter
 from app.api.middleware import BodyLimit, RequestLog
+from app.api.monitor import Monitor
 from app.api.origins import OriginCheck
 from app.api.progress_hub import ProgressHub
 from app.api.shutdown import on_stop_signal
-from app.connection import TIMEOUT
+from app.api.turns import Turns, share_threads
+from app.connection import STATE, TIMEOUT, Connections, raise_descriptors
 from app.db import Database
 from app.logs import event
 from app.services import schema
 from app.services.fetch import FetchRules
+from app.services.health import checks_of
 from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.private import database_files, tighten
+from app.services.quotas import Quotas
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
-from app.video import Tools
+from app.video import Limits, Tools
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
 
 RETRY_S = 3.0
 # ffmpeg uses every core; running more in parallel only slows each one down.
-MAX_PICTURES = 2
-MAX_CLIPS = 2
+# Of the first number one client has at most the second: the rest is left for others.
+PICTURES = 3, 2
+CLIPS = 3, 2
 # Slow requests get threads of their own, so that quick ones never wait for them.
-MAX_INGESTS = 8
-MAX_IMPORTS = 4
+INGESTS = 8, 6
+IMPORTS = 4, 3
+MEGA = 1_000_000
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -66,8 +73,16 @@ def create_app(settings: Settings) -> FastAPI:
     janitor = Janitor(database=context.database, storage=context.storage, uploads=context.uploads)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, float]]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         loop = asyncio.get_running_loop()
+        descriptors = raise_descriptors()
+        connections = Connections(
+            total=settings.max_connections,
+            per_client=settings.max_client_connections,
+            write_timeout=settings.response_idle_timeout.total_seconds(),
+            descriptors=descriptors,
+        )
+        share_threads()
 
         def stop() -> None:
             loop.call_soon_threadsafe(context.progress.close)
@@ -80,14 +95,20 @@ def create_app(settings: Settings) -> FastAPI:
         ready = await run_in_threadpool(_prepare_database, context)
         context.queue.start()
         janitor.start()
-        event("service.started", version=__version__, worker=context.queue.name)
+        event(
+            "service.started",
+            version=__version__,
+            worker=context.queue.name,
+            connections=connections.total,
+            descriptors=descriptors,
+        )
         try:
             with on_stop_signal(stop):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(context.progress.run)
                     if not ready:
                         tasks.start_soon(_retry_database, context)
-                    yield {TIMEOUT: request_timeout}
+                    yield {TIMEOUT: request_timeout, STATE: connections}
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -103,11 +124,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # it would load scripts from another host
         redoc_url=None,
+        openapi_url=None,  # app.api.openapi serves it
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
     app.add_middleware(BodyLimit, timeout=request_timeout)
     app.add_middleware(Conditional)
+    app.add_middleware(Shares, per_client=settings.max_client_connections)
     app.add_middleware(
         OriginCheck,
         allowed_hosts=settings.allowed_hosts,
@@ -140,7 +163,11 @@ def _context(settings: Settings) -> Context:
         settings=settings,
         database=database,
         storage=storage,
-        uploads=Uploads(storage, lifetime=settings.upload_lifetime.total_seconds()),
+        uploads=Uploads(
+            storage,
+            lifetime=settings.upload_lifetime.total_seconds(),
+            per_client=settings.max_unfinished_uploads,
+        ),
         queue=queue,
         tools=tools,
         media=Media(
@@ -148,11 +175,13 @@ def _context(settings: Settings) -> Context:
             storage=storage,
             tools=tools,
             cache_bytes=int(settings.cache_bytes),
+            picture_limits=Limits(work=settings.picture_megapixels * MEGA),
+            clip_limits=Limits(work=settings.clip_megapixels * MEGA),
         ),
-        picture_limiter=CapacityLimiter(MAX_PICTURES),
-        clip_limiter=CapacityLimiter(MAX_CLIPS),
-        ingest_limiter=CapacityLimiter(MAX_INGESTS),
-        import_limiter=CapacityLimiter(MAX_IMPORTS),
+        picture_limiter=Turns(PICTURES[0], each=PICTURES[1]),
+        clip_limiter=Turns(CLIPS[0], each=CLIPS[1]),
+        ingest_limiter=Turns(INGESTS[0], each=INGESTS[1]),
+        import_limiter=Turns(IMPORTS[0], each=IMPORTS[1]),
         import_rules=ImportRules(
             directory=settings.import_dir,
             fetch=FetchRules(
@@ -162,9 +191,14 @@ def _context(settings: Settings) -> Context:
             ),
             limit=int(settings.max_upload_bytes),
         ),
+        quotas=Quotas(
+            bytes=None if settings.key_bytes is None else int(settings.key_bytes),
+            jobs=settings.key_jobs,
+        ),
         stopping=threading.Event(),
         progress=ProgressHub(database),
         meter=RequestMeter(),
+        monitor=Monitor(checks_of(database=database, storage=storage, queue=queue)),
     )
 
 

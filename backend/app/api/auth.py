@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
+from app.api import clients
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.errors import UnauthorizedError
@@ -70,6 +71,7 @@ async def require_key(
         raise UnauthorizedError("Send a key as `Authorization: Bearer …` or `X-API-Key: …`.")
     if key is None:
         raise UnauthorizedError("The API key is unknown or revoked, or the session has ended.")
+    clients.identify(key.prefix)
     known = caller.get()
     if known is not None:
         known["key"] = key.prefix  # for the log

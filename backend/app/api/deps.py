@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated
 
-from anyio import CancelScope, CapacityLimiter
+from anyio import CancelScope
 from fastapi import Depends, Request
 
 from app.api.meter import RequestMeter
+from app.api.monitor import Monitor
 from app.api.progress_hub import ProgressHub
+from app.api.turns import Turns
 from app.db import Database
 from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.queue import AnalysisQueue
+from app.services.quotas import Quotas
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -31,19 +34,21 @@ class Context:
     queue: AnalysisQueue
     tools: Tools
     media: Media
-    picture_limiter: CapacityLimiter
+    picture_limiter: Turns
     """Bounds concurrent ffmpeg runs for pictures, which take a moment."""
-    clip_limiter: CapacityLimiter
+    clip_limiter: Turns
     """The same for clips, which may take minutes: no picture waits for them."""
-    ingest_limiter: CapacityLimiter
+    ingest_limiter: Turns
     """Bounds concurrent probing and storing of uploads."""
-    import_limiter: CapacityLimiter
+    import_limiter: Turns
     """Bounds concurrent imports."""
     import_rules: ImportRules
+    quotas: Quotas
     stopping: Event
     """Set as soon as the service is asked to stop."""
     progress: ProgressHub
     meter: RequestMeter
+    monitor: Monitor
     writers: dict[uuid.UUID, CancelScope] = field(default_factory=dict)
     """Requests of this process that are writing to a resumable upload."""
 

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.conditional import HEAD_ONLY
 from app.api.deps import Context
 from app.api.problems import documented, problem_response
+from app.api.turns import Turns
 from app.errors import UnavailableError
 from app.services.media import Wanted, Width
 
@@ -156,7 +156,7 @@ async def media_response(
     request: Request,
     find: Callable[[], Wanted],
     *,
-    limiter: anyio.CapacityLimiter,
+    limiter: Turns,
     media_type: str,
 ) -> MediaResponse:
     """Serve a file; if it does not exist, create it in one of the few threads of `limiter`.
@@ -186,9 +186,7 @@ async def media_response(
 
     watcher = asyncio.create_task(watch())
     try:
-        path = await anyio.to_thread.run_sync(
-            partial(context.media.create, wanted, checkpoint=checkpoint), limiter=limiter
-        )
+        path = await limiter.run(partial(context.media.create, wanted, checkpoint=checkpoint))
     finally:
         watcher.cancel()
     return MediaResponse(path, media_type=media_type)

@@ -1,9 +1,13 @@
 """The OpenAPI document: what FastAPI derives, plus what it cannot know."""
 
+import functools
+import json
+import threading
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
 
 from app.api.problems import Problem
 
@@ -27,9 +31,14 @@ def links(parameter: str, *operations: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI, *, keys_required: bool) -> None:
-    """Make `app.openapi()` return the complete document, built on first request."""
+    """Make `app.openapi()` return the complete document, built on first request, and serve it."""
+    lock = threading.Lock()
 
     def openapi() -> dict[str, Any]:
+        with lock:
+            return build()
+
+    def build() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(
                 title=app.title,
@@ -47,6 +56,17 @@ def install(app: FastAPI, *, keys_required: bool) -> None:
                 _make_keys_optional(document)
             app.openapi_schema = document
         return app.openapi_schema
+
+    # FastAPI would render the document for each request, and nothing else would happen meanwhile.
+    @functools.lru_cache(maxsize=4)
+    def rendered(root_path: str) -> bytes:
+        servers = {"servers": [{"url": root_path}]} if root_path else {}
+        return json.dumps(openapi() | servers, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi_document(request: Request) -> Response:
+        root_path = request.scope.get("root_path", "").rstrip("/")
+        return Response(rendered(root_path), media_type="application/json")
 
     app.openapi = openapi  # type: ignore[method-assign]  # documented by FastAPI
 

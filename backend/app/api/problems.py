@@ -59,6 +59,7 @@ _EXAMPLES: dict[int, tuple[str, str, str | None]] = {
     416: ("range-not-satisfiable", "Range not satisfiable", "The file has 1234 bytes."),
     422: ("malformed-request", "Malformed request", None),
     423: ("upload-busy", "Upload in use", "Another request is writing to this upload; try again."),
+    429: ("too-many-requests", "Too many requests", "The key has 1000 unfinished analyses."),
     460: ("checksum", "Checksum mismatch", "The data does not have the announced checksum."),
     502: ("import-failed", "Import failed", "example.org responded with status 404."),
     503: ("unavailable", "Temporarily unavailable", "The database is unavailable; see /health."),

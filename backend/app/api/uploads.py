@@ -14,10 +14,11 @@ from functools import partial
 from typing import Annotated, Any
 
 import anyio
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from app.api import clients
 from app.api.auth import PROTECTED
 from app.api.conditional import HEAD_ONLY, UPLOADS
 from app.api.deps import Context, ContextDep
@@ -39,6 +40,7 @@ from app.errors import (
     UploadVersionError,
 )
 from app.logs import event
+from app.services import quotas
 from app.services.uploads import Resumable, Writer
 
 DATA_TYPE = "application/offset+octet-stream"
@@ -99,7 +101,7 @@ def describe_uploads(context: ContextDep, response: Response) -> None:
     openapi_extra=_BODY,
     responses={
         201: {"description": "Created; `Location` is where to send the data.", "headers": _STATE},
-        **documented(400, 408, 409, 412, 413, 415, 423, 460, 507),
+        **documented(400, 408, 409, 412, 413, 415, 423, 429, 460, 507),
     },
 )
 async def create_upload(
@@ -120,6 +122,12 @@ async def create_upload(
     if upload_length == 0:
         raise InvalidUploadError("The file is empty.")
     metadata = _metadata(upload_metadata or "")
+    client = clients.current()
+
+    def allow(announced: int) -> None:
+        with context.database.reading() as session:
+            quotas.check_bytes(session, client=client, size=announced, quotas=context.quotas)
+
     new = await run_in_threadpool(
         partial(
             context.uploads.create,
@@ -127,6 +135,8 @@ async def create_upload(
             filename=metadata.get("filename", metadata.get("name", "")),
             metadata=upload_metadata or "",
             analyse=analyse,
+            client=client,
+            allow=allow,
         )
     )
     event("upload.created", upload_id=new.id, size=upload_length)
@@ -162,7 +172,7 @@ async def read_upload(
     openapi_extra=_BODY,
     responses={
         204: {"description": "Received.", "headers": _STATE},
-        **documented(400, 404, 408, 409, 412, 413, 415, 423, 460, 507),
+        **documented(400, 404, 408, 409, 412, 413, 415, 423, 429, 460, 507),
     },
 )
 async def continue_upload(
@@ -225,9 +235,7 @@ async def _append(
                 _check_offset(writer.upload, offset)
                 await _receive(request, context, writer, expected)
                 if writer.is_complete:
-                    await to_thread.run_sync(
-                        partial(_store, context, writer.upload), limiter=context.ingest_limiter
-                    )
+                    await context.ingest_limiter.run(partial(_store, context, writer.upload))
             return await run_in_threadpool(context.uploads.get, upload_id)
         finally:
             if context.writers.get(upload_id) is scope:

@@ -1,13 +1,15 @@
 """`/api/v1/videos` and `/imports`: upload, import, list, read, stream, delete."""
 
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
+from app.api import clients
 from app.api.analyses import Cursor, Limit
 from app.api.auth import PROTECTED
 from app.api.deps import Context, ContextDep
@@ -32,11 +34,11 @@ from app.api.schemas import (
     VideoOut,
     VideoPageOut,
 )
-from app.api.upload import receive
+from app.api.upload import OVERHEAD, receive
 from app.errors import VideoNotFoundError
 from app.logs import event
 from app.models import AnalysisStatus
-from app.services import analyses, imports, removal, videos
+from app.services import analyses, imports, quotas, removal, videos
 from app.services.ingest import ingest
 from app.services.videos import Filters, Sort
 
@@ -71,7 +73,7 @@ _ANALYSIS_LINKS = links(
     openapi_extra=UPLOAD_BODY,
     responses={
         **_STORED,
-        **documented(400, 408, 413, 415, 507),
+        **documented(400, 408, 413, 415, 429, 507),
     },
 )
 async def upload_video(
@@ -82,14 +84,22 @@ async def upload_video(
     The body is a multipart form with one file in the field `file`. Its content decides, not its
     name: a file that ffprobe does not recognise as a video is rejected with 415.
     """
+    announced = request.headers.get("content-length", "")
+    size = max(0, int(announced) - OVERHEAD) if announced.isdecimal() else 0
+    await check_quota(context, size)
     async with receive(
         request,
         storage=context.storage,
         limit=int(context.settings.max_upload_bytes),
         idle_timeout=context.settings.upload_idle_timeout.total_seconds(),
     ) as upload:
-        reply, created = await to_thread.run_sync(
-            partial(store_upload, context, upload, analyse=analyse), limiter=context.ingest_limiter
+        reply, created = await context.ingest_limiter.run(
+            partial(
+                store_upload,
+                context,
+                replace(upload, client=clients.current()),
+                analyse=analyse,
+            )
         )
     return _respond(response, reply, created=created)
 
@@ -99,7 +109,7 @@ async def upload_video(
     status_code=201,
     responses={
         **_STORED,
-        **documented(400, 403, 404, 408, 413, 415, 502, 507),
+        **documented(400, 403, 404, 408, 413, 415, 429, 502, 507),
     },
 )
 async def import_video(
@@ -109,20 +119,34 @@ async def import_video(
 
     Responds when the copy is complete, or with 403 if the operator has not allowed the source.
     """
-    reply, created = await to_thread.run_sync(
-        partial(_import, context, source, analyse=analyse), limiter=context.import_limiter
+    reply, created = await context.import_limiter.run(
+        partial(_import, context, source, analyse=analyse, client=clients.current())
     )
     return _respond(response, reply, created=created)
 
 
-def _import(context: Context, source: ImportIn, *, analyse: bool) -> tuple[VideoOut, bool]:
+def _import(
+    context: Context, source: ImportIn, *, analyse: bool, client: str
+) -> tuple[VideoOut, bool]:
     rules, storage = context.import_rules, context.storage
     with (
         imports.from_path(source.path, rules=rules, storage=storage)
         if source.path is not None
         else imports.from_url(source.url or "", rules=rules, storage=storage)
     ) as upload:
-        return store_upload(context, upload, analyse=analyse)
+        return store_upload(context, replace(upload, client=client), analyse=analyse)
+
+
+async def check_quota(context: Context, size: int) -> None:
+    """Raise QuotaError before the first byte of what will not be stored is received."""
+    client = clients.current()
+    if client and not client.startswith("@"):
+
+        def check() -> None:
+            with context.database.reading() as session:
+                quotas.check_bytes(session, client=client, size=size, quotas=context.quotas)
+
+        await run_in_threadpool(check)
 
 
 def store_upload(
@@ -135,6 +159,7 @@ def store_upload(
         upload=upload,
         tools=context.tools,
         analyse=analyse,
+        quotas=context.quotas,
     )
     if created:
         event("video.stored", video_id=state.video.id, size=state.video.size)
@@ -258,7 +283,7 @@ def video_preview(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
             "links": _ANALYSIS_LINKS,
         },
         202: {"description": "Queued.", "links": _ANALYSIS_LINKS},
-        **documented(400, 404, 408, 413, 507),
+        **documented(400, 404, 408, 413, 429, 507),
     },
 )
 def request_analysis(
@@ -270,7 +295,13 @@ def request_analysis(
     """Queue an analysis with custom parameters."""
     chosen = (parameters or ParametersSchema()).to_parameters()
     with context.database.writing() as session:
-        analysis, created = analyses.request(session, video_id=video_id, parameters=chosen)
+        analysis, created = analyses.request(
+            session,
+            video_id=video_id,
+            parameters=chosen,
+            client=clients.current(),
+            quotas=context.quotas,
+        )
         reply = AnalysisOut.from_row(analysis)
     if created:
         event("analysis.requested", analysis_id=reply.id, video_id=video_id)

@@ -5,7 +5,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Enum, ForeignKey, Index, Text
+from sqlalchemy import JSON, Enum, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, utc_now
@@ -33,7 +33,11 @@ class Analysis(Base):
     """
 
     __tablename__ = "analyses"
-    __table_args__ = (Index(None, "status", "id"), Index(None, "video_id", "id"))
+    __table_args__ = (
+        Index(None, "status", "id"),
+        Index(None, "video_id", "id"),
+        Index(None, "client", "started_at"),
+    )
 
     video_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
     status: Mapped[AnalysisStatus] = mapped_column(
@@ -63,6 +67,8 @@ class Analysis(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
+    client: Mapped[str | None] = mapped_column(String(16))
+    """Who requested it (see `Video.client`): clients take turns."""
     dispatched_at: Mapped[datetime | None]
     """When it was last published to the broker; unset with the embedded worker."""
     requested_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, utc_now
@@ -19,5 +19,9 @@ class ApiKey(Base):
     """The public part of the key: identifies the row, and is shown in lists and logs."""
     hash: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the whole key. A key has 256 random bits, so no slow hash is needed."""
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Quota of stored bytes; NULL means KEY_BYTES."""
+    max_jobs: Mapped[int | None]
+    """Quota of unfinished analyses; NULL means KEY_JOBS."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     revoked_at: Mapped[datetime | None]

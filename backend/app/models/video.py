@@ -18,6 +18,7 @@ class Video(Base):
     __tablename__ = "videos"
     __table_args__ = (
         CheckConstraint("size > 0", name="size_positive"),
+        Index(None, "client"),
         Index(None, "filename", "id"),
         Index(None, "size", "id"),
         Index("ix_videos_duration_id", text(f"coalesce(duration, {UNKNOWN_DURATION})"), "id"),
@@ -60,4 +61,6 @@ class Video(Base):
     """Whether there is a converted copy for browsers."""
     source: Mapped[str] = mapped_column(String(20), default="upload", server_default="upload")
     """Where it came from: `upload`, `path` or `url`."""
+    client: Mapped[str | None] = mapped_column(String(16))
+    """Prefix of the API key that stored it, to whose quota it counts, or a hashed address."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from app.errors import AnalysisNotFoundError, ConflictError, VideoNotFoundError
 from app.models import FINAL, Analysis, AnalysisStatus, MotionEvent, Video
 from app.services import parameters as stored_parameters
+from app.services import quotas as quotas_of
 from app.services.leases import ended_values, update_one
 from app.services.paging import Order, Page
+from app.services.quotas import UNFINISHED, UNLIMITED, Quotas
 from app.video import Parameters
-
-UNFINISHED = (AnalysisStatus.QUEUED, AnalysisStatus.RUNNING)
 
 
 def get(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
@@ -49,12 +49,17 @@ def page(
 
 
 def request(
-    session: Session, *, video_id: uuid.UUID, parameters: Parameters
+    session: Session,
+    *,
+    video_id: uuid.UUID,
+    parameters: Parameters,
+    client: str | None = None,
+    quotas: Quotas = UNLIMITED,
 ) -> tuple[Analysis, bool]:
     """Queue an analysis; return it and whether it is new.
 
     An unfinished analysis with the same parameters is returned instead of a duplicate. Raise
-    VideoNotFoundError if the video does not exist.
+    VideoNotFoundError if the video does not exist, or TooManyRequestsError.
     """
     unfinished = select(Analysis).where(
         Analysis.video_id == video_id, Analysis.status.in_(UNFINISHED)
@@ -65,7 +70,9 @@ def request(
     not_found = VideoNotFoundError(f"Video {video_id} does not exist.")
     if session.get(Video, video_id) is None:
         raise not_found
-    analysis = Analysis(video_id=video_id, parameters=stored_parameters.to_json(parameters))
+    quotas_of.check_jobs(session, client=client, quotas=quotas)
+    stored = stored_parameters.to_json(parameters)
+    analysis = Analysis(video_id=video_id, parameters=stored, client=client)
     session.add(analysis)
     try:
         session.flush()
@@ -91,11 +98,19 @@ def cancel(session: Session, *, analysis_id: uuid.UUID, now: datetime) -> Analys
     return analysis
 
 
-def retry(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
+def retry(
+    session: Session,
+    *,
+    analysis_id: uuid.UUID,
+    client: str | None = None,
+    quotas: Quotas = UNLIMITED,
+) -> Analysis:
     """Requeue a failed or cancelled analysis with its parameters and a reset attempt count.
 
-    Raise AnalysisNotFoundError if it does not exist, ConflictError if it is neither.
+    Raise AnalysisNotFoundError if it does not exist, ConflictError if it is neither, or
+    TooManyRequestsError.
     """
+    quotas_of.check_jobs(session, client=client, quotas=quotas)
     statement = (
         update(Analysis)
         .where(
@@ -104,6 +119,7 @@ def retry(session: Session, *, analysis_id: uuid.UUID) -> Analysis:
         )
         .values(
             status=AnalysisStatus.QUEUED,
+            client=client,
             attempts=0,
             reason=None,
             detail=None,

@@ -3,22 +3,28 @@
 Only http and https, and only hosts on the allowlist, checked again at each redirect. A name is
 resolved once, its addresses are checked, and the connection uses a checked address, so DNS
 rebinding has no effect. Proxies from the environment are ignored.
+
+One deadline covers every step: looking up names, connecting, TLS, sending the request, headers,
+interim responses, chunk sizes, the body, trailers, and the same again after each redirect.
 """
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from app.errors import ForbiddenImportError, ImportFailedError
+from app.services.deadline import Deadline, TimedSocket, resolve
 
 REDIRECTS = 5
-CONNECT_TIMEOUT_S = 10.0
+# For each wait of a fetch, within its deadline.
+IDLE_TIMEOUT_S = 10.0
 CHUNK = 256 * 1024
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
@@ -32,7 +38,7 @@ class FetchRules:
     """Allowed hosts in lower case; `*` allows any."""
     private_addresses: bool
     timeout: float
-    """In seconds, for the whole fetch."""
+    """In seconds, for the whole fetch with all redirects."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +54,19 @@ class _Target:
 @contextmanager
 def fetch(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
     """Yield the response body in chunks. Raise ForbiddenImportError or ImportFailedError."""
-    deadline = time.monotonic() + rules.timeout
+    deadline = Deadline(rules.timeout)
     for _ in range(REDIRECTS + 1):
         target = _parse(url, rules=rules)
-        connection = _connect(target, rules=rules)
-        try:
-            response = _request(connection, target, rules=rules)
+        with _connected(target, rules=rules, deadline=deadline) as timed:
+            response = _request(timed, target)
             location = response.getheader("location")
             if response.status in (301, 302, 303, 307, 308) and location:
                 url = urllib.parse.urljoin(target.url, location)
                 continue
             if response.status != 200:
                 raise ImportFailedError(f"{target.host} responded with status {response.status}.")
-            yield _read_chunks(connection, response, target, deadline=deadline)
+            yield _read_chunks(response, target, deadline=deadline)
             return
-        finally:
-            connection.close()
     raise ImportFailedError(f"More than {REDIRECTS} redirects.")
 
 
@@ -86,10 +89,18 @@ def _parse(url: str, *, rules: FetchRules) -> _Target:
     return _Target(parts.scheme, host, port, path + (f"?{query}" if query else ""), url)
 
 
-def _connect(target: _Target, *, rules: FetchRules) -> http.client.HTTPConnection:
+@contextmanager
+def _connected(target: _Target, *, rules: FetchRules, deadline: Deadline) -> Iterator[TimedSocket]:
+    with contextlib.closing(_connect(target, rules=rules, deadline=deadline)) as connection:
+        yield TimedSocket(connection, deadline=deadline, idle=IDLE_TIMEOUT_S)
+
+
+def _connect(target: _Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
     failure = ImportFailedError(f"{target.host} cannot be resolved.")
     try:
-        resolved = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        resolved = resolve(target.host, target.port, deadline=deadline)
+    except TimeoutError:
+        raise ImportFailedError(f"{target.host} cannot be resolved: timed out.") from None
     except (OSError, UnicodeError):
         raise failure from None
     for family, kind, protocol, _, address in resolved:
@@ -99,19 +110,19 @@ def _connect(target: _Target, *, rules: FetchRules) -> http.client.HTTPConnectio
                 "IMPORT_PRIVATE_ADDRESSES=true would allow it."
             )
         raw = socket.socket(family, kind, protocol)
-        raw.settimeout(CONNECT_TIMEOUT_S)
         try:
+            raw.settimeout(min(deadline.remaining(), IDLE_TIMEOUT_S))
             raw.connect(address)
             if target.scheme == "https":
                 context = ssl.create_default_context()
+                # For the handshake as a whole, not for each of its messages.
+                raw.settimeout(min(deadline.remaining(), IDLE_TIMEOUT_S))
                 raw = context.wrap_socket(raw, server_hostname=target.host)
         except OSError as error:  # includes SSLError
             raw.close()
             failure = ImportFailedError(f"Cannot connect to {target.host}: {_reason(error)}.")
             continue
-        connection = http.client.HTTPConnection(target.host, target.port)
-        connection.sock = raw
-        return connection
+        return raw
     raise failure
 
 
@@ -126,13 +137,12 @@ def _is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _request(
-    connection: http.client.HTTPConnection, target: _Target, *, rules: FetchRules
-) -> http.client.HTTPResponse:
+def _request(timed: TimedSocket, target: _Target) -> http.client.HTTPResponse:
     port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
     host = f"[{target.host}]" if ":" in target.host else target.host
+    connection = http.client.HTTPConnection(target.host, target.port)
+    connection.sock = cast("socket.socket", timed)
     try:
-        connection.sock.settimeout(min(rules.timeout, CONNECT_TIMEOUT_S))
         connection.request(
             "GET", target.path, headers={"Host": host + port, "Accept-Encoding": "identity"}
         )
@@ -142,21 +152,15 @@ def _request(
 
 
 def _read_chunks(
-    connection: http.client.HTTPConnection,
-    response: http.client.HTTPResponse,
-    target: _Target,
-    *,
-    deadline: float,
+    response: http.client.HTTPResponse, target: _Target, *, deadline: Deadline
 ) -> Iterator[bytes]:
     while True:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise ImportFailedError(f"The download from {target.host} timed out.")
         try:
-            if connection.sock is not None:
-                connection.sock.settimeout(min(remaining, CONNECT_TIMEOUT_S))
+            deadline.remaining()
             # read1 returns what is available, so a slow sender cannot block past the deadline.
             chunk = response.read1(CHUNK)
+        except TimeoutError:
+            raise ImportFailedError(f"The download from {target.host} timed out.") from None
         except (OSError, http.client.HTTPException) as error:
             raise ImportFailedError(
                 f"The download from {target.host} failed: {_reason(error)}."

@@ -32,26 +32,31 @@ class Check:
     ok: bool
     detail: str
     facts: dict[str, str | int | None] = field(default_factory=dict)
+    worker: WorkerState | None = None
+    """For the broker: how analyses are run."""
 
 
-def check_ready(*, database: Database, storage: Storage) -> dict[str, Check]:
-    """Check what requests need. Not the broker: work is accepted and kept without it."""
-    return {
-        "database": _guarded(lambda: _database(database)),
-        "migrations": _guarded(lambda: _migrations(database)),
-        "disk": _guarded(lambda: _disk(storage)),
+def checks_of(
+    *, database: Database, storage: Storage, queue: AnalysisQueue | None = None
+) -> dict[str, Callable[[], Check]]:
+    """Return the checks by name in a fixed order; they never raise, but may take long.
+
+    Requests need all but the broker: work is accepted and kept without it.
+    """
+    found: dict[str, Callable[[], Check]] = {
+        "database": lambda: _guarded(lambda: _database(database)),
+        "migrations": lambda: _guarded(lambda: _migrations(database)),
+        "disk": lambda: _guarded(lambda: _disk(storage)),
     }
+    if queue is not None:
+        found["broker"] = lambda: broker_check(queue.state())
+    return found
 
 
-def check_all(
-    *, database: Database, storage: Storage, queue: AnalysisQueue
-) -> tuple[dict[str, Check], WorkerState]:
-    """Run all checks without ever raising; return them by name in a fixed order."""
-    worker = queue.state()
+def broker_check(worker: WorkerState) -> Check:
+    """Return the check of whatever runs analyses."""
     working = worker in (WorkerState.EMBEDDED, WorkerState.CELERY)
-    checks = check_ready(database=database, storage=storage)
-    checks["broker"] = Check(working, _BROKER[worker])
-    return checks, worker
+    return Check(working, _BROKER[worker], worker=worker)
 
 
 def _guarded(check: Callable[[], Check]) -> Check:
@@ -65,13 +70,13 @@ def _guarded(check: Callable[[], Check]) -> Check:
 
 
 def _database(database: Database) -> Check:
-    with database.engine.connect() as connection:
+    with database.monitor.connect() as connection:
         connection.execute(text("SELECT 1"))
-    return Check(ok=True, detail=database.engine.dialect.name)
+    return Check(ok=True, detail=database.monitor.dialect.name)
 
 
 def _migrations(database: Database) -> Check:
-    with database.engine.connect() as connection:
+    with database.monitor.connect() as connection:
         state = migration_state(connection)
     return Check(
         ok=not state.pending,

@@ -34,13 +34,18 @@ class NewKey:
     text: str
 
 
-def create(session: Session, *, name: str) -> NewKey:
-    """Create a key. Raise ValueError if the name is empty, too long or not printable."""
+def create(
+    session: Session, *, name: str, max_bytes: int | None = None, max_jobs: int | None = None
+) -> NewKey:
+    """Create a key, perhaps with quotas of its own.
+
+    Raise ValueError if the name is empty, too long or not printable.
+    """
     if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
         raise ValueError(f"the name must have 1 to {MAX_NAME_LENGTH} printable characters")
     prefix = secrets.token_hex(4)
     text = f"vk_{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-    row = ApiKey(name=name, prefix=prefix, hash=_hash(text))
+    row = ApiKey(name=name, prefix=prefix, hash=_hash(text), max_bytes=max_bytes, max_jobs=max_jobs)
     session.add(row)
     session.flush()
     return NewKey(row, text)
@@ -49,6 +54,16 @@ def create(session: Session, *, name: str) -> NewKey:
 def list_keys(session: Session) -> Sequence[ApiKey]:
     """Return all keys, including revoked ones, oldest first."""
     return session.scalars(select(ApiKey).order_by(ApiKey.id)).all()
+
+
+def limit(session: Session, *, prefix: str, max_bytes: int | None, max_jobs: int | None) -> ApiKey:
+    """Replace the quotas of a key; None means the service's. Raise KeyNotFoundError."""
+    row = session.scalar(select(ApiKey).where(ApiKey.prefix == prefix))
+    if row is None:
+        raise KeyNotFoundError(f"no key has the prefix {prefix!r}")
+    row.max_bytes, row.max_jobs = max_bytes, max_jobs
+    session.flush()
+    return row
 
 
 def revoke(session: Session, *, prefix: str, now: datetime) -> ApiKey:

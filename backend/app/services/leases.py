@@ -8,10 +8,10 @@ increments `revision`, which live progress follows.
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.models import Analysis, AnalysisStatus, MotionEvent, Video
@@ -62,8 +62,27 @@ def any_unfinished(session: Session) -> bool:
 
 
 def next_claimable(session: Session, *, now: datetime) -> uuid.UUID | None:
-    """Return the id of the oldest analysis that a worker may claim."""
+    """Return the id of the analysis that a worker is to claim next.
+
+    Clients take turns: it is the oldest one of the client that was served the longest ago.
+    """
+    waiting = (
+        select(Analysis.client, func.min(Analysis.requested_at).label("since"))
+        .where(_claimable(now))
+        .group_by(Analysis.client)
+    )
+    since = {row.client: row.since for row in session.execute(waiting)}
     query = select(Analysis.id).where(_claimable(now)).order_by(Analysis.id).limit(1)
+    if len(since) > 1:
+        started = (
+            select(Analysis.client, func.max(Analysis.started_at).label("last"))
+            .where(or_(Analysis.client.in_(since), Analysis.client.is_(None)))
+            .group_by(Analysis.client)
+        )
+        last = {row.client: row.last for row in session.execute(started)}
+        never = datetime.min.replace(tzinfo=UTC)
+        chosen = min(since, key=lambda client: (last.get(client) or never, since[client]))
+        query = query.where(Analysis.client.is_not_distinct_from(chosen))
     return session.scalar(query)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from time import time_ns
+from time import time, time_ns
 
 from app.db import Database
 from app.errors import (
@@ -30,11 +30,20 @@ from app.services import events, facts, videos
 from app.services.pictures import PREVIEW, event_picture, video_picture
 from app.services.storage import Storage
 from app.video import Box, Probe, Tools, cut_clip, probe, thumbnail
-from app.video.errors import ToolError, VideoError
+from app.video.errors import (
+    MemoryLimitError,
+    TimeLimitError,
+    ToolError,
+    VideoError,
+    VideoTooBigError,
+)
+from app.video.options import DEFAULT_LIMITS, Limits
 
 CLIP_MARGIN_S = 1.0
 # Requested times are rounded down to this grid, which bounds the number of thumbnails.
 TIMES_PER_SECOND = 10
+# What failed is not tried again for so long, by no process.
+FAILURE_LIFETIME_S = 3600.0
 _LOCKS = 64
 _POLL_S = 0.1
 # Called ten times a second while a file is created; raises when it is no longer needed.
@@ -59,15 +68,26 @@ class Wanted:
     create: Callable[[Path, Checkpoint], None]
     kept: str | None = None
     """Name of the file that the analysis stores."""
+    kind: str = "pictures"
+    """What is not tried again for a while after one of its kind has taken too long."""
 
 
 class Media:
     """Find, create and cache thumbnails and clips."""
 
     def __init__(
-        self, *, database: Database, storage: Storage, tools: Tools, cache_bytes: int
+        self,
+        *,
+        database: Database,
+        storage: Storage,
+        tools: Tools,
+        cache_bytes: int,
+        picture_limits: Limits = DEFAULT_LIMITS,
+        clip_limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Store the dependencies; open nothing."""
+        self._picture_limits = picture_limits
+        self._clip_limits = clip_limits
         self._database = database
         self._storage = storage
         self._tools = tools
@@ -129,10 +149,11 @@ class Media:
                 end=_exact(event.end_time + CLIP_MARGIN_S),
                 target=target,
                 facts=self._facts(video_id),
+                limits=self._clip_limits,
                 checkpoint=checkpoint,
             )
 
-        return Wanted(video_id, f"{event_id}.mp4", create)
+        return Wanted(video_id, f"{event_id}.mp4", create, kind="clips")
 
     def preview(self, video_id: uuid.UUID) -> Path:
         """Return the copy of a video that every browser plays.
@@ -195,6 +216,7 @@ class Media:
             width=width.value,
             box=box,
             facts=self._facts(video_id),
+            limits=self._picture_limits,
             checkpoint=checkpoint,
         )
         target.write_bytes(jpeg)
@@ -211,6 +233,7 @@ class Media:
             found = self.find(wanted)
             if found is not None:
                 return found
+            self._raise_known_failure(wanted)
             temporary = self._storage.incoming()
             try:
                 wanted.create(temporary, checkpoint)
@@ -222,7 +245,10 @@ class Media:
             except VideoError as error:
                 if os.strerror(errno.ENOSPC) in f"{error} {error.log}":
                     raise StorageFullError("Not enough disk space to create this file.") from error
-                raise ConflictError(f"The file cannot be created: {error}.") from error
+                reason = f"The file cannot be created: {error}."
+                costly = isinstance(error, TimeLimitError | MemoryLimitError | VideoTooBigError)
+                self._remember(wanted.video_id, wanted.kind if costly else wanted.name, reason)
+                raise ConflictError(reason) from error
             finally:
                 temporary.unlink(missing_ok=True)
         if not self._storage.path(video_id).exists():  # deleted in the meantime
@@ -230,6 +256,26 @@ class Media:
             raise VideoNotFoundError(f"Video {video_id} does not exist.")
         self._storage.trim_derived(self._cache_bytes)
         return target
+
+    def _raise_known_failure(self, wanted: Wanted) -> None:
+        """Raise ConflictError if the same has failed, or something like it was too much."""
+        for name in (wanted.kind, wanted.name):
+            path = self._failure(wanted.video_id, name)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime > time() - FAILURE_LIFETIME_S:
+                    raise ConflictError(path.read_text(encoding="utf-8"))
+
+    def _remember(self, video_id: uuid.UUID, name: str, reason: str) -> None:
+        """Let no process try this again for a while. The file is part of the cache."""
+        temporary = self._storage.incoming()
+        try:
+            temporary.write_text(reason, encoding="utf-8")
+            self._storage.keep_derived(temporary, self._failure(video_id, name))
+        except OSError:  # a full disk: it will be tried again
+            temporary.unlink(missing_ok=True)
+
+    def _failure(self, video_id: uuid.UUID, name: str) -> Path:
+        return self._storage.derived(video_id, f"{name}.failed")
 
 
 @contextlib.contextmanager

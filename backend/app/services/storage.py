@@ -6,6 +6,7 @@
 - `derived/ab/<uuid>/`: thumbnails and clips of that video; a cache that can be deleted.
 - `kept/ab/<uuid>/`: what an analysis stores with its results: pictures for lists, a preview.
 - `incoming/<uuid>`: an empty mark for content whose row is being added or removed.
+- `uploads.lock`: held while the unfinished uploads of a client are counted.
 - `reserve`: preallocated space, released when a full disk would prevent deletions.
 
 The marks make crashes harmless: a later sweep looks at old marks only and asks the database whether

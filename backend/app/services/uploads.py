@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from io import FileIO
@@ -24,7 +24,13 @@ from pathlib import Path
 from typing import Self
 
 from app.db import is_disk_full
-from app.errors import StorageFullError, UploadBusyError, UploadNotFoundError, UploadTooLargeError
+from app.errors import (
+    StorageFullError,
+    TooManyRequestsError,
+    UploadBusyError,
+    UploadNotFoundError,
+    UploadTooLargeError,
+)
 from app.services import videos
 from app.services.storage import Storage
 
@@ -48,24 +54,58 @@ class Resumable:
     video_id: uuid.UUID | None = None
     known: bool = False
     """Whether the video was there before."""
+    client: str | None = None
+    """Who began it."""
 
 
 class Uploads:
     """The resumable uploads below one directory."""
 
-    def __init__(self, storage: Storage, *, lifetime: float) -> None:
+    def __init__(self, storage: Storage, *, lifetime: float, per_client: int = 100) -> None:
         """Store the dependencies; `lifetime` is in seconds since the last data."""
         self._storage = storage
+        self._per_client = per_client
         self._lifetime = lifetime
 
-    def create(self, *, length: int, filename: str, metadata: str, analyse: bool) -> Resumable:
-        """Begin an upload. Raise StorageFullError if the disk has no room for `length` bytes."""
+    def create(
+        self,
+        *,
+        length: int,
+        filename: str,
+        metadata: str,
+        analyse: bool,
+        client: str | None = None,
+        allow: Callable[[int], None] = lambda _: None,
+    ) -> Resumable:
+        """Begin an upload.
+
+        `allow` may refuse the number of bytes that the client has announced in all. Raise
+        StorageFullError if the disk has no room for `length` bytes, or TooManyRequestsError if the
+        client has too many unfinished uploads.
+        """
         if shutil.disk_usage(self._storage.uploads).free < length:
             raise StorageFullError("Not enough disk space for this file.")
-        new = Resumable(uuid.uuid4(), length, filename, metadata, analyse)
-        self._data(new.id).touch()
-        self._write(new)
+        new = Resumable(uuid.uuid4(), length, filename, metadata, analyse, client=client)
+        with (self._storage.root / "uploads.lock").open("wb") as file:
+            # One at a time in all processes; released when the file is closed.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            lengths = list(self._unfinished(client))
+            if len(lengths) >= self._per_client:
+                raise TooManyRequestsError(
+                    f"{len(lengths)} uploads are unfinished; continue or delete one of them."
+                )
+            allow(sum(lengths) + length)
+            self._data(new.id).touch()
+            self._write(new)
         return self.get(new.id)
+
+    def _unfinished(self, client: str | None) -> Iterator[int]:
+        """Yield the length of each unfinished upload of a client."""
+        for path in self._storage.uploads.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError, UploadNotFoundError):
+                upload = self.get(uuid.UUID(path.stem))
+                if upload.client == client and upload.video_id is None:
+                    yield upload.length
 
     def get(self, upload_id: uuid.UUID) -> Resumable:
         """Return an upload. Raise UploadNotFoundError if it does not exist or has expired."""
@@ -89,6 +129,7 @@ class Uploads:
             expires_at=datetime.fromtimestamp(expiry, UTC),
             video_id=None if video_id is None else uuid.UUID(video_id),
             known=stored["known"],
+            client=stored.get("client"),
         )
 
     def open(self, upload_id: uuid.UUID) -> "Writer":
@@ -117,7 +158,9 @@ class Uploads:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-        return videos.Upload(path, upload.length, digest.hexdigest(), upload.filename)
+        return videos.Upload(
+            path, upload.length, digest.hexdigest(), upload.filename, client=upload.client
+        )
 
     def finish(self, upload: Resumable, *, video_id: uuid.UUID, known: bool) -> None:
         """Record the video that an upload has become; its data has been moved or is not needed."""

@@ -53,6 +53,8 @@ class Upload:
     sha256: str
     filename: str
     source: str = "upload"
+    client: str | None = None
+    """Who stores it."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
         sha256=upload.sha256,
         **stored_facts.columns(facts),
         source=upload.source,
+        client=upload.client or None,
     )
     session.add(video)
     session.flush()

@@ -19,8 +19,9 @@ from app.video.inputs import open_input, tone_mapping
 from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_checkpoint
 from app.video.probe import Probe, probe
 from app.video.process import run, stream
+from app.video.work import Work
 
-THUMBNAIL_TIMEOUT_S = 60.0
+THUMBNAIL_TIMEOUT_S = 30.0
 MAX_WIDTH = 1920
 # Clips give way to pictures and analyses.
 _CLIP_NICENESS = 10
@@ -49,7 +50,7 @@ def thumbnail(
     """Return the frame shown at `time` (seconds) as a JPEG `width` wide, with `box` outlined.
 
     A time after the end gives the last frame. `facts` saves a call of `probe`. See `analyse` for
-    `checkpoint`. Raise a VideoError if there is no such frame.
+    `checkpoint`. Raise a VideoError if there is no such frame, or finding it exceeds `limits.work`.
     """
     if not 16 <= width <= MAX_WIDTH:
         raise ValueError(f"width must be 16 to {MAX_WIDTH} pixels, not {width}")
@@ -62,22 +63,31 @@ def thumbnail(
     # Filters compare in ticks, rounded.
     tick = facts.map.tick if facts.map is not None else facts.time_base
     rounding = max(_ROUNDING, tick * Fraction(51, 100))
+    work = Work(facts, limits=limits)
     for seek, begin_at, end_at in _attempts(begin, rounding=rounding):
-        source = open_input(path, facts=facts, tools=tools, limits=limits, seek=seek)
+        source = open_input(
+            path, facts=facts, tools=tools, limits=limits, seek=seek, options=work.options
+        )
         part = f"trim=start={float(begin_at):.6f}" + (
             "" if end_at is None else f":end={float(end_at):.6f}"
         )
-        filters = ",".join([source.video_filter, part, *_picture(facts, width, box)])
+        filters = ",".join(
+            [*work.filters(), source.video_filter, part, *_picture(facts, width, box)]
+        )
         chunks = stream(
             [*source.arguments, "-map", f"0:{facts.index}", "-vf", filters, *_NO_METADATA,
              "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p", "-flags", "+bitexact",
              "-fps_mode", "passthrough", "-f", "image2pipe",
              *(() if end_at is not None else ("-frames:v", "1")), "pipe:1"],
             timeout=max(0.1, deadline - clock.monotonic()), limits=limits, checkpoint=checkpoint,
+            log=work.read,
         )  # fmt: skip
         picture = _last_picture(chunks)
-        if picture:
+        exhausted = work.add()
+        if picture and not exhausted:
             return picture
+        if exhausted:
+            raise work.error(f"the frame at {float(time):.1f} s")
     raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s")
 
 
@@ -138,6 +148,7 @@ def cut_clip(
     if not 0 <= start < end:
         raise ValueError(f"a clip needs 0 <= start < end, not {start} and {end}")
     facts = facts or probe(path, tools=tools, limits=limits, checkpoint=checkpoint)
+    Work(facts, limits=limits).check(f"a clip of {float(end - start):.1f} s", end - start)
     source = open_input(path, facts=facts, tools=tools, limits=limits, seek=start, start=start)
     part = f"trim=start=0:duration={float(end - start):.6f}"
     with _written(target) as file:

@@ -158,6 +158,8 @@ class Limits:
     """Data of each ffmpeg and ffprobe process in bytes (RLIMIT_DATA)."""
     wall_time: float = 1800.0
     """Processing time in seconds."""
+    work: int | None = None
+    """Pixels times frames that one picture or clip may cost to decode; None for no limit."""
 
 
 DEFAULT_LIMITS = Limits()

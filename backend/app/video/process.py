@@ -111,8 +111,12 @@ def stream(
     timeout: float,
     limits: Limits = DEFAULT_LIMITS,
     checkpoint: Callable[[], None] = no_checkpoint,
+    log: Callable[[bytes], None] | None = None,
 ) -> Iterator[bytes]:
-    """Yield a program's standard output in chunks, whatever its exit code; otherwise as `run`."""
+    """Yield a program's standard output in chunks, whatever its exit code; otherwise as `run`.
+
+    `log` is called with standard error.
+    """
     deadline = time.monotonic() + timeout
     with start(arguments, limits=limits) as process, selectors.DefaultSelector() as selector:
         assert process.stdout is not None  # noqa: S101 - `start` creates pipes
@@ -129,6 +133,8 @@ def stream(
                         selector.unregister(key.fileobj)
                     elif key.fileobj is process.stdout:
                         yield data
+                    elif log is not None:
+                        log(data)
         except BaseException:
             process.kill()
             raise

@@ -1,11 +1,13 @@
 """The message broker as both ends see it: task name, Celery configuration, publishing, probing."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from celery import Celery
+from kombu import Connection
 
 from app.settings import AMQP_SCHEMES
 
@@ -59,9 +61,24 @@ def _transport_options(broker_url: str, *, analysis_timeout: float) -> dict[str,
     }
 
 
+@contextmanager
+def _answering(connection: Connection) -> Iterator[Connection]:
+    """Connect; let every wait for the broker end after PUBLISH_TIMEOUT_S."""
+    with connection:
+        connection.connect()
+        # kombu sets a timeout for Redis, but for RabbitMQ only while connecting.
+        sock = getattr(connection.connection, "sock", None)
+        if sock is not None:
+            sock.settimeout(PUBLISH_TIMEOUT_S)
+        yield connection
+
+
 def publish(celery: Celery, *, analysis_ids: Sequence[uuid.UUID]) -> None:
-    """Send one message per id. Raise kombu's OperationalError if the broker is unreachable."""
-    with celery.connection_for_write() as connection:
+    """Send one message per id.
+
+    Raise kombu's OperationalError if the broker is unreachable, TimeoutError if it does not answer.
+    """
+    with _answering(celery.connection_for_write()) as connection:
         for analysis_id in analysis_ids:
             celery.send_task(
                 TASK, args=[str(analysis_id)], connection=connection, retry=False, queue=QUEUE
@@ -70,7 +87,7 @@ def publish(celery: Celery, *, analysis_ids: Sequence[uuid.UUID]) -> None:
 
 def queue_length(celery: Celery) -> int:
     """Return the number of messages waiting for a worker. Raise as `publish` does."""
-    with celery.connection_for_read() as connection:
+    with _answering(celery.connection_for_read()) as connection:
         channel: Any = connection.default_channel
         try:
             declared = channel.queue_declare(queue=QUEUE, passive=True)
@@ -83,8 +100,6 @@ def queue_length(celery: Celery) -> int:
 
 def is_reachable(broker_url: str, *, timeout: float) -> bool:
     """Return whether the broker responds within about `timeout` seconds."""
-    from kombu import Connection
-
     options: dict[str, Any] = {}
     if broker_url.partition("://")[0] not in AMQP_SCHEMES:
         options = {"socket_connect_timeout": timeout, "socket_timeout": timeout}

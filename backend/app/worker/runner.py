@@ -118,6 +118,21 @@ class AnalysisRunner:
         self._database = database
         self._storage = storage
 
+    def run_next(self, analysis_id: uuid.UUID, *, stopping: Callable[[], bool]) -> Outcome:
+        """Run the analysis whose turn it is, for a message that says that this one waits.
+
+        There is one message for each that waits, so all of them get their turn. Raise as `run`.
+        """
+        while not stopping():
+            with self._database.reading() as session:
+                chosen = leases.next_claimable(session, now=utc_now())
+            if chosen is None:
+                break
+            outcome = self.run(chosen, stopping=stopping)
+            if outcome is not Outcome.NOT_CLAIMED:  # by another worker, meanwhile
+                return outcome
+        return self.run(analysis_id, stopping=stopping)
+
     def run(self, analysis_id: uuid.UUID, *, stopping: Callable[[], bool]) -> Outcome:
         """Claim the analysis, analyse the video, store the result.
 

@@ -71,7 +71,7 @@ def create_celery(settings: Settings) -> Celery:
     @application.task(name=TASK)
     def run_analysis(analysis_id: str) -> str:
         try:
-            outcome = runner().run(uuid.UUID(analysis_id), stopping=lambda: stopping[0] == 1)
+            outcome = runner().run_next(uuid.UUID(analysis_id), stopping=lambda: stopping[0] == 1)
         except SQLAlchemyError as error:
             event("worker.database_failed", level=logging.WARNING, cause=type(error).__name__)
             time.sleep(DATABASE_PAUSE_S)

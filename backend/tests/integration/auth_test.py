@@ -8,19 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import text, update
+from tests.support import clips
 from tests.support.servers import BACKEND, service_environment
 
 from app.api.application import create_app
+from app.cli import keys as command
 from app.db import make_engine
 from app.logs import JsonFormatter
 from app.models import BrowserSession
 from app.models.base import utc_now
+from app.services import keys as key_service
 from app.settings import load_settings
 
 VIDEOS = "/api/v1/videos"
@@ -220,6 +225,86 @@ def test_log_lines_say_who_asked(
     assert {line["client"] for line in ended} == {"testclient"}
     assert [line.get("key") for line in ended] == [None, *[key[3:11]] * 4]
     assert key not in json.dumps(lines)
+
+
+def new_key(client: TestClient, **quotas: int) -> str:
+    """Create a key, faster than the command does."""
+    database = client.app.state.context.database  # type: ignore[attr-defined]
+    with database.writing() as session:
+        return key_service.create(session, name="a", **quotas).text
+
+
+def quota_clips(clip_dir: Path, number: int) -> list[bytes]:
+    source = clips.brightness(clip_dir / "quota.mp4", colour="teal")
+    return [clips.variant(source, each) for each in range(number)]
+
+
+def test_quotas_of_a_key(client: TestClient, clip_dir: Path) -> None:
+    contents = quota_clips(clip_dir, 3)
+    size = len(contents[0])
+    key, other = new_key(client, max_bytes=2 * size, max_jobs=0), new_key(client)
+
+    def upload(number: int, query: str = "?analyse=false") -> Any:
+        files = {"file": ("a.mp4", contents[number])}
+        return client.post(VIDEOS + query, files=files, headers=bearer(key))
+
+    def announce(length: int) -> int:
+        headers = bearer(key) | {"Tus-Resumable": "1.0.0", "Upload-Length": str(length)}
+        return int(client.post("/api/v1/uploads", headers=headers).status_code)
+
+    first = upload(0)
+    assert first.status_code == 201
+    # Nothing is stored if its analysis cannot be queued.
+    refused = upload(1, "")
+    assert (refused.status_code, "0 unfinished analyses" in refused.json()["detail"]) == (429, True)
+    analyses = f"{first.headers['location']}/analyses"
+    assert client.post(analyses, headers=bearer(key)).status_code == 429
+    # What is announced counts.
+    assert [announce(size + 1), announce(size), announce(1)] == [507, 201, 507]
+    assert upload(1).status_code == 201
+    full = upload(2)
+    assert (full.status_code, full.json()["type"]) == (507, "urn:problem:quota")
+    assert f"stored {2 * size} of {2 * size} bytes" in full.json()["detail"]
+    assert upload(0).status_code == 200  # stored already
+    assert client.delete(first.headers["location"], headers=bearer(other)).status_code == 204
+    assert upload(2).status_code == 201
+
+
+def test_quota_counts_requests_that_come_at_the_same_time(
+    client: TestClient, clip_dir: Path
+) -> None:
+    contents = quota_clips(clip_dir, 6)
+    key = new_key(client, max_bytes=2 * len(contents[0]))
+
+    def upload(content: bytes) -> int:
+        files = {"file": ("a.mp4", content)}
+        reply = client.post(f"{VIDEOS}?analyse=false", files=files, headers=bearer(key))
+        return int(reply.status_code)
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        assert sorted(pool.map(upload, contents)) == [201, 201, *[507] * 4]
+
+
+def test_keys_command_sets_quotas(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", migrated_url)
+    assert command.main(["create", "camera", "--max-bytes", "1KiB", "--max-jobs", "5"]) == 0
+    prefix = capsys.readouterr().out[3:11]
+    assert command.main(["list"]) == 0
+    assert "bytes=1024 jobs=5\tcamera" in capsys.readouterr().out
+    assert command.main(["limit", prefix, "--max-jobs", "0"]) == 0
+    assert capsys.readouterr().out.strip() == f"{prefix} (camera): bytes=default jobs=0"
+    assert command.main(["limit", "nothere1"]) == 1
+    assert "no key has the prefix 'nothere1'" in capsys.readouterr().err
+    for option, value, words in (
+        ("--max-bytes", "lots", "'lots' is not a size, such as 512MiB"),
+        ("--max-bytes", "9EiB", "'9EiB' is not a possible size"),
+        ("--max-jobs", "few", "'few' is not a number of analyses"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            command.main(["create", "a", option, value])
+        assert words in capsys.readouterr().err
 
 
 def test_keys_command_reports_errors(tmp_path: Path, migrated_url: str) -> None:

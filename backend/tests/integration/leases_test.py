@@ -161,3 +161,28 @@ def test_analysis_is_dispatched_again_when_its_worker_died(
         much_later = LATER + timedelta(hours=2)
         found = leases.undispatched(session, now=much_later, **arguments)  # type: ignore[arg-type]
         assert list(found) == [analysis_id]
+
+
+def test_clients_take_turns(database: Database) -> None:
+    ids: dict[str, uuid.UUID] = {}
+    video_id = rows.video(database)
+    for number, name in enumerate(("a1", "a2", "a3", "b1", "a4", "-1", "b2")):
+        chosen = Parameters(sensitivity=number / 10)
+        client = None if name[0] == "-" else name[0]
+        with database.writing() as session:
+            made, _ = analyses.request(session, video_id=video_id, parameters=chosen, client=client)
+            ids[name] = made.id
+    names = {value: name for name, value in ids.items()}
+    order = []
+    for minute in range(len(ids)):
+        now = NOW + timedelta(minutes=minute)
+        with database.writing() as session:
+            found = leases.next_claimable(session, now=now)
+            assert found is not None
+            order.append(names[found])
+            claimed = leases.claim(session, analysis_id=found, now=now, lease=LEASE, max_attempts=3)
+            assert claimed is not None
+            assert leases.fail(session, claim=claimed, now=now, reason="x")
+    assert order == ["a1", "b1", "-1", "a2", "b2", "a3", "a4"]
+    with database.reading() as session:
+        assert leases.next_claimable(session, now=LATER) is None

@@ -222,6 +222,31 @@ def test_expired_uploads_are_gone_and_swept(client: TestClient, settings: Settin
     assert sorted(left(settings)) == sorted([(name := kept.rpartition("/")[2]), f"{name}.json"])
 
 
+def test_unfinished_uploads_of_a_client_are_limited(settings: Settings, clip: Path) -> None:
+    few = settings.model_copy(update={"max_unfinished_uploads": 2})
+    app = create_app(few)
+    one_byte = TUS | {"Upload-Length": "1"}
+    data = clip.read_bytes()
+    with TestClient(app, base_url="http://localhost") as client:
+        first, second = create(client, 10), create(client, len(data))
+        refused = client.post(UPLOADS, headers=one_byte)
+        assert (refused.status_code, refused.json()["type"]) == (
+            429,
+            "urn:problem:too-many-requests",
+        )
+        assert "2 uploads are unfinished; continue or delete one" in refused.json()["detail"]
+        other = TestClient(app, base_url="http://localhost", client=("192.0.2.7", 1))
+        assert other.post(UPLOADS, headers=one_byte).status_code == 201
+        assert client.delete(first, headers=TUS).status_code == 204
+        create(client, 10)
+        assert client.post(UPLOADS, headers=one_byte).status_code == 429
+        assert patch(client, second, 0, data).status_code == 204  # it is finished
+        create(client, 10)
+    # Those of before a restart count, too.
+    with TestClient(create_app(few), base_url="http://localhost") as client:
+        assert client.post(UPLOADS, headers=one_byte).status_code == 429
+
+
 def test_upload_that_another_process_writes_to_is_busy(
     client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

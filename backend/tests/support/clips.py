@@ -90,6 +90,13 @@ def brightness(target: Path, *, colour: str) -> Path:
     return _ffmpeg(["-f", "lavfi", "-i", source, *_H264], target)
 
 
+def skipped(target: Path, *, frames: int) -> Path:
+    """Create frames of 4096 x 2160 pixels, of which all but the first only repeat it: 200 bytes."""
+    source = f"color=c=gray:size=4096x2160:rate=60:duration={frames / 60:.4f}"
+    options = "keyint=infinite:scenecut=0:rc-lookahead=0:threads=2"
+    return _ffmpeg(["-f", "lavfi", "-i", source, *_H264, "-x264-params", options], target)
+
+
 def rotated(source: Path, target: Path, *, degrees: int) -> Path:
     """Set a clip's rotation metadata (clockwise) without re-encoding it."""
     # As an output option of ffmpeg 5 the angle is counter-clockwise.

@@ -1,6 +1,8 @@
 """Importing videos from a real server and a real directory."""
 
+import contextlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -225,6 +227,111 @@ def test_failed_download_is_reported_and_leaves_no_files(
     with serving(handle) as url, pytest.raises(error, match=words):
         import_url(url, impatient, storage)
     assert leftovers(storage) == []
+
+
+def drip(handler: BaseHTTPRequestHandler, head: bytes, *, piece: bytes = b"x") -> None:
+    """Send `head`, then a piece ten times a second as long as the other side listens."""
+    handler.wfile.write(head)
+    for _ in range(100):
+        try:
+            handler.wfile.write(piece)
+        except OSError:
+            return
+        time.sleep(0.1)
+
+
+def dripping(head: bytes, *, piece: bytes = b"x") -> Handler:
+    return lambda handler: drip(handler, head, piece=piece)
+
+
+def redirect_slowly(handler: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.4)
+    redirect("/again")(handler)
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("handle", "words"),
+    [
+        pytest.param(dripping(b"HTTP/1.1 "), "No response from", id="status"),
+        pytest.param(dripping(b"HTTP/1.1 200 OK\r\nX-A: "), "No response from", id="header"),
+        pytest.param(
+            dripping(b"HTTP/1.1 200 OK\r\n", piece=b"X: y\r\n"), "No response from", id="headers"
+        ),
+        pytest.param(
+            dripping(b"", piece=b"HTTP/1.1 100 Continue\r\n\r\n"), "No response from", id="100"
+        ),
+        pytest.param(dripping(_CHUNKED, piece=b"0"), "The download from", id="chunk size"),
+        pytest.param(
+            dripping(_CHUNKED + b"1;", piece=b"a"), "The download from", id="chunk extension"
+        ),
+        pytest.param(dripping(_CHUNKED, piece=b"1\r\nx\r\n"), "The download from", id="chunks"),
+        pytest.param(
+            dripping(_CHUNKED + b"1\r\nx\r\n0\r\n", piece=b"X: y\r\n"),
+            "The download from",
+            id="trailers",
+        ),
+        pytest.param(
+            dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"),
+            "The download from",
+            id="body",
+        ),
+        pytest.param(redirect_slowly, "", id="redirects"),
+    ],
+)
+def test_one_deadline_covers_whatever_a_server_drips(
+    handle: Handler, words: str, rules: ImportRules, storage: Storage
+) -> None:
+    impatient = replace(rules, fetch=replace(rules.fetch, timeout=1))
+    with serving(handle) as url:
+        check_deadline(url, rf"{words}.*timed out\.", impatient, storage)
+    assert leftovers(storage) == []
+
+
+def test_deadline_covers_lookup_connection_and_handshake(
+    rules: ImportRules, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient = replace(rules, fetch=replace(rules.fetch, timeout=1))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+
+        def drip_records() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"\x16\x03\x03\x40\x00")  # a handshake record of 16 KiB
+                for _ in range(100):
+                    connection.sendall(b"\x02")
+                    time.sleep(0.1)
+
+        dripper = threading.Thread(target=drip_records)
+        dripper.start()
+        check_deadline(
+            f"https://127.0.0.1:{port}/", "Cannot connect to .*timed out", impatient, storage
+        )
+        dripper.join()
+        # The queue of connections that nobody accepts is full.
+        waiting = [socket.socket() for _ in range(4)]
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", port))
+        check_deadline(f"http://127.0.0.1:{port}/", "timed out", impatient, storage)
+        for connection in waiting:
+            connection.close()
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait(20))
+    check_deadline(
+        "http://localhost/", "localhost cannot be resolved: timed out", impatient, storage
+    )
+    done.set()
+
+
+def check_deadline(url: str, words: str, rules: ImportRules, storage: Storage) -> None:
+    began = time.monotonic()
+    with pytest.raises(ImportFailedError, match=words):
+        import_url(url, rules, storage)
+    assert time.monotonic() - began < 2
 
 
 def test_refused_connection_is_reported(rules: ImportRules, storage: Storage) -> None:
