@@ -44,6 +44,7 @@ from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Tools
+from app.worker.confine import log_isolation
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
             with on_stop_signal(stop):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(context.progress.run)
+                    tasks.start_soon(run_in_threadpool, log_isolation)
                     if not ready:
                         tasks.start_soon(_retry_database, context)
                     yield {TIMEOUT: request_timeout}

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database
+from app.sandbox import decoder, system
 from app.services.queue import AnalysisQueue, WorkerState
 from app.services.schema import migration_state
 from app.services.storage import Storage
@@ -52,6 +53,15 @@ def check_all(
     checks = check_ready(database=database, storage=storage)
     checks["broker"] = Check(working, _BROKER[worker])
     return checks, worker
+
+
+def decoder_isolation() -> list[str]:
+    """Return which restrictions of decoders are in force; none if decoders cannot be started."""
+    try:
+        found = [*decoder.isolation()]
+    except OSError:
+        return []
+    return [*found, "hidden-service"] if system.memory_hidden() else found
 
 
 def _guarded(check: Callable[[], Check]) -> Check:

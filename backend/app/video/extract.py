@@ -74,6 +74,7 @@ def thumbnail(
              "-fps_mode", "passthrough", "-f", "image2pipe",
              *(() if end_at is not None else ("-frames:v", "1")), "pipe:1"],
             timeout=max(0.1, deadline - clock.monotonic()), limits=limits, checkpoint=checkpoint,
+            read=(path,),
         )  # fmt: skip
         picture = _last_picture(chunks)
         if picture:
@@ -147,7 +148,7 @@ def cut_clip(
              "-af", f"{source.audio_filter},a{part}",
              *_ENCODING, "-preset", "veryfast", "-crf", "23", *_MP4, f"file:{file}"],
             timeout=limits.wall_time, limits=limits, checkpoint=checkpoint,
-            niceness=_CLIP_NICENESS,
+            read=(path,), write=(file,), niceness=_CLIP_NICENESS,
         )  # fmt: skip
         if finished.code != 0:
             raise UnreadableVideoError(
@@ -191,7 +192,7 @@ def convert(
             finished = run(
                 [*source.arguments, *attempt, *_MP4, f"file:{file}"],
                 timeout=max(0.1, deadline - clock.monotonic()), limits=limits,
-                checkpoint=checkpoint, niceness=_CLIP_NICENESS,
+                checkpoint=checkpoint, read=(path,), write=(file,), niceness=_CLIP_NICENESS,
             )  # fmt: skip
             if finished.code == 0:
                 break
