@@ -47,6 +47,7 @@ def main() -> None:
     os.write(descriptor, " ".join(give_up(rules, writes=writes)).encode())
     if not command:
         return
+    system.restore_signals()
     try:
         # The first word is the path, the second the name by which the program knows itself.
         os.execv(command[0], command[1:])

@@ -23,12 +23,15 @@ def _prctl(option: int, value: int) -> None:
 
 
 def set_memory_hidden(hidden: bool) -> None:  # noqa: FBT001 - the only argument, as in setters
-    """Hide this process from others of its user, or show it again. Raise OSError.
+    """Hide this process from others of its user, or show it again; `memory_hidden` tells.
 
     Hidden are memory, environment and descriptors in /proc, which root owns then; there is no core
     dump, and no debugger without CAP_SYS_PTRACE. A new program starts unhidden, a fork as hidden.
     """
-    _prctl(_PR_SET_DUMPABLE, int(not hidden))
+    try:  # noqa: SIM105 - contextlib would be imported at every start of a decoder
+        _prctl(_PR_SET_DUMPABLE, int(not hidden))
+    except OSError:  # an emulator may lack it
+        pass
 
 
 def memory_hidden() -> bool:
@@ -55,6 +58,12 @@ def limit(kind: int, value: int) -> None:
     _checked(_LIBC.getrlimit(kind, limits))
     bound = min(value, limits[1])
     _checked(_LIBC.setrlimit(kind, (ctypes.c_uint64 * 2)(bound, bound)))
+
+
+def restore_signals() -> None:
+    """Let a program handle the signals that Python ignores: SIGPIPE and SIGXFSZ."""
+    for number in (13, 25):  # the module `signal` takes time to import
+        _LIBC.signal(number, None)
 
 
 def _checked(result: int) -> int:

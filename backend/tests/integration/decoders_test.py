@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import re
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from app.sandbox import decoder
 from app.video import ToolError, probe
 from app.video.extract import cut_clip, thumbnail
 from app.video.options import Limits
-from app.video.process import run
+from app.video.process import run, start
+from app.worker.confine import OOM_SCORE
 
 VIDEOS = "/api/v1/videos"
 SECRET = "hunter2-and-more"
@@ -117,32 +119,32 @@ def test_stand_in_for_ffprobe_finds_nothing_and_reaches_nobody(
 
 
 def test_secrets_of_the_service_are_hidden_from_processes_of_its_user(
-    tmp_path: Path, clip: Path, slowly: dict[str, str], long_clip: Path
+    tmp_path: Path, clip: Path
 ) -> None:
-    variables = slowly | {"GEMINI_API_KEY": SECRET}
+    variables = {"GEMINI_API_KEY": SECRET}
     with servers.api(tmp_path / "data", log=tmp_path / "log", variables=variables) as (
         url,
         process,
     ):
-        with long_clip.open("rb") as file:
+        with clip.open("rb") as file:
             video = web.post(url + VIDEOS, files={"file": file}, timeout=60).json()
-        eventually(
-            lambda: (
-                web.get(f"{url}{VIDEOS}/{video['id']}").json()["analysis"]["status"] == "running"
-            )
-        )
-        tasks = Path(f"/proc/{process.popen.pid}/task")
-        children = " ".join((task / "children").read_text() for task in tasks.iterdir()).split()
-        (worker,) = [
-            pid for pid in children if b"app.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+
+        def done() -> bool:
+            analysis = web.get(f"{url}{VIDEOS}/{video['id']}").json()["analysis"]
+            return bool(analysis["status"] == "done")
+
+        eventually(done)
+        tasks = Path(f"/proc/{process.popen.pid}/task").iterdir()
+        (worker,) = " ".join((task / "children").read_text() for task in tasks).split()
+        assert b"app.worker.child" in Path(f"/proc/{worker}/cmdline").read_bytes()
         for pid in (str(process.popen.pid), worker):
             for name in ("environ", "mem", "maps"):
                 with pytest.raises(PermissionError):
                     Path(f"/proc/{pid}/{name}").read_bytes()
             with pytest.raises(PermissionError):
                 Path(f"/proc/{pid}/fd/0").readlink()
-            assert Path(f"/proc/{pid}/status").read_text()
+            score = Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
+            assert score == (str(OOM_SCORE) if pid == worker else "0")
 
 
 def test_decoder_reads_its_input_and_writes_its_output_and_no_other_file(tmp_path: Path) -> None:
@@ -172,6 +174,14 @@ def test_decoder_reads_its_input_and_writes_its_output_and_no_other_file(tmp_pat
     assert output.read_bytes() == b""
     done = run([str(program), str(other), "wb"], timeout=20, read=(source,))
     assert done.output.decode().strip() == str(errno.EPERM)
+
+
+def test_program_ends_when_nobody_reads_its_output() -> None:
+    # As Python ignores SIGPIPE, so would the programs that it becomes.
+    with start(["yes"], limits=Limits()) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(20) == -signal.SIGPIPE
 
 
 def test_program_starts_no_other_unless_it_is_a_script(tmp_path: Path) -> None:
@@ -213,3 +223,5 @@ def test_program_that_cannot_be_started_is_named_with_the_reason(tmp_path: Path)
         with pytest.raises(ToolError) as caught:
             run([program], timeout=5)
         assert str(caught.value) == f"cannot start {program} ({reason})"
+    with pytest.raises(OSError, match=r"OSError: \[Errno 22\] Invalid argument"):
+        decoder.start(["true"], environment={}, limits={999: 1})
