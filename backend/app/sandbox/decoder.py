@@ -45,14 +45,11 @@ def start(
         options, [program, *arguments], environment=environment, pass_fds=pass_fds
     )
     process.args = [*arguments]  # by which errors call the program
-    words = report.split()
-    if words and "errno" not in words:
+    if "errno" not in report:
         return process
-    _, log = process.communicate()
-    if words:
-        raise OSError(int(words[-1]), os.strerror(int(words[-1])))
-    lines = log.decode("utf-8", "replace").split("\n")
-    raise OSError(0, next(filter(None, reversed(lines)), "its launcher was killed"))
+    process.communicate()
+    number = int(report[-1])
+    raise OSError(number, os.strerror(number))
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +60,7 @@ def isolation() -> tuple[str, ...]:
     """
     process, report = _launch([], [], environment={"LC_ALL": "C"}, pass_fds=())
     process.communicate()
-    return tuple(report.split())
+    return tuple(report)
 
 
 def missing(found: Sequence[str]) -> list[str]:
@@ -77,8 +74,11 @@ def _launch(
     *,
     environment: Mapping[str, str],
     pass_fds: Sequence[int],
-) -> tuple[subprocess.Popen[bytes], str]:
-    """Return the process and what its launcher reported before it became the program."""
+) -> tuple[subprocess.Popen[bytes], list[str]]:
+    """Return the process and the words that its launcher reported before it became the program.
+
+    Raise OSError if there are none, with the last line that the launcher printed.
+    """
     reader, writer = os.pipe()
     try:
         process = subprocess.Popen(
@@ -96,7 +96,12 @@ def _launch(
     finally:
         os.close(writer)
     with os.fdopen(reader, encoding="ascii") as pipe:
-        return process, pipe.read()
+        report = pipe.read().split()
+    if report:
+        return process, report
+    _, log = process.communicate()
+    lines = log.decode("utf-8", "replace").strip().split("\n")
+    raise OSError(0, lines[-1] or f"its launcher exited with code {process.returncode}")
 
 
 def _library_directories(environment: Mapping[str, str]) -> list[str]:

@@ -210,7 +210,9 @@ def test_real_programs_work_without_rights(tmp_path: Path, clip: Path) -> None:
     assert probe(target, tools=tools).playable
 
 
-def test_program_that_cannot_be_started_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_program_that_cannot_be_started_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF")
     broken.chmod(0o755)
@@ -225,3 +227,6 @@ def test_program_that_cannot_be_started_is_named_with_the_reason(tmp_path: Path)
         assert str(caught.value) == f"cannot start {program} ({reason})"
     with pytest.raises(OSError, match=r"OSError: \[Errno 22\] Invalid argument"):
         decoder.start(["true"], environment={}, limits={999: 1})
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ToolError, match=r"cannot start true \(its launcher exited with code 1\)"):
+        run(["true"], timeout=5)
