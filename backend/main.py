@@ -15,6 +15,9 @@ def _build() -> "FastAPI":
     # Imports create many objects and hardly any garbage. Collecting meanwhile takes an eighth of
     # the start-up time, and scanning these objects again later delays requests.
     gc.disable()
+    from app.sandbox.system import set_memory_hidden
+
+    set_memory_hidden(True)  # before secrets are read, and before any decoder runs
     from app.api.application import create_app
     from app.logs import configure_logging
     from app.services.private import keep_new_files_private

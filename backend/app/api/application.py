@@ -51,6 +51,7 @@ from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Limits, Tools
+from app.worker.confine import log_isolation
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
             with on_stop_signal(stop):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(context.progress.run)
+                    tasks.start_soon(run_in_threadpool, log_isolation)
                     if not ready:
                         tasks.start_soon(_retry_database, context)
                     yield {TIMEOUT: request_timeout, STATE: connections}

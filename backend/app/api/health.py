@@ -3,11 +3,11 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app import __version__
 from app.api.deps import ContextDep
-from app.services.health import Check
+from app.services.health import Check, decoder_isolation
 from app.services.queue import WorkerState
 
 router = APIRouter(tags=["health"])
@@ -66,6 +66,7 @@ class HealthOut(BaseModel):
                     "status": "healthy",
                     "version": __version__,
                     "worker": "celery",
+                    "decoder_isolation": ["landlock-abi-6", "seccomp"],
                     "checks": _CHECKS,
                 }
             ]
@@ -75,6 +76,9 @@ class HealthOut(BaseModel):
     status: Literal["healthy", "unhealthy"]
     version: str
     worker: WorkerState
+    decoder_isolation: list[str] = Field(
+        description="Restrictions that the kernel enforces on the programs that read videos."
+    )
     checks: dict[str, CheckOut]
 
 
@@ -96,6 +100,7 @@ async def health(context: ContextDep, response: Response) -> HealthOut:
         status="healthy" if healthy else "unhealthy",
         version=__version__,
         worker=worker,
+        decoder_isolation=decoder_isolation(),
         checks={name: CheckOut.from_check(check) for name, check in checks.items()},
     )
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database
+from app.sandbox import decoder, system
 from app.services.queue import AnalysisQueue, WorkerState
 from app.services.schema import migration_state
 from app.services.storage import Storage
@@ -57,6 +58,15 @@ def broker_check(worker: WorkerState) -> Check:
     """Return the check of whatever runs analyses."""
     working = worker in (WorkerState.EMBEDDED, WorkerState.CELERY)
     return Check(working, _BROKER[worker], worker=worker)
+
+
+def decoder_isolation() -> list[str]:
+    """Return which restrictions of decoders are in force; none if decoders cannot be started."""
+    try:
+        found = [*decoder.isolation()]
+    except OSError:
+        return []
+    return [*found, "hidden-service"] if system.memory_hidden() else found
 
 
 def _guarded(check: Callable[[], Check]) -> Check:

@@ -4,13 +4,11 @@ import re
 from pathlib import Path
 
 from app.video.errors import UnreadableVideoError
+from app.video.formats import ACCEPTED
 
-ACCEPTED = (
-    "MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, WMV, MXF, GIF, animated PNG, "
-    "RealMedia, DV, NUT, IVF, Y4M, Motion JPEG, and raw H.264, H.265 and MPEG-4 or MPEG-2 video"
-)
 ENCRYPTED = re.compile("DRM protected")
 _REFUSED = re.compile(r"\[(\w+)(?: @ 0x[0-9a-f]+)?\] Format not on whitelist")
+_REFUSED_CODEC = re.compile(r"Codec \(([\w-]+)\) not on whitelist")
 # What ffmpeg's demuxers read, where their names do not say it.
 _KINDS = {
     "hls": "an HLS playlist",
@@ -34,7 +32,7 @@ _SENTENCES = (
 _NOISE = re.compile(
     r"^\s*$|Last message repeated|Error marking filters as finished|Conversion failed"
     r"|thread_get_buffer\(\) failed|Error while (?:filtering|processing)|Task finished with error"
-    r"|Terminating thread|Format not on whitelist|Nothing was written"
+    r"|Terminating thread|not on whitelist|Nothing was written"
 )
 # "[h264 @ 0x55d0…] [error] text"; the start of the first line may be cut off.
 _PREFIX = re.compile(r"(?:\[?(\w+)?[^\[\]]* @ )?\[?0x[0-9a-f]+\]\s*(?:\[\w+\] )?")
@@ -47,6 +45,10 @@ def explain(output: str, *, path: Path) -> UnreadableVideoError:
     refused = _REFUSED.search(output)
     if refused is not None:
         kind = _name(refused[1])
+        return UnreadableVideoError(f"{kind} is not accepted; accepted are {ACCEPTED}", log=log)
+    refused = _REFUSED_CODEC.search(output)
+    if refused is not None:
+        kind = f"a stream with the codec {refused[1]!r}"
         return UnreadableVideoError(f"{kind} is not accepted; accepted are {ACCEPTED}", log=log)
     for words, sentence in _SENTENCES:
         if words in output:

@@ -131,7 +131,12 @@ class FrameSource:
         self._pictures, pictures_in = os.pipe()
         try:
             command = self._command(times_in=times_in, pictures_in=pictures_in)
-            self._process = start(command, limits=self._limits, pass_fds=(times_in, pictures_in))
+            self._process = start(
+                command,
+                limits=self._limits,
+                read=(self._path,),
+                pass_fds=(times_in, pictures_in),
+            )
         except BaseException:
             os.close(self._times)
             os.close(self._pictures)

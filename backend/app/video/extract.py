@@ -81,6 +81,7 @@ def thumbnail(
              *(() if end_at is not None else ("-frames:v", "1")), "pipe:1"],
             timeout=max(0.1, deadline - clock.monotonic()), limits=limits, checkpoint=checkpoint,
             log=work.read,
+            read=(path,),
         )  # fmt: skip
         picture = _last_picture(chunks)
         exhausted = work.add()
@@ -158,7 +159,7 @@ def cut_clip(
              "-af", f"{source.audio_filter},a{part}",
              *_ENCODING, "-preset", "veryfast", "-crf", "23", *_MP4, f"file:{file}"],
             timeout=limits.wall_time, limits=limits, checkpoint=checkpoint,
-            niceness=_CLIP_NICENESS,
+            read=(path,), write=(file,), niceness=_CLIP_NICENESS,
         )  # fmt: skip
         if finished.code != 0:
             raise UnreadableVideoError(
@@ -202,7 +203,7 @@ def convert(
             finished = run(
                 [*source.arguments, *attempt, *_MP4, f"file:{file}"],
                 timeout=max(0.1, deadline - clock.monotonic()), limits=limits,
-                checkpoint=checkpoint, niceness=_CLIP_NICENESS,
+                checkpoint=checkpoint, read=(path,), write=(file,), niceness=_CLIP_NICENESS,
             )  # fmt: skip
             if finished.code == 0:
                 break

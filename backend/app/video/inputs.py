@@ -9,8 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from app.video.clock import Entry
+from app.video.formats import RESTRICTIONS
 from app.video.options import Limits, Tools
-from app.video.probe import RESTRICTIONS, Probe
+from app.video.probe import Probe
 
 # So far before a place in an MPEG stream lie the tables that announce its streams.
 _TABLES = 16 * 188

@@ -4,12 +4,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MIN_RATE, MAX_RATE = Fraction(1, 10), Fraction(30)
-# Names of ffmpeg's demuxers.
-FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,gif,"  # may hold video
-    "h264,hevc,mpegvideo,m4v,mjpeg,dv,yuv4mpegpipe,apng,nut,rm,"  # hold nothing else
-    "mp3,wav,flac,aac"  # never do, but "no video stream" is a better error
-)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from typing import Any
 from app.video.clock import Index, scan
 from app.video.complaints import ENCRYPTED, explain
 from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoTooBigError
-from app.video.options import DEFAULT_LIMITS, FORMATS, Limits, Tools, no_checkpoint
+from app.video.formats import RESTRICTIONS
+from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_checkpoint
 from app.video.process import (
     OUT_OF_MEMORY,
     TOO_LARGE,
@@ -29,12 +30,9 @@ from app.video.process import (
     stream,
 )
 
-PROTOCOLS = "file,subfile,concat"
 PROBE_TIMEOUT_S = 30.0
 # A scan reads the whole file; no disk is slower than this many bytes per second.
 _SCAN_RATE = 20e6
-# Arguments for every run of ffmpeg and ffprobe, so that it opens nothing but the one file.
-RESTRICTIONS = ("-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS)
 # Containers whose timestamps may jump and that have no index, and streams without a container.
 RAW = frozenset({"h264", "hevc", "mpegvideo", "m4v", "mjpeg"})
 _SCANNED = frozenset({"mpegts", "mpeg"}) | RAW
@@ -152,6 +150,7 @@ def probe(
             [*command, "-read_intervals", _FIRST_PACKETS, "-show_entries", _ENTRIES,
              "-of", "json", f"file:{path}"],
             timeout=min(PROBE_TIMEOUT_S, limits.wall_time), limits=limits, checkpoint=checkpoint,
+            read=(path,),
         )  # fmt: skip
 
     image = finished = ask()
@@ -182,7 +181,9 @@ def probe(
     timeout = min(PROBE_TIMEOUT_S + path.stat().st_size / _SCAN_RATE, limits.wall_time)
     rate = facts.frame_rate or _FALLBACK_RATE
     found = scan(
-        _lines(stream(command, timeout=timeout, limits=limits, checkpoint=checkpoint)),
+        _lines(
+            stream(command, timeout=timeout, limits=limits, checkpoint=checkpoint, read=(path,))
+        ),
         tick=1 / rate if facts.raw else facts.time_base,
         start=facts.start,
         frame=1 / rate,
@@ -214,8 +215,8 @@ def last_packet(
                "-read_intervals", f"{float(begin):.3f}%", "-show_entries", "packet=dts_time",
                f"file:{path}"]  # fmt: skip
     timeout = PROBE_TIMEOUT_S + path.stat().st_size / _SCAN_RATE
-    times = (_seconds(line.split(",")[0]) for line in
-             _lines(stream(command, timeout=timeout, checkpoint=checkpoint)))  # fmt: skip
+    chunks = stream(command, timeout=timeout, checkpoint=checkpoint, read=(path,))
+    times = (_seconds(line.split(",")[0]) for line in _lines(chunks))
     return max((time - facts.start for time in times if time is not None), default=after)
 
 

@@ -1,4 +1,4 @@
-"""Run ffmpeg and ffprobe: argument lists, a fixed environment, resource limits."""
+"""Run ffmpeg and ffprobe: argument lists, a fixed environment, limits, no rights."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.sandbox import decoder
 from app.video.errors import MemoryLimitError, TimeLimitError, ToolError
 from app.video.options import DEFAULT_LIMITS, Limits, no_checkpoint
 
@@ -41,45 +42,42 @@ def start(
     arguments: Sequence[str],
     *,
     limits: Limits,
+    read: Sequence[Path] = (),
+    write: Sequence[Path] = (),
     pass_fds: Sequence[int] = (),
     niceness: int = 0,
 ) -> subprocess.Popen[bytes]:
-    """Start a program with stdout and stderr on pipes. Raise ToolError if that fails."""
+    """Start a program with stdout and stderr on pipes. Raise ToolError if that fails.
+
+    Of files it may read those in `read` and read and write those in `write`, which exist; see
+    `app.sandbox` for everything else that it may not do.
+    """
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     try:
-        process = subprocess.Popen(
-            list(arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment | {"LC_ALL": "C"},
-            pass_fds=tuple(pass_fds),
+        process = decoder.start(
+            arguments,
+            environment=environment | {"LC_ALL": "C"},
+            limits=_resource_limits(limits),
+            read=read,
+            write=write,
+            pass_fds=pass_fds,
         )
     except OSError as error:
         raise ToolError(f"cannot start {arguments[0]} ({error.strerror})") from error
-    _confine(process.pid, limits)
     if niceness:
         with contextlib.suppress(OSError):  # exited, or some sandbox forbids it
             os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
     return process
 
 
-def _confine(pid: int, limits: Limits) -> None:
-    # Set from the parent, because code between fork and exec is not safe with threads. The program
-    # is unlimited for the first milliseconds, before it opens any input.
-    seconds = max(1, int(limits.wall_time)) * (os.cpu_count() or 1)
-    for kind, value in (
+def _resource_limits(limits: Limits) -> dict[int, int]:
+    return {
         # Not RLIMIT_AS: memory reserved but never written costs nothing, and grows with the cores.
-        (resource.RLIMIT_DATA, limits.memory),
-        (resource.RLIMIT_CPU, seconds),  # ends even an orphaned child
-        (resource.RLIMIT_CORE, 0),
-    ):
-        try:
-            _, hard = resource.prlimit(pid, kind)
-            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, kind, (bound, bound))
-        except ProcessLookupError:  # already exited
-            return
+        resource.RLIMIT_DATA: limits.memory,
+        # Ends even an orphaned child.
+        resource.RLIMIT_CPU: max(1, int(limits.wall_time)) * (os.cpu_count() or 1),
+        resource.RLIMIT_CORE: 0,
+    }
 
 
 def run(
@@ -88,15 +86,17 @@ def run(
     timeout: float,
     limits: Limits = DEFAULT_LIMITS,
     checkpoint: Callable[[], None] = no_checkpoint,
+    read: Sequence[Path] = (),
+    write: Sequence[Path] = (),
     niceness: int = 0,
 ) -> Finished:
     """Run a program for at most `timeout` seconds; return its outcome whatever the exit code.
 
     `checkpoint` is called ten times a second and may raise to abort; the exception propagates.
-    Raise ToolError if the program cannot be started, TimeLimitError if it times out. In every case
-    the program has exited when this returns or raises.
+    `read` and `write` as in `start`. Raise ToolError if the program cannot be started,
+    TimeLimitError if it times out. In every case it has exited when this returns or raises.
     """
-    with start(arguments, limits=limits, niceness=niceness) as process:
+    with start(arguments, limits=limits, read=read, write=write, niceness=niceness) as process:
         try:
             stdout, stderr = _wait(process, timeout=timeout, checkpoint=checkpoint)
         except BaseException:
@@ -112,13 +112,17 @@ def stream(
     limits: Limits = DEFAULT_LIMITS,
     checkpoint: Callable[[], None] = no_checkpoint,
     log: Callable[[bytes], None] | None = None,
+    read: Sequence[Path] = (),
 ) -> Iterator[bytes]:
     """Yield a program's standard output in chunks, whatever its exit code; otherwise as `run`.
 
     `log` is called with standard error.
     """
     deadline = time.monotonic() + timeout
-    with start(arguments, limits=limits) as process, selectors.DefaultSelector() as selector:
+    with (
+        start(arguments, limits=limits, read=read) as process,
+        selectors.DefaultSelector() as selector,
+    ):
         assert process.stdout is not None  # noqa: S101 - `start` creates pipes
         assert process.stderr is not None  # noqa: S101 - same
         selector.register(process.stdout, selectors.EVENT_READ)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db import Database
 from app.logs import configure_logging, event
 from app.models.base import utc_now
+from app.sandbox import system
 from app.services import leases
 from app.services.storage import Storage
 from app.settings import Settings
@@ -28,6 +29,7 @@ POLL_S = 2.0
 
 def main() -> None:
     """Run analyses until there are none left or the service is gone."""
+    system.set_memory_hidden(True)
     settings = Settings.from_json(sys.stdin.readline())
     configure_logging(settings.log_level)
     confine(memory=int(settings.analysis_memory))

@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 from app.db import Database
 from app.logs import event
@@ -24,7 +25,7 @@ from app.models.base import utc_now
 from app.services import leases
 from app.services.queue import WorkerState
 from app.services.storage import Storage
-from app.settings import Settings
+from app.settings import FILE_SUFFIX, Settings
 from app.worker.background import STOP_TIMEOUT_S, BackgroundThread
 
 INTERVAL_S = 2.0
@@ -76,7 +77,7 @@ class EmbeddedWorker(BackgroundThread):
             [sys.executable, "-m", "app.worker.child"],
             stdin=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**_without_settings(os.environ), "PYTHONPATH": path},
             pass_fds=(self._lock,),
         )
         self._child_started_at = time.monotonic()
@@ -129,6 +130,13 @@ class EmbeddedWorker(BackgroundThread):
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without settings, which are secret and come through standard input."""
+    names = {name.upper() for name in Settings.model_fields}
+    names |= {name + FILE_SUFFIX for name in names}
+    return {name: value for name, value in environment.items() if name not in names}
 
 
 def _close_stdin(child: subprocess.Popen[str]) -> None:

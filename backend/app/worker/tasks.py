@@ -20,12 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database
 from app.logs import configure_logging, event
+from app.sandbox import system
 from app.services.private import keep_new_files_private
 from app.services.storage import Storage, StorageUnusableError
 from app.settings import Settings, SettingsError, load_settings
 from app.worker.background import STOP_TIMEOUT_S
 from app.worker.broker import TASK, make_celery
-from app.worker.confine import confine
+from app.worker.confine import confine, log_isolation
 from app.worker.runner import AnalysisRunner, Outcome
 
 # Delay before a message is requeued while the database is down.
@@ -37,6 +38,7 @@ STDERR = 2  # not sys.stderr, for which Celery puts a logger
 def celery_application() -> Celery:
     """Build the Celery application from the environment; exit with a message if it is wrong."""
     keep_new_files_private()
+    system.set_memory_hidden(True)
     try:
         return create_celery(load_settings())
     except SettingsError as error:
@@ -91,6 +93,10 @@ def create_celery(settings: Settings) -> Celery:
             "without_gossip": True,
             "without_mingle": True,
         }
+
+    @signals.worker_ready.connect(weak=False)
+    def _log_isolation(**_: Any) -> None:
+        log_isolation()
 
     @signals.setup_logging.connect(weak=False)
     def _configure_logging(**_: Any) -> None:

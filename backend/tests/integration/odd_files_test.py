@@ -1,5 +1,6 @@
 """Files that are cut off, damaged, encrypted, in HDR, or in less common formats."""
 
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from app.video import (
     probe,
     thumbnail,
 )
+from app.video.formats import ACCEPTED_FORMATS, DECODERS
 
 
 def look(path: Path, *, zones: tuple[Area, ...] = (), masks: tuple[Area, ...] = ()) -> Analysis:
@@ -108,44 +110,47 @@ def test_encrypted_video_is_called_encrypted(film: Path, clip_dir: Path) -> None
         probe(path, tools=clips.tools())
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [
-        ("raw.h265", ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0")),
-        ("x.dv", ("-vf", "scale=720:576,setsar=1", "-pix_fmt", "yuv420p", "-c:v", "dvvideo")),
-        (
-            "x.y4m",
-            (
-                "-pix_fmt",
-                "yuv420p",
-            ),
-        ),
-        ("x.apng", ("-r", "25/2", "-plays", "0")),
-        (
-            "x.nut",
-            (
-                "-c:v",
-                "ffv1",
-            ),
-        ),
-        ("x.rm", ("-c:v", "rv20", "-vf", "scale=352:288")),
-        ("x.m2v", ("-c:v", "mpeg2video", "-q:v", "3")),
-        ("x.ogv", ("-c:v", "libtheora", "-q:v", "6")),
-        ("x.wmv", ("-c:v", "wmv2", "-q:v", "3")),
-        (
-            "x.gif",
-            (
-                "-r",
-                "10",
-            ),
-        ),
-        ("x.mxf", ("-c:v", "mpeg2video", "-q:v", "3")),
-    ],
-)
-def test_less_common_formats_are_accepted(
-    name: str, codec: tuple[str, ...], film: Path, clip_dir: Path
-) -> None:
-    made = clips.converted(film, clip_dir / name, "-t", "5", *codec)
+H264 = ("-c:v", "libx264", "-preset", "ultrafast")
+MPEG2 = ("-c:v", "mpeg2video", "-q:v", "3")
+MPEG4 = ("-c:v", "mpeg4", "-q:v", "3")
+VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "2M")
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0")
+# A file of each format that the documentation promises.
+FILES = {
+    "MP4": ("x.mp4", H264),
+    "MOV": ("x.mov", ("-c:v", "prores_ks", "-profile:v", "0")),
+    "Matroska": ("x.mkv", H264),
+    "WebM": ("x.webm", VP8),
+    "AVI": ("x.avi", ("-c:v", "msmpeg4v2", "-q:v", "3")),
+    "MPEG-TS": ("x.ts", H264),
+    "MPEG-PS": ("x.mpg", MPEG2),
+    "FLV": ("x.flv", ("-c:v", "flv", "-q:v", "3")),
+    "Ogg": ("x.ogv", ("-c:v", "libtheora", "-q:v", "6")),
+    "WMV": ("x.wmv", ("-c:v", "wmv2", "-q:v", "3")),
+    "MXF": ("x.mxf", MPEG2),
+    "GIF": ("x.gif", ("-r", "10")),
+    "animated PNG": ("x.apng", ("-r", "25/2", "-plays", "0")),
+    "RealMedia": ("x.rm", ("-c:v", "rv20", "-vf", "scale=352:288")),
+    "DV": ("x.dv", ("-vf", "scale=720:576,setsar=1", "-pix_fmt", "yuv420p", "-c:v", "dvvideo")),
+    "NUT": ("x.nut", ("-c:v", "ffv1")),
+    "IVF": ("x.ivf", VP8),
+    "Y4M": ("x.y4m", ("-pix_fmt", "yuv420p")),
+    "Motion JPEG": ("x.mjpeg", ("-c:v", "mjpeg", "-q:v", "3")),
+    "raw H.264": ("x.h264", H264),
+    "H.265": ("x.h265", HEVC),
+    "MPEG-4": ("x.m4v", MPEG4),
+    "MPEG-2 video": ("x.m2v", MPEG2),
+}
+
+
+def test_every_accepted_format_is_tested_and_promised() -> None:
+    assert list(FILES) == [known.name for known in ACCEPTED_FORMATS]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_accepted_formats_are_analysed(name: str, film: Path, clip_dir: Path) -> None:
+    file, codec = FILES[name]
+    made = clips.converted(film, clip_dir / file, "-t", "5", *codec)
     path = made.with_suffix("")  # the content counts, not the name
     made.rename(path)
     facts = probe(path, tools=clips.tools())
@@ -169,6 +174,30 @@ def test_refused_kinds_are_named_with_what_is_accepted(film: Path, tmp_path: Pat
             UnreadableVideoError, match=f"^{kind} is not accepted; accepted are MP4"
         ):
             probe(path, tools=clips.tools())
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("asv1", ("-c:v", "asv1")), ("sonic", ("-f", "lavfi", "-i", "sine", "-c:a", "sonic"))],
+)
+def test_refused_codecs_are_named_with_what_is_accepted(
+    codec: str, options: tuple[str, ...], film: Path, tmp_path: Path
+) -> None:
+    path = clips.converted(film, tmp_path / "x.nut", *options, "-t", "1", "-strict", "-2")
+    with pytest.raises(
+        UnreadableVideoError,
+        match=f"^a stream with the codec '{codec}' is not accepted; accepted are MP4",
+    ) as caught:
+        probe(path, tools=clips.tools())
+    assert "whitelist" not in (caught.value.log or "")
+
+
+def test_allowlist_names_decoders_of_this_ffmpeg() -> None:
+    shown = subprocess.run(
+        [clips.tools().ffmpeg, "-v", "error", "-decoders"], capture_output=True, check=True
+    )
+    known = {word for line in shown.stdout.decode().splitlines() for word in line.split()[1:2]}
+    assert set(DECODERS) - known == set()
 
 
 def test_motion_is_found_in_several_zones_and_not_in_masks(film: Path) -> None:

@@ -12,10 +12,11 @@ Graph = dict[str, set[str]]
 # What each package may import from the others: dependencies point downhill only.
 ALLOWED = {
     "connection": {"logs"},
-    "video": set[str](),
+    "sandbox": set[str](),
+    "video": {"sandbox"},
     "models": set[str](),
-    "services": {"models", "video", "db", "errors"},
-    "worker": {"services", "models", "video", "db", "logs", "settings"},
+    "services": {"models", "video", "sandbox", "db", "errors"},
+    "worker": {"services", "models", "video", "sandbox", "db", "logs", "settings"},
     "api": {
         "worker", "services", "models", "video", "db", "errors", "logs", "settings", "connection",
         "",
