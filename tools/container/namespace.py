@@ -21,14 +21,19 @@ from pathlib import Path
 from tools.cli import ToolError
 from tools.container.emulator import register
 from tools.container.plan import Plan
+from tools.container.syscall_filter import filter_for
 from tools.linux import syscalls as linux
 from tools.linux.loopback import loopback_up
 from tools.linux.namespaces import unshare_as, why_forbidden
+from tools.linux.seccomp import install
 
 # Readable parts of /proc that concern the whole machine. A caller that is root keeps its user id
 # (not its capabilities) on the machine, and some of these trust the id alone.
 PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-PROC_MASKED = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list")
+PROC_MASKED = (
+    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi",
+    "timer_list", "timer_stats",
+)  # fmt: skip
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 SHM_BYTES = 64 << 20
 PID_MAX_MINIMUM = 301  # RESERVED_PIDS + 1 of the kernel's pid.c
@@ -54,7 +59,7 @@ def unshare_all(plan: Plan, stage: Path) -> None:
 
 
 def _unshare_container(plan: Plan, further: int = 0) -> None:
-    flags = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+    flags = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
     if plan.spec.network == "none":
         flags |= linux.CLONE_NEWNET
     _unshare(flags | further, uid=plan.spec.user.uid, gid=plan.spec.user.gid)
@@ -82,7 +87,7 @@ def enter_root(plan: Plan, stage: Path) -> None:
     """
     size = f"size={plan.spec.write_bytes},mode=0755"
     try:
-        linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
+        linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
         linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
     except OSError as error:
         # AppArmor lets anybody make the namespace and then forbids everything in it.
@@ -137,6 +142,7 @@ def configure(plan: Plan) -> None:
     os.umask(0o022)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.keep_capabilities(plan.capabilities)
+    install(filter_for(plan))
     # The processes inside have the same user id as PID 1; without this they could trace it.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 

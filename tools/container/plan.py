@@ -103,6 +103,11 @@ class Plan:
     emulator: Path | None
     directories: dict[str, str]  # of "proc", "dev", "workdir" and, if the image has none, "tmp"
 
+    @property
+    def leaves_files(self) -> bool:
+        """Whether files that the container makes can be met by other users of the host."""
+        return any(not read_only for _, _, read_only, _ in self.binds)
+
 
 def make_plan(spec: Spec) -> Plan:
     """Resolve a spec. Raise ToolError for impossible paths and images."""

@@ -16,6 +16,7 @@ from itertools import takewhile
 from tools.linux.architectures import BY_MACHINE
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
