@@ -5,7 +5,8 @@ standard library left on disk. Requests and replies are JSON objects in one SOCK
 each, file descriptors travel beside them (SCM_RIGHTS):
 
     {"op": "spawn", "id": 1, "argv": [..], "env": [..], "cwd": ".."} + stdin, stdout, stderr
-    {"op": "spawn", .., "tty": true}                 without descriptors: on a new terminal
+    {"op": "spawn", .., "terminal": {"on": [0, 1, 2], "rows": 24, "columns": 80, "raw": false}}
+      these streams are a new terminal, only the others have descriptors; raw: lines end with LF
     {"op": "signal", "id": 1, "signal": 15}
     {"op": "connect", "id": 2, "port": 8000}
     <- {"id": 1, "event": "started"} (+ terminal) | {"event": "failed", "errno": 2, "what": ".."}
@@ -33,7 +34,6 @@ from typing import Any, NoReturn
 
 MESSAGE_BYTES = 1 << 20
 CONNECT_SECONDS = 2.0
-TTY_ROWS, TTY_COLUMNS = 24, 80
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 
 
@@ -102,18 +102,21 @@ def _handle(
     control: socket.socket, running: dict[int, int], request: dict[str, Any], handles: list[int]
 ) -> None:
     if request["op"] == "spawn":
-        if request.get("tty"):
-            try:
-                terminal, inside = _open_terminal()
-            except OSError as error:
-                failure = {"errno": error.errno, "what": "terminal"}
-                send(control, {"id": request["id"], "event": "failed", **failure})
-                return
-            _start(control, running, request, [inside, inside, inside], (terminal,))
-            os.close(terminal)
-            os.close(inside)
-        else:
+        terminal = request["terminal"]
+        if terminal is None:
             _start(control, running, request, handles, ())
+            return
+        try:
+            master, inside = _open_terminal(terminal)
+        except OSError as error:
+            failure = {"errno": error.errno, "what": "terminal"}
+            send(control, {"id": request["id"], "event": "failed", **failure})
+            return
+        others = iter(handles)
+        streams = [inside if index in terminal["on"] else next(others) for index in range(3)]
+        _start(control, running, request, streams, (master,))
+        os.close(master)
+        os.close(inside)
     elif request["op"] == "signal":
         for pid, number in running.items():
             if number == request["id"]:
@@ -137,12 +140,17 @@ def _start(
         send(control, {"id": request["id"], "event": "started"}, back)
 
 
-def _open_terminal() -> tuple[int, int]:
+def _open_terminal(wanted: dict[str, Any]) -> tuple[int, int]:
     """Open a terminal of the container (pty(7)); return the caller's end and the process's."""
     outer = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(outer, TIOCSPTLCK, struct.pack("i", 0))
-        fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", TTY_ROWS, TTY_COLUMNS, 0, 0))
+        size = struct.pack("4H", wanted["rows"], wanted["columns"], 0, 0)
+        fcntl.ioctl(outer, termios.TIOCSWINSZ, size)
+        if wanted["raw"]:
+            settings = termios.tcgetattr(outer)
+            settings[1] &= ~termios.OPOST
+            termios.tcsetattr(outer, termios.TCSANOW, settings)
         flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
         return outer, fcntl.ioctl(outer, TIOCGPTPEER, flags)
     except OSError:
@@ -207,7 +215,7 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
         default_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
-        if request.get("tty"):
+        if request["terminal"] is not None and 0 in request["terminal"]["on"]:
             fcntl.ioctl(handles[0], termios.TIOCSCTTY, 0)
         for target, handle in enumerate(handles[:3]):
             os.dup2(handle, target)

@@ -68,7 +68,7 @@ def errors(spec: Spec, calls: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
 
 
 def test_what_administers_the_machine_or_makes_namespaces_is_refused(spec: Spec) -> None:
-    names = [name for name in (*NEVER, *(n for more in WITH.values() for n in more))]
+    names = [*NEVER, *(name for more in WITH.values() for name in more)]
     calls = {name: (number(name),) + (0,) * 6 for name in names if number(name) >= 0}
     # Without the filter these would succeed or fail with other errors: EFAULT, EINVAL, EBADF.
     assert errors(spec, calls) == dict.fromkeys(calls, "EPERM")
@@ -148,24 +148,27 @@ def temporary(name):
     handle = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o6755)
     os.link(f"/proc/self/fd/{handle}", name, follow_symlinks=True)
 kept = {}
-how = ctypes.create_string_buffer((os.O_CREAT | os.O_RDWR).to_bytes(8, "little") + (0o4755).to_bytes(8, "little") + bytes(8))
-setuid, setgid = 0o4755, 0o2755
+creates, setuid, setgid = os.O_CREAT | os.O_RDWR, 0o4755, 0o2755
+how = ctypes.create_string_buffer(creates.to_bytes(8, "little") + setuid.to_bytes(16, "little"))
+def opened(name, **more):
+    os.close(os.open(name, creates, setuid, **more))
+regular = stat.S_IFREG | setuid
 tries("chmod", lambda n: os.chmod(n, setuid))
 tries("setgid", lambda n: os.chmod(n, setgid))
 tries("fchmod", lambda n: os.fchmod(os.open(n, os.O_RDONLY), setuid))
 tries("fchmodat", lambda n: os.chmod(n, setuid, dir_fd=folder))
 tries("fchmodat2", lambda n: call(452, folder, c(n), setuid, 0))
-tries("open", lambda n: fresh(n, lambda: os.close(os.open(n, os.O_CREAT | os.O_RDWR, setuid))))
-tries("openat", lambda n: fresh(n, lambda: os.close(os.open(n, os.O_CREAT | os.O_RDWR, setuid, dir_fd=folder))))
+tries("open", lambda n: fresh(n, lambda: opened(n)))
+tries("openat", lambda n: fresh(n, lambda: opened(n, dir_fd=folder)))
 tries("openat2", lambda n: fresh(n, lambda: call(437, folder, c(n), ctypes.addressof(how), 24)))
-tries("mknod", lambda n: fresh(n, lambda: os.mknod(n, stat.S_IFREG | setuid)))
-tries("mknodat", lambda n: fresh(n, lambda: os.mknod(n, stat.S_IFREG | setuid, dir_fd=folder)))
+tries("mknod", lambda n: fresh(n, lambda: os.mknod(n, regular)))
+tries("mknodat", lambda n: fresh(n, lambda: os.mknod(n, regular, dir_fd=folder)))
 tries("tmpfile", temporary)
 if "creat" in calls:
-    tries("old open", lambda n: fresh(n, lambda: call(calls["open"], c(n), os.O_CREAT | os.O_RDWR, setuid)))
+    tries("oldopen", lambda n: fresh(n, lambda: call(calls["open"], c(n), creates, setuid)))
     tries("creat", lambda n: fresh(n, lambda: call(calls["creat"], c(n), setuid)))
-    tries("old chmod", lambda n: call(calls["chmod"], c(n), setuid))
-    tries("old mknod", lambda n: fresh(n, lambda: call(calls["mknod"], c(n), stat.S_IFREG | setuid, 0)))
+    tries("oldchmod", lambda n: call(calls["chmod"], c(n), setuid))
+    tries("oldmknod", lambda n: fresh(n, lambda: call(calls["mknod"], c(n), regular, 0)))
 tries("ordinary", lambda n: os.chmod(n, 0o1711))
 """
 )

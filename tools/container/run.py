@@ -28,9 +28,11 @@ from tools.cli import ToolError
 from tools.container import init, shim
 from tools.container.cgroup import Group, make_group
 from tools.container.plan import Spec, make_plan
+from tools.container.stdio import Streams
 
 START_SECONDS = 60.0
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
+TERMINAL = {"on": [0, 1, 2], "rows": 24, "columns": 80, "raw": False}
 EXIT_NOT_FOUND = 127
 EXIT_NOT_EXECUTABLE = 126
 
@@ -67,6 +69,7 @@ class Container:
         self._next = 0
         self._exits: dict[int, int] = {}
         self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
+        self._streams: dict[int, Streams] = {}
         self._shim = -1
         self._stage: tempfile.TemporaryDirectory[str] | None = None
         self._control: socket.socket | None = None
@@ -110,6 +113,8 @@ class Container:
         if self._shim > 0:
             shim.end(self._shim)
             self._shim = -1
+        while self._streams:
+            self._streams.popitem()[1].finish(timeout=START_SECONDS)
         if self._group is not None:
             self._group.remove()
             self._group = None
@@ -131,11 +136,27 @@ class Container:
         stdout: int,
         stderr: int,
     ) -> int:
-        """Start a process on the given descriptors and return its number.
+        """Start a process whose streams are carried to the given descriptors; return its number.
 
-        Raise SpawnError when there is no such command or it cannot be executed.
+        Once `poll` or `wait` return an exit code, everything that it wrote has arrived. Raise
+        SpawnError when there is no such command or it cannot be executed.
         """
-        return self._spawn(argv, env, workdir, (stdin, stdout, stderr))[0]
+        streams = Streams((stdin, stdout, stderr))
+        try:
+            number, back = self._spawn(argv, env, workdir, tuple(streams.pipes), streams.terminal)
+        except BaseException:
+            streams.finish()
+            raise
+        streams.begin(*back)
+        if number in self._exits:
+            streams.finish()
+        else:
+            self._streams[number] = streams
+        return number
+
+    def resize(self, number: int) -> bool:
+        """Fit a process's terminal to the caller's; return False if it has none."""
+        return number in self._streams and self._streams[number].resize()
 
     def _spawn(
         self,
@@ -143,8 +164,9 @@ class Container:
         env: Mapping[str, str],
         workdir: str,
         handles: tuple[int, ...],
+        terminal: Mapping[str, Any] | None = None,
     ) -> tuple[int, list[int]]:
-        """Start a process on `handles`, or else on a terminal; return its number and handles."""
+        """Start a process on `handles` and a terminal; return its number and the other end."""
         if not argv:
             raise SpawnError("the image has no command and none was given", EXIT_NOT_FOUND)
         number = self._request(
@@ -153,7 +175,7 @@ class Container:
                 "argv": list(argv),
                 "env": [f"{key}={value}" for key, value in env.items()],
                 "cwd": workdir,
-                "tty": not handles,
+                "terminal": terminal,
             },
             handles,
         )
@@ -220,7 +242,7 @@ class Container:
     ) -> tuple[int, tuple[int, ...]]:
         """Start a process; return its number and where its stdout and stderr are read."""
         if self._plan.spec.tty:
-            number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, ())
+            number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, (), TERMINAL)
             return number, tuple(terminal)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
@@ -332,6 +354,8 @@ class Container:
             message = json.loads(data)
             if message["event"] == "exited":
                 self._exits[message["id"]] = message["code"]
+                if message["id"] in self._streams:
+                    self._streams.pop(message["id"]).finish()
             elif message["event"] == "error" and self._next:
                 raise ContainerError(f"the container's first process failed: {message['message']}")
             else:

@@ -69,7 +69,7 @@ def program(rules: Iterable[Rule], *, last: int, machine: str | None = None) -> 
 
 
 def _body(rule: Rule) -> list[Code]:
-    """Return the code that decides about a call, which it never leaves: it is refused or allowed."""
+    """Return the code that decides about a call; nothing after it runs for that call."""
     code: list[Code] = [(_RETURN, 0, 0, _ERRNO | rule.error)]
     if rule.tests:
         code.append((_RETURN, 0, 0, _ALLOW))
