@@ -60,7 +60,7 @@ def unshare_all(plan: Plan, stage: Path) -> None:
 
 def _unshare_container(plan: Plan, further: int = 0) -> None:
     flags = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
-    if plan.spec.network == "none":
+    if plan.spec.network != "host":
         flags |= linux.CLONE_NEWNET
     _unshare(flags | further, uid=plan.spec.user.uid, gid=plan.spec.user.gid)
 

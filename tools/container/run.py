@@ -28,9 +28,11 @@ from tools.cli import ToolError
 from tools.container import init, shim
 from tools.container.cgroup import Group, make_group
 from tools.container.plan import Spec, make_plan
+from tools.container.relay import Relay
 from tools.container.stdio import Streams
 
 START_SECONDS = 60.0
+MAX_LISTENERS = 64
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
 TERMINAL = {"on": [0, 1, 2], "rows": 24, "columns": 80, "raw": False}
 EXIT_NOT_FOUND = 127
@@ -62,10 +64,16 @@ class Completed:
 
 
 class Container:
-    """One container. Use it as a context manager, from one thread."""
+    """One container. Use it as a context manager, from one thread.
 
-    def __init__(self, spec: Spec) -> None:
+    What arrives at the listening sockets of `publish` is connected to a port inside; the container
+    closes them.
+    """
+
+    def __init__(self, spec: Spec, *, publish: Mapping[int, Sequence[socket.socket]] = {}) -> None:
         self._plan = make_plan(spec)
+        self._publish = publish
+        self._relay: Relay | None = None
         self._next = 0
         self._exits: dict[int, int] = {}
         self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
@@ -80,9 +88,12 @@ class Container:
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
         spec = self._plan.spec
         self._group = make_group(memory_bytes=spec.memory_bytes, max_processes=spec.max_processes)
-        self._shim, self._control = shim.start(self._plan, Path(self._stage.name), self._group)
+        stage = Path(self._stage.name)
+        self._shim, self._control, gate = shim.start(self._plan, stage, self._group)
+        self._relay = Relay(gate)
         try:
             self._expect_ready()
+            self._open_network(gate)
         except BaseException:
             self.close()
             raise
@@ -92,6 +103,17 @@ class Container:
         reply = self._reply(0, START_SECONDS)[0]
         if reply["event"] != "ready":
             raise ContainerError(str(reply["message"]))
+
+    def _open_network(self, gate: socket.socket) -> None:
+        assert self._relay is not None  # noqa: S101 - for the type checker
+        web = self._plan.spec.network == "web"
+        if web:
+            handles = socket.recv_fds(gate, 1, MAX_LISTENERS)[1]
+            self._relay.let_out(*(socket.socket(fileno=handle) for handle in handles))
+        for port, listeners in self._publish.items():
+            self._relay.publish(listeners, port)
+        if web or self._publish:
+            self._relay.start()
 
     def __exit__(
         self,
@@ -115,6 +137,9 @@ class Container:
             self._shim = -1
         while self._streams:
             self._streams.popitem()[1].finish(timeout=START_SECONDS)
+        if self._relay is not None:
+            self._relay.stop()
+            self._relay = None
         if self._group is not None:
             self._group.remove()
             self._group = None

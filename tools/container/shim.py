@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tools.cli import ToolError
-from tools.container import init
+from tools.container import gate, init
 from tools.container.cgroup import Group
 from tools.container.namespace import configure, enter_root, unshare_all
 from tools.container.plan import Plan
@@ -25,21 +25,24 @@ from tools.linux import syscalls as linux
 STOP_SECONDS = 5.0
 
 
-def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket]:
-    """Fork the shim; return its process id and the caller's end of the control socket.
+def start(plan: Plan, stage: Path, group: Group | None) -> tuple[int, socket.socket, socket.socket]:
+    """Fork the shim; return its process id and the caller's ends of the control socket and gate.
 
     Everything in the container is a member of `group`.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, init.MESSAGE_BYTES)
+    our_gate, their_gate = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     caller = os.getpid()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _run_shim(plan, stage, group, theirs, caller)
+        our_gate.close()
+        _run_shim(plan, stage, group, theirs, their_gate, caller)
     theirs.close()
-    return pid, ours
+    their_gate.close()
+    return pid, ours, our_gate
 
 
 def end(pid: int) -> None:
@@ -55,9 +58,14 @@ def end(pid: int) -> None:
 
 
 def _run_shim(
-    plan: Plan, stage: Path, group: Group | None, control: socket.socket, caller: int
+    plan: Plan,
+    stage: Path,
+    group: Group | None,
+    control: socket.socket,
+    passage: socket.socket,
+    caller: int,
 ) -> NoReturn:
-    """Be the shim: enter the namespaces, fork PID 1 and wait for it."""
+    """Be the shim: enter the namespaces, fork PID 1, and hand out sockets until it ends."""
     try:
         # A session of its own keeps the terminal's Ctrl-C away: the caller decides what it means.
         os.setsid()
@@ -67,18 +75,23 @@ def _run_shim(
         init.default_signals()
         signal.set_wakeup_fd(-1)
         # Descriptors of the caller must neither be reachable inside nor kept open by us.
-        _close_others(control.fileno())
+        _close_others(control.fileno(), passage.fileno())
         if group is not None:
             group.join()
         unshare_all(plan, stage)
+        if plan.spec.network == "web":
+            listeners = gate.open_web(plan.spec.out_ports)
+            socket.send_fds(passage, [b"="], [each.fileno() for each in listeners])
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != caller:
             os._exit(1)
         pid = os.fork()
         if pid == 0:
+            _close_others(control.fileno())
             _run_init(plan, stage, control, group)
-        control.close()
-        os.waitpid(pid, 0)
+        # Only the caller's copies are left.
+        _close_others(passage.fileno())
+        gate.attend(passage, pid)
     except (ToolError, OSError) as error:
         init.send(control, {"id": 0, "event": "error", "message": str(error)})
     finally:
@@ -104,7 +117,9 @@ def _run_init(plan: Plan, stage: Path, control: socket.socket, group: Group | No
         os._exit(1)
 
 
-def _close_others(keep: int) -> None:
-    """Close every descriptor but the standard three and `keep`."""
-    os.closerange(3, keep)
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+def _close_others(*kept: int) -> None:
+    """Close every descriptor but the standard three and those to keep."""
+    last = 2
+    for handle in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
+        os.closerange(last + 1, handle)
+        last = handle
