@@ -244,6 +244,12 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         )
         env = process_env(settings, user, extra, hostname=hostname)
         with Container(spec, publish={inner.port: listeners} if listeners else {}) as container:
+            if container.reduced:
+                print(
+                    f"{config.name}: processes of the container have root's own id on the host: "
+                    f"{container.reduced}; start it as an ordinary user instead",
+                    file=sys.stderr,
+                )
             if command:
                 env.setdefault("TERM", environ.get("TERM", "dumb"))
                 return run_command(container, command, env=env, workdir=settings.workdir)

@@ -38,12 +38,13 @@ TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 
 
 def serve_requests(
-    control: socket.socket, *, memory_bytes: int | None = None, expendable: bool = False
+    control: socket.socket, *, memory_bytes: int | None = None, score: int | None = None
 ) -> None:
     """Run until the caller closes its end of `control`.
 
     `memory_bytes` limits the address space of each process that is started, not PID 1's own;
-    `expendable` ones are what the kernel kills, and not PID 1, when their group has no memory left.
+    `score` is PID 1's oom_score_adj, open, if the kernel is to kill them and not PID 1 when their
+    group has no memory left.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -64,7 +65,7 @@ def serve_requests(
             if not data:
                 return
             request = json.loads(data)
-            request |= {"memory_bytes": memory_bytes, "expendable": expendable}
+            request |= {"memory_bytes": memory_bytes, "score": score}
             try:
                 _handle(control, running, request, handles)
             finally:
@@ -191,7 +192,7 @@ def _spawn(request: dict[str, Any], handles: list[int]) -> tuple[int, dict[str, 
     """Fork and executes; the pipe closes silently on success and carries the error otherwise."""
     read_end, write_end = os.pipe()
     try:
-        pid = os.fork()
+        pid = _fork(request["score"])
     except OSError as error:
         os.close(read_end)
         os.close(write_end)
@@ -206,6 +207,19 @@ def _spawn(request: dict[str, Any], handles: list[int]) -> tuple[int, dict[str, 
     os.waitpid(pid, 0)
     failure: dict[str, Any] = json.loads(report)
     return 0, failure
+
+
+def _fork(score: int | None) -> int:
+    """Fork; the child is the first that the kernel kills for memory, if `score` is open."""
+    if score is None:
+        return os.fork()
+    own = os.pread(score, 16, 0)
+    os.write(score, b"1000")
+    try:
+        return os.fork()
+    finally:
+        if os.getpid() == 1:
+            os.write(score, own)
 
 
 def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn:
@@ -224,9 +238,6 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
         if request["memory_bytes"] is not None:
             limit = request["memory_bytes"]
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        if request["expendable"]:
-            with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:
-                score.write(b"1000")
         what = "exec"
         _execute(request["argv"], dict(item.split("=", 1) for item in request["env"]))
     except OSError as error:

@@ -13,11 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from tools.container.config import image_user
-from tools.container.containers_for_test import python
-from tools.container.plan import Bind, Spec
+from tools.container.config import User, image_user
+from tools.container.containers_for_test import (
+    ENV,
+    IN_ANOTHER_NAMESPACE,
+    children,
+    python,
+    run_program,
+)
+from tools.container.namespace import PROC_MASKED, PROC_READ_ONLY
+from tools.container.plan import Bind, Spec, make_plan
+from tools.container.run import Container
 from tools.container.syscall_filter import CALLS, LAST, NEVER, WITH
+from tools.container.unused_id import COUNT, FIRST, why_not
 from tools.image.cache import Rootfs
+from tools.linux import syscalls
 
 # Who can do nothing here; None where the test may not become somebody else.
 _MAPPED = Path("/proc/self/uid_map").read_text().split()
@@ -196,6 +206,130 @@ def test_a_file_in_the_data_directory_never_runs_as_its_owner(spec: Spec, folder
             capture_output=True, timeout=30, check=True,
         )  # fmt: skip
         assert stranger.stdout == f"{STRANGER}\n".encode()
+
+
+def test_roots_container_runs_as_a_user_that_nobody_is(spec: Spec, folder: Path) -> None:
+    if STRANGER:
+        os.chown(folder, STRANGER, STRANGER)
+        (folder / "old").write_text("kept")
+        os.chown(folder / "old", STRANGER, STRANGER)
+        (folder / "old").chmod(0o600)
+    with Container(replace(spec, binds=(Bind(folder, "/app/data"),))) as container:
+        script = "cat data/old; echo more >>data/old; echo x >data/new; exec sleep 100"
+        read, write = os.pipe()
+        container.spawn(
+            ["sh", "-c", f"{script} >&-"], env=ENV, workdir="/app", stdin=0, stdout=write, stderr=2
+        )
+        os.close(write)
+        seen = os.read(read, 100)
+        while os.read(read, 100):
+            pass
+        os.close(read)
+        found = os.stat(f"/proc/{children(os.getpid())[-1]}").st_uid
+    owner = folder.stat()
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in folder.iterdir()} == {
+        (owner.st_uid, owner.st_gid)
+    }
+    assert found == container.host_id
+    if STRANGER:
+        assert FIRST <= container.host_id < FIRST + COUNT
+        assert (container.reduced, seen) == ("", b"kept")
+        assert (folder / "old").read_text() == "keptmore\n"
+    else:
+        assert container.host_id == os.geteuid()
+
+
+@pytest.mark.skipif(not STRANGER, reason="only the host's root can become somebody else")
+def test_a_file_system_without_mapped_ids_is_said_to_be_the_reason(spec: Spec) -> None:
+    with Container(replace(spec, binds=(Bind(Path("/proc"), "/opt", True),))) as container:
+        assert container.host_id == 0
+        assert container.reduced.startswith("a mount cannot be shown to another id: map the owners")
+
+
+AS_ROOT_OF_A_NAMESPACE = f"""
+{IN_ANOTHER_NAMESPACE.replace("os.geteuid(), os.getegid()", "0, 0")}
+with Container(Spec(rootfs=rootfs, user=User(1000, 1000), binds=(Bind(folder, "/opt"),))) as c:
+    script = "touch /opt/x; chmod 4755 /opt/x; chmod 600 /dev/null /dev/zero /proc/keys"
+    done = c.run(["sh", "-c", script], env={{"PATH": "/bin"}}, timeout=30)
+    print(c.host_id, c.reduced)
+    print(done.stderr.decode())
+"""
+
+
+def test_what_remains_where_no_other_id_can_be_had(rootfs: Rootfs) -> None:
+    reason, *errors = run_program(rootfs, AS_ROOT_OF_A_NAMESPACE).split("\n")
+    assert reason == "0 this process is root of a user namespace that has no other ids"
+    assert "Operation not permitted" in errors[0]
+    assert [line.rpartition(": ")[2] for line in errors[1:4]] == ["Read-only file system"] * 3
+
+
+def test_the_reasons_for_roots_own_id_are_named(
+    rootfs: Rootfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(Spec(rootfs=rootfs, user=User(1, 1)))
+    (tmp_path / "map").write_text("0 0 1\n")
+    assert "no other ids" in why_not(plan, FIRST, uid_map=tmp_path / "map")
+    (tmp_path / "map").write_text("0 0 1\n1 1 4294967294\n")
+    assert why_not(plan, FIRST, uid_map=tmp_path / "map") == ""
+    emulated = replace(plan, emulator=Path("qemu"))
+    assert why_not(emulated, FIRST).startswith("an emulator is registered")
+    monkeypatch.setattr(syscalls, "kernel_version", lambda: (5, 15))
+    assert "cannot mount the image for another id" in why_not(plan, FIRST)
+
+
+# What a process finds around it.
+LOOK = """
+import json, os, resource
+def lines(path):
+    return open(path).read().splitlines()
+def mount(line):
+    left, _, right = line.partition(" - ")
+    words = left.split()
+    return words[4], words[5].split(","), words[6:]
+shm = os.statvfs("/dev/shm")
+limits = {"CORE": resource.getrlimit(resource.RLIMIT_CORE)[1],
+          "NPROC": resource.getrlimit(resource.RLIMIT_NPROC)[1]}
+def readable(name):
+    return os.path.isfile("/proc/" + name) and lines("/proc/" + name)
+print(json.dumps({
+    "mounts": [mount(line) for line in lines("/proc/self/mountinfo")],
+    "devices": sorted(os.listdir("/dev")),
+    "shm": shm.f_frsize * shm.f_blocks,
+    "groups": os.getgroups(),
+    "umask": os.umask(0),
+    "sys": os.path.exists("/sys/kernel"),
+    "cgroups": sorted({line.split(":")[2] for line in lines("/proc/self/cgroup")}),
+    "limits": limits,
+    "masked": [name for name in MASKED if readable(name)],
+    "writable": [name for name in READ_ONLY if os.access("/proc/" + name, os.W_OK)],
+    "environment": sorted(os.environ),
+}))
+"""
+
+
+def test_what_a_process_finds_around_it_is_what_engines_give(spec: Spec) -> None:
+    program = LOOK.replace("MASKED", repr(PROC_MASKED)).replace("READ_ONLY", repr(PROC_READ_ONLY))
+    found = json.loads(python(spec, program))
+    mounts = {point: set(options) for point, options, _ in found["mounts"]}
+    assert [peers for *_, peers in found["mounts"] if peers] == []  # no propagation either way
+    devices = {point for point in mounts if point.startswith("/dev/") and point.count("/") == 2}
+    machines = devices - {"/dev/shm", "/dev/pts"} | {f"/proc/{name}" for name in PROC_MASKED}
+    assert [point for point in set(mounts) - machines if "nosuid" not in mounts[point]] == []
+    assert [point for point in machines & set(mounts) if "ro" not in mounts[point]] == []
+    assert {"nosuid", "nodev", "noexec"} <= mounts["/dev/shm"]
+    assert found["devices"] == [
+        "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+        "urandom", "zero",
+    ]  # fmt: skip
+    assert found["shm"] == 64 << 20
+    assert found["umask"] == 0o022
+    assert found["cgroups"] in ([], ["/"])
+    assert found["limits"]["CORE"] == 0
+    assert 0 < found["limits"]["NPROC"] <= spec.max_processes
+    assert (found["sys"], found["masked"], found["writable"]) == (False, [], [])
+    assert found["environment"] == ["LC_CTYPE", "PYTHONHOME"]
+    if STRANGER:  # Others keep their groups, which the kernel lets nobody drop without privileges.
+        assert found["groups"] == []
 
 
 def test_without_a_writable_mount_the_bits_are_the_containers_own_affair(spec: Spec) -> None:

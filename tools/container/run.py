@@ -29,7 +29,7 @@ from tools.container import init, shim
 from tools.container.cgroup import Group, make_group
 from tools.container.plan import Spec, make_plan
 from tools.container.relay import Relay
-from tools.container.stdio import Streams
+from tools.container.stdio import Streams, owned_pipe
 
 START_SECONDS = 60.0
 MAX_LISTENERS = 64
@@ -74,6 +74,8 @@ class Container:
         self._plan = make_plan(spec)
         self._publish = publish
         self._relay: Relay | None = None
+        self.host_id = -1  # The container's one user, as the host sees it.
+        self.reduced = ""  # Why that is root, if it is.
         self._next = 0
         self._exits: dict[int, int] = {}
         self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
@@ -103,6 +105,7 @@ class Container:
         reply = self._reply(0, START_SECONDS)[0]
         if reply["event"] != "ready":
             raise ContainerError(str(reply["message"]))
+        self.host_id, self.reduced = reply["host_id"], reply["reduced"]
 
     def _open_network(self, gate: socket.socket) -> None:
         assert self._relay is not None  # noqa: S101 - for the type checker
@@ -166,7 +169,7 @@ class Container:
         Once `poll` or `wait` return an exit code, everything that it wrote has arrived. Raise
         SpawnError when there is no such command or it cannot be executed.
         """
-        streams = Streams((stdin, stdout, stderr))
+        streams = Streams((stdin, stdout, stderr), owner=self.host_id)
         try:
             number, back = self._spawn(argv, env, workdir, tuple(streams.pipes), streams.terminal)
         except BaseException:
@@ -269,8 +272,8 @@ class Container:
         if self._plan.spec.tty:
             number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, (), TERMINAL)
             return number, tuple(terminal)
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
+        out_read, out_write = owned_pipe(self.host_id)
+        err_read, err_write = owned_pipe(self.host_id)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             number, _ = self._spawn(argv, env, workdir, (null, out_write, err_write))

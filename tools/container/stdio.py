@@ -4,7 +4,7 @@ The process never holds a descriptor of the caller's: through one it could trunc
 what is typed into a terminal, or type there itself. It gets pipes instead and, for descriptors that
 are terminals, one terminal of the container's own, so that colours, window size and Ctrl-C work.
 
-    streams = Streams((0, 1, 2))
+    streams = Streams((0, 1, 2), owner=container.host_id)
     master = start somehow(streams.pipes, streams.terminal)
     streams.begin(master)
     ...
@@ -33,16 +33,19 @@ _SIZE = struct.Struct("4H")
 
 
 class Streams:
-    """The standard streams of one process; `outer` are the caller's descriptors."""
+    """The standard streams of one process.
 
-    def __init__(self, outer: tuple[int, int, int]) -> None:
+    `outer` are the caller's descriptors, `owner` is the process's user as the host sees it.
+    """
+
+    def __init__(self, outer: tuple[int, int, int], *, owner: int) -> None:
         self._outer = tuple(os.dup(handle) for handle in outer)  # The caller may close its own.
         self._on_terminal = [index for index in range(3) if os.isatty(outer[index])]
         self.pipes: list[int] = []  # the process's ends, of those that are not on the terminal
         self._ours: dict[int, int] = {}
         for index in range(3):
             if index not in self._on_terminal:
-                read, write = os.pipe()
+                read, write = owned_pipe(owner)
                 self._ours[index], inner = (read, write) if index else (write, read)
                 self.pipes.append(inner)
         self._stop_read, self._stop_write = os.pipe()
@@ -93,10 +96,11 @@ class Streams:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._outer[0], termios.TCSADRAIN, self._settings)
         if not any(thread.is_alive() for thread in self._threads):
-            # Of a process that never started nobody has closed our ends.
-            left = [] if self._threads else list(self._ours.values())
+            left = [self._outer[index] for index in self._on_terminal]
+            if not self._threads:  # The process never started: no thread has closed these.
+                left += [self._outer[index] for index in self._ours] + list(self._ours.values())
             master = [self._master] if self._master >= 0 else []
-            for handle in (*self._outer, self._stop_read, *master, *left):
+            for handle in (self._stop_read, *master, *left):
                 os.close(handle)
 
     def _run(self, carry: Callable[[int], None], index: int) -> None:
@@ -131,6 +135,7 @@ class Streams:
         finally:
             if index in self._ours:
                 os.close(target)
+                os.close(self._outer[index])
 
     def _drain(self, index: int) -> None:
         """Carry output until its end; after `finish` only what there is."""
@@ -157,6 +162,15 @@ class Streams:
         finally:
             if piped:
                 os.close(source)
+                os.close(self._outer[index])
+
+
+def owned_pipe(owner: int) -> tuple[int, int]:
+    """Return a pipe that processes of a user can open again, by names such as /dev/stdout."""
+    read, write = os.pipe()
+    if owner != os.geteuid():
+        os.fchown(read, owner, owner)
+    return read, write
 
 
 def _ready(handle: int, event: int, stop: int | None = None, *, linger: int | None = None) -> bool:
