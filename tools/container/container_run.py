@@ -3,14 +3,15 @@
     bazel run //backend:serve -- --port 8080 --data-dir ~/data --env LOG_LEVEL=debug
     bazel run //backend:serve -- --env LOG_LEVEL=debug alembic upgrade head
 
-The image's command listens where --host and --port say, its data volume is a directory of the
-host that outlives it, and the network is the host's. Ctrl-C stops it. The first argument that is
+Connections to --host and --port are passed to the image's command, which has its own network; its
+data volume is a directory of the host that outlives it. Ctrl-C stops it. The first argument that is
 no flag begins a command that replaces the image's own, with the same data and environment.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import socket
@@ -35,6 +36,9 @@ from tools.image.layout import read_layout
 from tools.image.scratch import scratch_directory
 
 MAX_PORT = 65535
+FIRST_PORT = 1024
+OUT_PORTS = (80, 443)
+BACKLOG = 2048  # As uvicorn's.
 OUTPUT_MARKER = "DO_NOT_BUILD_HERE"  # Bazel writes this file into every output base.
 
 
@@ -74,6 +78,20 @@ def parse_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--runfiles", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help="TCP port, 0 for any free one (default: image's)")
     parser.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    parser.add_argument(
+        "--network",
+        choices=("web", "none", "host"),
+        default="web",
+        help="what it can reach: public addresses at ports 80 and 443, nothing, or whatever the "
+        "host can, its own services too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out-port",
+        action="append",
+        type=int,
+        metavar="PORT",
+        help="reach this port of public addresses instead of 80 and 443; may be repeated",
+    )
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -158,25 +176,29 @@ def caller_path(path: Path, environ: Mapping[str, str]) -> Path:
     return Path(os.path.expanduser(os.path.join(base, path))).resolve()
 
 
-def free_address(host: str, port: int) -> Address:
-    """Check, before anything is started, that the port can be had. Raise ToolError."""
+def listen(host: str, port: int) -> tuple[Address, list[socket.socket]]:
+    """Listen on every address of a host name, before anything is started. Raise ToolError."""
     if not 0 <= port <= MAX_PORT:
         raise ToolError(f"--port {port}: expected 0 to {MAX_PORT}")
     try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise ToolError(f"--host {host}: no such address: {error}") from error
-    with socket.socket(family, socket.SOCK_STREAM) as handle:
-        # What the server itself will do; without it a port in TIME_WAIT would seem taken.
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listeners: list[socket.socket] = []
+    for family, _, _, _, where in dict.fromkeys(found):
         try:
-            handle.bind(where)
+            # The first port that was free is the one for all; ports in TIME_WAIT are.
+            listeners.append(socket.create_server((where[0], port), family=family, backlog=BACKLOG))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
+                continue  # `localhost` is ::1 too, also where there is no IPv6.
+            for listener in listeners:
+                listener.close()
             hint = f"stop what uses port {port}, or choose another with --port"
-            raise ToolError(
-                f"cannot listen on {host} port {port}: {error.strerror}; {hint}"
-            ) from error
-        return Address(host, handle.getsockname()[1])
+            cause = os.strerror(error.errno or 0)
+            raise ToolError(f"cannot listen on {host} port {port}: {cause}; {hint}") from error
+        port = listeners[-1].getsockname()[1]
+    return Address(host, port), listeners
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -187,7 +209,14 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     files = [caller_path(path, environ) for path in flags.env_file]
     extra = read_env(files, flags.env)
     port = config.port if flags.port is None else flags.port
-    address = Address(flags.host, port) if command else free_address(flags.host, port)
+    # A command listens only if the user says where.
+    listens = not command or flags.port is not None
+    address, listeners = listen(flags.host, port) if listens else (Address(flags.host, port), [])
+    if flags.network == "host":
+        while listeners:
+            listeners.pop().close()  # The port is free; the image's command takes it itself.
+    # Only root could listen on a lower port inside.
+    inner = Address("127.0.0.1", address.port if address.port >= FIRST_PORT else config.port)
     data = data_directory(flags.data_dir, config.state, environ)
     settings = read_run_config(image.config)
     stop_signal = image_stop_signal(settings)
@@ -205,7 +234,8 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         spec = Spec(
             rootfs=rootfs,
             user=user,
-            network="host",
+            network=flags.network,
+            out_ports=tuple(flags.out_port or OUT_PORTS),
             binds=(Bind(data, config.data_volume),) if config.data_volume else (),
             workdir=settings.workdir,
             hostname=hostname,
@@ -213,13 +243,19 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             scratch=scratch,
         )
         env = process_env(settings, user, extra, hostname=hostname)
-        with Container(spec) as container:
+        with Container(spec, publish={inner.port: listeners} if listeners else {}) as container:
+            if container.reduced:
+                print(
+                    f"{config.name}: processes of the container have root's own id on the host: "
+                    f"{container.reduced}; start it as an ordinary user instead",
+                    file=sys.stderr,
+                )
             if command:
                 env.setdefault("TERM", environ.get("TERM", "dumb"))
                 return run_command(container, command, env=env, workdir=settings.workdir)
             served = Served(
                 name=config.name,
-                argv=settings.argv + address.fill(config.serve_args),
+                argv=settings.argv + (inner if listeners else address).fill(config.serve_args),
                 env=env,
                 workdir=settings.workdir,
                 address=address,

@@ -22,7 +22,7 @@ from tools.container import container_run
 from tools.container.container_run import (
     caller_path,
     data_directory,
-    free_address,
+    listen,
     parse_flags,
     read_env,
 )
@@ -380,7 +380,7 @@ def test_data_lies_below_the_state_home_unless_chosen(tmp_path: Path) -> None:
 )
 def test_unusable_addresses_are_refused(host: str, port: int, cause: str) -> None:
     with pytest.raises(ToolError, match=cause):
-        free_address(host, port)
+        listen(host, port)
 
 
 def test_addresses_are_shown_as_they_can_be_reached() -> None:

@@ -144,7 +144,7 @@ def test_without_network_there_is_loopback_only(app: Spec) -> None:
 
 def test_every_namespace_is_its_own_unless_the_network_is_the_hosts(app: Spec) -> None:
     def inside(spec: Spec) -> dict[str, str]:
-        names = ("user", "mnt", "pid", "net", "ipc", "uts")
+        names = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup")
         script = f"for name in {' '.join(names)}; do readlink /proc/self/ns/$name; done"
         return dict(zip(names, output(spec, script).split(), strict=True))
 

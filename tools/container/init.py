@@ -5,7 +5,8 @@ standard library left on disk. Requests and replies are JSON objects in one SOCK
 each, file descriptors travel beside them (SCM_RIGHTS):
 
     {"op": "spawn", "id": 1, "argv": [..], "env": [..], "cwd": ".."} + stdin, stdout, stderr
-    {"op": "spawn", .., "tty": true}                 without descriptors: on a new terminal
+    {"op": "spawn", .., "terminal": {"on": [0, 1, 2], "rows": 24, "columns": 80, "raw": false}}
+      these streams are a new terminal, only the others have descriptors; raw: lines end with LF
     {"op": "signal", "id": 1, "signal": 15}
     {"op": "connect", "id": 2, "port": 8000}
     <- {"id": 1, "event": "started"} (+ terminal) | {"event": "failed", "errno": 2, "what": ".."}
@@ -33,17 +34,17 @@ from typing import Any, NoReturn
 
 MESSAGE_BYTES = 1 << 20
 CONNECT_SECONDS = 2.0
-TTY_ROWS, TTY_COLUMNS = 24, 80
 TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 
 
 def serve_requests(
-    control: socket.socket, *, memory_bytes: int | None = None, expendable: bool = False
+    control: socket.socket, *, memory_bytes: int | None = None, score: int | None = None
 ) -> None:
     """Run until the caller closes its end of `control`.
 
     `memory_bytes` limits the address space of each process that is started, not PID 1's own;
-    `expendable` ones are what the kernel kills, and not PID 1, when their group has no memory left.
+    `score` is PID 1's oom_score_adj, open, if the kernel is to kill them and not PID 1 when their
+    group has no memory left.
     """
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -64,7 +65,7 @@ def serve_requests(
             if not data:
                 return
             request = json.loads(data)
-            request |= {"memory_bytes": memory_bytes, "expendable": expendable}
+            request |= {"memory_bytes": memory_bytes, "score": score}
             try:
                 _handle(control, running, request, handles)
             finally:
@@ -102,18 +103,21 @@ def _handle(
     control: socket.socket, running: dict[int, int], request: dict[str, Any], handles: list[int]
 ) -> None:
     if request["op"] == "spawn":
-        if request.get("tty"):
-            try:
-                terminal, inside = _open_terminal()
-            except OSError as error:
-                failure = {"errno": error.errno, "what": "terminal"}
-                send(control, {"id": request["id"], "event": "failed", **failure})
-                return
-            _start(control, running, request, [inside, inside, inside], (terminal,))
-            os.close(terminal)
-            os.close(inside)
-        else:
+        terminal = request["terminal"]
+        if terminal is None:
             _start(control, running, request, handles, ())
+            return
+        try:
+            master, inside = _open_terminal(terminal)
+        except OSError as error:
+            failure = {"errno": error.errno, "what": "terminal"}
+            send(control, {"id": request["id"], "event": "failed", **failure})
+            return
+        others = iter(handles)
+        streams = [inside if index in terminal["on"] else next(others) for index in range(3)]
+        _start(control, running, request, streams, (master,))
+        os.close(master)
+        os.close(inside)
     elif request["op"] == "signal":
         for pid, number in running.items():
             if number == request["id"]:
@@ -137,12 +141,17 @@ def _start(
         send(control, {"id": request["id"], "event": "started"}, back)
 
 
-def _open_terminal() -> tuple[int, int]:
+def _open_terminal(wanted: dict[str, Any]) -> tuple[int, int]:
     """Open a terminal of the container (pty(7)); return the caller's end and the process's."""
     outer = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(outer, TIOCSPTLCK, struct.pack("i", 0))
-        fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", TTY_ROWS, TTY_COLUMNS, 0, 0))
+        size = struct.pack("4H", wanted["rows"], wanted["columns"], 0, 0)
+        fcntl.ioctl(outer, termios.TIOCSWINSZ, size)
+        if wanted["raw"]:
+            settings = termios.tcgetattr(outer)
+            settings[1] &= ~termios.OPOST
+            termios.tcsetattr(outer, termios.TCSANOW, settings)
         flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
         return outer, fcntl.ioctl(outer, TIOCGPTPEER, flags)
     except OSError:
@@ -183,7 +192,7 @@ def _spawn(request: dict[str, Any], handles: list[int]) -> tuple[int, dict[str, 
     """Fork and executes; the pipe closes silently on success and carries the error otherwise."""
     read_end, write_end = os.pipe()
     try:
-        pid = os.fork()
+        pid = _fork(request["score"])
     except OSError as error:
         os.close(read_end)
         os.close(write_end)
@@ -200,6 +209,19 @@ def _spawn(request: dict[str, Any], handles: list[int]) -> tuple[int, dict[str, 
     return 0, failure
 
 
+def _fork(score: int | None) -> int:
+    """Fork; the child is the first that the kernel kills for memory, if `score` is open."""
+    if score is None:
+        return os.fork()
+    own = os.pread(score, 16, 0)
+    os.write(score, b"1000")
+    try:
+        return os.fork()
+    finally:
+        if os.getpid() == 1:
+            os.write(score, own)
+
+
 def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn:
     what = "start"
     try:
@@ -207,7 +229,7 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
         default_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
-        if request.get("tty"):
+        if request["terminal"] is not None and 0 in request["terminal"]["on"]:
             fcntl.ioctl(handles[0], termios.TIOCSCTTY, 0)
         for target, handle in enumerate(handles[:3]):
             os.dup2(handle, target)
@@ -216,9 +238,6 @@ def _child(request: dict[str, Any], handles: list[int], report: int) -> NoReturn
         if request["memory_bytes"] is not None:
             limit = request["memory_bytes"]
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        if request["expendable"]:
-            with open("/proc/self/oom_score_adj", "wb", buffering=0) as score:
-                score.write(b"1000")
         what = "exec"
         _execute(request["argv"], dict(item.split("=", 1) for item in request["env"]))
     except OSError as error:

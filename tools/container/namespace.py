@@ -21,23 +21,29 @@ from pathlib import Path
 from tools.cli import ToolError
 from tools.container.emulator import register
 from tools.container.plan import Plan
+from tools.container.syscall_filter import filter_for
+from tools.container.unused_id import Held, attach
 from tools.linux import syscalls as linux
 from tools.linux.loopback import loopback_up
-from tools.linux.namespaces import unshare_as, why_forbidden
+from tools.linux.namespaces import Ids, unshare_as, why_forbidden
+from tools.linux.seccomp import install
 
 # Readable parts of /proc that concern the whole machine. A caller that is root keeps its user id
 # (not its capabilities) on the machine, and some of these trust the id alone.
 PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-PROC_MASKED = ("acpi", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list")
+PROC_MASKED = (
+    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi",
+    "timer_list", "timer_stats",
+)  # fmt: skip
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 SHM_BYTES = 64 << 20
 PID_MAX_MINIMUM = 301  # RESERVED_PIDS + 1 of the kernel's pid.c
 
 
-def unshare_all(plan: Plan, stage: Path) -> None:
+def unshare_all(plan: Plan, stage: Path, outside: Ids | None) -> None:
     """Move the calling, single-threaded process into new namespaces and map its one user.
 
-    `stage` is an empty directory to mount on.
+    `stage` is an empty directory to mount on, `outside` the ids on the host if not the caller's.
     """
     if plan.emulator is not None:
         # Registering is for user 0 of a user namespace, and counts in all those inside it.
@@ -50,19 +56,19 @@ def unshare_all(plan: Plan, stage: Path) -> None:
                 f"cannot register the emulator {plan.emulator}: {error}"
                 + (hint if error.errno == errno.ENODEV else "")
             ) from error
-    _unshare_container(plan, linux.CLONE_NEWPID)
+    _unshare_container(plan, linux.CLONE_NEWPID, outside)
 
 
-def _unshare_container(plan: Plan, further: int = 0) -> None:
-    flags = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
-    if plan.spec.network == "none":
+def _unshare_container(plan: Plan, further: int = 0, outside: Ids | None = None) -> None:
+    flags = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
+    if plan.spec.network != "host":
         flags |= linux.CLONE_NEWNET
-    _unshare(flags | further, uid=plan.spec.user.uid, gid=plan.spec.user.gid)
+    _unshare(flags | further, uid=plan.spec.user.uid, gid=plan.spec.user.gid, outside=outside)
 
 
-def _unshare(flags: int, *, uid: int, gid: int) -> None:
+def _unshare(flags: int, *, uid: int, gid: int, outside: Ids | None = None) -> None:
     try:
-        unshare_as(uid, gid, flags)
+        unshare_as(uid, gid, flags, outside=outside)
     except OSError as error:
         raise ToolError(_explanation(error)) from error
 
@@ -75,24 +81,33 @@ def _explanation(error: OSError) -> str:
     )
 
 
-def enter_root(plan: Plan, stage: Path) -> None:
+def enter_root(plan: Plan, stage: Path, held: Held | None) -> None:
     """Build the container's file system on `stage` and make it the root directory.
 
-    `stage` is an empty directory; what is mounted there is seen by this process only.
+    `stage` is an empty directory; what is mounted there is seen by this process only. With `held`,
+    the sources of mounts as unused_id.py makes them, it is the working directory already.
     """
     size = f"size={plan.spec.write_bytes},mode=0755"
     try:
-        linux.mount(None, "/", None, linux.MS_REC | linux.MS_SLAVE)
-        linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
+        linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+        if held is None:
+            linux.mount("tmpfs", str(stage), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
+            os.chdir(stage)
     except OSError as error:
         # AppArmor lets anybody make the namespace and then forbids everything in it.
         raise ToolError(_explanation(error)) from error
-    os.chdir(stage)
     for name in ("lower", "root", "covers", "copies"):
         os.mkdir(name)
+    attach(str(plan.spec.rootfs.path), "lower", held)
     os.mkdir("covers/dir", 0)
     os.close(os.open("covers/file", os.O_CREAT | os.O_WRONLY, 0))
-    layered = (plan.spec.overlay and _mount_overlay(plan)) or _mount_copy(plan)
+    upper = "."
+    if plan.spec.scratch is not None:
+        # Relative names keep colons and commas of the caller's paths out of overlayfs's options.
+        os.mkdir("scratch")
+        attach(str(plan.spec.scratch), "scratch", held)
+        upper = "scratch"
+    layered = (plan.spec.overlay and _mount_overlay(upper)) or _mount_copy(plan, upper)
     root = os.path.join(os.getcwd(), "root")
     for path in plan.volumes:
         _point(root, path)
@@ -109,8 +124,10 @@ def enter_root(plan: Plan, stage: Path) -> None:
             target = root + _point(root, path, is_dir=is_dir)
         except OSError as error:
             raise ToolError(f"cannot mount {source} at {path}: {error.strerror}") from error
-        # Recursive, because the parts of a mount tree may not be taken apart in a user namespace.
-        linux.bind(source, target, read_only=read_only, recursive=True)
+        attach(source, target, held)
+        linux.restrict(target, read_only=read_only)
+        if read_only:
+            linux.read_only_below(target)
     with contextlib.suppress(OSError):
         _point(root, plan.directories["workdir"])
     if not plan.writable_root:
@@ -137,26 +154,18 @@ def configure(plan: Plan) -> None:
     os.umask(0o022)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.keep_capabilities(plan.capabilities)
+    install(filter_for(plan))
     # The processes inside have the same user id as PID 1; without this they could trace it.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 
-def _mount_overlay(plan: Plan) -> bool:
+def _mount_overlay(upper: str) -> bool:
     """Mount the image with a writable layer above; return False when the kernel cannot."""
-    linux.mount(str(plan.spec.rootfs.path), "lower", None, linux.MS_BIND)
-    upper = str(plan.spec.scratch or os.getcwd())
     for name in ("upper", "work"):
-        os.mkdir(os.path.join(upper, name))
+        os.mkdir(f"{upper}/{name}")
     # The root directory's own mode is the upper's; mkdir's would be cut by the umask.
-    os.chmod(os.path.join(upper, "upper"), os.stat("lower").st_mode & 0o7777)
-    if plan.spec.scratch is not None:
-        # Relative names keep colons and commas of the caller's paths out of the options.
-        os.mkdir("scratch")
-        linux.mount(upper, "scratch", None, linux.MS_BIND)
-        prefix = "scratch/"
-    else:
-        prefix = ""
-    options = f"lowerdir=lower,upperdir={prefix}upper,workdir={prefix}work,userxattr"
+    os.chmod(f"{upper}/upper", os.stat("lower").st_mode & 0o7777)
+    options = f"lowerdir=lower,upperdir={upper}/upper,workdir={upper}/work,userxattr"
     try:
         linux.mount("overlay", "root", "overlay", linux.MS_NOSUID | linux.MS_NODEV, options)
     except OSError as error:
@@ -166,18 +175,17 @@ def _mount_overlay(plan: Plan) -> bool:
     return True
 
 
-def _mount_copy(plan: Plan) -> bool:
+def _mount_copy(plan: Plan, upper: str) -> bool:
     """Mount the image without overlayfs: read-only, or as a copy if something in it changes.
 
     Return whether it is a copy.
     """
     copied = plan.writable_root or bool(plan.volumes)
     if copied:
-        target = str(plan.spec.scratch / "copy" if plan.spec.scratch else Path.cwd() / "copy")
-        shutil.copytree(plan.spec.rootfs.path, target, symlinks=True)
-        linux.bind(target, "root", read_only=False)
+        shutil.copytree("lower", f"{upper}/copy", symlinks=True)
+        linux.bind(f"{upper}/copy", "root", read_only=False)
     else:
-        linux.bind(str(plan.spec.rootfs.path), "root", read_only=True)
+        linux.bind("lower", "root", read_only=True)
     return copied
 
 
@@ -232,6 +240,7 @@ def _mount_proc(target: str, max_processes: int) -> None:
         if os.path.exists(path):
             cover = "covers/dir" if os.path.isdir(path) else "/dev/null"
             linux.mount(cover, path, None, linux.MS_BIND)
+            linux.restrict(path, read_only=True, devices=True)
 
 
 def _mount_dev(target: str) -> None:
@@ -240,6 +249,8 @@ def _mount_dev(target: str) -> None:
         path = f"{target}/{name}"
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         linux.mount(f"/dev/{name}", path, None, linux.MS_BIND)
+        # They are the machine's own files, whose mode root could change. Devices can be written.
+        linux.restrict(path, read_only=True, devices=True)
     for link, to in (
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),

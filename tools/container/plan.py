@@ -49,7 +49,9 @@ class Spec:
     """What the caller wants; only `rootfs` and `user` have to be given.
 
     user: any numbers will do, also ones the image does not know (`User(12345, 0)`).
-    network: "none" (loopback only) or "host".
+    network: "none" (loopback only), "web" (connections to `out_ports` of public addresses, and
+        names), or "host".
+    out_ports: TCP ports that can be reached on public addresses, if the network is "web".
     binds: files and directories of the host.
     volumes: directories that an image declares as volumes; those it lacks are made, as the user's.
     tmpfs: directories of the container that start empty, are writable and stay in memory.
@@ -70,6 +72,7 @@ class Spec:
     rootfs: Rootfs
     user: User
     network: str = "none"
+    out_ports: tuple[int, ...] = (80, 443)
     binds: tuple[Bind, ...] = ()
     volumes: tuple[str, ...] = ()
     tmpfs: tuple[str, ...] = ()
@@ -103,6 +106,11 @@ class Plan:
     emulator: Path | None
     directories: dict[str, str]  # of "proc", "dev", "workdir" and, if the image has none, "tmp"
 
+    @property
+    def leaves_files(self) -> bool:
+        """Whether files that the container makes can be met by other users of the host."""
+        return any(not read_only for _, _, read_only, _ in self.binds)
+
 
 def make_plan(spec: Spec) -> Plan:
     """Resolve a spec. Raise ToolError for impossible paths and images."""
@@ -122,6 +130,8 @@ def make_plan(spec: Spec) -> Plan:
     except TreeError as error:
         raise ToolError(f"the image's file system is unusable: {error}") from error
     kept = granted(spec.capabilities, privileged=spec.privileged, network=spec.network)
+    if kept and spec.network == "web":
+        raise ToolError('capabilities cannot be given in the network "web"; use "none"')
     emulator = emulator_for(spec.architecture, spec.emulator)
     powerful = spec.user.uid == 0 or NUMBERS["DAC_OVERRIDE"] in kept
     access = () if powerful else tuple(access_of(tree, spec.user))
@@ -249,10 +259,14 @@ def _texts(spec: Spec) -> Iterator[tuple[str, str]]:
     """Yield path and content of the files that every engine writes for a container."""
     yield "/etc/hostname", f"{spec.hostname}\n"
     yield "/etc/hosts", f"127.0.0.1\tlocalhost {spec.hostname}\n::1\tlocalhost\n"
-    if spec.network == "host":
-        try:
-            yield "/etc/resolv.conf", Path("/etc/resolv.conf").read_text()
-        except OSError:
-            yield "/etc/resolv.conf", ""
-    else:
+    if spec.network == "none":
         yield "/etc/resolv.conf", "# no network\n"
+        return
+    try:
+        text = Path("/etc/resolv.conf").read_text()
+    except OSError:
+        text = ""
+    if spec.network == "web":  # The relay asks the host's name servers.
+        others = (line for line in text.splitlines() if not line.startswith("nameserver"))
+        text = "\n".join(["nameserver 127.0.0.1", *others, ""])
+    yield "/etc/resolv.conf", text

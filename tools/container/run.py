@@ -28,9 +28,13 @@ from tools.cli import ToolError
 from tools.container import init, shim
 from tools.container.cgroup import Group, make_group
 from tools.container.plan import Spec, make_plan
+from tools.container.relay import Relay
+from tools.container.stdio import Streams, owned_pipe
 
 START_SECONDS = 60.0
+MAX_LISTENERS = 64
 MAX_OUTPUT = 64 << 20  # Bytes per stream; a process that writes more is killed.
+TERMINAL = {"on": [0, 1, 2], "rows": 24, "columns": 80, "raw": False}
 EXIT_NOT_FOUND = 127
 EXIT_NOT_EXECUTABLE = 126
 
@@ -60,13 +64,22 @@ class Completed:
 
 
 class Container:
-    """One container. Use it as a context manager, from one thread."""
+    """One container. Use it as a context manager, from one thread.
 
-    def __init__(self, spec: Spec) -> None:
+    What arrives at the listening sockets of `publish` is connected to a port inside; the container
+    closes them.
+    """
+
+    def __init__(self, spec: Spec, *, publish: Mapping[int, Sequence[socket.socket]] = {}) -> None:
         self._plan = make_plan(spec)
+        self._publish = publish
+        self._relay: Relay | None = None
+        self.host_id = -1  # The container's one user, as the host sees it.
+        self.reduced = ""  # Why that is root, if it is.
         self._next = 0
         self._exits: dict[int, int] = {}
         self._replies: dict[int, tuple[dict[str, Any], list[int]]] = {}
+        self._streams: dict[int, Streams] = {}
         self._shim = -1
         self._stage: tempfile.TemporaryDirectory[str] | None = None
         self._control: socket.socket | None = None
@@ -77,9 +90,12 @@ class Container:
         self._stage = tempfile.TemporaryDirectory(prefix="container-")
         spec = self._plan.spec
         self._group = make_group(memory_bytes=spec.memory_bytes, max_processes=spec.max_processes)
-        self._shim, self._control = shim.start(self._plan, Path(self._stage.name), self._group)
+        stage = Path(self._stage.name)
+        self._shim, self._control, gate = shim.start(self._plan, stage, self._group)
+        self._relay = Relay(gate)
         try:
             self._expect_ready()
+            self._open_network(gate)
         except BaseException:
             self.close()
             raise
@@ -89,6 +105,18 @@ class Container:
         reply = self._reply(0, START_SECONDS)[0]
         if reply["event"] != "ready":
             raise ContainerError(str(reply["message"]))
+        self.host_id, self.reduced = reply["host_id"], reply["reduced"]
+
+    def _open_network(self, gate: socket.socket) -> None:
+        assert self._relay is not None  # noqa: S101 - for the type checker
+        web = self._plan.spec.network == "web"
+        if web:
+            handles = socket.recv_fds(gate, 1, MAX_LISTENERS)[1]
+            self._relay.let_out(*(socket.socket(fileno=handle) for handle in handles))
+        for port, listeners in self._publish.items():
+            self._relay.publish(listeners, port)
+        if web or self._publish:
+            self._relay.start()
 
     def __exit__(
         self,
@@ -110,6 +138,11 @@ class Container:
         if self._shim > 0:
             shim.end(self._shim)
             self._shim = -1
+        while self._streams:
+            self._streams.popitem()[1].finish(timeout=START_SECONDS)
+        if self._relay is not None:
+            self._relay.stop()
+            self._relay = None
         if self._group is not None:
             self._group.remove()
             self._group = None
@@ -131,11 +164,27 @@ class Container:
         stdout: int,
         stderr: int,
     ) -> int:
-        """Start a process on the given descriptors and return its number.
+        """Start a process whose streams are carried to the given descriptors; return its number.
 
-        Raise SpawnError when there is no such command or it cannot be executed.
+        Once `poll` or `wait` return an exit code, everything that it wrote has arrived. Raise
+        SpawnError when there is no such command or it cannot be executed.
         """
-        return self._spawn(argv, env, workdir, (stdin, stdout, stderr))[0]
+        streams = Streams((stdin, stdout, stderr), owner=self.host_id)
+        try:
+            number, back = self._spawn(argv, env, workdir, tuple(streams.pipes), streams.terminal)
+        except BaseException:
+            streams.finish()
+            raise
+        streams.begin(*back)
+        if number in self._exits:
+            streams.finish()
+        else:
+            self._streams[number] = streams
+        return number
+
+    def resize(self, number: int) -> bool:
+        """Fit a process's terminal to the caller's; return False if it has none."""
+        return number in self._streams and self._streams[number].resize()
 
     def _spawn(
         self,
@@ -143,8 +192,9 @@ class Container:
         env: Mapping[str, str],
         workdir: str,
         handles: tuple[int, ...],
+        terminal: Mapping[str, Any] | None = None,
     ) -> tuple[int, list[int]]:
-        """Start a process on `handles`, or else on a terminal; return its number and handles."""
+        """Start a process on `handles` and a terminal; return its number and the other end."""
         if not argv:
             raise SpawnError("the image has no command and none was given", EXIT_NOT_FOUND)
         number = self._request(
@@ -153,7 +203,7 @@ class Container:
                 "argv": list(argv),
                 "env": [f"{key}={value}" for key, value in env.items()],
                 "cwd": workdir,
-                "tty": not handles,
+                "terminal": terminal,
             },
             handles,
         )
@@ -220,10 +270,10 @@ class Container:
     ) -> tuple[int, tuple[int, ...]]:
         """Start a process; return its number and where its stdout and stderr are read."""
         if self._plan.spec.tty:
-            number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, ())
+            number, terminal = self._spawn(argv, {"TERM": "xterm", **env}, workdir, (), TERMINAL)
             return number, tuple(terminal)
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
+        out_read, out_write = owned_pipe(self.host_id)
+        err_read, err_write = owned_pipe(self.host_id)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             number, _ = self._spawn(argv, env, workdir, (null, out_write, err_write))
@@ -332,6 +382,8 @@ class Container:
             message = json.loads(data)
             if message["event"] == "exited":
                 self._exits[message["id"]] = message["code"]
+                if message["id"] in self._streams:
+                    self._streams.pop(message["id"]).finish()
             elif message["event"] == "error" and self._next:
                 raise ContainerError(f"the container's first process failed: {message['message']}")
             else:

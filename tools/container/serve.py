@@ -145,13 +145,15 @@ def _pause(container: Container, wake: int, seconds: float) -> None:
 def run_command(
     container: Container, command: Sequence[str], *, env: Mapping[str, str], workdir: str
 ) -> int:
-    """Run a command on the caller's own stdin, stdout and stderr; return its exit code."""
+    """Run a command with the caller's stdin, stdout and stderr; return its exit code."""
     with collected(FORWARDED) as (arrived, wake):
         number = container.spawn(command, env=env, workdir=workdir, stdin=0, stdout=1, stderr=2)
         interrupts = 0
         while (code := container.poll(number)) is None:
             while arrived:
                 which = arrived.pop(0)
+                if which == signal.SIGWINCH and container.resize(number):
+                    continue
                 interrupts += which in STOPPING
                 container.signal(number, signal.SIGKILL if interrupts >= PATIENCE else which)
             _pause(container, wake, 1.0)

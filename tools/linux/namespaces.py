@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 
-from tools.linux.syscalls import CLONE_NEWUSER, unshare
+from tools.linux.syscalls import CLONE_NEWUSER, PR_SET_DUMPABLE, prctl, unshare
 
 # Settings that forbid user namespaces: below /proc/sys, the value that does, the one that allows.
 _FORBIDDING = (
@@ -21,21 +21,58 @@ _FORBIDDING = (
 )
 
 
-def unshare_as(uid: int, gid: int, flags: int = 0) -> None:
+Ids = tuple[int, int]  # a user and a group
+
+
+def unshare_as(uid: int, gid: int, flags: int = 0, *, outside: Ids | None = None) -> None:
     """Move the process, which has one thread, into a new user namespace and those of `flags`.
 
-    The caller's user and group become `uid` and `gid` inside, the only ones there are. Raise
-    OSError when the kernel refuses.
+    The caller's user and group become `uid` and `gid` inside, the only ones there are. For root
+    they can be others of the host's, `outside`. Raise OSError when the kernel refuses.
     """
-    outside = os.geteuid(), os.getegid()
+    if outside is not None:
+        _unshare_as_others((uid, gid), outside, flags)
+        return
+    own = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER | flags)
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{uid} {outside[0]} 1"),
-        ("gid_map", f"{gid} {outside[1]} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as stream:
-            stream.write(text)
+    with open("/proc/self/setgroups", "w", encoding="ascii") as stream:
+        stream.write("deny")
+    map_ids("self", (uid, gid), own)
+
+
+def map_ids(process: int | str, inside: Ids, outside: Ids) -> None:
+    """Map a user and a group of a process's user namespace to those of the host. Raise OSError."""
+    for name, ours, theirs in zip(("uid_map", "gid_map"), inside, outside):
+        with open(f"/proc/{process}/{name}", "w", encoding="ascii") as stream:
+            stream.write(f"{ours} {theirs} 1")
+
+
+def _unshare_as_others(inside: Ids, outside: Ids, flags: int) -> None:
+    """Let a child map the ids, who stays where root is, and become them."""
+    process = os.getpid()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(write)
+            if os.read(read, 1):
+                map_ids(process, inside, outside)
+                os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(read)
+    try:
+        unshare(CLONE_NEWUSER | flags)
+        os.write(write, b"+")
+    finally:
+        os.close(write)
+        _, status = os.waitpid(child, 0)
+    if status:
+        raise OSError(errno.EPERM, f"map {inside} to {outside}: {os.strerror(errno.EPERM)}")
+    os.setresgid(*(inside[1],) * 3)
+    os.setresuid(*(inside[0],) * 3)
+    # Whoever changes its user may not open its own files in /proc.
+    prctl(PR_SET_DUMPABLE, 1)
 
 
 def why_forbidden(error: OSError, *, proc: str = "/proc/sys") -> str:

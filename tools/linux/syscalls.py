@@ -16,6 +16,7 @@ from itertools import takewhile
 from tools.linux.architectures import BY_MACHINE
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -47,7 +48,10 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 # The C library is already loaded into Python, so this needs no file and no search.
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_MOUNT_SETATTR = 442  # On every architecture.
+# On every architecture.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _AT_EMPTY_PATH = 1, 4, 0x1000
+_MOUNT_ATTR_IDMAP = 0x00100000
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -82,7 +86,29 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) 
     mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
     restrict(target, read_only=read_only)
     if read_only and recursive:
-        _read_only_below(target)
+        read_only_below(target)
+
+
+def open_tree(source: str) -> int:
+    """Return a copy of the mounts at `source`, which is nowhere yet (open_tree(2))."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE
+    handle: int = _LIBC.syscall(_OPEN_TREE, AT_FDCWD, os.fsencode(source), flags)
+    _check(min(handle, 0), f"copy the mount of {source}")
+    return handle
+
+
+def map_mount(handle: int, user_namespace: int) -> None:
+    """Show the files of a copied mount with the owners that a namespace maps (mount_setattr(2))."""
+    attributes = struct.pack("=4Q", _MOUNT_ATTR_IDMAP, 0, 0, user_namespace)
+    arguments = (handle, b"", _AT_EMPTY_PATH | AT_RECURSIVE, attributes, len(attributes))
+    _check(_LIBC.syscall(_MOUNT_SETATTR, *arguments), "map the owners of a mount")
+
+
+def move_mount(handle: int, target: str) -> None:
+    """Put a copied mount at `target` (move_mount(2))."""
+    where = (AT_FDCWD, os.fsencode(target))
+    result = _LIBC.syscall(_MOVE_MOUNT, handle, b"", *where, _MOVE_MOUNT_F_EMPTY_PATH)
+    _check(result, f"mount on {target}")
 
 
 def restrict(target: str, *, read_only: bool, devices: bool = False) -> None:
@@ -104,7 +130,7 @@ def add_flags(target: str, flags: int) -> None:
     mount(None, target, None, MS_REMOUNT | MS_BIND | flags)
 
 
-def _read_only_below(target: str) -> None:
+def read_only_below(target: str) -> None:
     """Make the mounts below `target` read-only as well (mount_setattr(2)).
 
     Kernels before 5.12 cannot, and protect the topmost mount only.
