@@ -79,8 +79,13 @@ class _Score:
     failed: int = 0
 
 
-def _round(names: list[str], scores: dict[str, _Score], *, seed: int, count: int) -> None:
+def _round(
+    names: list[str], scores: dict[str, _Score], *, seed: int, count: int, end: float
+) -> None:
+    """Give each reader its inputs, until the time `end` but for a first round."""
     for name in names:
+        if scores[name].tried and time.monotonic() >= end:
+            return
         with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
             try:
                 found = run(READERS[name], seed=seed, count=count, scratch=Path(scratch))
@@ -120,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     scores = {name: _Score() for name in names}
     seed = random.getrandbits(32) if flags.seed is None else flags.seed
     while True:
-        _round(names, scores, seed=seed, count=flags.count)
+        _round(names, scores, seed=seed, count=flags.count, end=end)
         seed += 1
         if time.monotonic() >= end:
             break

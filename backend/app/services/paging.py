@@ -7,6 +7,8 @@ to clients; a cursor of another list is rejected.
 import base64
 import binascii
 import json
+import math
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_
 
 from app.errors import InvalidCursorError
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 Row = TypeVar("Row")
 Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
@@ -77,19 +80,19 @@ class Order:
         except (ValueError, binascii.Error, TypeError, AttributeError, RecursionError):
             raise invalid from None
         kind = type(None) if self.key is None else self.key.type.python_type
-        # An integer too large for any column would fail in the database.
-        fits = not isinstance(key, int) or abs(key) < 2**63
-        if name != self.name or not isinstance(key, kind) or not fits:
-            raise invalid
-        if isinstance(key, str) and not _is_storable(key):
+        # Exactly this type: True is an int to Python, and to no database.
+        if name != self.name or type(key) is not kind or not _is_storable(key):
             raise invalid
         return key, found
 
 
-def _is_storable(text: str) -> bool:
-    """Return whether databases accept `text`: no NUL, no lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
+def _is_storable(key: Any) -> bool:
+    """Return whether every database accepts `key` and can compare it."""
+    match key:
+        case int():
+            return abs(key) < 2**63
+        case float():
+            return math.isfinite(key)
+        case str():
+            return "\0" not in key and not _SURROGATES.search(key)
+    return True
