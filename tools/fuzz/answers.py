@@ -206,7 +206,7 @@ def read_name(text: str, _: Path) -> None:
         functools.partial(check_image_name, tag_needed=True),
     ):
         try:
-            read(text)  # type: ignore[operator]  # mypy joins their types to object
+            read(text)
         except ToolError as error:
             errors.append(error)
     if len(errors) == len(("repository", "reference", "name")):

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    derive_private_key,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tools.attest import cosign, dsse
-from tools.attest.keys import load_private_key, load_public_key
+from tools.attest.keys import PublicKey, load_private_key, load_public_key
 from tools.attest.simple_signing import check_payload, make_payload
 from tools.attest.statement import DocumentError, make_statement, read_statement
 from tools.fuzz.harness import Reader
@@ -31,7 +35,7 @@ _ED25519 = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _ECDSA = derive_private_key(12345, SECP256R1())
 
 
-def _pem(key: Ed25519PrivateKey) -> bytes:
+def _pem(key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -39,18 +43,18 @@ def _pem(key: Ed25519PrivateKey) -> bytes:
     )
 
 
-def _public_pem(key: Ed25519PrivateKey) -> bytes:
+def _public_pem(key: Ed25519PrivateKey | EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
 
 
-_PRIVATE = (_pem(_ED25519), _pem(_ECDSA))  # type: ignore[arg-type]  # both have these methods
-_PUBLIC = (_public_pem(_ED25519), _public_pem(_ECDSA))  # type: ignore[arg-type]
+_PRIVATE = (_pem(_ED25519), _pem(_ECDSA))
+_PUBLIC = (_public_pem(_ED25519), _public_pem(_ECDSA))
 
 
 @functools.cache
-def _signed() -> tuple[dsse.Envelope, tuple[object, ...]]:
+def _signed() -> tuple[dsse.Envelope, tuple[PublicKey, ...]]:
     keys = [
         load_private_key("env://KEY", here=Path(), environ={"KEY": pem.decode()})
         for pem in _PRIVATE
@@ -62,8 +66,7 @@ def _signed() -> tuple[dsse.Envelope, tuple[object, ...]]:
 def read_envelope(content: bytes, _: Path) -> None:
     """Read an envelope. What its key signed is what was signed, whatever else was changed."""
     found = dsse.read_envelope(content)
-    _, keys = _signed()
-    if found.signers(keys):  # type: ignore[arg-type]
+    if found.signers(_signed()[1]):
         assert found.payload == _STATEMENT
     read_statement(found.payload)
 
@@ -160,7 +163,7 @@ metadataTest:
   entrypoint: []
 """
 _ENVELOPE = _signed()[0].to_json()
-_BUNDLE = json.loads(dsse.bundle(_signed()[0], _signed()[1][0]))  # type: ignore[arg-type]
+_BUNDLE = json.loads(dsse.bundle(_signed()[0], _signed()[1][0]))
 
 READERS = (
     Reader("dsse", damaged_json(_ENVELOPE, _BUNDLE), read_envelope, refusals=(DocumentError,)),

@@ -40,7 +40,7 @@ def read_object(content: bytes, _: Path) -> None:
         return
     try:
         theirs = tuple(
-            tag.needed
+            vars(tag)["needed"]
             for segment in ELFFile(io.BytesIO(content)).iter_segments()
             if isinstance(segment, DynamicSegment)
             for tag in segment.iter_tags("DT_NEEDED")
