@@ -12,12 +12,13 @@ Python 3.9 and the standard library alone: bazelw starts from here too.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional, Union
 
 Main = Callable[[Optional[list[str]]], Optional[int]]
 # As a shell reports it: 128 + SIGINT.
@@ -41,6 +42,17 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ToolError(f"{path}: is not UTF-8: {error}") from error
+
+
+def parse_json(text: Union[str, bytes]) -> Any:  # noqa: UP007 - Python 3.9
+    """Return the value of a JSON text that others wrote; raise ValueError if it is none.
+
+    Unlike json.loads, also for brackets nested too deep, which is a RecursionError there.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def tool(name: str, *, failure: int = 1) -> Callable[[Main], Callable[..., int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.cli import ToolError, read_text, tool
+from tools.cli import ToolError, parse_json, read_text, tool
 
 
 def _failing(error: BaseException) -> int:
@@ -72,3 +72,9 @@ def test_a_reader_that_leaves_early_is_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 1
+
+
+def test_json_that_is_nested_too_deep_is_no_json() -> None:
+    assert parse_json(b'{"a": [1]}') == {"a": [1]}
+    with pytest.raises(ValueError, match="it is nested too deep"):
+        parse_json("[" * 100_000)

@@ -102,7 +102,7 @@ def parse_release(text: str, *, suite: Suite, sha256: str = "") -> Release:
         date = _moment(fields["date"])
         until = fields.get("valid-until")
         valid_until = None if until is None else _moment(until)
-        files = dict(_file(line) for line in fields["sha256"].strip().splitlines())
+        files = dict(map(_file, filter(None, fields["sha256"].split("\n"))))
     except (ToolError, KeyError, StopIteration, ValueError, OverflowError) as error:
         raise ToolError(f"{suite}: InRelease is unusable: {error!r}") from error
     if valid_until is not None and valid_until < date:
@@ -228,7 +228,7 @@ def _package(fields: Mapping[str, str], *, archive: str) -> Package:
             breaks=_flat(fields.get("breaks", "")),
             provides=_flat(fields.get("provides", "")),
         )
-    except (KeyError, ValueError, ToolError) as error:
+    except (LookupError, ValueError, ToolError) as error:
         raise ToolError(f"package {name!r}: {error!r}") from error
 
 

@@ -73,6 +73,11 @@ def test_a_record_that_lacks_a_field_is_named(field: str) -> None:
         parse_packages("\n".join(lines), archive="debian")
 
 
+def test_an_empty_source_is_refused() -> None:
+    with pytest.raises(ToolError, match="package 'libssl3': IndexError"):
+        parse_packages(_RECORD.replace("Source: openssl (3.0.1-1)", "Source:"), archive="debian")
+
+
 def test_a_dependency_that_cannot_be_read_names_its_package() -> None:
     with pytest.raises(ToolError, match=r"package 'libssl3': .*'libc6 > 2'"):
         parse_packages(_RECORD.replace("libc6 (>= 2.34)", "libc6 > 2"), archive="debian")

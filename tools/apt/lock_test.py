@@ -1,5 +1,6 @@
 """The lock command on archives made in the test, and end to end on the signed one of testdata."""
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -559,3 +560,22 @@ def test_a_lock_is_verified_from_the_permanent_archive_when_mirrors_have_moved_o
     assert workspace.run("--verify") == 1
     shutil.copytree(TESTDATA / "archive", tmp_path / "permanent/debian/20200101T060000Z")
     assert workspace.run("--verify") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"excluded_versions": None}, "is not a lock: excluded_versions is None"),
+        ({"mtime": "1"}, "is not a lock: mtime is '1'"),
+        ({"image_groups": [1]}, "is not a lock: image_groups is 1"),
+        ({"excluded_packages": {"a": []}}, r"is not a lock: excluded_packages is \[\]"),
+    ],
+)
+def test_a_lock_with_a_member_of_another_type_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    members: dict[str, object] = dict.fromkeys(("snapshot", "intent_sha256"), "")
+    members |= {name: {} for name in ("groups", "excluded_packages", "excluded_versions")}
+    members |= {name: [] for name in ("image_groups", "packages", "excluded_paths")}
+    with pytest.raises(ToolError, match=message):
+        decode(json.dumps(members | {"version": 1, "mtime": 1} | change))

@@ -9,12 +9,12 @@ anyone can make the lock again. A lock from before they were recorded has none.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 
 VERSION = 1
 SNAPSHOT_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -155,13 +155,13 @@ def encode(lock: Lock) -> str:
 def decode(text: str) -> Lock:
     """Return the lock in `text`; raise ToolError when it is not one of this version."""
     try:
-        data: dict[str, Any] = json.loads(text)
+        data: dict[str, Any] = parse_json(text)
         if data["version"] != VERSION:
             raise ToolError(f"is of version {data['version']!r}, wanted {VERSION}")
         releases = tuple(LockedRelease(**release) for release in data.get("releases", []))
         for release in releases:
             _ = release.moment
-        return Lock(
+        lock = Lock(
             snapshot=data["snapshot"],
             mtime=data["mtime"],
             intent_sha256=data["intent_sha256"],
@@ -180,8 +180,26 @@ def decode(text: str) -> Lock:
             command=data.get("command", ""),
             releases=releases,
         )
+        if wrong := _wrong(lock, Lock):
+            raise ToolError(f"is not a lock: {wrong}")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ToolError(f"is not a lock: {error!r}") from error
+    return lock
+
+
+def _wrong(value: Any, kind: Any, name: str = "lock") -> str | None:
+    """Return what in a value is not of the type that its annotation says, None if all is."""
+    parts: Iterable[tuple[Any, Any, str]] = ()
+    wanted = get_origin(kind) or kind
+    if is_dataclass(kind):
+        parts = ((getattr(value, each), hint, each) for each, hint in get_type_hints(kind).items())
+    elif wanted is tuple:
+        parts = ((each, get_args(kind)[0], name) for each in value)
+    elif wanted is Mapping and isinstance(value, dict):
+        parts = ((each, get_args(kind)[1], name) for each in value.values())
+    elif type(value) is not wanted:
+        return f"{name} is {value!r}"
+    return next(filter(None, (_wrong(*each) for each in parts)), None)
 
 
 def read_lock(path: Path) -> Lock:

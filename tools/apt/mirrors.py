@@ -47,6 +47,8 @@ _NO = frozenset(["no", "false", "without", "off", "disable", "0"])
 _OTHER_DISTRIBUTIONS = ("ubuntu", "raspbian", "raspberrypi", "kali", "devuan", "linuxmint")
 # Up to the last "@" before the path, so that a password's unencoded "@", "#" or "?" is part of it.
 _USER = re.compile(r"([a-z][a-z0-9+.-]*://)([^/]*)@", re.IGNORECASE)
+# Wherever in a text, whose scheme is not looked at: that would take time by the square of a line.
+_ANY_USER = re.compile("://[^/]*@")
 _SOURCE_FILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
@@ -103,7 +105,7 @@ def read_sources(apt_dir: Path) -> list[Source]:
 
 def redacted(text: str) -> str:
     """Return a URL, or a line with URLs, without user names and passwords, for messages."""
-    return _USER.sub(r"\1", text)
+    return _ANY_USER.sub("://", text)
 
 
 def request(url: str) -> urllib.request.Request:

@@ -219,3 +219,10 @@ def test_main_reports_a_bad_setting(
     monkeypatch.setenv("DEBIAN_MIRROR", "nonsense")
     assert main([]) == 1
     assert "mirrors: DEBIAN_MIRROR: 'nonsense'" in capsys.readouterr().err
+
+
+def test_a_long_word_takes_no_time_to_redact() -> None:
+    assert redacted("a" * 200_000) == "a" * 200_000
+    assert redacted("deb +https://me:pa/debian http://me:secret@host/debian") == (
+        "deb +https://me:pa/debian http://host/debian"
+    )

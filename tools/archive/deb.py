@@ -185,7 +185,8 @@ class _StrictTarFile(tarfile.TarFile):
         start = self.offset
         try:
             member = super().next()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            # tarfile calls itself for each of several headers that extend the same member.
             raise tarfile.ReadError(f"malformed header at byte {start}: {error}") from error
         if member is not None:
             if member.size < 0:  # CVE-2025-8194: an endless loop

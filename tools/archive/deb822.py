@@ -32,14 +32,16 @@ def paragraphs(text: str, *, last_wins: bool = False) -> Iterator[Mapping[str, s
     start = 1
     for block in text.split("\n\n"):
         fields: dict[str, str] = {}
+        more: dict[str, list[str]] = {}  # joined once: a field may have a million lines
         name = ""
-        for number, line in enumerate(block.splitlines(), start):
+        # Not splitlines(): a form feed or U+2028 in a value would begin a line, and a field.
+        for number, line in enumerate(block.split("\n"), start):
             if line.startswith((" ", "\t")):
                 if not name:
                     raise ControlError(
                         number, line, f"continuation line {line!r} comes before any field"
                     )
-                fields[name] += "\n" + line[1:]
+                more.setdefault(name, [fields[name]]).append(line[1:])
                 continue
             if not line or line.startswith("#"):
                 continue
@@ -50,6 +52,9 @@ def paragraphs(text: str, *, last_wins: bool = False) -> Iterator[Mapping[str, s
             if name in fields and not last_wins:
                 raise ControlError(number, line, f"field {name!r} appears twice")
             fields[name] = value.strip()
+            more.pop(name, None)
+        for name, lines in more.items():
+            fields[name] = "\n".join(lines)
         start += block.count("\n") + 2
         if fields:
             yield fields

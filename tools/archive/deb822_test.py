@@ -40,3 +40,16 @@ def test_malformed_control_data_is_refused_with_line_and_cause(
 
 def test_the_last_of_two_equal_fields_wins_where_that_is_asked_for() -> None:
     assert list(paragraphs("A: 1\na: 2\n b\n", last_wins=True)) == [{"a": "2\nb"}]
+
+
+@pytest.mark.parametrize("character", ["\v", "\f", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_newline_ends_a_line(character: str) -> None:
+    text = f"Description: short{character}Essential: yes\n"
+    assert list(paragraphs(text)) == [{"description": f"short{character}Essential: yes"}]
+
+
+def test_a_field_of_many_lines_takes_no_longer_than_they_are() -> None:
+    # Twenty seconds where each line copies those before it.
+    text = "Description: short\n" + " more\n" * 300_000
+    (fields,) = paragraphs(text)
+    assert fields["description"].count("\n") == 300_000

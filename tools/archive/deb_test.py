@@ -275,3 +275,16 @@ def test_the_command_prints_fields_and_files(
     path.write_bytes(b"")
     assert deb.main(["--deb", str(path)]) == 1
     assert "not a Debian package" in capsys.readouterr().err
+
+
+def test_a_member_with_a_thousand_extension_headers_is_refused(tmp_path: Path) -> None:
+    header, member = tar_bytes([TarMember("x" * 150)])[:1024], tar_bytes([TarMember("a")])
+    path = tmp_path / "deep.deb"
+    content = [
+        ("debian-binary", b"2.0\n"),
+        ("control.tar", b""),
+        ("data.tar", header * 2000 + member),
+    ]
+    path.write_bytes(ar_bytes(content))
+    with pytest.raises(deb.DebError, match=r"deep.deb: data.tar: malformed header at byte 0: "):
+        deb.data_tar(path).__enter__()

@@ -17,6 +17,11 @@ DAMAGE = (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, lzma.LZ
 _ENCRYPTED = 0x1
 
 
+def reason(error: Exception) -> str:
+    """Return what is wrong with an archive; zipfile has no words for a member that is cut short."""
+    return str(error) or "a member ends early"
+
+
 def open_zip(path: Path) -> zipfile.ZipFile:
     """Open the archive; raise ValueError if it is encrypted or unpacks to more than MAX_UNPACKED.
 

@@ -68,3 +68,8 @@ def test_what_zipfile_does_not_know_is_damage(tmp_path: Path, offset: int, value
     path = _changed(_zip(tmp_path, b"x"), offset, value)
     with pytest.raises(DAMAGE), open_zip(path) as archive:
         archive.read("member")
+
+
+def test_a_member_that_is_cut_short_has_a_reason() -> None:
+    assert zip_archive.reason(EOFError()) == "a member ends early"
+    assert zip_archive.reason(ValueError("why")) == "why"

@@ -182,3 +182,8 @@ def test_layers_are_added_once_and_others_stay() -> None:
 def test_a_manifest_of_something_else_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(DocumentError, match=message):
         cosign.read_manifest(data)
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(DocumentError, match=r"not JSON: .*surrogates not allowed"):
+        read_envelope(b'{"payload": "\\ud800"}')

@@ -79,6 +79,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(data, object_pairs_hook=_unique)
+        # Half a surrogate pair is no character: readers would see different texts.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -6,7 +6,6 @@ manifests that cosign's tags point to elsewhere, each with its `kind`.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from tools.attest import cosign
 from tools.attest.cosign import BUNDLE_ANNOTATIONS, Layer
 from tools.attest.dsse import BUNDLE
 from tools.attest.statement import DocumentError
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.image import spec
 from tools.image.layout import Layout, LayoutError, blob_path, read_blob
 from tools.image.references import walk
@@ -286,7 +285,7 @@ def _checked(data: bytes, digest: str) -> bytes:
 def _read_index(path: Path) -> list[Descriptor]:
     file = path / "index.json"
     try:
-        entries: Any = json.loads(file.read_bytes())["manifests"]
+        entries: Any = parse_json(file.read_bytes())["manifests"]
         return [spec.parse_descriptor(each) for each in entries]
     except OSError as error:
         raise ToolError(f"{file}: not an OCI layout directory: {error.strerror}") from error

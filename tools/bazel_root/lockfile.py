@@ -6,11 +6,10 @@ own Python, before the pinned one is there.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 
 VERSION = 1
 
@@ -37,7 +36,7 @@ class RootLock:
 def parse_lock(text: str, *, arch: str, of: Path) -> RootLock:
     """Parse a lock; raise ToolError, naming `of`, if it is invalid or not for `arch`."""
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         if data["version"] != VERSION:
             raise ToolError(f"{of}: version is {data['version']!r}, expected {VERSION}")
         packages = tuple(

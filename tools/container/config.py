@@ -18,6 +18,20 @@ from tools.linux.signals import parse_signal
 HOSTNAME = "container"  # Unless the caller has another.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NANOSECONDS = 1_000_000_000
+_LONGEST_ID = 10  # Digits of the largest uid.
+# What each member of `config` must be if it is there, and how a message says so.
+_KINDS: Mapping[str, type] = {
+    "Cmd": list,
+    "Entrypoint": list,
+    "Env": list,
+    "Healthcheck": dict,
+    "Shell": list,
+    "StopSignal": str,
+    "User": str,
+    "Volumes": dict,
+    "WorkingDir": str,
+}
+_WANTED: Mapping[type, str] = {dict: "an object", list: "a list of strings", str: "a string"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ class RunConfig:
 def read_run_config(config: Mapping[str, Any]) -> RunConfig:
     """Read an image configuration (the whole JSON object). Raise ToolError."""
     section = config.get("config") or {}
+    _check_kinds(section)
     env: dict[str, str] = {}
     for item in section.get("Env") or ():
         key, equals, value = item.partition("=")
@@ -91,10 +106,26 @@ def read_run_config(config: Mapping[str, Any]) -> RunConfig:
     )
 
 
+def _check_kinds(section: Any) -> None:
+    """Raise ToolError for a member of another type than the specification gives it."""
+    if not isinstance(section, dict):
+        raise ToolError(f"the image's configuration has the config {section!r}, not an object")
+    for key, kind in _KINDS.items():
+        value = section.get(key)
+        texts = kind is not list or (
+            isinstance(value, list) and all(isinstance(each, str) for each in value)
+        )
+        if value and not (isinstance(value, kind) and texts):
+            raise ToolError(f"the image's {key} is {value!r}; expected {_WANTED[kind]}")
+
+
 def _healthcheck(
     section: Mapping[str, Any] | None, shell: Sequence[str] | None
 ) -> Healthcheck | None:
-    test = tuple((section or {}).get("Test") or ())
+    test = (section or {}).get("Test") or ()
+    if not isinstance(test, list | tuple) or not all(isinstance(each, str) for each in test):
+        raise ToolError(f"the image's Healthcheck.Test is {test!r}; expected {_WANTED[list]}")
+    test = tuple(test)
     if not section or not test or test == ("NONE",):
         return None
     if test[0] not in ("CMD", "CMD-SHELL") or len(test) < 2:
@@ -110,13 +141,16 @@ def _healthcheck(
             raise ToolError(f"the image's Healthcheck.{key} is {value!r}, not nanoseconds")
         return value / NANOSECONDS or fallback
 
+    retries = section.get("Retries") or default.retries
+    if not isinstance(retries, int) or retries < 0:
+        raise ToolError(f"the image's Healthcheck.Retries is {retries!r}, not a count")
     return Healthcheck(
         test=test,
         interval=seconds("Interval", default.interval),
         timeout=seconds("Timeout", default.timeout),
         start_period=seconds("StartPeriod", default.start_period),
         start_interval=seconds("StartInterval", default.start_interval),
-        retries=section.get("Retries") or default.retries,
+        retries=retries,
         shell=tuple(shell or default.shell),
     )
 
@@ -150,24 +184,29 @@ def resolve_user(text: str, passwd: str, group: str) -> User:
     accounts = [line.split(":") for line in passwd.split("\n") if line.count(":") >= 6]
     groups = [line.split(":") for line in group.split("\n") if line.count(":") >= 3]
     account = next((a for a in accounts if wanted in (a[0], a[2])), None)
-    if account is not None and account[2].isdigit() and account[3].isdigit():
+    if account is not None and _is_number(account[2]) and _is_number(account[3]):
         uid, gid, name, home = int(account[2]), int(account[3]), account[0], account[5] or "/"
-    elif wanted.isdigit():
+    elif _is_number(wanted):
         uid, gid, name, home = int(wanted), 0, "", "/"
     else:
         raise ToolError(f"user {wanted!r} is not in the image's /etc/passwd")
     extra: set[int] = set()
     if wanted_group:
         found = next((g for g in groups if wanted_group in (g[0], g[2])), None)
-        if found is not None and found[2].isdigit():
+        if found is not None and _is_number(found[2]):
             gid = int(found[2])
-        elif wanted_group.isdigit():
+        elif _is_number(wanted_group):
             gid = int(wanted_group)
         else:
             raise ToolError(f"group {wanted_group!r} is not in the image's /etc/group")
     elif name:
-        extra = {int(g[2]) for g in groups if g[2].isdigit() and name in g[3].split(",")}
+        extra = {int(g[2]) for g in groups if _is_number(g[2]) and name in g[3].split(",")}
     return User(uid, gid, frozenset({gid} | extra), name, home)
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is a uid or gid; str.isdigit also accepts what int() refuses."""
+    return text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID
 
 
 def image_stop_signal(settings: RunConfig) -> int:

@@ -142,3 +142,35 @@ def test_permission_follows_the_first_class_that_applies(
 ) -> None:
     user = User(1000, 1000, frozenset({1000, 44}))
     assert may(mode, owner=owner, user=user, bit=bit) is allowed
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ([1], "the image's configuration has the config [1], not an object"),
+        ({"Env": [None]}, "the image's Env is [None]; expected a list of strings"),
+        ({"Cmd": "sh"}, "the image's Cmd is 'sh'; expected a list of strings"),
+        ({"User": 1000}, "the image's User is 1000; expected a string"),
+        ({"Volumes": ["/a"]}, "the image's Volumes is ['/a']; expected an object"),
+        (
+            {"Healthcheck": {"Test": [1]}},
+            "the image's Healthcheck.Test is [1]; expected a list of strings",
+        ),
+        (
+            {"Healthcheck": {"Test": ["CMD", "a"], "Retries": "3"}},
+            "the image's Healthcheck.Retries is '3', not a count",
+        ),
+    ],
+)
+def test_a_member_of_another_type_is_named(section: object, message: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        read_run_config({"config": section})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "9" * 5000])
+def test_a_user_is_a_number_only_in_ascii(text: str) -> None:
+    with pytest.raises(ToolError, match="is not in the image's /etc/passwd"):
+        resolve_user(text, "", "")
+    with pytest.raises(ToolError, match="is not in the image's /etc/group"):
+        resolve_user(f"0:{text}", "", "")

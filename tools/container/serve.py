@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.cli import parse_json
 from tools.container.run import Container
 
 GRACE_SECONDS = 10.0
@@ -92,7 +93,7 @@ class Response:
     def worker(self) -> str:
         """The `worker` key of a JSON response, "" when there is none."""
         try:
-            value = json.loads(self.text).get("worker", "")
+            value = parse_json(self.text).get("worker", "")
         except (ValueError, AttributeError):
             return ""
         return value if isinstance(value, str) else json.dumps(value)

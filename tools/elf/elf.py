@@ -48,6 +48,8 @@ _VER_FLG_WEAK = 0x2
 _WEAK = 2
 _VISIBLE = frozenset((1, _WEAK, 10))  # STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE
 _HIDDEN, _INDEX = 0x8000, 0x7FFF
+# Names of an object, all together, per byte of it; above that, many point into one long text.
+_MOST_NAMES, _MOST_NAMES_AT_LEAST = 16, 1 << 20
 
 
 class ElfError(ToolError):
@@ -130,6 +132,7 @@ class _Reader:
         self._segments = [_SEGMENT.unpack_from(content, start + i * size) for i in range(count)]
         self._tags: dict[int, int] = {}
         self._needed: list[int] = []
+        self._names_left = max(_MOST_NAMES * len(content), _MOST_NAMES_AT_LEAST)
 
     def read(self, machine: str, *, symbols: bool) -> Elf:
         interpreter = None
@@ -186,7 +189,11 @@ class _Reader:
 
     def _string(self, at: int) -> str:
         begin = self._offset(self._tags[_DT_STRTAB] + at)
-        return self._content[begin : self._content.index(b"\0", begin)].decode()
+        end = self._content.index(b"\0", begin)
+        self._names_left -= end - begin + 1
+        if self._names_left < 0:
+            raise ValueError("its names are longer than the file many times over")
+        return self._content[begin:end].decode()
 
     def _text(self, tag: int) -> str | None:
         return self._string(self._tags[tag]) if tag in self._tags else None
@@ -228,7 +235,7 @@ class _Reader:
         self, names: Mapping[int, str]
     ) -> tuple[tuple[Symbol, ...], dict[str, tuple[tuple[str, bool], ...]]]:
         imports: list[Symbol] = []
-        exports: dict[str, tuple[tuple[str, bool], ...]] = {}
+        exports: dict[str, list[tuple[str, bool]]] = {}
         for (name, info, other, section, _, _), version in self._rows():
             binding = info >> 4
             if binding not in _VISIBLE or not name:
@@ -242,8 +249,8 @@ class _Reader:
             ):  # STV_DEFAULT, STV_PROTECTED; not VER_NDX_LOCAL
                 # Index 1 is the base: defined, in no version. ld.so compares by name.
                 defined = names[index] if index > 1 else ""
-                exports[text] = (*exports.get(text, ()), (defined, not version & _HIDDEN))
-        return tuple(imports), exports
+                exports.setdefault(text, []).append((defined, not version & _HIDDEN))
+        return tuple(imports), {name: tuple(found) for name, found in exports.items()}
 
     def _rows(self) -> Iterator[tuple[tuple[int, ...], int]]:
         count = self._symbol_count()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,12 @@ def test_filters_are_noticed() -> None:
     )
     assert read_elf(filtered).is_filter
     assert not read_elf(content).is_filter
+
+
+def test_names_that_all_point_into_one_long_text_are_refused() -> None:
+    # 60,000 entries of a version, all at the same place, with a name of 30 kB: 2 GB of text.
+    content = bytearray(build("a.so", wants={"libc.so.6": ["V" * 30_000]}))
+    at = content.index(struct.pack("<HHI", 1, 1, content.index(b"libc.so.6") * 0 + 1)[:4])
+    content[at + 2 : at + 4] = struct.pack("<H", 60_000)
+    with pytest.raises(ElfError, match="its names are longer than the file many times over"):
+        read_elf(bytes(content))

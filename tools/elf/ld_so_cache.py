@@ -38,12 +38,10 @@ class CacheEntry:
 
 def read_cache(content: bytes) -> tuple[CacheEntry, ...]:
     """Return the entries in the order of the file. Raise ToolError for anything malformed."""
-    start = 0
-    if content.startswith(_OLD_MAGIC):
-        (count,) = struct.unpack_from("<I", content, 12)
-        start = -(-(16 + count * _OLD_ENTRY_SIZE) // 8) * 8
-    content = content[start:]
     try:
+        if content.startswith(_OLD_MAGIC):
+            (count,) = struct.unpack_from("<I", content, 12)
+            content = content[-(-(16 + count * _OLD_ENTRY_SIZE) // 8) * 8 :]
         magic, count, _, _, extensions = HEADER.unpack_from(content)
         if magic != MAGIC:
             raise ToolError(f"begins with {magic!r}, expected {MAGIC!r}")

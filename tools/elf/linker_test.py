@@ -455,3 +455,8 @@ def test_chain_lists_loaders_from_the_program_down(tiny: dict[str, bytes]) -> No
     found = loading(files)
     assert found.unmet[0].object.chain() == "/app → /lib/liba.so"
     assert isinstance(found.order[1], Loaded)
+
+
+def test_a_cache_that_ends_in_the_header_of_its_old_table_is_damaged() -> None:
+    with pytest.raises(ToolError, match=r"is damaged: .*requires a buffer of at least 16 bytes"):
+        ld_so_cache.read_cache(b"ld.so-1.7.0\0")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.image import spec
 from tools.image.spec import Descriptor, SpecError
 
@@ -280,12 +280,12 @@ def _read_bytes(file: Path) -> bytes:
 
 def _parse_object(data: bytes, file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(data)
+        value = parse_json(data)
         if b"\\u" in data:
             # JSON may escape half a surrogate pair, which is no character; Go reads U+FFFD.
             text = json.dumps(value, ensure_ascii=False)
             value = json.loads(_SURROGATE.sub("\ufffd", text))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise LayoutError(f"{file}: is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise LayoutError(f"{file}: must hold a JSON object, found {type(value).__name__}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import IO, Any
 from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
 from tools.archive.links import LoopError, follow
 from tools.archive.tar_stream import LayerError, TarStream
+from tools.cli import parse_json
 from tools.image import spec
 from tools.image.archive import DOCKER_MANIFEST, read_docker_manifest
 from tools.image.layout import (
@@ -147,7 +147,7 @@ def _from_docker(path: Path, members: Mapping[str, _Stored]) -> Source:
 
 def _json(path: Path, what: str, stored: _Stored) -> Any:
     try:
-        return json.loads(stored.path.read_bytes())
+        return parse_json(stored.path.read_bytes())
     except ValueError as error:
         raise LayoutError(f"{path}: {what} is not JSON: {error}") from error
 

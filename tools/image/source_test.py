@@ -226,3 +226,14 @@ def test_swapped_layers_are_detected_when_they_are_read(layout: Path, tmp_path: 
     with pytest.raises(LayerError) as caught:
         contents(path, tmp_path / "s")
     assert "the image's config says diff_id" in str(caught.value)
+
+
+def test_a_manifest_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "image.tar"
+    file.write_bytes(tar_bytes([Member("manifest.json", b"[" * 100_000)]))
+    (tmp_path / "scratch").mkdir()
+    with (
+        pytest.raises(LayoutError, match=r"manifest.json is not JSON: it is nested too deep"),
+        open_source(file, platform="", scratch=tmp_path / "scratch"),
+    ):
+        pass

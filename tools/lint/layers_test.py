@@ -37,7 +37,7 @@ _LEVELS = (
     },
     {"tools/verify"},
     {"third_party/bazel", "third_party/debian", "third_party/python"},
-    {"tools/conformance", "tools/lint", "tools/service"},
+    {"tools/conformance", "tools/fuzz", "tools/lint", "tools/service"},
 )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import IO, Any
 
 from tools.archive.decompress import DecompressionError, Decompressor, sniff
 from tools.archive.tar_stream import LayerError, TarStream
-from tools.cli import ToolError, tool
+from tools.cli import ToolError, parse_json, tool
 from tools.image.spec import encode_json
 from tools.oci.prefix import prefixed
 
@@ -108,7 +107,7 @@ def _fault(content: Iterator[bytes], path: Path) -> DescriptorError | None:
 def read_descriptor(path: Path) -> LayerDescriptor:
     """Read a descriptor file of this tool or of tools/archive; raise DescriptorError."""
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
+        value: dict[str, Any] = parse_json(path.read_bytes())
         found = LayerDescriptor(
             compression=value["compression"],
             diff_id=value["diff_id"],

@@ -6,12 +6,12 @@ Basic (RFC 7617), and bearer tokens (RFC 6750) fetched as Docker's token protoco
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import urllib.parse
 from dataclasses import dataclass
 
+from tools.cli import parse_json
 from tools.registry.credentials import Credentials
 from tools.registry.errors import RegistryError, printable, refusal
 from tools.registry.http_proxy import is_loopback
@@ -118,7 +118,7 @@ class Authorization:
         if response.status != 200:
             raise refusal(f"token from {shown}", response, credentials=self._credentials)
         try:
-            document = json.loads(response.body)
+            document = parse_json(response.body)
             token = document.get("token") or document.get("access_token")
         except (ValueError, AttributeError):
             token = None

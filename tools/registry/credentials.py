@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.registry.reference import Repository
 
 # A helper may ask the user to unlock a keyring, but must not block a build forever.
@@ -185,7 +184,7 @@ def _from_helper(
             f"{program} (from {file}) failed for '{server}': {' '.join(message) or 'no message'}"
         )
     try:
-        reply = json.loads(run.stdout)
+        reply = parse_json(run.stdout)
         username, secret = str(reply["Username"]), str(reply["Secret"])
     except (ValueError, KeyError, TypeError) as error:
         raise ToolError(
@@ -199,7 +198,7 @@ def _from_helper(
 
 def _read_config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_bytes())
+        config = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         # The message of a JSON error has a position and no content.
         raise ToolError(f"{file}: cannot be used: {error}") from error

@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.registry.credentials import Credentials
 from tools.registry.transport import Response
 
@@ -71,7 +71,7 @@ def printable(text: str) -> str:
 def _errors(body: bytes) -> list[dict[str, Any]]:
     """Return the errors that a response reports; none if it has another form."""
     try:
-        errors = json.loads(body)["errors"]
+        errors = parse_json(body)["errors"]
     except (ValueError, KeyError, TypeError):
         return []
     return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []

@@ -8,12 +8,11 @@ without any network. Everything that is read is verified by its digest.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.image import spec
 from tools.image.layout import Layout, MissingBlobError, blob_path, read_document
 from tools.image.platform import listing, platform_text, suits
@@ -92,7 +91,7 @@ def choose_manifest(layout: Layout, *, platform: str | None) -> Descriptor:
 def media_type_of(data: bytes, *, source: str) -> str:
     """Return the media type that a manifest or index states or, as OCI allows, implies."""
     try:
-        document = json.loads(data)
+        document = parse_json(data)
     except ValueError as error:
         raise ToolError(f"{source}: is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schemaVersion") != 2:

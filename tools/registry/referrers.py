@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.image import spec
 from tools.image.spec import Descriptor
 from tools.registry.errors import RegistryError
@@ -168,7 +168,7 @@ def _body(registry: Registry, reference: str) -> bytes | None:
 
 def _parse_index(data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = parse_json(data)
     except ValueError as error:
         raise ReferrersError(f"is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("mediaType") != spec.OCI_INDEX:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 
 _ADDRESS = re.compile(r"\s*<([^<>]+)>\s*$")
 
@@ -101,7 +101,7 @@ def read_components(path: Path) -> tuple[Component, ...]:
     try:
         return tuple(
             Component(**{name: _tuples(name, value) for name, value in each.items()})
-            for each in json.loads(path.read_bytes())
+            for each in parse_json(path.read_bytes())
         )
     except (ValueError, AttributeError, TypeError) as error:
         raise ToolError(f"{path}: is not a list of components: {error!r}") from error

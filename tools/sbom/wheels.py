@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import email.parser
 import email.utils
-import json
 import posixpath
 import re
 import zipfile
@@ -22,8 +21,8 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.archive.zip_archive import DAMAGE, open_zip
-from tools.cli import ToolError
+from tools.archive.zip_archive import DAMAGE, open_zip, reason
+from tools.cli import ToolError, parse_json
 from tools.sbom import licenses
 from tools.sbom.bundled import Library, LicenceTable, identify
 from tools.sbom.component import Component, digests
@@ -49,8 +48,8 @@ def describe_wheel(path: Path) -> tuple[Component, ...]:
                 wheel,
                 *(_with_licence(each, wheel, own) for each in _inside(archive, wheel, own)),
             )
-    except (*DAMAGE, OSError, KeyError, ValueError) as error:
-        raise ToolError(f"{path}: cannot be read as a wheel: {error}") from error
+    except (*DAMAGE, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ToolError(f"{path}: cannot be read as a wheel: {reason(error)}") from error
 
 
 def _wheel(path: Path, archive: zipfile.ZipFile, own: str) -> Component:
@@ -177,7 +176,7 @@ def _declared(archive: zipfile.ZipFile, wheel: Component) -> Iterator[Component]
     """Yield what the SBOMs inside a wheel list, except for the wheel itself."""
     found: dict[str, Component] = {}
     for file in filter(_SBOM.fullmatch, sorted(archive.namelist())):
-        document = json.loads(archive.read(file))
+        document = parse_json(archive.read(file))
         refs = {}
         for entry in document.get("components", ()):
             component = _from_cyclonedx(entry, wheel, file)

@@ -283,7 +283,7 @@ def load(path: Path) -> Document:
         if path.suffix in (".yaml", ".yml"):
             root = yaml.compose(content, _Loader)
             return Document(None if root is None else _value(root, {}), root)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

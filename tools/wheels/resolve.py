@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tools.cli import ToolError
+from tools.cli import ToolError, read_text
 from tools.wheels.closure import Closure, Distribution, Root, applies, find_closure
 from tools.wheels.lockfile import LockedWheel
 from tools.wheels.pip_settings import locking_environment, run_pip
@@ -44,19 +44,27 @@ class Candidate:
     sha256: str
 
 
-def read_requirements(path: Path) -> tuple[Root, ...]:
+def read_requirements(path: Path, *, within: tuple[Path, ...] = ()) -> tuple[Root, ...]:
     """Read a hand-written requirements file: requirements, comments and `-r FILE` lines.
 
     Raise ToolError for any other option (an index or a local directory would not reach another
-    machine).
+    machine). `within` are the files that include this one.
     """
     roots: list[Root] = []
-    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        place = path.resolve()
+        lines = read_text(path).split("\n")
+    except (OSError, ValueError) as error:
+        raise ToolError(f"{str(path)!r}: cannot be read: {error}") from error
+    if place in within:
+        raise ToolError(f"{path}: includes itself by `-r`")
+    for number, raw in enumerate(lines, start=1):
         line = raw.partition(" #")[0].strip()
         if not line or line.startswith("#"):
             continue
         if line.startswith("-r "):
-            roots.extend(read_requirements(path.parent / line[3:].strip()))
+            included = path.parent / line[3:].strip()
+            roots.extend(read_requirements(included, within=(*within, place)))
             continue
         try:
             requirement = Requirement(line)

@@ -101,3 +101,15 @@ def test_a_source_distribution_is_never_taken(tmp_path: Path) -> None:
     page.write_text(f'<a href="{source.as_uri()}">a-1.0.tar.gz</a>\n', encoding="utf-8")
     with pytest.raises(ToolError, match="No matching distribution found for a"):
         _resolve(tmp_path, "a\n")
+
+
+def test_requirements_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.in"
+    for line, message in (
+        ("-r gone.in", "gone.in': cannot be read: .*No such file"),
+        ("-r \0.in", "cannot be read: embedded null byte"),
+        ("-r ../" + tmp_path.name + "/requirements.in", "requirements.in: includes itself by `-r`"),
+    ):
+        file.write_text(line + "\n")
+        with pytest.raises(ToolError, match=message):
+            read_requirements(file)

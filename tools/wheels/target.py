@@ -7,14 +7,13 @@ that the image is made of, so they stand in one place only.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
-from tools.cli import ToolError
+from tools.cli import ToolError, parse_json
 from tools.linux.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def _upstream_version(lock: dict[str, Any], pattern: str, *, arch: str, source: 
 def _read_lock(path: Path) -> dict[str, Any]:
     """Return a lock of Debian packages, in which at least their names and versions are there."""
     try:
-        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        lock: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         for package in lock["packages"]:
             _ = package["name"], package["arch"], package["version"].partition
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -30,7 +30,7 @@ from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from tools.archive.bytecode import pyc_path
 from tools.archive.layer import normalise
-from tools.archive.zip_archive import DAMAGE, open_zip
+from tools.archive.zip_archive import DAMAGE, open_zip, reason
 from tools.cli import ToolError
 from tools.elf.strip import strip_object
 
@@ -193,7 +193,7 @@ def read_wheel(path: Path) -> WheelTree:
         *(InstallerError, ValueError, KeyError, OSError, csv.Error, configparser.Error),
         *DAMAGE,
     ) as error:
-        cause = error.args[-1] if isinstance(error, InstallerError) else error
+        cause = error.args[-1] if isinstance(error, InstallerError) else reason(error)
         raise ToolError(f"{path.name}: not a valid wheel: {cause}") from error
     files = tuple(file for _, file in sorted(destination.files.items()))
     return WheelTree(wheel=path.name, record=destination.record, files=files)
