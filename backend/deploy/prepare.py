@@ -84,7 +84,7 @@ def write_secrets(directory: Path) -> bool:
 
 def read_images(registry: str, digests: Mapping[str, Path]) -> dict[str, str]:
     """Return name → REGISTRY/NAME@DIGEST."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.:/_-]*[a-z0-9]", registry):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*", registry):
         raise ToolError(f"--registry: {registry!r} is not HOST[:PORT]/PATH without a tag")
     return {
         name: f"{registry}/{name}@{read_text(path).strip()}" for name, path in digests.items()
