@@ -86,9 +86,7 @@ def read_images(registry: str, digests: Mapping[str, Path]) -> dict[str, str]:
     """Return name → REGISTRY/NAME@DIGEST."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*", registry):
         raise ToolError(f"--registry: {registry!r} is not HOST[:PORT]/PATH without a tag")
-    return {
-        name: f"{registry}/{name}@{read_text(path).strip()}" for name, path in digests.items()
-    }
+    return {name: f"{registry}/{name}@{read_text(path).strip()}" for name, path in digests.items()}
 
 
 @tool("prepare")
@@ -117,14 +115,15 @@ def main(argv: list[str] | None = None) -> None:
     (out / "images.env").write_text(image_variables(images), encoding="utf-8")
     (component / "kustomization.yaml").write_text(kustomization(images), encoding="utf-8")
     made = write_secrets(out / "secrets")
-    print(f"{out}: images.env, kubernetes/images{' and secrets' if made else '; secrets kept'}")
+    sys.stdout.write(
+        f"{out}: images.env, kubernetes/images, secrets {'made' if made else 'kept'}\n"
+    )
     if made and os.getuid() != 0:
-        print(
+        sys.stdout.write(
             f"Give {out}/secrets/* to user {USER} of the containers, for instance with: "
-            f"podman unshare chown {USER}:{USER} {out}/secrets/*",
-            file=sys.stderr,
+            f"podman unshare chown {USER}:{USER} {out}/secrets/*\n"
         )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from backend.deploy import prepare
+from deploy import prepare
 
 DIGEST = "sha256:" + "1" * 64
 
@@ -62,7 +61,7 @@ def test_second_call_keeps_the_secrets(
 ) -> None:
     assert prepare.main(flags) == 0
     before = (tmp_path / "out/secrets/redis_acl").read_text()
-    assert "and secrets" in capsys.readouterr().out
+    assert "secrets made" in capsys.readouterr().out
     assert prepare.main(flags) == 0
     assert "secrets kept" in capsys.readouterr().out
     assert (tmp_path / "out/secrets/redis_acl").read_text() == before

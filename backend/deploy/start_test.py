@@ -1,12 +1,11 @@
-"""What postgres/start.py refuses, and what it asks of PostgreSQL; compose_test starts the real one."""
+"""What postgres/start.py refuses, and asks of PostgreSQL; compose_test starts the real one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-
-from backend.deploy.postgres import start
+from deploy.postgres import start
 
 
 def test_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +31,7 @@ def test_password_that_is_no_line_is_refused(
         start.read_password()
 
 
-def test_password_ends_before_the_newline(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_password_ends_before_the_newline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("s3cret\r\n")
     monkeypatch.setenv(start.VARIABLE, str(path))

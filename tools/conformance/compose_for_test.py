@@ -58,9 +58,12 @@ if "create" in sys.argv:
         json.dump(spec, stream)
 os.execv("/usr/bin/crun", sys.argv)
 """
-_CONTAINERS_CONF = podman_for_test.CONTAINERS_CONF.replace(
-    "[containers]", '[containers]\nuserns = "ns:/proc/self/ns/user"'
-) + '[engine.runtimes]\ncrun = ["/etc/containers/crun"]\n[network]\nnetwork_backend = "netavark"\n'
+_CONTAINERS_CONF = (
+    podman_for_test.CONTAINERS_CONF.replace(
+        "[containers]", '[containers]\nuserns = "ns:/proc/self/ns/user"'
+    )
+    + '[engine.runtimes]\ncrun = ["/etc/containers/crun"]\n'
+)
 ETC = {
     **podman_for_test.ETC,
     "containers/containers.conf": _CONTAINERS_CONF,

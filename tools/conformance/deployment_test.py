@@ -24,7 +24,7 @@ from tools.conformance.programs_for_test import programs
 
 # Check of checkov → why its finding is accepted. What concerns one object is an annotation of it.
 ACCEPTED: Mapping[str, str] = {
-    "CKV_K8S_40": "the images' user is 1000, who owns the data directories; no host path is mounted",
+    "CKV_K8S_40": "the images' user is 1000, who owns the data; no path of a host is mounted",
 }
 PINS = """
 apiVersion: kustomize.config.k8s.io/v1alpha1

@@ -51,10 +51,9 @@ def make_cluster(cluster: Path, *, password: str) -> None:
     new = cluster.with_suffix(".new")
     if new.exists():
         shutil.rmtree(new)
-    _run(
-        ["initdb", f"--pgdata={new}", "--username=postgres", "--auth-local=peer"]
-        + ["--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"]
-    )
+    access = ["--username=postgres", "--auth-local=peer", "--auth-host=scram-sha-256"]
+    kind = ["--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"]
+    _run(["initdb", f"--pgdata={new}", *access, *kind])
     single = ["postgres", "--single", "-D", str(new), "-c", "exit_on_error=true", "postgres"]
     _run(single, text=setup_statements(password))
     new.rename(cluster)
@@ -81,7 +80,8 @@ def main(arguments: list[str]) -> None:
         "unix_socket_directories": SOCKETS,
     }
     flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    os.execvp("postgres", ["postgres", "-D", str(cluster), *flags, *arguments])
+    command = ["postgres", "-D", str(cluster), *flags, *arguments]
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
