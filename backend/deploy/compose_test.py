@@ -116,7 +116,7 @@ class Deployment:
 
         analysis = eventually(ended, f"film {seed} analysed")
         assert analysis["status"] == "done", analysis
-        return len(self.api("GET", f"/analyses/{analysis['id']}/events")["items"])
+        return len(self.api("GET", f"/analyses/{analysis['id']}/events")["events"])
 
     def healthy(self, service: str, *, other_than: int = 0) -> int:
         """Return the process of a service that is healthy; 0 if it is not, or still the old one."""
@@ -218,12 +218,12 @@ def test_a_killed_service_comes_back_and_works(deployment: Deployment, service: 
 
 
 def test_down_and_up_lose_nothing(deployment: Deployment) -> None:
-    before = deployment.api("GET", "/videos")["items"]
+    before = deployment.api("GET", "/videos")["videos"]
     assert len(before) == 1 + len(SERVICES)
     deployment.compose("down")
     assert deployment.engine.containers() == {}
     deployment.compose("up", "--detach", "--wait")
-    assert deployment.api("GET", "/videos")["items"] == before
+    assert deployment.api("GET", "/videos")["videos"] == before
     content = deployment.engine.published(
         "GET",
         f"/api/v1/videos/{before[-1]['id']}/content",
