@@ -116,7 +116,9 @@ class Deployment:
 
         analysis = eventually(ended, f"film {seed} analysed")
         assert analysis["status"] == "done", analysis
-        return len(self.api("GET", f"/analyses/{analysis['id']}/events")["events"])
+        found = self.api("GET", f"/analyses/{analysis['id']}/events")["events"]
+        self.engine.note(f"{video['filename']}: {analysis['status']}, {len(found)} event")
+        return len(found)
 
     def healthy(self, service: str, *, other_than: int = 0) -> int:
         """Return the process of a service that is healthy; 0 if it is not, or still the old one."""
@@ -160,6 +162,8 @@ def test_up_ends_when_everything_is_healthy(deployment: Deployment) -> None:
     assert set(found) == {"migrate", *SERVICES}
     assert found["migrate"]["State"]["ExitCode"] == 0
     assert all(deployment.healthy(service) for service in SERVICES)
+    # By this, pods of Kubernetes know that they may start.
+    deployment.compose("exec", "-T", "api", "alembic", "current", "--check-heads")
 
 
 def test_every_container_is_confined(deployment: Deployment) -> None:
@@ -214,6 +218,7 @@ def test_a_killed_service_comes_back_and_works(deployment: Deployment, service: 
     before = deployment.healthy(service)
     deployment.engine.kill(service)
     eventually(lambda: deployment.healthy(service, other_than=before), f"{service} healthy again")
+    deployment.engine.note(f"{service}: healthy again")
     assert deployment.analysed(2 + SERVICES.index(service)) == 1
 
 

@@ -58,10 +58,11 @@ if "create" in sys.argv:
         json.dump(spec, stream)
 os.execv("/usr/bin/crun", sys.argv)
 """
+# An ended `exec` would otherwise leave a process for five minutes.
 _CONTAINERS_CONF = (
     podman_for_test.CONTAINERS_CONF.replace(
         "[containers]", '[containers]\nuserns = "ns:/proc/self/ns/user"'
-    )
+    ).replace("[engine]", "[engine]\nexit_command_delay = 1")
     + '[engine.runtimes]\ncrun = ["/etc/containers/crun"]\n'
 )
 ETC = {
@@ -81,6 +82,7 @@ ENVIRONMENT = {
 # A path that may be longer than the 108 bytes of a socket's address is entered first.
 SOCKET = "unix:///proc/self/cwd/podman.sock"
 SECONDS = 120.0
+COMPOSE_SECONDS = 300.0  # starting everything, on a machine that has other work
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -147,12 +149,17 @@ class Engine:
 
     def compose(self, *words: str) -> str:
         """Run docker-compose; return everything that it prints. It must succeed."""
-        done = self.here.attempt("docker-compose", "--ansi=never", "--progress=plain", *words)
+        flags = ("--ansi=never", "--progress=plain")
+        done = self.here.attempt("docker-compose", *flags, *words, seconds=COMPOSE_SECONDS)
         text = done.stdout + done.stderr
-        with self.log.open("a") as stream:
-            stream.write(f"$ docker compose {' '.join(words)}\n{text}")
+        self.note(f"$ docker compose {' '.join(words)}\n{text.rstrip()}")
         assert done.returncode == 0, f"{words}: {text}"
         return text
+
+    def note(self, text: str) -> None:
+        """Write to the log."""
+        with self.log.open("a") as stream:
+            stream.write(f"{text}\n")
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return the containers of compose by service, as Podman inspects them."""
@@ -173,7 +180,9 @@ class Engine:
 
     def kill(self, service: str) -> None:
         """Kill a service's first process, not by the engine, which would leave it dead."""
-        os.kill(self.containers()[service]["State"]["Pid"], signal.SIGKILL)
+        process = self.containers()[service]["State"]["Pid"]
+        self.note(f"$ kill -KILL {process}  # {service}")
+        os.kill(process, signal.SIGKILL)
 
 
 @contextmanager
