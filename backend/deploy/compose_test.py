@@ -147,8 +147,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         images = prepare.read_images(prepare.DEFAULT_REGISTRY, digests)
         (work / "images.env").write_text(prepare.image_variables(images))
         prepare.write_secrets(work / "secrets")
-        for secret in (work / "secrets").iterdir():
-            os.chown(secret, os.getuid(), os.getgid())
         result = Deployment(running)
         yield result
         result.compose("logs", "--no-color")

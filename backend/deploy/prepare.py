@@ -77,8 +77,18 @@ def write_secrets(directory: Path) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(directory / name, flags, 0o400), "w") as stream:
             stream.write(text)
-        if os.getuid() == 0:
-            os.chown(directory / name, USER, USER)
+    return True
+
+
+def give_to_reader(directory: Path) -> bool:
+    """Make USER the secrets' owner; return False if this user cannot."""
+    if os.getuid() != 0:
+        return False
+    try:
+        for path in directory.iterdir():
+            os.chown(path, USER, USER)
+    except OSError:  # this root is one of a user namespace that lacks the user
+        return False
     return True
 
 
@@ -118,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.stdout.write(
         f"{out}: images.env, kubernetes/images, secrets {'made' if made else 'kept'}\n"
     )
-    if made and os.getuid() != 0:
+    if made and not give_to_reader(out / "secrets"):
         sys.stdout.write(
             f"Give {out}/secrets/* to user {USER} of the containers, for instance with: "
             f"podman unshare chown {USER}:{USER} {out}/secrets/*\n"
