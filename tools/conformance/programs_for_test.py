@@ -74,7 +74,9 @@ class Programs:
         """What `command` needs, and `variables`."""
         return {"PYTHONPATH": os.pathsep.join(sys.path), **self.variables}
 
-    def attempt(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    def attempt(
+        self, *words: str, text: str = "", seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program, whatever its exit code; `text` is its input."""
         return subprocess.run(
             self.command(*words),
@@ -82,7 +84,7 @@ class Programs:
             input=text,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
 

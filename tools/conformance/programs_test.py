@@ -14,11 +14,14 @@ from tools.wheels.lockfile import parse_lock
 
 # Package → what prints its version.
 VERSIONS = {
+    "aardvark-dns": ("/usr/lib/podman/aardvark-dns", "--version"),
     "conmon": ("conmon", "--version"),
     "crun": ("crun", "--version"),
     "debsbom": ("debsbom", "--version"),
     "diffoscope-minimal": ("diffoscope", "--version"),
+    "docker-compose": ("docker-compose", "version"),
     "netavark": ("/usr/lib/podman/netavark", "--version"),
+    "nftables": ("/usr/sbin/nft", "--version"),
     "notation": ("notation", "version"),
     "oras": ("oras", "version"),
     "podman": ("podman", "--version"),
@@ -58,6 +61,7 @@ def test_the_readme_names_the_locked_versions() -> None:
 
 def test_programs_whose_builds_know_no_version_start(here: Programs) -> None:
     assert "devel" in here.run("cosign", "version")
+    assert "devel" in here.run("kustomize", "version")
     assert "could not determine" in here.run("crane", "version")
 
 

@@ -73,6 +73,7 @@ def python_service_image(
         healthcheck_timeout = "",
         healthcheck_start_period = "",
         healthcheck_retries = 0,
+        stop_signal = "",
         labels = {},
         supplier = "",
         distro = "debian-12",
@@ -113,6 +114,7 @@ def python_service_image(
       healthcheck_timeout: as for `oci_image_config`.
       healthcheck_start_period: as for `oci_image_config`.
       healthcheck_retries: as for `oci_image_config`.
+      stop_signal: as for `oci_image_config`; engines send SIGTERM without it.
       labels: what the image says of itself: labels of each image, annotations of the index. A dictionary, to which
         the flags of `image_labels` add documentation, revision, source and version; or a file of `key=value` lines.
       supplier: who makes the image, for its SBOMs: `Name <e-mail or web address>`. NTIA, FSCT and BSI want one.
@@ -204,6 +206,7 @@ def python_service_image(
                 image = ":oci_" + name + variant,
                 media_types = "docker",
                 platform = platform,
+                stop_signal = stop_signal,
                 **common
             )
         for suffix in ["", ".digest"]:

@@ -58,9 +58,14 @@ ENVIRONMENT = {
 }
 
 
-def enter(tree: Path, state: Path, shared: Path, *, etc: Mapping[str, str] = ETC) -> None:
-    """Make `tree` the root directory, with the files `etc`, in new user and mount namespaces."""
-    unshare_as(0, 0, linux.CLONE_NEWNS)
+def enter(
+    tree: Path, state: Path, shared: Path, *, etc: Mapping[str, str] = ETC, flags: int = 0
+) -> None:
+    """Make `tree` the root directory, with the files `etc`, in new user and mount namespaces.
+
+    And in those of `flags`.
+    """
+    unshare_as(0, 0, linux.CLONE_NEWNS | flags)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     stage = state / "stage"
     for folder in (stage, state / "run", state / "var" / "tmp"):
