@@ -100,7 +100,7 @@ def declare_deb_files(hub, lock, label):
             filename = package["filename"],
             lock = label,
             sha256 = package["sha256"],
-            snapshot = lock["snapshot"],
+            snapshot = package.get("snapshot", lock["snapshot"]),
         )
 
 def _deb_packages_impl(ctx):

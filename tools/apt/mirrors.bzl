@@ -168,7 +168,7 @@ def download_debs(ctx, packages, lock, directory, label):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     jobs = []
     for package in packages:
-        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], lock["snapshot"]))
+        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], package.get("snapshot", lock["snapshot"])))
         path = "{}/{}.deb".format(directory, package["name"])
         pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, auth = auth, block = False)
         jobs.append((package, urls, path, pending))
