@@ -520,7 +520,13 @@ def _verify(
     """Make the lock again from the indexes that it names; return 1 when that is another lock."""
     lock = read_lock(path)
     archive = fetch_archive(intent, mirrors=mirrors, verifier=verifier, recorded=lock)
-    lines = changes(lock, make_lock(intent, archive=archive, command=lock.command))
+    with tempfile.TemporaryDirectory(prefix="verify-") as directory:
+        debs = Debs(Path(directory), mirrors=mirrors, snapshot=lock.snapshot)
+        kept = keep_versions(
+            archive.packages, lock, moves=_invented(lock, archive), fetch=debs.fetch
+        )
+    chosen = Archive(releases=archive.releases, packages=kept)
+    lines = changes(lock, make_lock(intent, archive=chosen, command=lock.command))
     indexes = ", ".join(f"{found.archive} {found.suite} {found.date}" for found in lock.releases)
     if lines:
         print("\n".join(lines))
@@ -530,8 +536,34 @@ def _verify(
             file=sys.stderr,
         )
         return 1
+    newest = make_lock(intent, archive=archive, command=lock.command)
+    before = {(package.name, package.arch): package.version for package in lock.packages}
+    for package in newest.packages:
+        was = before.get((package.name, package.arch), package.version)
+        if was != package.version:
+            print(f"{package.name} ({package.arch}) was kept at {was}, {package.version} is there")
+    unknown = sorted({package.name for package in lock.packages if package.snapshot})
+    if unknown:
+        print(
+            f"{options.lock}: {', '.join(unknown)}: kept from before the indexes that the lock"
+            " names, which therefore say nothing of them; update them, and verify again",
+            file=sys.stderr,
+        )
+        return 1
     print(f"{options.lock}: {len(lock.packages)} packages as the signed indexes say: {indexes}")
     return 0
+
+
+def _invented(lock: Lock, archive: Archive) -> frozenset[str]:
+    """Return the packages whose hash the indexes do not have, although they should."""
+    offered = {
+        (arch, record.sha256) for arch, records in archive.packages.items() for record in records
+    }
+    return frozenset(
+        package.name
+        for package in lock.packages
+        if not package.snapshot and (package.arch, package.sha256) not in offered
+    )
 
 
 @tool("lock")

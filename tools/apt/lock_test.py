@@ -1,5 +1,6 @@
 """The lock command on archives made in the test, and end to end on the signed one of testdata."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tools.apt import lockfile
+from tools.apt.available import read_available
 from tools.apt.gpgv_for_test import KEYRING, TESTDATA, verifier
 from tools.apt.index import Package, Release, Suite
 from tools.apt.intent import Group, Intent, PathRule
 from tools.apt.lock import Archive, changes, expired, main, make_lock, refuse_older
 from tools.apt.lockfile import Lock, LockedRelease, decode, encode, permanent_urls, read_lock
 from tools.apt.packages_for_test import package
+from tools.archive.debs_for_test import write_deb
 from tools.cli import ToolError
 
 _SUITE = Suite(archive="debian", name="bookworm")
@@ -559,3 +562,61 @@ def test_a_lock_is_verified_from_the_permanent_archive_when_mirrors_have_moved_o
     assert workspace.run("--verify") == 1
     shutil.copytree(TESTDATA / "archive", tmp_path / "permanent/debian/20200101T060000Z")
     assert workspace.run("--verify") == 0
+
+
+def test_what_the_suites_offer_is_written_beside_the_lock_and_refreshed_alone(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offers = workspace.lock.with_name("x.available.json")
+    flags = ("--allow-expired", "--available", offers.name)
+    assert "--refresh: there is no lock" in _refused_refresh(workspace, capsys, *flags)
+    assert workspace.run(*flags) == 0
+    written = offers.read_bytes()
+    found = read_available(offers)
+    assert found.releases == read_lock(workspace.lock).releases
+    assert found.newest("library", arch="arm64") == ("1.10-1", "debian bookworm")
+    offers.unlink()
+    before = workspace.lock.read_bytes()
+    assert workspace.run(*flags, "--refresh") == 0
+    assert offers.read_bytes() == written
+    assert workspace.lock.read_bytes() == before
+    assert "x.available.json: what the signed indexes offer: debian" in capsys.readouterr().out
+    assert "writes the file of --available" in _refused_refresh(workspace, capsys, flags[0])
+    workspace.serve("old")
+    assert "the mirror has only that of 2019" in _refused_refresh(workspace, capsys, *flags)
+    assert offers.read_bytes() == written
+
+
+def _refused_refresh(workspace: Workspace, capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    assert workspace.run(*flags, "--refresh") == 1
+    return capsys.readouterr().err
+
+
+def test_a_version_that_was_kept_is_told_when_the_lock_is_verified(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    workspace.run("--allow-expired")
+    deb = write_deb(tmp_path, "library", version="1.9-1")
+    (workspace.mirror / "pool/main").mkdir(parents=True)
+    shutil.copy(deb, workspace.mirror / "pool/main/kept.deb")
+    content = deb.read_bytes()
+    lock = read_lock(workspace.lock)
+    packages = tuple(
+        replace(
+            each,
+            version="1.9-1",
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            filename="pool/main/kept.deb",
+            snapshot="20190701T120000Z",
+        )
+        if each.name == "library" and each.arch == "amd64"
+        else each
+        for each in lock.packages
+    )
+    workspace.lock.write_text(encode(replace(lock, packages=packages)), encoding="utf-8")
+    capsys.readouterr()
+    assert workspace.run("--verify") == 1
+    output = capsys.readouterr()
+    assert "library (amd64) was kept at 1.9-1, 1.10-1 is there" in output.out
+    assert "x.lock.json: library: kept from before the indexes that the lock names" in output.err

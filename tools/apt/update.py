@@ -34,7 +34,8 @@ def moving(old: Lock, names: Sequence[str], *, requested: Iterable[str]) -> froz
     that is neither locked, as a package or a source, nor asked for.
     """
     sources = {package.name: package.source for package in old.packages}
-    known = set(sources) | set(sources.values()) | set(requested)
+    packages = set(sources) | set(requested)
+    known = packages | set(sources.values())
     unknown = sorted(set(names) - known)
     if unknown:
         raise ToolError(
@@ -42,7 +43,8 @@ def moving(old: Lock, names: Sequence[str], *, requested: Iterable[str]) -> froz
         )
     wanted = set(names) | {sources[name] for name in names if name in sources}
     # Packages of one source depend on each other's exact version.
-    return frozenset({name for name, source in sources.items() if {name, source} & wanted} | wanted)
+    together = {name for name, source in sources.items() if {name, source} & wanted}
+    return frozenset(together | wanted & packages)
 
 
 def keep_versions(
