@@ -5,8 +5,8 @@
 
 An archive keeps the newest version of each package, so a lock that is old names files that are gone
 from every mirror. They are told all at once, each with the newer version that has replaced it and
-since when that has been there. Only an answer that a file is not there counts: a mirror that cannot
-be asked says nothing, and neither does one without an answer to HEAD.
+since when that has been there. Only an answer that a file is not there counts, of a mirror that has
+the index of a suite: one that cannot be asked says nothing, and neither does one that refuses HEAD.
 
 What is said of newer versions is for people and is not verified; the lock command does that.
 
@@ -24,7 +24,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -43,49 +43,55 @@ _REDIRECT = 3  # the first digit of these statuses
 _INDEX_LIMIT_BYTES = 64 << 20
 # The connections of each thread.
 _thread = threading.local()
+# Hosts that time out or cannot be connected to: they are asked once, not for each file.
+_unreachable: set[str] = set()
 _SNAPSHOT = "https://snapshot.debian.org/archive"
 
 
 def find_missing(
-    packages: Sequence[Package], mirrors: Mirrors, *, snapshot: str, permanent: str = _SNAPSHOT
+    lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPSHOT
 ) -> list[Package]:
-    """Return the packages of which some mirror says that it is gone, and none that it is there."""
+    """Return the packages that are gone from a mirror, and that no other one has."""
+    packages: Sequence[Package] = lock["packages"]
+    bases = _answering(lock.get("releases", ()), mirrors)
 
-    def bases(package: Package) -> Iterator[str]:
-        yield from mirrors.get(package["archive"], ())
-        moment = package.get("snapshot") or snapshot
-        yield f"{permanent}/{package['archive']}/{moment}"
+    def is_gone(package: Package) -> bool:
+        filename = package["filename"].replace("+", "%2B")
+        answers = [_has(f"{base}/{filename}") for base in bases.get(package["archive"], ())]
+        if False not in answers or True in answers or None in answers:
+            return False
+        moment = package.get("snapshot") or lock["snapshot"]
+        return not _has(f"{permanent}/{package['archive']}/{moment}/{filename}")
 
     files = {package["filename"]: package for package in packages}
     with ThreadPoolExecutor(_JOBS) as pool:
-        gone = pool.map(
-            lambda each: (each["filename"], _is_gone(bases(each), each)), files.values()
-        )
+        gone = pool.map(lambda each: (each["filename"], is_gone(each)), files.values())
         missing = {filename for filename, found in gone if found}
     return [package for package in packages if package["filename"] in missing]
 
 
-def _is_gone(bases: Iterator[str], package: Package) -> bool:
-    filename = package["filename"].replace("+", "%2B")
-    answers = []
-    for base in bases:
-        answer = _has(f"{base}/{filename}")
-        if answer:
-            return False
-        answers.append(answer)
-        # While the first mirror cannot be asked, nothing is known, and a timeout is not repeated.
-        if answer is None and len(answers) == 1:
-            return False
-    return False in answers
+def _answering(releases: Sequence[Package], mirrors: Mirrors) -> dict[str, list[str]]:
+    """Return the mirrors of each archive that have the index of one of its suites.
+
+    A proxy that answers for a host that is not there has "no such file" for every file.
+    """
+    found: dict[str, list[str]] = {}
+    for release in releases:
+        bases = found.setdefault(release["archive"], [])
+        for base in mirrors.get(release["archive"], ()):
+            if base not in bases and _has(f"{base}/dists/{release['suite']}/InRelease"):
+                bases.append(base)
+    return found
 
 
 def _has(url: str) -> bool | None:
     """Return whether a file is there; None if that cannot be told."""
-    status = _status_over_kept_connection(url)
-    if status is not None:
-        return status == http.client.OK or (False if status in _GONE else None)
     wanted = request(url)
     wanted.method = "HEAD"
+    where = urllib.parse.urlsplit(wanted.full_url).netloc
+    status = None if where in _unreachable else _status_over_kept_connection(wanted)
+    if status is not None or where in _unreachable:
+        return status == http.client.OK or (False if status in _GONE else None)
     try:
         with urllib.request.urlopen(wanted, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - mirrors.py
             return True
@@ -93,17 +99,19 @@ def _has(url: str) -> bool | None:
         return False if error.code in _GONE else None
     except urllib.error.URLError as error:
         # Of file://, which has no status.
-        return False if isinstance(error.reason, FileNotFoundError) else None
+        if isinstance(error.reason, FileNotFoundError):
+            return False
+        _unreachable.add(where)
+        return None
     except (OSError, ValueError, http.client.HTTPException):
         return None
 
 
-def _status_over_kept_connection(url: str) -> int | None:
+def _status_over_kept_connection(wanted: urllib.request.Request) -> int | None:
     """Return the status of HEAD; None where urllib has to ask (a proxy, a redirect, a failure).
 
     urllib opens a connection for each request, which takes twenty times as long for a whole lock.
     """
-    wanted = request(url)
     parts = urllib.parse.urlsplit(wanted.full_url)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     proxies = urllib.request.getproxies()
@@ -121,6 +129,9 @@ def _status_over_kept_connection(url: str) -> int | None:
         kept.request("HEAD", wanted.selector, headers=dict(wanted.header_items()))
         reply = kept.getresponse()
         reply.read()
+    except TimeoutError:
+        _unreachable.add(parts.netloc)
+        return None
     except (OSError, http.client.HTTPException):
         return None
     connections[where] = kept
@@ -187,8 +198,7 @@ def _day(url: str) -> str:
 
 def report(lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPSHOT) -> Any:
     """Return what `main` prints: a sentence for each missing file, and those of the image."""
-    packages = lock["packages"]
-    missing = find_missing(packages, mirrors, snapshot=lock["snapshot"], permanent=permanent)
+    missing = find_missing(lock, mirrors, permanent=permanent)
     newer = newer_versions(missing, lock.get("releases", ()), mirrors) if missing else {}
     image = {
         (name, arch)

@@ -65,6 +65,8 @@ class _Mirror:
                     "filename": f"pool/{name}_1_amd64.deb",
                 }
             )
+        (self.directory / "dists/bookworm").mkdir(parents=True)
+        (self.directory / "dists/bookworm/InRelease").touch()
         index = self.directory / "dists/bookworm/main/binary-amd64/Packages.xz"
         index.parent.mkdir(parents=True)
         index.write_bytes(lzma.compress("\n".join(records).encode()))
@@ -165,8 +167,15 @@ def test_without_a_mirror_that_answers_nothing_is_missing(mirror: _Mirror) -> No
     assert report(lock, {"debian": [nowhere]}, permanent=nowhere)["missing"] == {}
 
 
+def test_a_host_that_has_no_suite_is_not_a_mirror(mirror: _Mirror) -> None:
+    lock = mirror.lock(12)
+    (mirror.directory / "dists/bookworm/InRelease").unlink()
+    assert report(lock, {"debian": [mirror.url]}, permanent=mirror.url)["missing"] == {}
+
+
 def test_without_an_index_no_newer_version_is_claimed(mirror: _Mirror) -> None:
-    lock = {**mirror.lock(12), "releases": [{"archive": "debian", "suite": "gone"}]}
+    lock = mirror.lock(12)
+    (mirror.directory / "dists/bookworm/main/binary-amd64/Packages.xz").write_bytes(b"damaged")
     found = report(lock, {"debian": [mirror.url]}, permanent=mirror.url)
     assert found["missing"]["pool/lib00+x_1_amd64.deb"] == (
         "lib00+x (amd64) 1: no newer version is there"
