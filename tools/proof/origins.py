@@ -33,6 +33,7 @@ LOCAL_KINDS = frozenset(
         "bind",
         "bundled_wheel",
         "deb_packages",
+        "deb_pins",
         "facade",
         "lint_sources",
         "local_repository",
