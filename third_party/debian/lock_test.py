@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tools.apt.available import read_available
 from tools.apt.compare_apt import differences, read_record
 from tools.apt.intent import read_intent
 from tools.apt.lockfile import SNAPSHOT_FORMAT, encode, read_lock
@@ -33,6 +34,16 @@ def test_the_lock_is_as_the_tool_writes_it(name: str) -> None:
     text = (_HERE / f"{name}.lock.json").read_text(encoding="utf-8")
     again = f"edited by hand, or by another version; run: {_LOCKS[name].command}"
     assert encode(_LOCKS[name]) == text, again
+
+
+def test_what_the_suites_offer_is_known_of_every_package() -> None:
+    found = read_available(_HERE / "bookworm.available.json")
+    missing = [
+        (package.name, package.arch)
+        for package in _LOCK.packages
+        if found.newest(package.name, arch=package.arch) is None
+    ]
+    assert missing == [], f"run: {_LOCK.command} -- --refresh"
 
 
 def test_the_image_is_what_apt_would_install_less_the_exclusions() -> None:

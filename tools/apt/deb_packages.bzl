@@ -7,6 +7,7 @@ lock leaves it, and so what was unpacked from it, as it is. `declare_deb_files` 
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
 """
 
+load(":compile_tree.bzl", "PYTHON_ENVIRONMENT")
 load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "lock_command", "without_credentials")
 
 # A new workspace has to load before its first lock can be made: an empty file pins nothing.
@@ -23,10 +24,60 @@ def decode_lock(text):
     """
     return json.decode(text.strip() or _EMPTY)
 
+def _deb_pins_impl(ctx):
+    python = ctx.which("python3")
+    if not python:
+        fail("{}: no python3 on PATH; Python 3.9 or newer is the one thing this build expects of a machine".format(ctx.name))
+    pins = ctx.path(ctx.attr._pins)
+    result = ctx.execute(
+        [python, "-S", pins, ctx.path(ctx.attr.lock), ctx.path(ctx.attr._mirrors)],
+        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(pins.dirname.dirname.dirname)},
+        timeout = 600,
+    )
+    if result.return_code:
+        fail("{}: {} failed:\n{}".format(ctx.name, pins, result.stderr))
+    ctx.file("pins.json", result.stdout)
+    ctx.file("BUILD.bazel", 'exports_files(["pins.json"])\n')
+
+deb_pins = repository_rule(
+    implementation = _deb_pins_impl,
+    doc = "Which files of a lock no mirror has any more, as pins.json; asked before the first download.",
+    attrs = MIRRORS_ATTR | {
+        "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+        # What pins.py imports; named, so that a change of it asks again.
+        "_cli": attr.label(default = Label("//tools:cli.py"), allow_single_file = True),
+        "_mirrors_py": attr.label(default = Label("//tools/apt:mirrors.py"), allow_single_file = True),
+        "_pins": attr.label(default = Label("//tools/apt:pins.py"), allow_single_file = True),
+    },
+)
+
+_MISSING = """{count} files that {lock} pins are on no mirror any more; nothing was downloaded:
+  {lines}
+Lock again with: {command}
+Or set DEBIAN_MIRROR to a mirror that has them."""
+
+def _fail_if_missing(ctx):
+    """Stop before the first download if files of the image, or this file of the tools, are gone."""
+
+    # Not a dependency: what a mirror has must not cause what was fetched to be fetched again.
+    found = json.decode(ctx.read(ctx.path(Label(ctx.attr.pins)), watch = "no"))
+    if ctx.attr.filename in found["missing"] or (ctx.attr.image and found["image"]):
+        lines = sorted({line: None for line in found["missing"].values()})
+        fail(_MISSING.format(
+            command = ctx.attr.command,
+            count = len(lines),
+            lines = "\n  ".join(lines),
+            lock = ctx.attr.lock,
+        ))
+
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     urls, auth = without_credentials(deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot))
     deb = ctx.attr.filename.rpartition("/")[2]
+
+    # Without a URL, only the repository cache is asked: what it has needs no mirror.
+    if not ctx.download([], deb, sha256 = ctx.attr.sha256, allow_fail = True).success:
+        _fail_if_missing(ctx)
     if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
         fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
@@ -38,7 +89,9 @@ deb_file = repository_rule(
         "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
         "command": attr.string(mandatory = True, doc = "What makes the lock anew, for errors."),
         "filename": attr.string(mandatory = True, doc = "Path in the archive."),
+        "image": attr.bool(doc = "Whether it is of an image, and not of tools and tests alone."),
         "lock": attr.string(mandatory = True, doc = "The lock it comes from, for errors."),
+        "pins": attr.string(mandatory = True, doc = "Label of the pins.json of its lock."),
         "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
         "snapshot": attr.string(mandatory = True, doc = "Timestamp for the permanent fallback."),
     },
@@ -84,23 +137,33 @@ def _package_build(hub, lock):
         ))
     return "\n".join(lines) + "\n"
 
-def declare_deb_files(hub, lock, label):
+def declare_deb_files(hub, lock, label, pins):
     """Declare a repository for each package of a lock.
 
     Args:
       hub: the name of the `deb_packages`.
       lock: the decoded lock.
       label: the lock's label, for errors.
+      pins: canonical name of the repository `<hub>_pins`, which this declares as well.
     """
+    images = {
+        (arch, name): None
+        for group in lock.get("image_groups", [])
+        for arch, names in lock["groups"][group].items()
+        for name in names
+    }
+    deb_pins(name = hub + "_pins", lock = label)
     for package in lock["packages"]:
         deb_file(
             name = _repo(hub, package["name"], package["arch"]),
             archive = package["archive"],
             command = lock_command(lock),
             filename = package["filename"],
+            image = (package["arch"], package["name"]) in images,
             lock = label,
+            pins = "@@{}//:pins.json".format(pins),
             sha256 = package["sha256"],
-            snapshot = lock["snapshot"],
+            snapshot = package.get("snapshot", lock["snapshot"]),
         )
 
 def _deb_packages_impl(ctx):

@@ -26,7 +26,7 @@ def run_command(name):
     """
     return "'bazel run //{}:{}'".format(native.package_name(), name)
 
-def debian_lock(name, intent, lock, **kwargs):
+def debian_lock(name, intent, lock, available = None, **kwargs):
     """Declare the command that resolves an intent and writes its lock.
 
         debian_lock(
@@ -37,12 +37,15 @@ def debian_lock(name, intent, lock, **kwargs):
 
     `bazel run //:lock` verifies the archive's signed indexes and pins every package by SHA256; with
     `-- --check` it writes nothing and only says whether the lock is stale, with `-- --verify` whether the lock is
-    what the signed indexes that it names give. An empty file serves as the first lock.
+    what the signed indexes that it names give. `-- --update [NAME…]` prints what changes, with the CVEs that changelogs
+    name, and with names moves these packages alone. An empty file serves as the first lock.
 
     Args:
       name: name of the target. Errors about the lock quote `bazel run` with it.
       intent: YAML file: what is wanted, and why. third_party/debian/README.md explains the keys.
       lock: JSON file to write.
+      available: JSON file to write beside it: what the suites offer for its packages, for `image_audit`;
+        `-- --refresh` writes that file alone.
       **kwargs: further attributes of the target.
     """
 
@@ -56,6 +59,7 @@ def debian_lock(name, intent, lock, **kwargs):
             "--intent=" + workspace_path(intent),
             "--lock=" + workspace_path(lock),
             "--command=" + run_command(name),
+        ] + (["--available=" + workspace_path(available)] if available else []) + [
             "--signing-debs $(rootpaths {})".format(signing),
         ],
         data = [signing],

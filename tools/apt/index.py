@@ -75,7 +75,11 @@ class Release:
 
 @dataclass(frozen=True)
 class Package:
-    """One record of a Packages file."""
+    """One record of a Packages file.
+
+    `suite` is the suite of that file ("debian bookworm"). `snapshot` is the moment to ask the
+    permanent archive for, where it is not that of the index.
+    """
 
     name: str
     version: str
@@ -90,6 +94,8 @@ class Package:
     conflicts: tuple[Relation, ...] = ()
     breaks: tuple[Relation, ...] = ()
     provides: tuple[Relation, ...] = ()
+    suite: str = ""
+    snapshot: str = ""
 
 
 def parse_release(text: str, *, suite: Suite, sha256: str = "") -> Release:
@@ -192,23 +198,29 @@ def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str
         urls.append(f"{base}/dists/{suite.name}/{path}")
     content = first_good(urls, what=f"{suite}: {path}", limit=size, check=wrong)
     try:
-        return parse_packages(lzma.decompress(content).decode(), archive=suite.archive)
+        text = lzma.decompress(content).decode()
+        return parse_packages(text, archive=suite.archive, suite=str(suite))
     except (lzma.LZMAError, UnicodeDecodeError, ToolError) as error:
         raise ToolError(f"{suite}: {path}: {error}") from error
 
 
-def parse_packages(text: str, *, archive: str) -> list[Package]:
-    """Return the records of a Packages file; raise ToolError naming the bad one."""
+def parse_packages(text: str, *, archive: str, suite: str = "") -> list[Package]:
+    """Return the records of a Packages file of a suite; raise ToolError naming the bad one."""
     packages = []
     try:
         for fields in paragraphs(text):
-            packages.append(_package(fields, archive=archive))  # noqa: PERF401 - counted in the error
+            packages.append(  # noqa: PERF401 - counted in the error
+                parse_package(fields, archive=archive, suite=suite)
+            )
     except ToolError as error:
         raise ToolError(f"after {len(packages)} records: {error}") from error
     return packages
 
 
-def _package(fields: Mapping[str, str], *, archive: str) -> Package:
+def parse_package(
+    fields: Mapping[str, str], *, archive: str, suite: str = "", snapshot: str = ""
+) -> Package:
+    """Return the record of a Packages file's paragraph; raise ToolError naming the package."""
     name = fields.get("package", "(no name)")
     try:
         # `Source: name (version)` when the source's version differs (Policy 5.6.1).
@@ -227,6 +239,8 @@ def _package(fields: Mapping[str, str], *, archive: str) -> Package:
             conflicts=_flat(fields.get("conflicts", "")),
             breaks=_flat(fields.get("breaks", "")),
             provides=_flat(fields.get("provides", "")),
+            suite=suite,
+            snapshot=snapshot,
         )
     except (LookupError, ValueError, ToolError) as error:
         raise ToolError(f"package {name!r}: {error!r}") from error

@@ -3,6 +3,8 @@ r"""Turn an intent (YAML) into a lock (JSON): every .deb by name and SHA256.
     bazel run //third_party/debian:lock              # write the lock anew
     bazel run //third_party/debian:lock -- --check   # only say whether it is stale
     bazel run //third_party/debian:lock -- --verify  # only say whether it is what it says it is
+    bazel run //third_party/debian:lock -- --update [NAME…]   # what changes, as a table with CVEs
+    bazel run //third_party/debian:lock -- --refresh  # write only what the suites offer
 
 `debian_lock` in defs.bzl makes such a target. The same intent and the same state of the archive
 give the same bytes, which is how a lock is verified: it is made again from the signed indexes that
@@ -19,6 +21,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tools.apt.available import (
+    Available,
+    available,
+    encode_available,
+    locked_releases,
+    read_available,
+)
 from tools.apt.index import Package, Release, fetch_packages, fetch_release
 from tools.apt.intent import Group, Intent, read_intent
 from tools.apt.lockfile import (
@@ -37,6 +46,7 @@ from tools.apt.mirrors import archive_urls
 from tools.apt.resolver import Closure, Universe, resolve, universe
 from tools.apt.signature import Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.apt.update import Debs, keep_versions, moving, rows, table
 from tools.apt.versions import compare
 from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
@@ -135,20 +145,12 @@ def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
         excluded_paths=tuple(
             ExcludedPath(glob=rule.glob, reason=rule.reason) for rule in intent.exclude_paths
         ),
-        releases=tuple(
-            sorted(
-                {
-                    LockedRelease(
-                        archive=release.suite.archive,
-                        suite=release.suite.name,
-                        date=release.date.strftime(SNAPSHOT_FORMAT),
-                        sha256=release.sha256,
-                    )
-                    for release in archive.releases
-                }
-            )
-        ),
+        releases=locked_releases(archive.releases),
     )
+
+
+def _snapshot(releases: Sequence[Release]) -> str:
+    return snapshot_time(max(release.date for release in releases)).strftime(SNAPSHOT_FORMAT)
 
 
 def _image_groups(intent: Intent, image: Closure) -> dict[str, tuple[str, ...]]:
@@ -209,6 +211,7 @@ def _add(locked: list[LockedPackage], closure: Closure, *, arch: str, names: set
             size=package.size,
             sha256=package.sha256,
             source=package.source,
+            snapshot=package.snapshot,
             # Closures may settle `a | b` differently; the lock is one list of packages.
             depends=tuple(sorted({*closure.depends[name], *(old.depends if old else ())})),
         )
@@ -242,27 +245,37 @@ def expired(archive: Archive, *, now: datetime) -> list[str]:
     return [reason for release in archive.releases if (reason := release.unfit(now=now))]
 
 
+_LAGS = (
+    "\nIt lags behind, or somebody replays old files: use another mirror; or remove the lock to go"
+    " back in time"
+)
+
+
+def refuse_older_indexes(old: Sequence[LockedRelease], new: Sequence[LockedRelease]) -> None:
+    """Raise ToolError when an index is older than one that was recorded of the same suite."""
+    known: dict[tuple[str, str], LockedRelease] = {}
+    for release in old:
+        known.setdefault((release.archive, release.suite), release)
+    older = [
+        f"{release.archive} {release.suite}: the lock was made from the index of {was.date}, the"
+        f" mirror has only that of {release.date}"
+        for release in new
+        if (was := known.get((release.archive, release.suite))) and release.moment < was.moment
+    ]
+    if older:
+        raise ToolError("\n  ".join(older) + _LAGS)
+
+
 def refuse_older(old: Lock, new: Lock, *, downgrades: Sequence[str] = ()) -> None:
     """Raise ToolError when an index, or a package not among `downgrades`, is older than in `old`.
 
     A mirror that lags behind or replays old files would else bring back what an update has fixed.
     """
-    older = [
-        f"{release.archive} {release.suite}: the lock was made from the index of {was.date}, the"
-        f" mirror has only that of {release.date}"
-        for release in new.releases
-        if (was := old.release(archive=release.archive, suite=release.suite))
-        and release.moment < was.moment
-    ]
+    refuse_older_indexes(old.releases, new.releases)
     # What a lock without a record of its suites allows to be compared.
-    if not older and new.snapshot < old.snapshot:
+    if new.snapshot < old.snapshot:
         only = f"the mirror has only that of {new.snapshot}"
-        older = [f"the lock was made from the archive of {old.snapshot}, {only}"]
-    if older:
-        raise ToolError(
-            "\n  ".join(older) + "\nIt lags behind, or somebody replays old files: use another"
-            " mirror; or remove the lock to go back in time"
-        )
+        raise ToolError(f"the lock was made from the archive of {old.snapshot}, {only}{_LAGS}")
     before = {(package.name, package.arch): package.version for package in old.packages}
     downgraded = [
         package
@@ -343,6 +356,26 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="write nothing; exit 1 if the lock is not what the signed indexes that it names give",
     )
+    only.add_argument(
+        "--update",
+        nargs="*",
+        metavar="NAME",
+        help="write the lock and print a table of what changes, with the CVEs that changelogs name;"
+        " with names, only these packages or source packages move",
+    )
+    only.add_argument(
+        "--refresh",
+        action="store_true",
+        help="leave the lock as it is and write only what the suites offer, for the audit",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table of --update as Markdown"
+    )
+    parser.add_argument(
+        "--available",
+        type=Path,
+        help="JSON file to write beside the lock: what the suites offer for its packages",
+    )
     parser.add_argument(
         "--command",
         default="",
@@ -398,23 +431,82 @@ def _run(options: argparse.Namespace) -> int:
         )
     for line in stale:
         print(f"warning: {line}", file=sys.stderr)
+    files = _Files(path, None if options.available is None else root / options.available)
     old = _old_lock(path)
-    new = make_lock(intent, archive=archive, command=options.command)
+    if options.refresh:
+        return _refresh(old, archive, files=files)
+    with tempfile.TemporaryDirectory(prefix="update-") as directory:
+        debs = Debs(Path(directory), mirrors=mirrors, snapshot=_snapshot(archive.releases))
+        return _write(options, intent, archive=archive, old=old, debs=debs, files=files)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What the command writes; `available` is None where nobody wants it."""
+
+    lock: Path
+    available: Path | None
+
+
+def _write(
+    options: argparse.Namespace,
+    intent: Intent,
+    *,
+    archive: Archive,
+    old: Lock | None,
+    debs: Debs,
+    files: _Files,
+) -> int:
+    """Make the lock, say what changes and, unless it is only to be checked, write it."""
+    chosen = archive
+    if options.update and old is not None:
+        asked = [name for group in (*intent.image, *intent.tools) for name in group.packages]
+        moves = moving(old, options.update, requested=asked)
+        kept = keep_versions(archive.packages, old, moves=moves, fetch=debs.fetch)
+        chosen = Archive(releases=archive.releases, packages=kept)
+    new = make_lock(intent, archive=chosen, command=options.command)
     if old is not None:
         try:
             refuse_older(old, new, downgrades=options.allow_downgrade)
         except ToolError as error:
-            raise ToolError(f"{path}: {error}") from error
+            raise ToolError(f"{files.lock}: {error}") from error
     lines = changes(old, new)
+    if options.update is not None and lines:
+        found = rows(old, new, packages=chosen.packages, fetch=debs.fetch)
+        lines = [*table(found, markdown=options.markdown)] if found else lines
     print("\n".join(lines) if lines else f"{options.lock} is up to date")
     if options.check:
         if lines:
             again = options.command or "this command without --check"
             print(f"{options.lock} is stale; renew it with: {again}", file=sys.stderr)
         return 1 if lines else 0
-    if lines:
-        replace_files({path: encode(new).encode()})
+    texts = {files.lock: encode(new)} if lines else {}
+    if files.available is not None:
+        texts[files.available] = encode_available(_available(new, archive))
+    replace_files({path: text.encode() for path, text in texts.items()})
     return 0
+
+
+def _refresh(old: Lock | None, archive: Archive, *, files: _Files) -> int:
+    """Write what the suites offer for the packages of the lock, which stays as it is."""
+    path = files.available
+    if path is None:
+        raise ToolError("--refresh writes the file of --available, which is missing")
+    if old is None:
+        raise ToolError(f"--refresh: there is no lock {files.lock}; make it first")
+    new = _available(old, archive)
+    refuse_older_indexes(old.releases, new.releases)
+    if path.exists():
+        refuse_older_indexes(read_available(path).releases, new.releases)
+    replace_files({path: encode_available(new).encode()})
+    indexes = ", ".join(f"{each.archive} {each.suite} {each.date}" for each in new.releases)
+    print(f"{path.name}: what the signed indexes offer: {indexes}")
+    return 0
+
+
+def _available(lock: Lock, archive: Archive) -> Available:
+    wanted = [(package.name, package.arch) for package in lock.packages]
+    return available(wanted, releases=archive.releases, packages=archive.packages)
 
 
 def _verify(
@@ -428,7 +520,13 @@ def _verify(
     """Make the lock again from the indexes that it names; return 1 when that is another lock."""
     lock = read_lock(path)
     archive = fetch_archive(intent, mirrors=mirrors, verifier=verifier, recorded=lock)
-    lines = changes(lock, make_lock(intent, archive=archive, command=lock.command))
+    with tempfile.TemporaryDirectory(prefix="verify-") as directory:
+        debs = Debs(Path(directory), mirrors=mirrors, snapshot=lock.snapshot)
+        kept = keep_versions(
+            archive.packages, lock, moves=_invented(lock, archive), fetch=debs.fetch
+        )
+    chosen = Archive(releases=archive.releases, packages=kept)
+    lines = changes(lock, make_lock(intent, archive=chosen, command=lock.command))
     indexes = ", ".join(f"{found.archive} {found.suite} {found.date}" for found in lock.releases)
     if lines:
         print("\n".join(lines))
@@ -438,8 +536,34 @@ def _verify(
             file=sys.stderr,
         )
         return 1
+    newest = make_lock(intent, archive=archive, command=lock.command)
+    before = {(package.name, package.arch): package.version for package in lock.packages}
+    for package in newest.packages:
+        was = before.get((package.name, package.arch), package.version)
+        if was != package.version:
+            print(f"{package.name} ({package.arch}) was kept at {was}, {package.version} is there")
+    unknown = sorted({package.name for package in lock.packages if package.snapshot})
+    if unknown:
+        print(
+            f"{options.lock}: {', '.join(unknown)}: kept from before the indexes that the lock"
+            " names, which therefore say nothing of them; update them, and verify again",
+            file=sys.stderr,
+        )
+        return 1
     print(f"{options.lock}: {len(lock.packages)} packages as the signed indexes say: {indexes}")
     return 0
+
+
+def _invented(lock: Lock, archive: Archive) -> frozenset[str]:
+    """Return the packages whose hash the indexes do not have, although they should."""
+    offered = {
+        (arch, record.sha256) for arch, records in archive.packages.items() for record in records
+    }
+    return frozenset(
+        package.name
+        for package in lock.packages
+        if not package.snapshot and (package.arch, package.sha256) not in offered
+    )
 
 
 @tool("lock")

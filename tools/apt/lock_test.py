@@ -1,5 +1,6 @@
 """The lock command on archives made in the test, and end to end on the signed one of testdata."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -9,24 +10,18 @@ from pathlib import Path
 import pytest
 
 from tools.apt import lockfile
-from tools.apt.gpgv_for_test import KEYRING, TESTDATA, verifier
+from tools.apt.available import read_available
+from tools.apt.gpgv_for_test import KEYRING, TESTDATA
 from tools.apt.index import Package, Release, Suite
 from tools.apt.intent import Group, Intent, PathRule
-from tools.apt.lock import Archive, changes, expired, main, make_lock, refuse_older
+from tools.apt.lock import Archive, changes, expired, make_lock, refuse_older
 from tools.apt.lockfile import Lock, LockedRelease, decode, encode, permanent_urls, read_lock
 from tools.apt.packages_for_test import package
+from tools.apt.workspace_for_test import INTENT, Workspace
+from tools.archive.debs_for_test import write_deb
 from tools.cli import ToolError
 
 _SUITE = Suite(archive="debian", name="bookworm")
-_INTENT = """\
-suites: [{archive: debian, suite: bookworm, component: main}]
-architectures: [amd64, arm64]
-timestamp: 2020-01-02T00:00:00Z
-image: {base: {packages: {application: it is wanted}}}
-exclude_packages: {helper: nothing needs it}
-exclude_paths: [{reason: documentation, globs: [usr/share/man/**]}]
-tools: {service: {packages: {library: a tool}}}
-"""
 
 
 def _intent(
@@ -255,50 +250,6 @@ def test_a_lock_that_is_invalid_names_the_file_and_the_command(tmp_path: Path) -
         assert "make it anew with the lock target beside it" in str(caught.value)
 
 
-class Workspace:
-    """A directory with an intent, a mirror of testdata's archive, and the command's flags."""
-
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.mirror = directory / "debian"
-        self.serve("archive")
-        self.lock = directory / "x.lock.json"
-        (directory / "x.yaml").write_text(_INTENT, encoding="utf-8")
-        monkeypatch.setenv("BUILD_WORKSPACE_DIRECTORY", str(directory))
-        monkeypatch.setenv("DEBIAN_MIRROR", self.mirror.as_uri())
-        security = (TESTDATA / "security").resolve()
-        monkeypatch.setenv("DEBIAN_SECURITY_MIRROR", security.as_uri())
-        # The tests' own gpgv, behind a launcher, since the command wants one program.
-        command = verifier(directory / "gpgv").command
-        self.gpgv = directory / "run_gpgv"
-        self.gpgv.write_text(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n', encoding="utf-8")
-        self.gpgv.chmod(0o755)
-
-    def run(self, *flags: str, keyring: Path = KEYRING) -> int:
-        """Run the lock command and return its exit code."""
-        return main(
-            [
-                *("--intent", "x.yaml", "--lock", "x.lock.json", *flags),
-                *("--command", "bazel run //app:lock"),
-                *("--gpgv", str(self.gpgv), "--keyring", str(keyring.resolve())),
-            ]
-        )
-
-    def serve(self, archive: str, *, signed: str = "") -> None:
-        """Let the mirror have this archive of testdata, and the InRelease `signed` for it."""
-        shutil.rmtree(self.mirror, ignore_errors=True)
-        shutil.copytree(TESTDATA / archive, self.mirror)
-        if signed:
-            content = (TESTDATA / f"signed/{signed}.InRelease").read_bytes()
-            (self.mirror / "dists/bookworm/InRelease").write_bytes(content)
-
-    def edit(self, path: str, old: bytes, new: bytes) -> None:
-        """Change a file of the mirror."""
-        file = self.mirror / "dists/bookworm" / path
-        content = file.read_bytes()
-        assert old in content
-        file.write_bytes(content.replace(old, new, 1))
-
-
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace(tmp_path, monkeypatch)
@@ -418,12 +369,12 @@ def test_a_dependency_that_is_gone_leaves_the_old_lock(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     intent = workspace.lock.with_name("x.yaml")
-    intent.write_text(_INTENT.replace("application:", "aplication:"), encoding="utf-8")
+    intent.write_text(INTENT.replace("application:", "aplication:"), encoding="utf-8")
     message = _refusal(workspace, capsys, "--allow-expired")
     assert "lock: image (amd64): there is no package 'aplication'" in message
 
 
-_TWO_SUITES = _INTENT.replace(
+_TWO_SUITES = INTENT.replace(
     "main}]",
     "main}, {archive: debian-security, suite: bookworm-security, component: main}]",
 )
@@ -579,3 +530,61 @@ def test_a_lock_with_a_member_of_another_type_is_refused(
     members |= {name: [] for name in ("image_groups", "packages", "excluded_paths")}
     with pytest.raises(ToolError, match=message):
         decode(json.dumps(members | {"version": 1, "mtime": 1} | change))
+
+
+def test_what_the_suites_offer_is_written_beside_the_lock_and_refreshed_alone(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offers = workspace.lock.with_name("x.available.json")
+    flags = ("--allow-expired", "--available", offers.name)
+    assert "--refresh: there is no lock" in _refused_refresh(workspace, capsys, *flags)
+    assert workspace.run(*flags) == 0
+    written = offers.read_bytes()
+    found = read_available(offers)
+    assert found.releases == read_lock(workspace.lock).releases
+    assert found.newest("library", arch="arm64") == ("1.10-1", "debian bookworm")
+    offers.unlink()
+    before = workspace.lock.read_bytes()
+    assert workspace.run(*flags, "--refresh") == 0
+    assert offers.read_bytes() == written
+    assert workspace.lock.read_bytes() == before
+    assert "x.available.json: what the signed indexes offer: debian" in capsys.readouterr().out
+    assert "writes the file of --available" in _refused_refresh(workspace, capsys, flags[0])
+    workspace.serve("old")
+    assert "the mirror has only that of 2019" in _refused_refresh(workspace, capsys, *flags)
+    assert offers.read_bytes() == written
+
+
+def _refused_refresh(workspace: Workspace, capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    assert workspace.run(*flags, "--refresh") == 1
+    return capsys.readouterr().err
+
+
+def test_a_version_that_was_kept_is_told_when_the_lock_is_verified(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    workspace.run("--allow-expired")
+    deb = write_deb(tmp_path, "library", version="1.9-1")
+    (workspace.mirror / "pool/main").mkdir(parents=True)
+    shutil.copy(deb, workspace.mirror / "pool/main/kept.deb")
+    content = deb.read_bytes()
+    lock = read_lock(workspace.lock)
+    packages = tuple(
+        replace(
+            each,
+            version="1.9-1",
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            filename="pool/main/kept.deb",
+            snapshot="20190701T120000Z",
+        )
+        if each.name == "library" and each.arch == "amd64"
+        else each
+        for each in lock.packages
+    )
+    workspace.lock.write_text(encode(replace(lock, packages=packages)), encoding="utf-8")
+    capsys.readouterr()
+    assert workspace.run("--verify") == 1
+    output = capsys.readouterr()
+    assert "library (amd64) was kept at 1.9-1, 1.10-1 is there" in output.out
+    assert "x.lock.json: library: kept from before the indexes that the lock names" in output.err

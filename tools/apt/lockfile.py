@@ -38,7 +38,11 @@ def snapshot_time(signed: datetime) -> datetime:
 
 @dataclass(frozen=True, order=True)
 class LockedPackage:
-    """One .deb. `arch` is the architecture it is locked for, also when the .deb is for `all`."""
+    """One .deb. `arch` is the architecture it is locked for, also when the .deb is for `all`.
+
+    `snapshot` is the moment to ask the permanent archive for where it is not the lock's: of a
+    version that an update kept after the archive had replaced it.
+    """
 
     name: str
     arch: str
@@ -49,6 +53,7 @@ class LockedPackage:
     sha256: str
     source: str
     depends: tuple[str, ...]
+    snapshot: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -69,7 +74,12 @@ class LockedRelease:
 def permanent_urls(release: LockedRelease) -> list[str]:
     """Return the base URLs of the permanent archive that may still have a superseded index."""
     moments = (release.moment + timedelta(hours=hours) for hours in _SNAPSHOT_STEPS_HOURS)
-    return [f"{_SNAPSHOT}/{release.archive}/{at.strftime(SNAPSHOT_FORMAT)}" for at in moments]
+    return [permanent_base(release.archive, at.strftime(SNAPSHOT_FORMAT)) for at in moments]
+
+
+def permanent_base(archive: str, moment: str) -> str:
+    """Return the base URL of an archive as the permanent archive had it at a moment."""
+    return f"{_SNAPSHOT}/{archive}/{moment}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,10 @@ class Lock:
                 return package
         raise ToolError(f"package {name!r} is not locked for {arch}")
 
+    def is_tool(self, name: str, *, arch: str) -> bool:
+        """Return whether a package is in groups of `tools` alone, and so never in the image."""
+        return not any(name in self.groups[group].get(arch, ()) for group in self.image_groups)
+
     def image(self, arch: str, groups: Iterable[str] | None = None) -> dict[str, LockedPackage]:
         """Return the packages of the image, or of an image of other groups, by name.
 
@@ -142,14 +156,19 @@ def encode(lock: Lock) -> str:
             for group, by_arch in lock.groups.items()
         },
         "releases": [vars(release) for release in sorted(lock.releases)],
-        "packages": [
-            {**vars(package), "depends": list(package.depends)} for package in sorted(lock.packages)
-        ],
+        "packages": [_entry(package) for package in sorted(lock.packages)],
         "excluded_packages": dict(lock.excluded_packages),
         "excluded_versions": {arch: dict(names) for arch, names in lock.excluded_versions.items()},
         "excluded_paths": [vars(rule) for rule in lock.excluded_paths],
     }
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _entry(package: LockedPackage) -> dict[str, Any]:
+    entry = {**vars(package), "depends": list(package.depends)}
+    if not package.snapshot:
+        del entry["snapshot"]
+    return entry
 
 
 def decode(text: str) -> Lock:

@@ -106,7 +106,7 @@ def lock_command(lock):
     """
     return lock.get("command") or "the lock target beside it"
 
-def fail_to_fetch(ctx, filename, sha256, urls, lock, command):
+def fail_to_fetch(ctx, filename, sha256, urls, lock, command, others = []):
     """Stop with the one message for a package that no mirror has.
 
     Args:
@@ -116,12 +116,14 @@ def fail_to_fetch(ctx, filename, sha256, urls, lock, command):
       urls: what was tried, without credentials.
       lock: label or name of the lock that pins it.
       command: what makes that lock anew.
+      others: paths of further packages that no mirror has.
     """
     fail("""{repo}: no mirror has {file} with sha256 {sha}, as pinned by {lock}; tried
   {urls}
 (the warnings above give the cause of each failure). Check the network or set DEBIAN_MIRROR to a mirror that
-has it; if the package has been superseded, lock again with: {command}""".format(
+has it; if the package has been superseded, lock again with: {command}{others}""".format(
         command = command,
+        others = "".join(["\nno mirror has {}, either".format(other) for other in others]),
         repo = ctx.name,
         file = filename,
         sha = sha256,
@@ -168,13 +170,15 @@ def download_debs(ctx, packages, lock, directory, label):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
     jobs = []
     for package in packages:
-        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], lock["snapshot"]))
+        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], package.get("snapshot", lock["snapshot"])))
         path = "{}/{}.deb".format(directory, package["name"])
         pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, auth = auth, block = False)
         jobs.append((package, urls, path, pending))
-    for package, urls, _, pending in jobs:
-        if not pending.wait().success:
-            fail_to_fetch(ctx, package["filename"], package["sha256"], urls, label, lock_command(lock))
+    failed = [(package, urls) for package, urls, _, pending in jobs if not pending.wait().success]
+    if failed:
+        package, urls = failed[0]
+        others = [each["filename"] for each, _ in failed[1:]]
+        fail_to_fetch(ctx, package["filename"], package["sha256"], urls, label, lock_command(lock), others)
     return [path for _, _, path, _ in jobs]
 
 def host_arch(ctx):

@@ -7,8 +7,11 @@ what a machine has.
 
 import enum
 import functools
+import re
 
 from debian.debian_support import NativeVersion
+
+_REBUILD = re.compile(r"\+b\d+$")
 
 
 class Operator(enum.Enum):
@@ -24,6 +27,11 @@ class Operator(enum.Enum):
 @functools.lru_cache(maxsize=65536)
 def _parsed(version: str) -> NativeVersion:
     return NativeVersion(version)
+
+
+def source_version(version: str) -> str:
+    """Return the source's version of a package that was rebuilt without a new source (+b1)."""
+    return _REBUILD.sub("", version)
 
 
 def compare(left: str, right: str) -> int:

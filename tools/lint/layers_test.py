@@ -35,8 +35,8 @@ _LEVELS = (
         "tools/size",
         "tools/structure_test",
     },
-    {"tools/verify"},
-    {"third_party/bazel", "third_party/debian", "third_party/python"},
+    {"tools/audit", "tools/vendor", "tools/verify"},
+    {"third_party/audit", "third_party/bazel", "third_party/debian", "third_party/python"},
     {"tools/conformance", "tools/fuzz", "tools/lint", "tools/service"},
 )
 

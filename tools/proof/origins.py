@@ -33,6 +33,7 @@ LOCAL_KINDS = frozenset(
         "bind",
         "bundled_wheel",
         "deb_packages",
+        "deb_pins",
         "facade",
         "lint_sources",
         "local_repository",
@@ -105,7 +106,9 @@ def _deb_archive(repository: Repository, locks: Locks) -> Iterator[Download]:
     lock = _lock_of(repository, locks)
     for package in lock["packages"]:
         if package["name"] == repository["package"]:
-            yield from _debian(repository["name"], package, lock["snapshot"])
+            yield from _debian(
+                repository["name"], package, package.get("snapshot", lock["snapshot"])
+            )
 
 
 def _deb_tree(repository: Repository, locks: Locks) -> Iterator[Download]:
@@ -113,7 +116,9 @@ def _deb_tree(repository: Repository, locks: Locks) -> Iterator[Download]:
     groups = [lock["groups"][group] for group in repository["groups"]]
     for package in lock["packages"]:
         if any(package["name"] in group.get(package["arch"], []) for group in groups):
-            yield from _debian(repository["name"], package, lock["snapshot"])
+            yield from _debian(
+                repository["name"], package, package.get("snapshot", lock["snapshot"])
+            )
 
 
 def _wheel_file(repository: Repository, _locks: Locks) -> Iterator[Download]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from tools.apt.changelog import named, read_changelog
 from tools.archive import debs_for_test as debs
 from tools.cli import ToolError
 from tools.image.layout import read_layout
-from tools.verify import changelogs, diff
-from tools.verify.changelogs import Changelogs, Installed, Move, named
+from tools.verify import diff
+from tools.verify.changelogs import Changelogs, Installed, Move
 from tools.verify.packages import Source, source_of
 from tools.verify.service_for_test import CHANGELOG, MODULE, Images, build, replant, setting
 
@@ -253,4 +254,4 @@ def test_a_damaged_changelog_is_named(tmp_path: Path) -> None:
     document = debs.TarMember("./usr/share/doc/libfoo1/changelog.gz", b"\x1f\x8bno")
     path = debs.write_deb(tmp_path, "libfoo1", [document])
     with pytest.raises(ToolError, match=r"libfoo1_1.0_amd64.deb: usr/share/doc/libfoo1/changelog"):
-        changelogs.read_changelog(path, "libfoo1")
+        read_changelog(path, "libfoo1")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.apt.versions import source_version
 from tools.image.image_files import File, ImageFiles
 from tools.image.layer_difference import Members
 from tools.image.layout import Image
@@ -17,7 +18,6 @@ from tools.size.owners import Kind, Owner, Owners
 
 _STANZAS = debian_inventory.DIRECTORY
 _SOURCE = re.compile(r"^Source: (\S+)(?: \((\S+)\))?\s*$", re.MULTILINE)
-_REBUILD = re.compile(r"\+b\d+$")
 _NO_IMAGE = Image(digest="", media_type="", manifest={}, config={}, layers=())
 
 
@@ -90,6 +90,5 @@ def read_packages(members: Members) -> Packages:
 def source_of(name: str, version: str, stanza: bytes) -> Source:
     """Return the source package that a stanza names: `Source: NAME (VERSION)`, both optional."""
     match = _SOURCE.search(stanza.decode("utf-8", "replace"))
-    # A rebuild without a new source adds +b1 to the version (binNMU).
-    plain = _REBUILD.sub("", version)
+    plain = source_version(version)
     return Source(match[1], match[2] or plain) if match else Source(name, plain)

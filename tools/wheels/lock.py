@@ -2,6 +2,7 @@
 
     bazel run //third_party/python:lock             # newest stable versions of everything
     bazel run //third_party/python:lock -- --check  # do the locks still follow from their inputs?
+    bazel run //third_party/python:lock -- --upgrade [NAME…]  # what changes, as a table
 
 `python_lock` in defs.bzl makes such a target. `NAME.in` becomes `NAME.<arch>.txt` beside it, for
 each architecture of the Debian lock. A package has the same version in all of them. The same inputs
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
 from tools.wheels.lockfile import LockedWheel, parse_lock, render_lock
@@ -26,7 +29,7 @@ from tools.wheels.resolve import read_requirements, resolve
 from tools.wheels.target import Target, targets_from_debian_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _TITLE = "Wheels for Python {python} on {arch}, glibc 2.{glibc} or newer. Made from {source} by"
 
@@ -37,6 +40,16 @@ class Locks:
 
     target: Target
     wheels: Mapping[Path, tuple[LockedWheel, ...]]
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A package that moved, came or went ("absent"), and the inputs whose locks have it."""
+
+    name: str
+    old: str
+    new: str
+    inputs: tuple[str, ...]
 
 
 def lock_path(source: Path, *, arch: str) -> Path:
@@ -108,6 +121,58 @@ def kept_versions(sources: Sequence[Path], *, arch: str, command: str) -> list[s
     return sorted(kept)
 
 
+def upgradable(kept: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the constraints without those of `names`; raise ToolError for an unknown name."""
+    wanted = {canonicalize_name(name) for name in names}
+    locked = {pin.partition("==")[0] for pin in kept}
+    unknown = sorted(wanted - locked)
+    if unknown:
+        raise ToolError(f"--upgrade: {', '.join(unknown)}: not in the locks")
+    return [pin for pin in kept if pin.partition("==")[0] not in wanted]
+
+
+def old_versions(paths: Iterable[Path]) -> dict[Path, dict[str, str]]:
+    """Return the versions by name in each lock on disk; a lock that is not there has none."""
+    return {
+        path: {
+            wheel.name: wheel.version
+            for wheel in parse_lock(path.read_text(encoding="utf-8"), source=str(path))
+        }
+        if path.is_file()
+        else {}
+        for path in paths
+    }
+
+
+def upgrades(old: Mapping[Path, Mapping[str, str]], locks: Sequence[Locks]) -> list[Upgrade]:
+    """Return the packages that moved, came or went, each once with the inputs that have it."""
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    for lock in locks:
+        for source, wheels in lock.wheels.items():
+            before = old[lock_path(source, arch=lock.target.arch)]
+            after = {wheel.name: wheel.version for wheel in wheels}
+            for name in sorted(before.keys() | after.keys()):
+                versions = (before.get(name, "absent"), after.get(name, "absent"))
+                if versions[0] != versions[1]:
+                    found.setdefault((name, *versions), {})[source.name] = None
+    return [Upgrade(*move, inputs=tuple(inputs)) for move, inputs in sorted(found.items())]
+
+
+def table(found: Sequence[Upgrade], *, markdown: bool) -> Iterator[str]:
+    """Yield the lines of the table of upgrades, for a terminal or in Markdown."""
+    rows = [("package", "old → new", "asked for by")]
+    rows += [(each.name, f"{each.old} → {each.new}", ", ".join(each.inputs)) for each in found]
+    if markdown:
+        yield f"| {' | '.join(rows[0])} |"
+        yield "|---|---|---|"
+        yield from (f"| {' | '.join(row)} |" for row in rows[1:])
+        return
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
 def stale_diff(texts: Mapping[Path, str]) -> str:
     """Return a unified diff from the files on disk to `texts`; empty when they agree."""
     lines: list[str] = []
@@ -150,8 +215,18 @@ def _parser() -> argparse.ArgumentParser:
         default="python3 -m tools.wheels.lock",
         help="what people run to start this; the locks and errors quote it",
     )
-    parser.add_argument(
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument(
         "--check", action="store_true", help="change nothing; fail when a lock is out of date"
+    )
+    only.add_argument(
+        "--upgrade",
+        nargs="*",
+        metavar="NAME",
+        help="write the locks and print a table of what changes; with names, only these move",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table of --upgrade as Markdown"
     )
     return parser
 
@@ -172,9 +247,18 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
 
     def resolved(target: Target) -> Locks:
         kept: list[str] = []
-        if args.check:
+        if args.check or args.upgrade:
             kept = kept_versions(sources, arch=target.arch, command=args.command)
-        return resolve_all(sources, target=target, environ=environ, kept=kept)
+        if not args.upgrade:
+            return resolve_all(sources, target=target, environ=environ, kept=kept)
+        kept = upgradable(kept, args.upgrade)
+        try:
+            return resolve_all(sources, target=target, environ=environ, kept=kept)
+        except ToolError as error:
+            raise ToolError(
+                f"{error}\nAll but {', '.join(args.upgrade)} were to stay; name what has to move as"
+                " well"
+            ) from error
 
     with ThreadPoolExecutor(max_workers=len(targets)) as pool:
         locks = list(pool.map(resolved, targets))
@@ -187,7 +271,13 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
             print(f"the locks are out of date; renew them with: {args.command}", file=sys.stderr)
             return 1
         return 0
+    before = old_versions(texts) if args.upgrade is not None else {}
     replace_files({path: text.encode() for path, text in texts.items()})
+    if args.upgrade is not None:
+        found = upgrades(before, locks)
+        lines = table(found, markdown=args.markdown) if found else ["the locks are up to date"]
+        print("\n".join(lines))
+        return 0
     for path, text in texts.items():
         print(f"{path.name}: {len(parse_lock(text, source=str(path)))} wheels")
     return 0

@@ -115,6 +115,39 @@ def test_only_the_architectures_asked_for_are_locked(
     assert "debian.json has no packages for riscv64" in error
 
 
+def test_an_upgrade_moves_what_it_names_and_says_what_moved(
+    workspace: _Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev = "-r requirements.in\nchecker\n"
+    amd64 = "--architecture=amd64"
+    first = [TinyWheel(name) for name in ("a", "b", "checker")]
+    workspace.write(runtime="a\nb\n", dev=dev, index=first)
+    assert workspace.run(amd64) == 0
+    before = workspace.locks()
+    newer = [*first, TinyWheel("a", version="2.0", requires=("b>=2",))]
+    newer += [TinyWheel(name, version="2.0") for name in ("b", "checker")]
+    workspace.write(runtime="a>=2\nb\n", dev=dev, index=newer)
+    capsys.readouterr()
+    assert workspace.run(amd64, "--upgrade", "a") == 1
+    assert "All but a were to stay; name what has to move as well" in capsys.readouterr().err
+    assert workspace.run(amd64, "--upgrade", "a", "c") == 1
+    assert "--upgrade: c: not in the locks" in capsys.readouterr().err
+    assert workspace.locks() == before
+    assert workspace.run(amd64, "--upgrade", "A", "b") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "package  old → new  asked for by",
+        "a        1.0 → 2.0  requirements.in, requirements_dev.in",
+        "b        1.0 → 2.0  requirements.in, requirements_dev.in",
+    ]
+    assert workspace.pins("requirements_dev.amd64")["checker"] == "checker-1.0-py3-none-any.whl"
+    assert workspace.run(amd64, "--upgrade", "--markdown") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| package | old → new | asked for by |",
+        "|---|---|---|",
+        "| checker | 1.0 → 2.0 | requirements_dev.in |",
+    ]
+
+
 def test_a_second_run_writes_the_same_bytes(workspace: _Workspace) -> None:
     workspace.write(runtime="native\n", dev="-r requirements.in\n", index=_PAIR)
     assert workspace.run() == 0

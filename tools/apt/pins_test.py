@@ -1,0 +1,193 @@
+"""Which files of a lock a mirror has no more: a real server on loopback, and a directory."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import lzma
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.apt.pins import main, report
+
+_GONE = 10
+_SINCE = 1795500000  # 2026-11-24
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    asked: list[str]
+    status: int | None = None
+
+    def send_head(self) -> Any:
+        self.asked.append(f"{self.command} {self.path}")
+        if self.status is not None:
+            self.send_error(self.status)
+            return None
+        return super().send_head()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+
+class _Mirror:
+    def __init__(self, directory: Path, server: http.server.ThreadingHTTPServer) -> None:
+        self.directory = directory
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.handler: Any = server.RequestHandlerClass
+
+    def lock(self, count: int) -> dict[str, Any]:
+        """Serve `count` packages, the first ten of them in a newer version alone."""
+        packages, records = [], []
+        for number in range(count):
+            name = f"lib{number:02}+x"
+            versions = ["1"] if number >= _GONE else ["2"]
+            for version in versions:
+                path = self.directory / f"pool/{name}_{version}_amd64.deb"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(b"a package")
+                os.utime(path, (_SINCE, _SINCE))
+                filename = f"pool/{path.name}"
+                records.append(
+                    f"Package: {name}\nVersion: {version}\nDescription: x\n Filename: no\n"
+                    f"Filename: {filename}\n"
+                )
+            packages.append(
+                {
+                    "name": name,
+                    "arch": "amd64",
+                    "version": "1",
+                    "archive": "debian",
+                    "filename": f"pool/{name}_1_amd64.deb",
+                }
+            )
+        (self.directory / "dists/bookworm").mkdir(parents=True)
+        (self.directory / "dists/bookworm/InRelease").touch()
+        index = self.directory / "dists/bookworm/main/binary-amd64/Packages.xz"
+        index.parent.mkdir(parents=True)
+        index.write_bytes(lzma.compress("\n".join(records).encode()))
+        names = [package["name"] for package in packages]
+        return {
+            "groups": {"base": {"amd64": names[::2]}, "browser": {"amd64": names[1::2]}},
+            "image_groups": ["base"],
+            "packages": packages,
+            "releases": [{"archive": "debian", "suite": "bookworm"}],
+            "snapshot": "20261101T000000Z",
+        }
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[_Mirror]:
+    directory = tmp_path / "mirror"
+    directory.mkdir()
+    handler = type("Handler", (_Handler,), {"asked": []})
+
+    def make(*arguments: Any) -> Any:
+        return handler(*arguments, directory=str(directory))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        found = _Mirror(directory, server)
+        found.handler = handler
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+def test_ten_files_that_are_gone_are_told_at_once_and_nothing_is_downloaded(
+    mirror: _Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock, mirrors = tmp_path / "lock.json", tmp_path / "mirrors.json"
+    lock.write_text(json.dumps(mirror.lock(30)))
+    mirrors.write_text(json.dumps({"debian": [mirror.url]}))
+    os.environ["PERMANENT_ARCHIVE"] = mirror.url
+    try:
+        assert main([str(lock), str(mirrors)]) == 0
+    finally:
+        del os.environ["PERMANENT_ARCHIVE"]
+    found = json.loads(capsys.readouterr().out)
+    assert found["missing"] == {
+        f"pool/lib{number:02}+x_1_amd64.deb": (
+            f"lib{number:02}+x (amd64) 1: there is 2 in bookworm since 2026-11-24"
+        )
+        for number in range(_GONE)
+    }
+    assert found["image"] == [
+        f"lib{number:02}+x (amd64) 1: there is 2 in bookworm since 2026-11-24"
+        for number in range(0, _GONE, 2)
+    ]
+    assert {line for line in mirror.handler.asked if line.startswith("GET")} == {
+        "GET /dists/bookworm/main/binary-amd64/Packages.xz"
+    }
+
+
+def test_a_directory_is_a_mirror_as_well(mirror: _Mirror, tmp_path: Path) -> None:
+    lock = mirror.lock(12)
+    empty = (tmp_path / "empty").as_uri()
+    found = report(lock, {"debian": [empty, mirror.directory.as_uri()]}, permanent=empty)
+    assert len(found["missing"]) == _GONE
+    lines = list(found["missing"].values())
+    assert lines[0].startswith("lib00+x (amd64) 1: there is 2 in bookworm")
+
+
+def test_a_file_that_another_mirror_or_the_permanent_archive_has_is_not_missing(
+    mirror: _Mirror, tmp_path: Path
+) -> None:
+    lock = mirror.lock(12)
+    other = tmp_path / "other/debian/20261101T000000Z/pool"
+    other.mkdir(parents=True)
+    for number in range(_GONE):
+        (other / f"lib{number:02}%2Bx_1_amd64.deb").touch()
+        (other / f"lib{number:02}+x_1_amd64.deb").touch()
+    permanent = (tmp_path / "other").as_uri()
+    mirrors = {"debian": [mirror.url]}
+    assert report(lock, mirrors, permanent=permanent) == {"image": [], "missing": {}}
+    # What an update kept is asked for at its own moment.
+    lock["packages"][0]["snapshot"] = "20260101T000000Z"
+    assert list(report(lock, mirrors, permanent=permanent)["missing"]) == [
+        "pool/lib00+x_1_amd64.deb"
+    ]
+
+
+@pytest.mark.parametrize("status", [403, 405, 503])
+def test_a_mirror_that_refuses_the_question_says_nothing(mirror: _Mirror, status: int) -> None:
+    lock = mirror.lock(12)
+    mirror.handler.status = status
+    assert report(lock, {"debian": [mirror.url]}, permanent=mirror.url)["missing"] == {}
+
+
+def test_without_a_mirror_that_answers_nothing_is_missing(mirror: _Mirror) -> None:
+    nowhere = "http://127.0.0.1:1/debian"
+    lock = mirror.lock(12)
+    assert report(lock, {"debian": [nowhere]}, permanent=nowhere)["missing"] == {}
+
+
+def test_a_host_that_has_no_suite_is_not_a_mirror(mirror: _Mirror) -> None:
+    lock = mirror.lock(12)
+    (mirror.directory / "dists/bookworm/InRelease").unlink()
+    assert report(lock, {"debian": [mirror.url]}, permanent=mirror.url)["missing"] == {}
+
+
+def test_without_an_index_no_newer_version_is_claimed(mirror: _Mirror) -> None:
+    lock = mirror.lock(12)
+    (mirror.directory / "dists/bookworm/main/binary-amd64/Packages.xz").write_bytes(b"damaged")
+    found = report(lock, {"debian": [mirror.url]}, permanent=mirror.url)
+    assert found["missing"]["pool/lib00+x_1_amd64.deb"] == (
+        "lib00+x (amd64) 1: no newer version is there"
+    )
+
+
+def test_other_files_than_a_lock_and_its_mirrors_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("[]")
+    assert main([str(path), str(path)]) == 1
+    assert "pins: wanted a lock and its mirrors, found " in capsys.readouterr().err
+    assert main([]) == 1
+    assert "found no arguments" in capsys.readouterr().err
