@@ -25,12 +25,9 @@ def decode_lock(text):
     return json.decode(text.strip() or _EMPTY)
 
 def _deb_pins_impl(ctx):
-    python = ctx.which("python3")
-    if not python:
-        fail("{}: no python3 on PATH; Python 3.9 or newer is the one thing this build expects of a machine".format(ctx.name))
     pins = ctx.path(ctx.attr._pins)
     result = ctx.execute(
-        [python, "-S", pins, ctx.path(ctx.attr.lock), ctx.path(ctx.attr._mirrors)],
+        [ctx.path(ctx.attr._python), pins, ctx.path(ctx.attr.lock), ctx.path(ctx.attr._mirrors)],
         environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(pins.dirname.dirname.dirname)},
         timeout = 600,
     )
@@ -41,27 +38,32 @@ def _deb_pins_impl(ctx):
 
 deb_pins = repository_rule(
     implementation = _deb_pins_impl,
-    doc = "Which files of a lock no mirror has any more, as pins.json; asked before the first download.",
+    doc = "Which files of a lock no mirror has any more, as pins.json; asked when one cannot be fetched.",
     attrs = MIRRORS_ATTR | {
         "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
         # What pins.py imports; named, so that a change of it asks again.
         "_cli": attr.label(default = Label("//tools:cli.py"), allow_single_file = True),
         "_mirrors_py": attr.label(default = Label("//tools/apt:mirrors.py"), allow_single_file = True),
         "_pins": attr.label(default = Label("//tools/apt:pins.py"), allow_single_file = True),
+        # Not the machine's: the one beside bazelw's Bazel has no HTTP.
+        "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
     },
 )
 
-_MISSING = """{count} files that {lock} pins are on no mirror any more; nothing was downloaded:
+_MISSING = """{count} files that {lock} pins are on no mirror any more:
   {lines}
 Lock again with: {command}
 Or set DEBIAN_MIRROR to a mirror that has them."""
 
 def _fail_if_missing(ctx):
-    """Stop before the first download if files of the image, or this file of the tools, are gone."""
+    """Tell all files of the lock that are gone, if this one is not there because it is gone.
+
+    It is asked only now: on the way that everybody goes, a question for each file would cost seconds.
+    """
 
     # Not a dependency: what a mirror has must not cause what was fetched to be fetched again.
     found = json.decode(ctx.read(ctx.path(Label(ctx.attr.pins)), watch = "no"))
-    if ctx.attr.filename in found["missing"] or (ctx.attr.image and found["image"]):
+    if ctx.attr.filename in found["missing"]:
         lines = sorted({line: None for line in found["missing"].values()})
         fail(_MISSING.format(
             command = ctx.attr.command,
@@ -75,10 +77,8 @@ def _deb_file_impl(ctx):
     urls, auth = without_credentials(deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot))
     deb = ctx.attr.filename.rpartition("/")[2]
 
-    # Without a URL, only the repository cache is asked: what it has needs no mirror.
-    if not ctx.download([], deb, sha256 = ctx.attr.sha256, allow_fail = True).success:
-        _fail_if_missing(ctx)
     if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
+        _fail_if_missing(ctx)
         fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
 
@@ -89,7 +89,6 @@ deb_file = repository_rule(
         "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
         "command": attr.string(mandatory = True, doc = "What makes the lock anew, for errors."),
         "filename": attr.string(mandatory = True, doc = "Path in the archive."),
-        "image": attr.bool(doc = "Whether it is of an image, and not of tools and tests alone."),
         "lock": attr.string(mandatory = True, doc = "The lock it comes from, for errors."),
         "pins": attr.string(mandatory = True, doc = "Label of the pins.json of its lock."),
         "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
@@ -146,12 +145,6 @@ def declare_deb_files(hub, lock, label, pins):
       label: the lock's label, for errors.
       pins: canonical name of the repository `<hub>_pins`, which this declares as well.
     """
-    images = {
-        (arch, name): None
-        for group in lock.get("image_groups", [])
-        for arch, names in lock["groups"][group].items()
-        for name in names
-    }
     deb_pins(name = hub + "_pins", lock = label)
     for package in lock["packages"]:
         deb_file(
@@ -159,7 +152,6 @@ def declare_deb_files(hub, lock, label, pins):
             archive = package["archive"],
             command = lock_command(lock),
             filename = package["filename"],
-            image = (package["arch"], package["name"]) in images,
             lock = label,
             pins = "@@{}//:pins.json".format(pins),
             sha256 = package["sha256"],

@@ -1,7 +1,7 @@
-"""Ask the mirrors which files of a lock they no longer have, before any of them is downloaded.
+"""Ask the mirrors which files of a lock they no longer have, once one could not be downloaded.
 
     python3 tools/apt/pins.py LOCK MIRRORS    # MIRRORS as mirrors.py prints them
-    {"missing": {"pool/main/x/x_1_amd64.deb": "x (amd64) 1: …"}, "image": ["x (amd64) 1: …"]}
+    {"missing": {"pool/main/x/x_1_amd64.deb": "x (amd64) 1: …"}}
 
 An archive keeps the newest version of each package, so a lock that is old names files that are gone
 from every mirror. They are told all at once, each with the newer version that has replaced it and
@@ -10,7 +10,7 @@ the index of a suite: one that cannot be asked says nothing, and neither does on
 
 What is said of newer versions is for people and is not verified; the lock command does that.
 
-Standard library only and Python 3.9: a repository rule runs it with the machine's Python.
+Standard library only: a repository rule runs it.
 """
 
 from __future__ import annotations
@@ -197,15 +197,9 @@ def _day(url: str) -> str:
 
 
 def report(lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPSHOT) -> Any:
-    """Return what `main` prints: a sentence for each missing file, and those of the image."""
+    """Return what `main` prints: a sentence for each missing file."""
     missing = find_missing(lock, mirrors, permanent=permanent)
     newer = newer_versions(missing, lock.get("releases", ()), mirrors) if missing else {}
-    image = {
-        (name, arch)
-        for group in lock.get("image_groups", ())
-        for arch, names in lock["groups"][group].items()
-        for name in names
-    }
     lines = {}
     for package in missing:
         key = (package["name"], package["arch"])
@@ -214,7 +208,6 @@ def report(lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPS
             *key, package["version"], f"there is {there}" if there else "no newer version is there"
         )
     return {
-        "image": [line for key, line in lines.items() if key in image],
         "missing": {
             package["filename"]: lines[package["name"], package["arch"]] for package in missing
         },
