@@ -49,7 +49,8 @@ def test_check_that_never_ends_runs_once_and_fails_when_patience_is_over(
 ) -> None:
     monkeypatch.setattr(monitor, "DEADLINE_S", 0.05)
     monkeypatch.setattr(monitor, "PATIENCE_S", 0.3)
-    blocked, release, calls = threading.Event(), threading.Event(), []
+    blocked, release = threading.Event(), threading.Event()
+    calls: list[None] = []
 
     def slow() -> Check:
         calls.append(None)
