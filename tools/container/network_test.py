@@ -60,8 +60,8 @@ def echo(spec: Spec) -> Iterator[tuple[Container, socket.socket]]:
         address = listener.getsockname()
         # Nobody listens yet.
         with (
-            socket.create_connection(address, timeout=30) as early,
             pytest.raises(ConnectionResetError),
+            socket.create_connection(address, timeout=30) as early,
         ):
             early.recv(1)
         command = [*PYTHON, "-c", ECHO]
