@@ -128,7 +128,8 @@ def _from_docker(path: Path, members: Mapping[str, _Stored]) -> Source:
     stored_config = member(entry.config)
     config = _json(path, "the configuration", stored_config)
     layers = [member(name) for name in entry.layers]
-    diff_ids = (config.get("rootfs") or {}).get("diff_ids") if isinstance(config, dict) else None
+    rootfs = config.get("rootfs") if isinstance(config, dict) else None
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if not isinstance(diff_ids, list) or len(diff_ids) != len(layers):
         raise LayoutError(f"{path}: the configuration must have one diff_id for each layer")
     image = Image(

@@ -237,3 +237,16 @@ def test_a_manifest_that_is_nested_too_deep_is_refused(tmp_path: Path) -> None:
         open_source(file, platform="", scratch=tmp_path / "scratch"),
     ):
         pass
+
+
+def test_a_docker_archive_whose_rootfs_is_not_an_object_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "image.tar"
+    manifest = b'[{"Config": "config.json", "Layers": []}]'
+    members = [Member("manifest.json", manifest), Member("config.json", b'{"rootfs": [1]}')]
+    file.write_bytes(tar_bytes(members))
+    (tmp_path / "scratch").mkdir()
+    with (
+        pytest.raises(LayoutError, match="must have one diff_id for each layer"),
+        open_source(file, platform="", scratch=tmp_path / "scratch"),
+    ):
+        pass

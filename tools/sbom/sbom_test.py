@@ -611,3 +611,15 @@ def test_a_copyright_gives_names_texts_and_notices() -> None:
     }
     assert found.notices == "somebody"
     assert read_copyright("Format: x\n\nLicense: Expat\n text\n").names == ()
+
+
+@pytest.mark.parametrize("document", ["[]", '{"components": [1]}', "[" * 100_000])
+def test_a_wheel_whose_own_sbom_is_damaged_is_named(document: str, tmp_path: Path) -> None:
+    wheel = tmp_path / "a-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(
+            "a-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: a\nVersion: 1.0\n"
+        )
+        archive.writestr("a-1.0.dist-info/sboms/a.cdx.json", document)
+    with pytest.raises(ToolError, match=r"a-1.0-py3-none-any.whl: cannot be read as a wheel: "):
+        describe_wheel(wheel)
