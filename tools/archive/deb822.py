@@ -35,7 +35,7 @@ def paragraphs(text: str, *, last_wins: bool = False) -> Iterator[Mapping[str, s
         more: dict[str, list[str]] = {}  # joined once: a field may have a million lines
         name = ""
         # Not splitlines(): a form feed or U+2028 in a value would begin a line, and a field.
-        for number, line in enumerate(block.split("\n"), start):
+        for number, line in enumerate(block.replace("\r\n", "\n").split("\n"), start):
             if line.startswith((" ", "\t")):
                 if not name:
                     raise ControlError(

@@ -53,3 +53,8 @@ def test_a_field_of_many_lines_takes_no_longer_than_they_are() -> None:
     text = "Description: short\n" + " more\n" * 300_000
     (fields,) = paragraphs(text)
     assert fields["description"].count("\n") == 300_000
+
+
+def test_carriage_returns_before_newlines_do_not_count() -> None:
+    text = "Package: aa\r\nDescription: short\r\n long\r\n"
+    assert list(paragraphs(text)) == [{"package": "aa", "description": "short\nlong"}]

@@ -106,7 +106,8 @@ def _read_lock(path: Path) -> dict[str, Any]:
     try:
         lock: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         for package in lock["packages"]:
-            _ = package["name"], package["arch"], package["version"].partition
+            _ = [package[each].partition for each in ("name", "arch", "version")]
+        _ = lock.get
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolError(
             f"{path}: not a lock of Debian packages ({type(error).__name__}: {error})"

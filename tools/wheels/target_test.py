@@ -112,6 +112,10 @@ def test_a_target_is_made_for_each_architecture_of_the_lock(tmp_path: Path) -> N
     [
         ("", "not a lock of Debian packages"),
         ('{"packages": [{"name": "x"}]}', "not a lock of Debian packages"),
+        (
+            '{"packages": [{"name": null, "arch": "amd64", "version": "1"}]}',
+            "not a lock of Debian packages",
+        ),
         ('{"packages": []}', "has packages for no architecture"),
         ('{"packages": [{"name": "x", "arch": "mips", "version": "1"}]}', "has packages for mips"),
     ],
