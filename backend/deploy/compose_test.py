@@ -218,6 +218,9 @@ def test_an_upload_is_analysed(deployment: Deployment) -> None:
     words = ("exec", "-T", "api", "python3", "-m", "app.cli.keys", "create", "test")
     deployment.key = deployment.compose(*words).split()[-1]
     assert deployment.analysed(1) == 1
+    # Podman's own filter leaves the decoders' confinement possible.
+    isolation = deployment.engine.published("GET", "/health").json()["decoder_isolation"]
+    assert {"no-new-privileges", "no-capabilities", "seccomp", "hidden-service"} <= {*isolation}
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -5,7 +5,7 @@ load(":site_packages.bzl", "site_packages")
 
 _MAIN = Label(":pytest_in_image.py")
 
-def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees = {}, env = {}, **kwargs):
+def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees = {}, env = {}, disk_bytes = 0, **kwargs):
     """Run tests inside an image, with its packages and as its user.
 
     Args:
@@ -19,6 +19,7 @@ def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees 
         What they need comes along; a module that the image has is always the image's own.
       trees: name to repository label; the image sees the repository at /srv/<name>.
       env: environment of the tests.
+      disk_bytes: size of an empty disk at /srv/disk, which is full after so many bytes; 0 for none.
       **kwargs: further attributes of the test.
     """
     wheels = name + "_wheels"
@@ -36,6 +37,7 @@ def image_pytest_test(name, image, tests, tests_dir, target, files, deps, trees 
         "--wheels $(rootpath :{})".format(wheels),
     ]
     args += ["--tree {}=../{}".format(tree, _repository(label)) for tree, label in trees.items()]
+    args += ["--disk-bytes={}".format(disk_bytes)] if disk_bytes else []
     args += ["--env {}={}".format(key, value) for key, value in env.items()]
     python_tool_test(
         name = name,

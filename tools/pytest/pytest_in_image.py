@@ -52,6 +52,7 @@ class ImageTestRun:
     trees: tuple[tuple[str, Path], ...]
     environment: tuple[tuple[str, str], ...]
     arguments: tuple[str, ...]
+    disk_bytes: int = 0
 
 
 def copy_following_links(source: Path, target: Path) -> None:
@@ -107,6 +108,9 @@ def run_tests(run: ImageTestRun, scratch: Path) -> int:
             volumes=settings.volumes,
             workdir=settings.workdir,
             scratch=scratch / "writes",
+            # What the image itself may write is in `scratch`, so that this is the disk's size.
+            tmpfs=(f"{MOUNTS}/disk",) if run.disk_bytes else (),
+            write_bytes=run.disk_bytes or Spec.write_bytes,
         )
         with Container(spec) as container:
             number = container.spawn(
@@ -169,6 +173,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--env", type=_pair, action="append", default=[], help="variable of the tests"
     )
+    parser.add_argument(
+        "--disk-bytes", type=int, default=0, help="size of an empty disk at /srv/disk (none)"
+    )
     parser.add_argument("arguments", nargs="*", help="for pytest")
     flags = parser.parse_args(argv)
     only = os.environ.get("TESTBRIDGE_TEST_ONLY", "")
@@ -180,6 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         trees=tuple(flags.tree),
         environment=tuple(flags.env),
         arguments=(*flags.arguments, *(["-k", only] if only else [])),
+        disk_bytes=flags.disk_bytes,
     )
     # Tools that write sockets need a short path, and Bazel's is long.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TEST_TMPDIR")) as scratch:

@@ -6,7 +6,7 @@ load("//tools/apt:deb_packages.bzl", "declare_deb_files", "decode_lock")
 load("//tools/wheels:names.bzl", "canonical")
 load("//tools/wheels:parse_wheel_lock.bzl", "parse_wheel_lock")
 load("//tools/wheels:pip_tools.bzl", "pip_tools")
-load("//tools/wheels:wheel_repositories.bzl", "declare_library_hub", "declare_wheel_hub", "wheel_files", "wheel_hub_alias")
+load("//tools/wheels:wheel_repositories.bzl", "declare_batch", "declare_library_hub", "declare_wheel_hub", "wheel_files", "wheel_hub_alias")
 load(":tool_repositories.bzl", "PYTHON_HUB")
 
 def _pip_hub(name, lock):
@@ -27,15 +27,19 @@ def _pip_hub(name, lock):
             requirements_lock = lock,
         )
 
-def declare_libraries(hub, lock, batched = {}):
+def declare_libraries(hub, lock, batched = {}, together = False):
     """Declare the wheels of a lock as libraries and programs for tools and tests.
 
     Args:
       hub: name of the hub.
       lock: label and text of the lock.
       batched: hashes of wheels that `declare_wheel_hub` fetches together → the hub it fetches them for.
+      together: whether all wheels are fetched with the first, as for a program that needs them all.
     """
     wheels = parse_wheel_lock(lock["text"], lock["label"])
+    if together:
+        declare_batch(hub, wheels)
+        batched = {wheel["sha256"]: hub for wheel in wheels}
     declare_library_hub(hub, wheels, batched)
     wheel_files(hub, wheels)
     _pip_hub(hub, lock["label"])

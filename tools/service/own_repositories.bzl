@@ -22,7 +22,7 @@ load("{declared}", "declared_repositories")
 
 def own_setup():
     for hub, lock in json.decode({locks}).items():
-        declare_libraries(hub, lock)
+        declare_libraries(hub, lock, together = True)
     declared_repositories(name = "declared")
 """
 

@@ -77,6 +77,7 @@ def python_service_image(
         labels = {},
         supplier = "",
         distro = "debian-12",
+        tags = [],
         visibility = None,
         **image_attributes):
     """Make the layers, the images, their SBOMs, and the programs that use them.
@@ -119,11 +120,12 @@ def python_service_image(
         the flags of `image_labels` add documentation, revision, source and version; or a file of `key=value` lines.
       supplier: who makes the image, for its SBOMs: `Name <e-mail or web address>`. NTIA, FSCT and BSI want one.
       distro: the distribution, as package URLs name it.
+      tags: tags of the targets, such as `manual`.
       visibility: visibility of the targets.
       **image_attributes: attributes of rules_oci's `oci_image`: cmd, entrypoint, env, volumes, …
     """
     prefix = "" if name == "image" else name + "_"
-    common = {"visibility": visibility} if visibility else {}
+    common = ({"visibility": visibility} if visibility else {}) | ({"tags": tags} if tags else {})
 
     # Built for the platforms below only; for the machine that builds they would be built once more.
     parts = common | {"tags": ["manual"]}
@@ -247,8 +249,7 @@ def _sboms(name, prefix, debs, variants, wheels, said, common):
                 distro = said["distro"],
                 platform = platform,
                 wheels = wheels if variant == None else [],
-                tags = ["manual"],  # Built by the SBOMs.
-                **common
+                **(common | {"tags": ["manual"]})  # Built by the SBOMs.
             )
     for format, (extension, _) in _SBOMS.items():
         for architecture in ARCHITECTURES:
@@ -311,8 +312,7 @@ def _attestations(name, prefix, variants, common):
                 image = image,
                 predicate = ":{}sbom_{}{}".format(prefix, format, suffix),
                 predicate_type = predicate_type,
-                tags = ["manual"],  # Built for what signs it.
-                **common
+                **(common | {"tags": ["manual"]})  # Built for what signs it.
             )
             statements.append(":" + statement)
     for variant in variants:

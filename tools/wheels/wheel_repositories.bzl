@@ -13,6 +13,22 @@ def _repository(hub, package):
 def _batch_label(hub):
     return "@@{}//:BUILD.bazel".format(canonical(hub + "_batch"))
 
+def declare_batch(hub, wheels):
+    """Declare what fetches wheels together, as soon as one of them is needed.
+
+    Args:
+      hub: name of the hub that they are of.
+      wheels: what `parse_wheel_lock` returned.
+    """
+    missing_wheels(
+        name = hub + "_missing",
+        wheels = ["{pin} {sha256} {filename}".format(**wheel) for wheel in wheels],
+    )
+    wheel_batch(
+        name = hub + "_batch",
+        missing = "@@{}//:missing.json".format(canonical(hub + "_missing")),
+    )
+
 def declare_library_hub(hub, wheels, batched):
     """Declare Python libraries for tools and tests: rules_python's `whl_library`, fed from `wheel_file`.
 
@@ -55,14 +71,7 @@ def declare_wheel_hub(hub, wheels):
       hub: the name of the `pip_parse` repository.
       wheels: what `parse_wheel_lock` returned.
     """
-    missing_wheels(
-        name = hub + "_missing",
-        wheels = ["{pin} {sha256} {filename}".format(**wheel) for wheel in wheels],
-    )
-    wheel_batch(
-        name = hub + "_batch",
-        missing = "@@{}//:missing.json".format(canonical(hub + "_missing")),
-    )
+    declare_batch(hub, wheels)
     for wheel in wheels:
         wheel_file(
             name = _repository(hub, wheel["name"]),

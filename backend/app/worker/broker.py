@@ -63,9 +63,12 @@ def _transport_options(broker_url: str, *, analysis_timeout: float) -> dict[str,
 
 @contextmanager
 def _answering(connection: Connection) -> Iterator[Connection]:
-    """Connect; let every wait for the broker end after PUBLISH_TIMEOUT_S."""
+    """Connect; let every wait for the broker end after PUBLISH_TIMEOUT_S.
+
+    Raise kombu's OperationalError if that fails.
+    """
     with connection:
-        connection.connect()
+        connection.ensure_connection(max_retries=1)
         # kombu sets a timeout for Redis, but for RabbitMQ only while connecting.
         sock = getattr(connection.connection, "sock", None)
         if sock is not None:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.logs import event
+from app.models import Analysis, AnalysisStatus
 from app.models.base import utc_now
 from app.services import facts as stored_facts
 from app.services import leases, results, videos
@@ -293,10 +294,15 @@ class AnalysisRunner:
         return True
 
     def _clean_up(self, claim: Claim) -> None:
-        """Delete files of an analysis that was deleted, or whose video was, during the run."""
+        """Delete files of an analysis that was cancelled or deleted, or whose video was."""
         with self._database.reading() as session:
             if not videos.exists(session, video_id=claim.video_id):
                 self._storage.discard_kept(claim.video_id)
+                return
+            analysis = session.get(Analysis, claim.analysis_id)
+            # Any other status: another worker has it now, and stores files of the same names.
+            if analysis is None or analysis.status is AnalysisStatus.CANCELLED:
+                self._storage.discard_kept(claim.video_id, prefix=f"{claim.analysis_id}-")
 
     def _fail(self, claim: Claim, *, reason: str, detail: str | None = None) -> Outcome:
         return self._store(

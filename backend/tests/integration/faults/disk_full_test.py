@@ -2,19 +2,26 @@
 
 import contextlib
 import hashlib
-import sys
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-from tests.support import clips, servers, small_disk, web
+import pytest
+from tests.support import clips, servers, web
 from tests.support.audit import VIDEOS, check, iterate
-from tests.support.servers import Process
 
 MIB = 1024 * 1024
 
 
-def seen_by(process: Process, folder: Path) -> Path:
-    return Path(f"/proc/{process.popen.pid}/root{folder}")
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A directory on a disk of 12 MiB, which is empty otherwise."""
+    folder = Path(os.environ["SMALL_DISK"]) / "data"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
 
 
 def post(url: str, content: bytes) -> httpx2.Response:
@@ -27,13 +34,10 @@ def post(url: str, content: bytes) -> httpx2.Response:
 
 
 def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
-    tmp_path: Path, clip: Path
+    data: Path, tmp_path: Path, clip: Path
 ) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    disk = [sys.executable, small_disk.__file__, str(data), str(12 * MIB)]
     padding = b"\0" * MIB  # anything after the last box is ignored
-    with servers.api(data, log=tmp_path / "log", within=disk) as (url, process):
+    with servers.api(data, log=tmp_path / "log") as (url, process):
         accepted: dict[str, str] = {}
         for number in range(20):
             content = clips.variant(clip, number) + padding
@@ -45,7 +49,7 @@ def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
         assert reply.status_code == 507, reply.text
         assert reply.headers["content-type"] == "application/problem+json"
         # Fill the disk to the last byte, as another program on it might.
-        hog = seen_by(process, data) / "hog"
+        hog = data / "hog"
         try:
             with hog.open("wb", buffering=0) as file:
                 while file.write(b"\0" * 4096):
@@ -60,7 +64,7 @@ def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
         victim = next(iter(accepted))
         thumbnail = web.get(f"{url}{VIDEOS}/{victim}/thumbnail", timeout=60)
         assert thumbnail.status_code in (200, 507), thumbnail.text
-        check(url, seen_by(process, data), accepted=accepted)
+        check(url, data, accepted=accepted)
 
         for video_id in list(accepted)[:3]:
             reply = web.delete(f"{url}{VIDEOS}/{video_id}", timeout=60)
@@ -73,14 +77,13 @@ def test_full_disk_rejects_uploads_serves_reads_and_recovers_after_deletions(
         assert '"event": "request.ended", "level": "error"' not in process.output()
 
 
-def test_resumable_upload_continues_when_there_is_room_again(tmp_path: Path, clip: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    disk = [sys.executable, small_disk.__file__, str(data), str(12 * MIB)]
+def test_resumable_upload_continues_when_there_is_room_again(
+    data: Path, tmp_path: Path, clip: Path
+) -> None:
     content = clip.read_bytes() + b"\0" * (4 * MIB)  # ignored after the last box
     tus = {"Tus-Resumable": "1.0.0"}
     kind = tus | {"Content-Type": "application/offset+octet-stream"}
-    with servers.api(data, log=tmp_path / "log", within=disk) as (url, process):
+    with servers.api(data, log=tmp_path / "log") as (url, _):
         client = httpx2.Client(base_url=url, timeout=60)
 
         def create(length: int) -> httpx2.Response:
@@ -93,7 +96,7 @@ def test_resumable_upload_continues_when_there_is_room_again(tmp_path: Path, cli
         assert create(13 * MIB).status_code == 507
         place = create(len(content)).headers["location"]
         assert send(place, 0, content[:MIB]) == 204
-        hog = seen_by(process, data) / "hog"
+        hog = data / "hog"
         with hog.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(b"\0" * 4096):
                 pass
