@@ -56,9 +56,9 @@ def test_files_are_private_from_the_start_and_after_an_upgrade(clip: Path, tmp_p
         "uploads.lock", "videos", "worker.lock",
     }  # fmt: skip
     assert readable_by_others(data) == []
-    # As older versions left them; the lock has always been private.
+    # As older versions left them; the locks have always been private.
     for path in (data, *data.rglob("*")):
-        if path.name != "worker.lock":
+        if path.suffix != ".lock":
             path.chmod(0o755 if path.is_dir() else 0o644)
     outside = tmp_path / "outside"
     outside.write_text("not the service's")
