@@ -1,7 +1,7 @@
 """The message broker as both ends see it: task name, Celery configuration, publishing, probing."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -67,16 +67,20 @@ def _answering(connection: Connection) -> Iterator[Connection]:
 
     Raise kombu's OperationalError if that fails.
     """
-    with connection:
+    try:
         connection.ensure_connection(max_retries=1)
         # kombu sets a timeout for Redis, but for RabbitMQ only while connecting.
         sock = getattr(connection.connection, "sock", None)
         if sock is not None:
             sock.settimeout(PUBLISH_TIMEOUT_S)
         yield connection
+    except BaseException:
+        connection.collect()  # an orderly end would wait for the broker again
+        raise
+    connection.release()
 
 
-def publish(celery: Celery, *, analysis_ids: Sequence[uuid.UUID]) -> None:
+def publish(celery: Celery, *, analysis_ids: Iterable[uuid.UUID]) -> None:
     """Send one message per id.
 
     Raise kombu's OperationalError if the broker is unreachable, TimeoutError if it does not answer.

@@ -27,7 +27,7 @@ from tests.support.servers import Process, Redis, eventually
 from tests.support.swarm import print_lines
 from tests.support.uploads import Uploader
 
-from app.worker.broker import make_celery, publish
+from app.worker.broker import PUBLISH_TIMEOUT_S, make_celery, publish
 
 GRACE_S = 10.0
 """After this long container engines send SIGKILL."""
@@ -201,7 +201,7 @@ def test_workers_stopped_at_random_moments_end_in_time_and_lose_or_repeat_nothin
     assert programs_reading(data) == []
 
 
-def test_worker_whose_broker_does_not_answer_prints_where_it_waits_and_ends_in_time(
+def test_broker_that_does_not_answer_holds_neither_a_worker_that_stops_nor_a_publisher(
     tmp_path: Path, migrated_postgres: Callable[[], str]
 ) -> None:
     with rabbitmq() as broker, broker.running() as server:
@@ -217,3 +217,17 @@ def test_worker_whose_broker_does_not_answer_prints_where_it_waits_and_ends_in_t
             server.popen.send_signal(signal.SIGCONT)
         assert FORCED in worker.output()
         assert "amqp/transport.py" in worker.output()
+
+        def ids() -> Iterator[uuid.UUID]:
+            yield uuid.uuid4()
+            server.popen.send_signal(signal.SIGSTOP)
+            yield uuid.uuid4()
+
+        celery = make_celery(broker.url, analysis_timeout=60)
+        began = time.monotonic()
+        try:
+            with pytest.raises((OperationalError, TimeoutError)):
+                publish(celery, analysis_ids=ids())
+        finally:
+            server.popen.send_signal(signal.SIGCONT)
+        assert time.monotonic() - began < PUBLISH_TIMEOUT_S + 3
