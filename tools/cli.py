@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import signal
 import sys
@@ -47,12 +48,20 @@ def read_text(path: Path) -> str:
 def parse_json(text: Union[str, bytes]) -> Any:  # noqa: UP007 - Python 3.9
     """Return the value of a JSON text that others wrote; raise ValueError if it is none.
 
-    Unlike json.loads, also for brackets nested too deep, which is a RecursionError there.
+    Unlike json.loads, also for brackets nested too deep, which is a RecursionError there, and for
+    NaN, Infinity and numbers beyond a float's, which json.dumps could not write (RFC 8259, 6).
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number) or math.isnan(number):
+        raise ValueError(f"{text} is not a number of JSON")
+    return number
 
 
 def tool(name: str, *, failure: int = 1) -> Callable[[Main], Callable[..., int]]:

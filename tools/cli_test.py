@@ -78,3 +78,10 @@ def test_json_that_is_nested_too_deep_is_no_json() -> None:
     assert parse_json(b'{"a": [1]}') == {"a": [1]}
     with pytest.raises(ValueError, match="it is nested too deep"):
         parse_json("[" * 100_000)
+
+
+@pytest.mark.parametrize("text", ["[NaN]", "[-Infinity]", "[1e999]"])
+def test_number_that_json_cannot_express_is_no_json(text: str) -> None:
+    assert parse_json("[1.5e3, 1e308]") == [1500.0, 1e308]
+    with pytest.raises(ValueError, match="is not a number of JSON"):
+        parse_json(text)

@@ -11,6 +11,7 @@ import re
 
 from debian.debian_support import NativeVersion
 
+_MAX_LENGTH = 1024
 _REBUILD = re.compile(r"\+b\d+$")
 
 
@@ -26,6 +27,8 @@ class Operator(enum.Enum):
 
 @functools.lru_cache(maxsize=65536)
 def _parsed(version: str) -> NativeVersion:
+    if len(version) > _MAX_LENGTH:  # its regular expressions take quadratic time
+        raise ValueError(f"a version of {len(version)} characters: {version[:40]}…")
     return NativeVersion(version)
 
 

@@ -53,3 +53,9 @@ def test_each_operator_judges_older_equal_and_newer(
 def test_an_invalid_version_is_refused() -> None:
     with pytest.raises(ValueError, match="not a version"):
         compare("not a version", "1")
+
+
+def test_a_version_that_would_take_long_to_read_is_refused() -> None:
+    assert compare("a" * 1024, "a" * 1024) == 0
+    with pytest.raises(ValueError, match="a version of 1025 characters"):
+        compare("a" * 1025, "1")

@@ -25,18 +25,21 @@ def reason(error: Exception) -> str:
 def open_zip(path: Path) -> zipfile.ZipFile:
     """Open the archive; raise ValueError if it is encrypted or unpacks to more than MAX_UNPACKED.
 
-    zipfile never reads more of a member than its declared size, which is what is counted here.
+    zipfile never reads more of a member than its declared size, which is what is counted here. It
+    asks for as many stored bytes as are declared, so that more than the file has are refused, too.
     """
     archive = zipfile.ZipFile(path)
-    problem = _problem(archive.infolist())
+    problem = _problem(archive.infolist(), path.stat().st_size)
     if problem is not None:
         archive.close()
         raise ValueError(problem)
     return archive
 
 
-def _problem(members: list[zipfile.ZipInfo]) -> str | None:
+def _problem(members: list[zipfile.ZipInfo], length: int) -> str | None:
     for member in members:
+        if member.header_offset + member.compress_size > length:
+            return f"{member.filename!r} is said to be longer than the archive"
         if member.flag_bits & _ENCRYPTED:
             return f"{member.filename!r} is encrypted"
     size = sum(member.file_size for member in members)

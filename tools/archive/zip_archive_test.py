@@ -73,3 +73,12 @@ def test_what_zipfile_does_not_know_is_damage(tmp_path: Path, offset: int, value
 def test_a_member_that_is_cut_short_has_a_reason() -> None:
     assert zip_archive.reason(EOFError()) == "a member ends early"
     assert zip_archive.reason(ValueError("why")) == "why"
+
+
+def test_a_member_that_is_said_to_be_longer_than_the_archive_is_refused(tmp_path: Path) -> None:
+    path = _zip(tmp_path, b"x" * 100)
+    content = path.read_bytes()
+    length = content.rindex(b"PK\x01\x02") + 20  # where the directory has the stored size
+    path.write_bytes(content[:length] + b"\xff\xff\xff\x7f" + content[length + 4 :])
+    with pytest.raises(ValueError, match="'member' is said to be longer than the archive"):
+        open_zip(path)

@@ -180,7 +180,9 @@ def read_challenge(text: str, _: Path) -> None:
 def read_retry_after(text: str, _: Path) -> None:
     """Read a Retry-After header, a number or a date."""
     headers = Message()
-    headers["Retry-After"] = text.replace("\n", "").replace("\r", "")
+    # Every header arrives as Latin-1: http.client reads them so.
+    latin = text.encode("latin-1", "replace").decode("latin-1")
+    headers["Retry-After"] = latin.replace("\n", "").replace("\r", "")
     seconds = retry_after(Response(503, "", headers, b""))
     assert seconds is None or seconds >= 0
 

@@ -112,10 +112,10 @@ def compare_versions(texts: tuple[str, str], _: Path) -> None:
     """Compare versions as python-debian does, in both directions."""
     one, other = texts
     try:
+        found = compare(one, other)
         wanted = (Version(one) > Version(other)) - (Version(one) < Version(other))
     except ValueError:
         return
-    found = compare(one, other)
     assert (found > 0) - (found < 0) == wanted
     assert compare(other, one) in (-found, found) or found == -compare(other, one)
 
