@@ -10,35 +10,52 @@ _DIRECTORIES = [
     "tools",
 ]
 
-# Programs of others, by the hub that has them: each in a lock of its own.
+# Programs of others, by the repository that has them: each in a lock of its own.
 _PROGRAMS = {
     "checkov_pypi": "//third_party/python:requirements_checkov.amd64.txt",
+}
+
+# The same, by their hub: each test needs one or two of them.
+_HUBS = {
     "conformance_pypi": "//third_party/python:requirements_conformance.amd64.txt",
 }
 
 _SETUP = """\
 load("{declare}", "declare_libraries")
 load("{declared}", "declared_repositories")
+load("{parse}", "parse_wheel_lock")
+load("{program}", "declare_program")
 
 def own_setup():
-    for hub, lock in json.decode({locks}).items():
+    for hub, lock in json.decode({hubs}).items():
         declare_libraries(hub, lock, together = True)
+    for name, lock in json.decode({programs}).items():
+        declare_program(name, parse_wheel_lock(lock["text"], lock["label"]))
     declared_repositories(name = "declared")
 """
 
 def _own_setup_impl(ctx):
-    locks = {hub: {"label": str(label), "text": ctx.read(label)} for label, hub in ctx.attr.locks.items()}
+    hubs, programs = [
+        repr(json.encode({name: {"label": str(label), "text": ctx.read(label)} for label, name in locks.items()}))
+        for locks in (ctx.attr.hubs, ctx.attr.programs)
+    ]
     ctx.file("BUILD.bazel", "")
     ctx.file("setup.bzl", _SETUP.format(
         declare = Label(":declare.bzl"),
         declared = Label("//tools/proof:repositories.bzl"),
-        locks = repr(json.encode(locks)),
+        hubs = hubs,
+        parse = Label("//tools/wheels:parse_wheel_lock.bzl"),
+        program = Label("//tools/wheels:wheel_repositories.bzl"),
+        programs = programs,
     ))
 
 _own_setup = repository_rule(
     implementation = _own_setup_impl,
     doc = "The second half of own_repositories, with the locks in it.",
-    attrs = {"locks": attr.label_keyed_string_dict(mandatory = True, doc = "Lock of wheels → its hub.")},
+    attrs = {
+        "hubs": attr.label_keyed_string_dict(mandatory = True, doc = "Lock of wheels → its hub."),
+        "programs": attr.label_keyed_string_dict(mandatory = True, doc = "Lock of a program's wheels → its repository."),
+    },
 )
 
 def own_repositories():
@@ -80,5 +97,6 @@ def own_repositories():
     )
     _own_setup(
         name = "own_setup",
-        locks = {lock: hub for hub, lock in _PROGRAMS.items()},
+        hubs = {lock: hub for hub, lock in _HUBS.items()},
+        programs = {lock: name for name, lock in _PROGRAMS.items()},
     )

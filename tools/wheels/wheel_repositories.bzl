@@ -5,6 +5,7 @@ load("//tools/apt:mirrors.bzl", "CPUS")
 load(":names.bzl", "canonical")
 load(":wheel_batch.bzl", "missing_wheels", "wheel_batch")
 load(":wheel_file.bzl", "wheel_file")
+load(":wheel_program.bzl", "wheel_program")
 
 def _repository(hub, package):
     # As rules_python forms the name, in the labels of its hub.
@@ -60,6 +61,28 @@ def declare_library_hub(hub, wheels, batched):
             repo_prefix = hub + "_",
             requirement = wheel["requirement"],
         )
+
+def declare_program(hub, wheels):
+    """Declare the wheels of a program of its own as one library, `@<hub>//:libraries`.
+
+    Args:
+      hub: name of the repository.
+      wheels: what `parse_wheel_lock` returned.
+    """
+    declare_batch(hub, wheels)
+    for wheel in wheels:
+        wheel_file(
+            name = _repository(hub, wheel["name"]) + "_wheel",
+            batch = _batch_label(hub),
+            filename = wheel["filename"],
+            requirement = wheel["pin"],
+            sha256 = wheel["sha256"],
+        )
+    wheel_program(
+        name = hub,
+        requirements = [wheel["requirement"] for wheel in wheels],
+        wheels = ["@@{}//:BUILD.bazel".format(canonical(_repository(hub, wheel["name"]) + "_wheel")) for wheel in wheels],
+    )
 
 def declare_wheel_hub(hub, wheels):
     """Declare wheels for an image: files only (`whl_requirement`, `all_whl_requirements`).
