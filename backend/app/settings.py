@@ -32,6 +32,8 @@ AMQP_SCHEMES = ("amqp", "amqps")
 _HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 # The least with which every video of 1920 x 1080 pixels can be analysed.
 MIN_MEMORY = 256 * 1024**2
+# Of RETENTION_AGE: less is a mistake in the unit, and more is no point in time.
+MIN_AGE, MAX_AGE = timedelta(hours=1), timedelta(days=36525)
 
 
 class SettingsError(Exception):
@@ -196,6 +198,20 @@ class Settings(BaseSettings):
         default=ByteSize(2 * 1024**3),
         description="Size limit of the thumbnail and clip cache; evicts least recently used files.",
     )
+    retention_age: timedelta | None = Field(
+        default=None,
+        description=(
+            "Remove videos stored this long ago: seconds or ISO 8601, for example `P30D` for 30 "
+            "days; at least an hour; unset: never."
+        ),
+    )
+    retention_bytes: ByteSize | None = Field(
+        default=None,
+        description=(
+            "Remove the oldest videos while all together are larger, for example 500GiB; at least "
+            "MAX_UPLOAD_BYTES; unset: no limit."
+        ),
+    )
     picture_megapixels: Annotated[int, Field(ge=1)] = Field(
         default=4_000,
         description="Million pixels, of all frames together, that one thumbnail may decode.",
@@ -245,6 +261,27 @@ class Settings(BaseSettings):
             raise ValueError("at least 256MiB is needed to analyse 1920 x 1080 pixels")
         return value
 
+    @field_validator("retention_age")
+    @classmethod
+    def _possible_age(cls, value: timedelta | None) -> timedelta | None:
+        if value is not None and not MIN_AGE <= value <= MAX_AGE:
+            raise ValueError(
+                "it must be between an hour and a hundred years; a plain number is in seconds, 30 "
+                "days are P30D"
+            )
+        return value
+
+    @field_validator("retention_bytes")
+    @classmethod
+    def _room_for_one(cls, value: ByteSize | None, info: ValidationInfo) -> ByteSize | None:
+        largest = info.data.get("max_upload_bytes")
+        if value is not None and largest is not None and value < largest:
+            raise ValueError(
+                f"it is less than MAX_UPLOAD_BYTES ({largest.human_readable(separator='')}), so "
+                "one upload could remove all other videos; raise it, or lower MAX_UPLOAD_BYTES"
+            )
+        return value
+
     @field_validator("import_hosts", mode="before")
     @classmethod
     def _hosts(cls, value: object) -> object:
@@ -269,6 +306,7 @@ class Settings(BaseSettings):
         "import_timeout",
         "analysis_timeout",
         "max_duration",
+        "retention_age",
         "lease",
         mode="before",
     )

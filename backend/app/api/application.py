@@ -47,6 +47,8 @@ from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.private import database_files, tighten
 from app.services.quotas import Quotas
+from app.services.readers import Readers
+from app.services.retention import Policy, Retention
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -71,7 +73,13 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the application. Open, start and write nothing before the server's lifespan starts."""
     context = _context(settings)
     request_timeout = settings.request_timeout.total_seconds()
-    janitor = Janitor(database=context.database, storage=context.storage, uploads=context.uploads)
+    retains_all = not context.retention.policy.enabled
+    janitor = Janitor(
+        database=context.database,
+        storage=context.storage,
+        uploads=context.uploads,
+        retention=None if retains_all else context.retention,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -143,6 +151,10 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app, keys_required=settings.require_api_key)
     for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
+    if not retains_all:
+        from app.api import retention
+
+        app.include_router(retention.router)
     app.mount("/static", page.PageFiles())
     return app
 
@@ -151,6 +163,11 @@ def _context(settings: Settings) -> Context:
     database = Database(settings.sqlalchemy_url())
     storage = Storage(settings.data_dir)
     tools = Tools(ffmpeg=settings.ffmpeg, ffprobe=settings.ffprobe)
+    policy = Policy(
+        age=settings.retention_age,
+        bytes=None if settings.retention_bytes is None else int(settings.retention_bytes),
+    )
+    readers = Readers(storage, enabled=policy.enabled)
     broker_url = settings.broker()
     queue: EmbeddedWorker | CeleryDispatcher
     if broker_url is None:
@@ -180,6 +197,8 @@ def _context(settings: Settings) -> Context:
             picture_limits=Limits(work=settings.picture_megapixels * MEGA),
             clip_limits=Limits(work=settings.clip_megapixels * MEGA),
         ),
+        readers=readers,
+        retention=Retention(database=database, storage=storage, readers=readers, policy=policy),
         picture_limiter=Turns(PICTURES[0], each=PICTURES[1]),
         clip_limiter=Turns(CLIPS[0], each=CLIPS[1]),
         ingest_limiter=Turns(INGESTS[0], each=INGESTS[1]),

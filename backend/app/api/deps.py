@@ -17,6 +17,8 @@ from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.queue import AnalysisQueue
 from app.services.quotas import Quotas
+from app.services.readers import Readers
+from app.services.retention import Retention
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -34,6 +36,9 @@ class Context:
     queue: AnalysisQueue
     tools: Tools
     media: Media
+    readers: Readers
+    retention: Retention
+    """Does nothing if neither RETENTION_AGE nor RETENTION_BYTES is set."""
     picture_limiter: Turns
     """Bounds concurrent ffmpeg runs for pictures, which take a moment."""
     clip_limiter: Turns

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +80,13 @@ class MediaResponse(FileResponse):
         media_type: str,
         filename: str | None = None,
         version: str | None = None,
+        reading: contextlib.AbstractContextManager[None] | None = None,
     ) -> None:
         """Serve `path`, whose content `version` identifies; by default its time and size do.
 
-        Raise FileNotFoundError if it does not exist.
+        Enter `reading` meanwhile. Raise FileNotFoundError if `path` does not exist.
         """
+        self._reading = reading or contextlib.nullcontext()
         found = path.stat()
         if version is None:
             version = f"{found.st_mtime_ns:x}-{found.st_size:x}"
@@ -114,7 +115,8 @@ class MediaResponse(FileResponse):
             elif problem is None:
                 await send(message)
 
-        await super().__call__(self._with_usable_range(scope), receive, send_problem)
+        with self._reading:
+            await super().__call__(self._with_usable_range(scope), receive, send_problem)
 
     def _with_usable_range(self, scope: Scope) -> Scope:
         """Return `scope` without ranges that have to be ignored (RFC 9110 §14.2)."""
@@ -184,9 +186,13 @@ async def media_response(
         if disconnected.is_set() or context.stopping.is_set():
             raise UnavailableError("The service is stopping, or the client has disconnected.")
 
+    def create() -> Path:
+        with context.readers.reading(wanted.video_id):
+            return context.media.create(wanted, checkpoint=checkpoint)
+
     watcher = asyncio.create_task(watch())
     try:
-        path = await limiter.run(partial(context.media.create, wanted, checkpoint=checkpoint))
+        path = await limiter.run(create)
     finally:
         watcher.cancel()
     return MediaResponse(path, media_type=media_type)

@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
+from app.models import RetentionState
 from app.models.base import utc_now
-from app.services import statistics
+from app.services import retention_state, statistics
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -32,6 +33,8 @@ class _ServiceCollector:
 
         with self._context.database.reading() as session:
             current = statistics.read(session, now=utc_now())
+            retains_all = not self._context.retention.policy.enabled
+            retained = None if retains_all else retention_state.read(session)
         yield GaugeMetricFamily("videos", "Stored videos.", value=current.videos)
         yield GaugeMetricFamily(
             "videos_bytes", "Total size of stored videos in bytes.", value=current.video_bytes
@@ -45,6 +48,32 @@ class _ServiceCollector:
             "Age of the oldest queued analysis.",
             value=current.oldest_queued,
         )
+        if retained is not None:
+            yield from _retention(retained)
+
+
+def _retention(state: RetentionState) -> "Iterator[Metric]":
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+    removed = CounterMetricFamily(
+        "retention_removed_videos", "Videos that retention has removed.", labels=["reason"]
+    )
+    removed.add_metric(["age"], state.removed_by_age)
+    removed.add_metric(["size"], state.removed_by_size)
+    yield removed
+    yield CounterMetricFamily(
+        "retention_removed_bytes", "Total size of these videos.", value=state.removed_bytes
+    )
+    yield GaugeMetricFamily(
+        "retention_checked_timestamp_seconds",
+        "When retention last looked for old videos.",
+        value=state.checked_at.timestamp(),
+    )
+    yield GaugeMetricFamily(
+        "retention_clock_doubted",
+        "1 while nothing is removed by age because the clock has jumped.",
+        value=state.doubted_at is not None,
+    )
 
 
 router = APIRouter(tags=["health"])

@@ -228,7 +228,11 @@ def video_content(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
     try:
         path = context.storage.path(video_id)
         return MediaResponse(
-            path, media_type=media_type, filename=video.filename, version=video.sha256
+            path,
+            media_type=media_type,
+            filename=video.filename,
+            version=video.sha256,
+            reading=context.readers.reading(video_id),
         )
     except FileNotFoundError:  # deleted in the meantime
         raise VideoNotFoundError(f"Video {video_id} does not exist.") from None
@@ -268,7 +272,11 @@ def video_preview(context: ContextDep, video_id: uuid.UUID) -> MediaResponse:
     An analysis makes it if the original needs it; `has_preview` tells.
     """
     try:
-        return MediaResponse(context.media.preview(video_id), media_type="video/mp4")
+        return MediaResponse(
+            context.media.preview(video_id),
+            media_type="video/mp4",
+            reading=context.readers.reading(video_id),
+        )
     except FileNotFoundError:  # deleted in the meantime
         raise VideoNotFoundError(f"Video {video_id} has no preview.") from None
 

@@ -64,3 +64,7 @@ class Video(Base):
     client: Mapped[str | None] = mapped_column(String(16))
     """Prefix of the API key that stored it, to whose quota it counts, or a hashed address."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether retention leaves it alone."""
+    retained_from: Mapped[datetime | None]
+    """Since when retention counts its age; NULL, nearly always, means `created_at`."""

@@ -20,6 +20,7 @@ from app.models.base import new_id
 from app.models.video import UNKNOWN_DURATION
 from app.services import facts as stored_facts
 from app.services.paging import Order, Page
+from app.services.retention_state import start_of_age
 from app.video import Probe
 
 MAX_FILENAME_LENGTH = 255
@@ -132,6 +133,7 @@ def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
         **stored_facts.columns(facts),
         source=upload.source,
         client=upload.client or None,
+        retained_from=start_of_age(),
     )
     session.add(video)
     session.flush()

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium.webdriver import ActionChains, Keys
-from tests.support import clips, servers
+from tests.support import clips, servers, web
 from tests.support.browser import DESKTOP, PHONE, Browser, chromium
 
 
@@ -220,6 +220,31 @@ def test_deleting_a_video_requires_confirmation(
     browser.until(lambda: "unwanted.mp4" not in browser.text("#videos"), "the video to be gone")
     assert not browser.find("#detail").is_displayed()
     assert sum(1 for path in data_dir.rglob("*") if path.is_file()) < before
+
+
+def test_page_says_when_a_video_is_removed_and_keeps_it(
+    browser: Browser, service: str, stored: str, yard: Path, tmp_path: Path
+) -> None:
+    browser.open(stored)
+    browser.until_text("yard.mp4", "#detail h2")
+    assert not browser.all("#retention")
+    assert not [url for url in browser.requests() if "retention" in url]
+    variables = {"RETENTION_AGE": "P30D"}
+    with servers.api(tmp_path / "data", log=tmp_path / "log", variables=variables) as (url, _):
+        files = {"file": ("front-door.mp4", yard.read_bytes())}
+        reply = web.post(f"{url}/api/v1/videos?analyse=false", files=files, timeout=60)
+        page = f"{url}/#video={reply.json()['id']}"
+        browser.open(page)
+        browser.until_text("Will be removed on", "#retention")
+        browser.screenshot("retention")
+        browser.find("#pin").click()
+        browser.until_text("Kept until somebody deletes it", "#retention")
+        browser.driver.refresh()
+        browser.until_text("Do not keep", "#pin")
+        browser.find("#pin").send_keys(Keys.ENTER)
+        browser.until_text("Will be removed on", "#retention")
+        assert browser.driver.switch_to.active_element.get_attribute("id") == "pin"
+        assert browser.console() == []
 
 
 def test_outage_is_shown_and_recovery_is_detected(browser: Browser, tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def test_every_postgres_scheme_gets_the_psycopg_driver(
         ("LEASE", "0", "LEASE: invalid value '0'"),
         ("ANALYSIS_ATTEMPTS", "0", "ANALYSIS_ATTEMPTS: invalid value '0'"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: invalid value 'loud'"),
+        ("RETENTION_AGE", "30", "RETENTION_AGE: invalid value '30': it must be between an hour"),
+        ("RETENTION_AGE", "-P30D", "a plain number is in seconds, 30 days are P30D"),
+        ("RETENTION_AGE", "P200Y", "RETENTION_AGE: invalid value 'P200Y': it must be between"),
+        ("RETENTION_AGE", "a month", "RETENTION_AGE: invalid value 'a month'"),
+        ("RETENTION_BYTES", "1GiB", "it is less than MAX_UPLOAD_BYTES (2.0GiB)"),
+        ("RETENTION_BYTES", "0", "RETENTION_BYTES: invalid value '0': it is less than"),
+        ("RETENTION_BYTES", "much", "RETENTION_BYTES: invalid value 'much': could not parse"),
     ],
 )
 def test_invalid_value_is_named_in_the_error(

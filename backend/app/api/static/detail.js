@@ -87,6 +87,9 @@ async function show(found, place) {
   video = found;
   $("title").textContent = video.filename;
   drawFacts();
+  if (document.body.dataset.retention !== undefined) {
+    import("./retention.js").then(({ showRetention }) => showRetention(found.id));
+  }
   $("moment").href = route.link({ video: video.id, time: place.time ?? 0 });
   $("download").href = media(`/videos/${video.id}/content`);
   $("download").setAttribute("download", video.filename);
