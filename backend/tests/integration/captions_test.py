@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-import re
+import shutil
 import signal
 import threading
 import uuid
@@ -14,22 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from tests.support import clips, rows, servers, web
 from tests.support import gemini as api
 from tests.support.gemini import KEY, Gemini, Reply
 from tests.support.servers import eventually
 
 from app.db import Database
-from app.models import CaptionJob, CaptionStatus, MotionEvent
+from app.models import CaptionStatus, MotionEvent
 from app.models.base import utc_now
 from app.services import analyses, captions, events, leases, videos
 from app.services.captions import MAX_DEMANDED_S, MAX_ERRORS, MAX_PAUSE_S, Claim
 from app.services.gemini import LOST, Answer, GeminiRules, Postponed
 from app.services.media import Media
+from app.services.pictures import event_picture
 from app.services.storage import Storage
 from app.services.videos import Filters, Sort
 from app.video import Parameters, Tools
-from app.worker.captions import Captioner
+from app.worker.captions import WIDTH, Captioner
 
 NOW = datetime(2026, 11, 27, 23, tzinfo=UTC)
 TIMEOUT = timedelta(seconds=60)
@@ -227,7 +230,9 @@ def test_captions_are_searched_without_case_and_wildcards(database: Database) ->
             page = videos.page(
                 session, filters=Filters(caption=text), sort=Sort.NAME, limit=10, after=None
             )
-            analysis_id = page.items[0].analysis.id if page.items and page.items[0].analysis else None
+            analysis_id = (
+                page.items[0].analysis.id if page.items and page.items[0].analysis else None
+            )
             if analysis_id is not None:
                 shown = events.page(
                     session, analysis_id=analysis_id, minimum_score=0, limit=10, after=None,
@@ -252,46 +257,36 @@ def server() -> Iterator[Gemini]:
 
 
 def test_answer_is_stored_although_the_database_fails_meanwhile(
-    database: Database, server: Gemini, tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, server: Gemini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = Storage(tmp_path / "data")
+    storage = Storage(tmp_path)
     storage.prepare()
     (event_id,) = analysed(database, events=1)
     with database.reading() as session:
-        video_id = events.get(session, event_id=event_id).video.id
-    storage.path(video_id).parent.mkdir(exist_ok=True)
-    storage.path(video_id).write_bytes(clip.read_bytes())
-    media = Media(database=database, storage=storage, tools=Tools(), cache_bytes=0)
+        state = events.get(session, event_id=event_id)
+    name = event_picture(state.event.analysis_id, state.event.position, WIDTH.value)
+    picture = storage.kept(state.video.id, name)
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"a JPEG")
     captioner = Captioner(
-        database=database, media=media, daily_requests=1,
+        database=database,
+        media=Media(database=database, storage=storage, tools=Tools(), cache_bytes=0),
         rules=GeminiRules(url=server.url, model=api.MODEL, key=KEY, timeout=10),
-    )  # fmt: skip
+        daily_requests=1,
+    )
     failures = iter([True, True])
-    original = captions.finish
 
     def fail_twice(*arguments: Any, **named: Any) -> bool:
-        from sqlalchemy.exc import OperationalError
-
         if next(failures, False):
             raise OperationalError("UPDATE", {}, Exception("the database is away"))
-        return original(*arguments, **named)
+        return finish_caption(*arguments, **named)
 
+    finish_caption = captions.finish
     monkeypatch.setattr(captions, "finish", fail_twice)
     monkeypatch.setattr("app.worker.captions.RETRY_S", 0.01)
     captioner.step()
     assert read(database, event_id).caption == "A car drives by."
-    assert len(server.requests) == 1
-    # The picture was not there; it was made, and is the one that the service shows.
-    wanted = media.event_thumbnail(event_id, width=captions_width())
-    found = media.find(wanted)
-    assert found is not None
-    assert server.pictures() == [found.read_bytes()]
-
-
-def captions_width() -> Any:
-    from app.worker.captions import WIDTH
-
-    return WIDTH
+    assert server.pictures() == [b"a JPEG"]
 
 
 # The whole service.
@@ -333,7 +328,7 @@ def until_captioned(url: str, analysis_id: str, *, count: int) -> list[dict[str,
 @pytest.fixture(scope="module")
 def yard(clip_dir: Path) -> Path:
     """Return a clip with two events."""
-    return clips.yard(clip_dir / "captions.mp4", name="captions")
+    return clips.yard(clip_dir / "lane.mp4", name="lane")
 
 
 HOSTILE = '=HYPERLINK("http://x.example") <img src=x onerror=alert(1)>\u202e\n\0 & more'
@@ -367,9 +362,9 @@ def test_events_get_captions_in_api_export_and_search(
         ]
         assert server.pictures() == pictures
         sent_text = json.dumps(server.requests)
-        assert "captions.mp4" not in sent_text
+        assert "lane.mp4" not in sent_text
         assert not any(each["id"] in sent_text for each in (first, second))
-        assert [each >= timedelta(seconds=1) for each in (times[1] - times[0],)] == [True]
+        assert times[1] - times[0] >= timedelta(seconds=1), "the pause that 429 demands"
         assert found_events(url, analysis_id, caption="hyperlink") == [second]
         assert found_events(url, analysis_id, caption="\0") == [first, second]
         for text, count in (("MORE", 1), ("safety", 0)):
@@ -381,10 +376,8 @@ def test_events_get_captions_in_api_export_and_search(
             ("refused", ""), ("done", f"'{SHOWN}"),
         ]  # fmt: skip
         assert web.get(f"{exported}.json").json()["events"] == [first, second]
-        described = web.get(f"{url}/openapi.json").text
-        assert {"CaptionOut", '"caption"'} <= set(re.findall(r'CaptionOut|"caption"', described))
-        assert 'data-captions' in web.get(f"{url}/").text
-        assert process.stop() == 0
+        assert "CaptionOut" in web.get(f"{url}/openapi.json").text
+        assert "data-captions" in web.get(f"{url}/").text
     log = process.output()
     assert KEY not in log
     for name in ("caption.stored", "captions.postponed", "HTTP 500 INTERNAL: An error."):
@@ -408,11 +401,16 @@ def test_nothing_is_sent_or_visible_without_a_key(
         assert "caption" not in web.get(f"{exported}.json").text
         assert "aption" not in web.get(f"{url}/openapi.json").text
         assert "data-captions" not in web.get(f"{url}/").text
-    # The events are older than the key.
+    assert server.requests == server.refused == []
+    # With a key, events that are older get captions, too; a wrong one is told, and harms nothing.
+    wrong = "wrong-and-still-secret"
+    with service(tmp_path, server, GEMINI_API_KEY=wrong) as (url, process):
+        eventually(lambda: "API key not valid" in process.output())
+        found = found_events(url, analysis_id)
+        assert [each["caption"]["status"] for each in found] == ["pending"] * 2
+        assert web.get(f"{url}/health").json()["status"] == "healthy"
+    assert wrong not in process.output()
     assert server.requests == []
-    with service(tmp_path, server) as (url, _):
-        until_captioned(url, analysis_id, count=2)
-    assert len(server.requests) == 2
 
 
 def test_killed_service_sends_no_request_twice_and_continues(
@@ -439,11 +437,10 @@ def test_killed_service_sends_no_request_twice_and_continues(
     server.answer = lambda: api.caption("A second one.")
     database = Database(f"sqlite:///{tmp_path}/data/backend.db")
     with database.writing() as session:  # instead of waiting for MARGIN
-        killed = session.query(MotionEvent).where(
-            MotionEvent.caption_status == CaptionStatus.SENDING
-        ).one()  # fmt: skip
-        killed.caption_due = utc_now()
+        query = select(MotionEvent).where(MotionEvent.caption_status == CaptionStatus.SENDING)
+        session.scalars(query).one().caption_due = utc_now()
     database.close()
+    shutil.rmtree(tmp_path / "data" / "kept")  # the picture has to be made anew
     with service(tmp_path, server, **short) as (url, process):
         first, second = until_captioned(url, analysis_id, count=2)
         assert "captions.lost" in process.output()
@@ -452,44 +449,16 @@ def test_killed_service_sends_no_request_twice_and_continues(
     assert len(set(server.pictures())) == len(server.requests) == 2
 
 
-def test_workers_of_celery_leave_captions_to_the_service(
+def test_services_with_celery_share_work_and_limit(
     tmp_path: Path, server: Gemini, yard: Path, redis_url: str, new_postgres_url: Callable[[], str]
 ) -> None:
-    shared = {"BROKER_URL": redis_url, "DATABASE_URL": new_postgres_url()}
-    log = tmp_path / "worker.log"
+    data, shared = tmp_path / "data", {"BROKER_URL": redis_url, "DATABASE_URL": new_postgres_url()}
+    one = server.variables() | shared | {"GEMINI_DAILY_REQUESTS": "1"}
     with (
-        service(tmp_path, server, **shared) as (url, process),
-        servers.celery_worker(tmp_path / "data", log=log, variables=shared) as worker,
-    ):
-        until_captioned(url, upload(url, yard), count=2)
-        assert worker.stop() == 0
-        assert process.stop() == 0
-    assert len(server.requests) == 2
-
-
-def test_wrong_key_is_logged_and_delays_nothing(
-    tmp_path: Path, server: Gemini, yard: Path
-) -> None:
-    wrong = "wrong-and-still-secret"
-    with service(tmp_path, server, GEMINI_API_KEY=wrong) as (url, process):
-        analysis_id = upload(url, yard)
-        found = eventually(lambda: found_events(url, analysis_id) or None)
-        eventually(lambda: "API key not valid" in process.output())
-        assert [each["caption"]["status"] for each in found] == ["pending"] * 2
-        assert web.get(f"{url}/health").json()["status"] == "ok"
-    assert wrong not in process.output()
-    assert server.requests == []
-
-
-def test_two_services_share_the_work(
-    tmp_path: Path, server: Gemini, yard: Path, new_postgres_url: Callable[[], str]
-) -> None:
-    shared = {"DATABASE_URL": new_postgres_url(), "GEMINI_DAILY_REQUESTS": "1"}
-    with (
-        service(tmp_path, server, **shared) as (url, _),
-        servers.api(
-            tmp_path / "data", log=tmp_path / "2", variables=server.variables() | shared
-        ) as (other, _),
+        servers.api(data, log=tmp_path / "1", variables=one) as (url, _),
+        servers.api(data, log=tmp_path / "2", variables=one) as (other, _),
+        # Workers decode what users upload. They need no key, and no way to the internet.
+        servers.celery_worker(data, log=tmp_path / "worker", variables=shared),
     ):
         analysis_id = upload(url, yard)
 

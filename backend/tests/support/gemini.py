@@ -128,7 +128,9 @@ def gemini() -> Iterator[Gemini]:
                     self.send(reply)
 
         def send(self, reply: Reply) -> None:
-            content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+            content = (
+                reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+            )
             self.send_response(reply.status)
             headers = {"content-type": "application/json", "content-length": str(len(content))}
             for name, value in (headers | reply.headers).items():
