@@ -10,7 +10,7 @@ from tests.support.browser import PHONE, Browser
 from tests.support.gemini import Reply
 
 HOSTILE = (
-    "<img src=x onerror=\"window.hit = 1\"> A <b>car</b> \u202edrives\u202c\n into the yard. "
+    '<img src=x onerror="window.hit = 1"> A <b>car</b> \u202edrives\u202c\n into the yard. '
     + "W" * 120
 )
 SHOWN = '<img src=x onerror="window.hit = 1"> A <b>car</b> drives into the yard. ' + "W" * 120

@@ -6,6 +6,7 @@ import socket
 import threading
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import Message
 from typing import Any
@@ -29,7 +30,7 @@ def server() -> Iterator[Gemini]:
 
 
 def rules(url: str, *, timeout: float = 10, **changed: Any) -> GeminiRules:
-    return GeminiRules(**{"url": url, "model": MODEL, "key": KEY, "timeout": timeout} | changed)
+    return replace(GeminiRules(url=url, model=MODEL, key=KEY, timeout=timeout), **changed)
 
 
 def ask(url: str, **changed: Any) -> Answer | Postponed | None:
@@ -81,6 +82,11 @@ def test_base_url_may_have_a_path(server: Gemini) -> None:
 
 REFUSALS = ["SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "IMAGE_SAFETY"]
 
+STRANGE: list[Any] = [
+    {}, "text", [[]], [{"content": []}], [{"content": {"parts": {}}}],
+    [{"content": {"parts": [None, {"text": 7}, {"functionCall": {}}]}}],
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
@@ -100,9 +106,8 @@ REFUSALS = ["SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION", "
         *((Reply(body), Answer(CaptionStatus.FAILED, reason=UNREADABLE))
           for body in (b"", b"<html>hello</html>", b'{"candidates": [', b"[]", b"null", b"{}",
                        b"\xff\xfe", b"[" * 100_000, b'{"candidates":[' + b" " * 2_000_000 + b"]}")),
-        *((Reply({"candidates": body}), Answer(CaptionStatus.EMPTY, reason="STOP"))
-          for body in ({}, "text", [[]], [{"content": []}], [{"content": {"parts": {}}}],
-                       [{"content": {"parts": [None, {"text": 7}, {"functionCall": {}}]}}])),
+        *((Reply({"candidates": found}), Answer(CaptionStatus.EMPTY, reason="STOP"))
+          for found in STRANGE),
         (Reply(b"", 204), Answer(CaptionStatus.FAILED, reason=UNREADABLE)),
         (api.error(400, "INVALID_ARGUMENT"), Answer(
             CaptionStatus.FAILED,
@@ -129,7 +134,8 @@ SETUP = {"@type": f"{api.TYPE}ErrorInfo", "reason": "API_KEY_INVALID"}
         (api.error(429, "RESOURCE_EXHAUSTED", api.retry_info("7s"), headers={"Retry-After": "30"}),
          "HTTP 429 RESOURCE_EXHAUSTED: An error.", 30.0, False),
         (Reply(b"slow down", 429, {"Retry-After": "12"}), "HTTP 429", 12.0, False),
-        (Reply(b"", 503, {"Retry-After": "Fri, 27 Nov 2026 12:01:00 GMT"}), "HTTP 503", 60.0, False),
+        (Reply(b"", 503, {"Retry-After": "Fri, 27 Nov 2026 12:01:00 GMT"}), "HTTP 503", 60.0,
+         False),
         *((Reply(b"", 429, {"Retry-After": text}), "HTTP 429", None, False)
           for text in ("soon", "-5", "1e9", "9" * 400, "Fri, 99 Nov 2026 12:01:00 GMT", "nan")),
         (api.error(429, "RESOURCE_EXHAUSTED", api.retry_info("99999999999s")),
@@ -210,7 +216,11 @@ def test_what_may_have_been_paid_for_is_lost_and_not_asked_again(data: bytes) ->
 
 def test_slow_answer_is_lost_after_the_time_out(server: Gemini) -> None:
     done = threading.Event()
-    server.answer = lambda: None if done.wait(5) else None
+
+    def hang() -> None:
+        done.wait(5)
+
+    server.answer = hang
     assert ask(server.url, timeout=0.5) == Answer(CaptionStatus.FAILED, reason=LOST)
     done.set()
     with socket.create_server(("127.0.0.1", 0)) as listener:
