@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     ByteSize,
@@ -30,6 +31,7 @@ POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 AMQP_SCHEMES = ("amqp", "amqps")
 _HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_PRINTABLE = re.compile(r"[!-~]+")
 # The least with which every video of 1920 x 1080 pixels can be analysed.
 MIN_MEMORY = 256 * 1024**2
 # Of RETENTION_AGE: less is a mistake in the unit, and more is no point in time.
@@ -238,7 +240,27 @@ class Settings(BaseSettings):
     )
     gemini_api_key: SecretStr | None = Field(
         default=None,
-        description="Gemini API key; accepted and kept secret, but not used yet.",
+        description="Gemini API key; if set, events get captions, and their pictures are sent.",
+    )
+    gemini_model: str = Field(
+        default="gemini-3.5-flash-lite",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="The model that is asked for captions.",
+    )
+    gemini_daily_requests: Annotated[int, Field(ge=0)] = Field(
+        default=1000,
+        description="Maximum number of requests for captions a day (UTC), of all processes.",
+    )
+    gemini_timeout: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(minutes=10))] = Field(
+        default=timedelta(seconds=60),
+        description="Maximum duration of a request for a caption in seconds.",
+    )
+    gemini_url: str = Field(
+        default="https://generativelanguage.googleapis.com",
+        description=(
+            "Where the Gemini API is: https://, with a path if a gateway needs one; http:// only "
+            "for this machine."
+        ),
     )
     google_client_id: str | None = Field(
         default=None,
@@ -308,6 +330,7 @@ class Settings(BaseSettings):
         "max_duration",
         "retention_age",
         "lease",
+        "gemini_timeout",
         mode="before",
     )
     @classmethod
@@ -316,6 +339,19 @@ class Settings(BaseSettings):
         if isinstance(value, str) and value.replace(".", "", 1).isdigit():
             return float(value)
         return value
+
+    @field_validator("gemini_api_key")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        # Nothing else can be a header, and http.client would say so with the key in its message.
+        if value is not None and not _PRINTABLE.fullmatch(value.get_secret_value()):
+            raise ValueError("it must be printable ASCII characters without spaces")
+        return value
+
+    @field_validator("gemini_url")
+    @classmethod
+    def _safe_address(cls, value: str) -> str:
+        return _api_address(value)
 
     @field_validator("database_url")
     @classmethod
@@ -360,6 +396,11 @@ class Settings(BaseSettings):
         url = self.broker_url or self.redis_url
         return None if url is None else url.get_secret_value()
 
+    @property
+    def captions(self) -> bool:
+        """Whether events have captions."""
+        return self.gemini_api_key is not None
+
     def to_json(self) -> str:
         """Return all settings including secrets; only for the pipe to a child process."""
         values = {
@@ -388,6 +429,29 @@ def _host_pattern(text: str) -> str:
         raise ValueError(
             f"{text!r} is not a host name or IP address; leave out scheme, port and path"
         ) from None
+
+
+def _api_address(text: str) -> str:
+    """Return the address of an API without trailing slashes. Raise ValueError if it is unsafe."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("not a valid URL") from None
+    if parts.scheme not in ("https", "http") or not host or not _PRINTABLE.fullmatch(text):
+        raise ValueError("it must start with https:// and name a host")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("leave out user name, query and fragment")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError("https:// is required, except for 127.0.0.1, [::1] and localhost")
+    return text.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _to_plain(value: object) -> object:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.api import clients
 from app.api.auth import PROTECTED
-from app.api.deps import ContextDep
+from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.api.schemas import AnalysisOut, AnalysisPageOut, EventOut, EventPageOut, TimelineOut
 from app.api.timeline import draw_svg
@@ -26,6 +26,12 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[
     str | None, Query(max_length=2000, description="`next_cursor` of the previous page.")
 ]
+
+
+def wanted_caption(context: Context, text: str | None) -> str | None:
+    """Return the text that captions are to contain; None, if captions are off, for any."""
+    # No database stores NUL, and PostgreSQL refuses to look for it.
+    return text.replace("\0", "") if text and context.settings.captions else None
 
 
 @router.get("", responses=documented(400))
@@ -88,26 +94,36 @@ def delete_analysis(context: ContextDep, analysis_id: uuid.UUID) -> None:
     event("analysis.deleted", analysis_id=analysis_id)
 
 
-@router.get("/{analysis_id}/events", responses=documented(400, 404))
+@router.get(
+    "/{analysis_id}/events", responses=documented(400, 404), response_model_exclude_unset=True
+)
 def list_events(
     context: ContextDep,
     analysis_id: uuid.UUID,
     minimum_score: Annotated[float, Query(ge=0, le=1, allow_inf_nan=False)] = 0.0,
+    caption: Annotated[
+        str | None, Query(max_length=300, description="Only events whose caption contains this.")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> EventPageOut:
     """List the events of an analysis in chronological order."""
+    captions = context.settings.captions
     with context.database.reading() as session:
         page = events.page(
             session,
             analysis_id=analysis_id,
             minimum_score=minimum_score,
+            caption=wanted_caption(context, caption),
             limit=limit,
             after=cursor,
         )
         recorded_at = events.recorded_at(session, analysis_id=analysis_id)
         return EventPageOut(
-            events=[EventOut.from_row(item, recorded_at=recorded_at) for item in page.items],
+            events=[
+                EventOut.from_row(item, recorded_at=recorded_at, captions=captions)
+                for item in page.items
+            ],
             next_cursor=page.next_cursor,
         )
 

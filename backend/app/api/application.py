@@ -42,6 +42,7 @@ from app.db import Database
 from app.logs import event
 from app.services import schema
 from app.services.fetch import FetchRules
+from app.services.gemini import GeminiRules
 from app.services.health import checks_of
 from app.services.imports import ImportRules
 from app.services.media import Media
@@ -53,6 +54,8 @@ from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Limits, Tools
+from app.worker.background import BackgroundThread
+from app.worker.captions import Captioner
 from app.worker.confine import log_isolation
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
@@ -73,13 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the application. Open, start and write nothing before the server's lifespan starts."""
     context = _context(settings)
     request_timeout = settings.request_timeout.total_seconds()
-    retains_all = not context.retention.policy.enabled
-    janitor = Janitor(
-        database=context.database,
-        storage=context.storage,
-        uploads=context.uploads,
-        retention=None if retains_all else context.retention,
-    )
+    background = _background(context)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -97,13 +94,16 @@ def create_app(settings: Settings) -> FastAPI:
             loop.call_soon_threadsafe(context.progress.close)
             context.stopping.set()
             context.queue.request_stop()
+            for thread in background:
+                thread.request_stop()
 
         context.storage.prepare()
         for path in database_files(settings.sqlalchemy_url()):
             tighten(path)
         ready = await run_in_threadpool(_prepare_database, context)
         context.queue.start()
-        janitor.start()
+        for thread in background:
+            thread.start()
         event(
             "service.started",
             version=__version__,
@@ -123,7 +123,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(context.queue.stop)
-                await run_in_threadpool(janitor.stop)
+                for thread in background:
+                    await run_in_threadpool(thread.stop)
             context.database.close()
             event("service.stopped")
 
@@ -148,15 +149,42 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
-    openapi.install(app, keys_required=settings.require_api_key)
+    openapi.install(app, keys_required=settings.require_api_key, captions=settings.captions)
     for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
-    if not retains_all:
+    if context.retention.policy.enabled:
         from app.api import retention
 
         app.include_router(retention.router)
     app.mount("/static", page.PageFiles())
     return app
+
+
+def _background(context: Context) -> list[BackgroundThread]:
+    """Return what this process does beside answering requests and running analyses."""
+    janitor = Janitor(
+        database=context.database,
+        storage=context.storage,
+        uploads=context.uploads,
+        retention=context.retention if context.retention.policy.enabled else None,
+    )
+    threads: list[BackgroundThread] = [janitor]
+    settings = context.settings
+    if settings.gemini_api_key is not None:
+        rules = GeminiRules(
+            url=settings.gemini_url,
+            model=settings.gemini_model,
+            key=settings.gemini_api_key.get_secret_value(),
+            timeout=settings.gemini_timeout.total_seconds(),
+        )
+        captioner = Captioner(
+            database=context.database,
+            media=context.media,
+            rules=rules,
+            daily_requests=settings.gemini_daily_requests,
+        )
+        threads.append(captioner)
+    return threads
 
 
 def _context(settings: Settings) -> Context:

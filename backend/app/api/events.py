@@ -21,12 +21,16 @@ router = APIRouter(
 )
 
 
-@router.get("/{event_id}")
+@router.get("/{event_id}", response_model_exclude_unset=True)
 def read_event(context: ContextDep, event_id: uuid.UUID) -> EventOut:
     """Get an event."""
     with context.database.reading() as session:
         found = events.get(session, event_id=event_id)
-        return EventOut.from_row(found.event, recorded_at=found.video.recorded_at)
+        return EventOut.from_row(
+            found.event,
+            recorded_at=found.video.recorded_at,
+            captions=context.settings.captions,
+        )
 
 
 @router.get("/{event_id}/thumbnail", response_class=FileResponse, responses=THUMBNAIL)

@@ -23,6 +23,10 @@ PAGE = 500
 # Absent ones are left empty. The box is the largest at the time of the most motion.
 COLUMNS = ("position", "start", "end", "started_at", "ended_at", "peak_time", "peak_score")
 BOX = ("x", "y", "width", "height")
+# After the others, so that these keep their places; only if captions are enabled.
+CAPTION = ("caption_status", "caption")
+# Spreadsheets take a cell that begins with one of these, or its wide form, for a formula.
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 router = APIRouter(
     prefix="/api/v1/analyses",
@@ -73,7 +77,12 @@ def _events(context: Context, video: VideoOut, analysis: AnalysisOut) -> Iterato
             page = events.page(
                 session, analysis_id=analysis.id, minimum_score=0, limit=PAGE, after=cursor
             )
-            found = [EventOut.from_row(row, recorded_at=video.recorded_at) for row in page.items]
+            found = [
+                EventOut.from_row(
+                    row, recorded_at=video.recorded_at, captions=context.settings.captions
+                )
+                for row in page.items
+            ]
         yield from found
         cursor = page.next_cursor
         if cursor is None:
@@ -83,7 +92,7 @@ def _events(context: Context, video: VideoOut, analysis: AnalysisOut) -> Iterato
 def _csv(context: Context, video: VideoOut, analysis: AnalysisOut) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow((*COLUMNS, *BOX, "id"))
+    writer.writerow((*COLUMNS, *BOX, "id", *(CAPTION if context.settings.captions else ())))
     for event in _events(context, video, analysis):
         values = event.model_dump(mode="json")
         box = min(event.boxes, key=partial(_from_peak, event.peak_time), default=None)
@@ -92,12 +101,20 @@ def _csv(context: Context, video: VideoOut, analysis: AnalysisOut) -> Iterator[s
                 *(values.get(name) for name in COLUMNS),
                 *("" if box is None else getattr(box, name) for name in BOX),
                 event.id,
+                *_caption_cells(event),
             ]
         )
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
     yield buffer.getvalue()
+
+
+def _caption_cells(event: EventOut) -> tuple[str, ...]:
+    if event.caption is None:
+        return ()
+    text = event.caption.text or ""
+    return event.caption.status, f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _from_peak(peak_time: float, box: BoxOut) -> tuple[float, float]:
@@ -111,5 +128,5 @@ def _json(context: Context, video: VideoOut, analysis: AnalysisOut) -> Iterator[
     }
     yield f'{json.dumps(head)[:-1]}, "events": ['
     for number, event in enumerate(_events(context, video, analysis)):
-        yield f"{',' if number else ''}\n{event.model_dump_json()}"
+        yield f"{',' if number else ''}\n{event.model_dump_json(exclude_unset=True)}"
     yield "\n]}\n"

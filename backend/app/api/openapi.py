@@ -30,7 +30,7 @@ def links(parameter: str, *operations: str) -> dict[str, Any]:
     }
 
 
-def install(app: FastAPI, *, keys_required: bool) -> None:
+def install(app: FastAPI, *, keys_required: bool, captions: bool) -> None:
     """Make `app.openapi()` return the complete document, built on first request, and serve it."""
     lock = threading.Lock()
 
@@ -54,6 +54,8 @@ def install(app: FastAPI, *, keys_required: bool) -> None:
                 schemas.pop(name, None)
             if not keys_required:
                 _make_keys_optional(document)
+            if not captions:
+                _hide_captions(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -77,3 +79,13 @@ def _make_keys_optional(document: dict[str, Any]) -> None:
         for operation in operations.values():
             if "security" in operation:
                 operation["security"].append({})
+
+
+def _hide_captions(document: dict[str, Any]) -> None:
+    """Leave out what only exists if captions are enabled."""
+    schemas = document["components"]["schemas"]
+    del schemas["CaptionOut"], schemas["EventOut"]["properties"]["caption"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            parameters = operation.get("parameters", [])
+            parameters[:] = [each for each in parameters if each["name"] != "caption"]

@@ -42,8 +42,11 @@ class PageFiles(StaticFiles):
 
 @router.get("/")
 def index(context: ContextDep) -> Response:
-    """Serve the page, and tell it whether videos are removed by themselves."""
+    """Serve the page, whose body names the features that are switched on."""
+    features = {
+        "captions": context.settings.captions,
+        "retention": context.retention.policy.enabled,
+    }
+    marks = "".join(f" data-{name}" for name, on in features.items() if on)
     page = (_STATIC / "index.html").read_bytes()
-    if context.retention.policy.enabled:
-        page = page.replace(b"<body", b"<body data-retention", 1)
-    return Response(page, media_type="text/html")
+    return Response(page.replace(b"<body>", f"<body{marks}>".encode(), 1), media_type="text/html")

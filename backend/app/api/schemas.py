@@ -3,7 +3,7 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.models import Analysis, AnalysisStatus, MotionEvent
+from app.models import Analysis, AnalysisStatus, CaptionStatus, MotionEvent
 from app.services import parameters as stored_parameters
 from app.services import videos
 from app.services.uploads import Resumable
@@ -423,6 +423,28 @@ class BoxOut(BaseModel):
     height: float
 
 
+class CaptionOut(BaseModel):
+    """What a language model says about an event's thumbnail: text from outside, never markup."""
+
+    status: Literal["pending", "done", "refused", "empty", "failed"] = Field(
+        description="`refused` and `empty` are answers, too; only `pending` still changes."
+    )
+    text: str | None = Field(description="One line of at most 300 characters.")
+    reason: str | None = Field(
+        description="Why there is no text: the API's word, such as SAFETY, or a sentence."
+    )
+
+    @classmethod
+    def from_row(cls, event: MotionEvent) -> "CaptionOut":
+        """Convert the columns of an event's caption."""
+        match event.caption_status:
+            case None | CaptionStatus.WAITING | CaptionStatus.CLAIMED | CaptionStatus.SENDING:
+                return cls(status="pending", text=None, reason=None)
+            case status:
+                values = {"text": event.caption, "reason": event.caption_reason}
+                return cls.model_validate({"status": status.value, **values})
+
+
 class EventOut(BaseModel):
     """A period of motion. Times are in seconds from the start of the video."""
 
@@ -440,15 +462,18 @@ class EventOut(BaseModel):
     peak_time: float = Field(description="Time of the most motion; the thumbnail shows this frame.")
     peak_score: float = Field(description="Share of the frame that moved at that time, 0 to 1.")
     boxes: list[BoxOut]
+    caption: CaptionOut | None = Field(default=None, description="Absent if captions are off.")
 
     @classmethod
-    def from_row(cls, event: MotionEvent, *, recorded_at: datetime | None) -> "EventOut":
+    def from_row(
+        cls, event: MotionEvent, *, recorded_at: datetime | None, captions: bool
+    ) -> "EventOut":
         """Convert a row of a video recorded from `recorded_at` on."""
 
         def wall_clock(seconds: float) -> datetime | None:
             return None if recorded_at is None else recorded_at + timedelta(seconds=seconds)
 
-        return cls(
+        made = cls(
             id=event.id,
             analysis_id=event.analysis_id,
             position=event.position,
@@ -460,6 +485,9 @@ class EventOut(BaseModel):
             peak_score=event.peak_score,
             boxes=[BoxOut(**box) for box in event.boxes],
         )
+        if captions:
+            made.caption = CaptionOut.from_row(event)
+        return made
 
 
 class EventPageOut(BaseModel):

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from app.api import clients
-from app.api.analyses import Cursor, Limit
+from app.api.analyses import Cursor, Limit, wanted_caption
 from app.api.auth import PROTECTED
 from app.api.deps import Context, ContextDep
 from app.api.media import (
@@ -175,7 +175,7 @@ def _respond(response: Response, reply: VideoOut, *, created: bool) -> VideoOut:
 
 
 @router.get("/videos", responses=documented(400))
-def list_videos(
+def list_videos(  # noqa: PLR0913, PLR0917 - each is a query parameter
     context: ContextDep,
     status: Annotated[
         list[AnalysisStatus],
@@ -184,6 +184,14 @@ def list_videos(
     name: Annotated[
         str | None,
         Query(max_length=255, description="Only videos whose file name contains this text."),
+    ] = None,
+    caption: Annotated[
+        str | None,
+        Query(
+            max_length=300,
+            description="Only videos with an event of the latest analysis whose caption contains "
+            "this text.",
+        ),
     ] = None,
     created_from: Annotated[UtcDatetime | None, Query(description="Inclusive.")] = None,
     created_before: Annotated[UtcDatetime | None, Query(description="Exclusive.")] = None,
@@ -197,6 +205,7 @@ def list_videos(
         name=None if name is None else name.replace("\0", ""),
         created_from=created_from,
         created_before=created_before,
+        caption=wanted_caption(context, caption),
     )
     with context.database.reading() as session:
         page = videos.page(session, filters=filters, sort=sort, limit=limit, after=cursor)

@@ -4,6 +4,7 @@ from app.models.analysis import FINAL, Analysis, AnalysisStatus
 from app.models.api_key import ApiKey
 from app.models.base import Base
 from app.models.browser_session import BrowserSession
+from app.models.caption import CaptionJob, CaptionStatus
 from app.models.event import MotionEvent
 from app.models.retention import RetentionState
 from app.models.video import Video
@@ -15,6 +16,8 @@ __all__ = [
     "ApiKey",
     "Base",
     "BrowserSession",
+    "CaptionJob",
+    "CaptionStatus",
     "MotionEvent",
     "RetentionState",
     "Video",

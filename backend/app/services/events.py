@@ -53,6 +53,7 @@ def page(
     minimum_score: float,
     limit: int,
     after: str | None,
+    caption: str | None = None,
 ) -> Page[MotionEvent]:
     """Return up to `limit` events of an analysis after the cursor `after`, chronologically.
 
@@ -63,6 +64,8 @@ def page(
     query = select(MotionEvent).where(MotionEvent.analysis_id == analysis_id)
     if minimum_score > 0:
         query = query.where(MotionEvent.peak_score >= minimum_score)
+    if caption:
+        query = query.where(MotionEvent.caption.icontains(caption, autoescape=True))
     rows = session.scalars(order.apply(query, after=after, limit=limit)).all()
     return order.page(list(rows), limit=limit, position=lambda event: (event.position, event.id))
 

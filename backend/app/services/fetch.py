@@ -42,7 +42,9 @@ class FetchRules:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
+    """Where a request goes, taken from a URL that has been checked."""
+
     scheme: str
     host: str
     port: int
@@ -70,7 +72,7 @@ def fetch(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
     raise ImportFailedError(f"More than {REDIRECTS} redirects.")
 
 
-def _parse(url: str, *, rules: FetchRules) -> _Target:
+def _parse(url: str, *, rules: FetchRules) -> Target:
     try:
         parts = urllib.parse.urlsplit(url)
         host = (parts.hostname or "").lower().rstrip(".")
@@ -86,16 +88,17 @@ def _parse(url: str, *, rules: FetchRules) -> _Target:
         raise ForbiddenImportError(f"{host} is not in IMPORT_HOSTS.")
     path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
-    return _Target(parts.scheme, host, port, path + (f"?{query}" if query else ""), url)
+    return Target(parts.scheme, host, port, path + (f"?{query}" if query else ""), url)
 
 
 @contextmanager
-def _connected(target: _Target, *, rules: FetchRules, deadline: Deadline) -> Iterator[TimedSocket]:
-    with contextlib.closing(_connect(target, rules=rules, deadline=deadline)) as connection:
+def _connected(target: Target, *, rules: FetchRules, deadline: Deadline) -> Iterator[TimedSocket]:
+    with contextlib.closing(connect(target, rules=rules, deadline=deadline)) as connection:
         yield TimedSocket(connection, deadline=deadline, idle=IDLE_TIMEOUT_S)
 
 
-def _connect(target: _Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
+def connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
+    """Open a connection, encrypted for https. Raise ForbiddenImportError or ImportFailedError."""
     failure = ImportFailedError(f"{target.host} cannot be resolved.")
     try:
         resolved = resolve(target.host, target.port, deadline=deadline)
@@ -120,7 +123,7 @@ def _connect(target: _Target, *, rules: FetchRules, deadline: Deadline) -> socke
                 raw = context.wrap_socket(raw, server_hostname=target.host)
         except OSError as error:  # includes SSLError
             raw.close()
-            failure = ImportFailedError(f"Cannot connect to {target.host}: {_reason(error)}.")
+            failure = ImportFailedError(f"Cannot connect to {target.host}: {reason_of(error)}.")
             continue
         return raw
     raise failure
@@ -137,7 +140,7 @@ def _is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _request(timed: TimedSocket, target: _Target) -> http.client.HTTPResponse:
+def _request(timed: TimedSocket, target: Target) -> http.client.HTTPResponse:
     port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
     host = f"[{target.host}]" if ":" in target.host else target.host
     connection = http.client.HTTPConnection(target.host, target.port)
@@ -148,11 +151,11 @@ def _request(timed: TimedSocket, target: _Target) -> http.client.HTTPResponse:
         )
         return connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        raise ImportFailedError(f"No response from {target.host}: {_reason(error)}.") from error
+        raise ImportFailedError(f"No response from {target.host}: {reason_of(error)}.") from error
 
 
 def _read_chunks(
-    response: http.client.HTTPResponse, target: _Target, *, deadline: Deadline
+    response: http.client.HTTPResponse, target: Target, *, deadline: Deadline
 ) -> Iterator[bytes]:
     while True:
         try:
@@ -163,7 +166,7 @@ def _read_chunks(
             raise ImportFailedError(f"The download from {target.host} timed out.") from None
         except (OSError, http.client.HTTPException) as error:
             raise ImportFailedError(
-                f"The download from {target.host} failed: {_reason(error)}."
+                f"The download from {target.host} failed: {reason_of(error)}."
             ) from error
         if not chunk:
             if response.length:
@@ -172,7 +175,8 @@ def _read_chunks(
         yield chunk
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why a connection failed, in a few words."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Float, ScalarSelect, func, literal_column,
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import VideoNotFoundError
-from app.models import Analysis, AnalysisStatus, Video
+from app.models import Analysis, AnalysisStatus, MotionEvent, Video
 from app.models.base import new_id
 from app.models.video import UNKNOWN_DURATION
 from app.services import facts as stored_facts
@@ -68,6 +68,8 @@ class Filters:
     """Part of the file name, ignoring case."""
     created_from: datetime | None = None
     created_before: datetime | None = None
+    caption: str | None = None
+    """Part of the caption of an event that the latest analysis found, ignoring case."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,11 @@ def page(
         query = query.where(Video.created_at >= filters.created_from)
     if filters.created_before is not None:
         query = query.where(Video.created_at < filters.created_before)
+    if filters.caption:
+        found = MotionEvent.caption.icontains(filters.caption, autoescape=True)
+        query = query.where(
+            select(MotionEvent.id).where(MotionEvent.analysis_id == Analysis.id, found).exists()
+        )
     rows = session.execute(order.apply(query, after=after, limit=limit))
     return order.page(
         [VideoState(video, analysis) for video, analysis in rows],

@@ -16,7 +16,7 @@ ALLOWED = {
     "video": {"sandbox"},
     "models": set[str](),
     "services": {"models", "video", "sandbox", "db", "errors"},
-    "worker": {"services", "models", "video", "sandbox", "db", "logs", "settings"},
+    "worker": {"services", "models", "video", "sandbox", "db", "errors", "logs", "settings"},
     "api": {
         "worker", "services", "models", "video", "db", "errors", "logs", "settings", "connection",
         "",

@@ -1,5 +1,6 @@
 // The results of an analysis: clickable events with thumbnails, the timeline, and files to save.
 import { call, media } from "./api.js";
+import { captionLine, followCaptions, showCaption, stopFollowing } from "./captions.js";
 import { $, clock, make, percent, timeOfDay } from "./dom.js";
 import { goTo, showFindings } from "./player.js";
 import * as route from "./route.js";
@@ -8,6 +9,8 @@ import { drawTimeline, hideTimeline } from "./timeline.js";
 let current = null;
 let cursor = null;
 let events = [];
+/** The pages of events that are loaded, each with its path. */
+let pages = [];
 let timeline = null;
 /** Id of the selected event, which may not be loaded yet. */
 let selected = null;
@@ -24,8 +27,10 @@ export function installFindings() {
 export function clearFindings(text) {
   current = null;
   events = [];
+  pages = [];
   timeline = null;
   cursor = null;
+  stopFollowing();
   $("events").replaceChildren();
   $("events-note").textContent = text;
   $("more-events").hidden = true;
@@ -52,9 +57,11 @@ export async function loadFindings(analysis) {
 async function loadEvents(analysis) {
   const query = new URLSearchParams({ limit: 100 });
   if (cursor) query.set("cursor", cursor);
-  const page = await call(`/analyses/${analysis.id}/events?${query}`);
+  const path = `/analyses/${analysis.id}/events?${query}`;
+  const page = await call(path);
   if (current !== analysis) return;
   events.push(...page.events);
+  pages.push({ path, events: page.events });
   cursor = page.next_cursor;
   $("events").append(...page.events.map(row));
   $("more-events").hidden = cursor === null;
@@ -67,6 +74,7 @@ async function loadEvents(analysis) {
   drawTimeline(timeline, events, analysis.result?.duration);
   showFindings(events, analysis.parameters);
   markSelected();
+  followCaptions(pages, (event) => showCaption($("events").children[event.position], event));
 }
 
 /** Show the event of this id as selected, whenever it is loaded. */
@@ -100,6 +108,6 @@ function row(event) {
   make("span", {}, span),
   event.started_at ? make("span", { class: "quiet" }, timeOfDay(event.started_at)) : null,
   make("span", { class: "quiet" }, `up to ${percent(event.peak_score)} of the frame`));
-  return make("li", {}, button,
+  return make("li", {}, button, captionLine(event),
     make("a", { href: media(`/events/${event.id}/clip`), download: `event-${event.position + 1}.mp4` }, "Save clip"));
 }

@@ -1,6 +1,7 @@
 // Entry point: connects the list with the video that the address names.
 import { installKeyDialog, onRecovery, showHealth, startSession } from "./api.js";
 import { $, notify } from "./dom.js";
+import { installCaptions } from "./captions.js";
 import * as detail from "./detail.js";
 import { installFindings } from "./findings.js";
 import * as library from "./library.js";
@@ -30,6 +31,7 @@ async function route() {
 }
 
 installKeyDialog();
+installCaptions();
 library.installLibrary();
 detail.installDetail();
 installFindings();
