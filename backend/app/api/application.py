@@ -26,6 +26,8 @@ from app.api import (
     progress,
     uploads,
     videos,
+    webhook_messages,
+    webhooks,
 )
 from app.api.clients import Shares
 from app.api.conditional import Conditional
@@ -47,11 +49,14 @@ from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.private import database_files, tighten
 from app.services.quotas import Quotas
+from app.services.sending import Sender
+from app.services.signing import SigningKey
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Limits, Tools
 from app.worker.confine import log_isolation
+from app.worker.deliverer import Deliverer
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
@@ -72,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     context = _context(settings)
     request_timeout = settings.request_timeout.total_seconds()
     janitor = Janitor(database=context.database, storage=context.storage, uploads=context.uploads)
+    background = [janitor, *([context.deliverer] if context.deliverer else [])]
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -89,13 +95,16 @@ def create_app(settings: Settings) -> FastAPI:
             loop.call_soon_threadsafe(context.progress.close)
             context.stopping.set()
             context.queue.request_stop()
+            for thread in background:
+                thread.request_stop()
 
         context.storage.prepare()
         for path in database_files(settings.sqlalchemy_url()):
             tighten(path)
         ready = await run_in_threadpool(_prepare_database, context)
         context.queue.start()
-        janitor.start()
+        for thread in background:
+            thread.start()
         event(
             "service.started",
             version=__version__,
@@ -115,7 +124,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(context.queue.stop)
-                await run_in_threadpool(janitor.stop)
+                for thread in background:
+                    await run_in_threadpool(thread.stop)
             context.database.close()
             event("service.stopped")
 
@@ -141,10 +151,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key)
+    _include_routes(app, context)
+    return app
+
+
+def _include_routes(app: FastAPI, context: Context) -> None:
     for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
+    if context.deliverer is not None:
+        app.include_router(webhooks.router)
+        app.webhooks.include_router(webhook_messages.router)
     app.mount("/static", page.PageFiles())
-    return app
 
 
 def _context(settings: Settings) -> Context:
@@ -201,7 +218,22 @@ def _context(settings: Settings) -> Context:
         progress=ProgressHub(database),
         meter=RequestMeter(),
         monitor=Monitor(checks_of(database=database, storage=storage, queue=queue)),
+        deliverer=_deliverer(settings, database) if settings.webhook_hosts else None,
     )
+
+
+def _deliverer(settings: Settings, database: Database) -> Deliverer:
+    timeout = settings.webhook_timeout.total_seconds()
+    rules = FetchRules(
+        hosts=settings.webhook_hosts,
+        private_addresses=settings.webhook_private_addresses,
+        timeout=timeout,
+        settings="WEBHOOK",
+        tls=True,
+        idle=timeout,
+    )
+    sender = Sender(SigningKey(settings.data_dir), rules, agent=f"video-events/{__version__}")
+    return Deliverer(database=database, sender=sender)
 
 
 async def _retry_database(context: Context) -> None:

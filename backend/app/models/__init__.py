@@ -6,6 +6,7 @@ from app.models.base import Base
 from app.models.browser_session import BrowserSession
 from app.models.event import MotionEvent
 from app.models.video import Video
+from app.models.webhook import DeliveryStatus, Webhook, WebhookDelivery, WebhookStatus
 
 __all__ = [
     "FINAL",
@@ -14,6 +15,10 @@ __all__ = [
     "ApiKey",
     "Base",
     "BrowserSession",
+    "DeliveryStatus",
     "MotionEvent",
     "Video",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookStatus",
 ]

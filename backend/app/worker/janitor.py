@@ -1,8 +1,11 @@
-"""Periodic clean-up: files left behind by crashed processes, and expired resumable uploads."""
+"""Periodic clean-up: files left behind by crashed processes, expired resumable uploads, and old
+deliveries to webhooks.
+"""
 
 from app.db import Database
 from app.logs import event
-from app.services import videos
+from app.models.base import utc_now
+from app.services import deliveries, videos
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.worker.background import BackgroundThread
@@ -28,6 +31,10 @@ class Janitor(BackgroundThread):
         swept += self._uploads.sweep()
         if swept:
             event("storage.swept", files=swept)
+        with self._database.writing() as session:
+            pruned = deliveries.prune(session, now=utc_now())
+        if pruned:
+            event("deliveries.pruned", count=pruned)
 
     def close(self) -> None:
         """Do nothing: no resources are held between steps."""

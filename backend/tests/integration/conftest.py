@@ -72,7 +72,9 @@ def emptied_postgres() -> list[str]:
 def _empty(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("SET lock_timeout = '10s'")  # for transactions of killed clients
-        connection.execute("TRUNCATE videos, analyses, events, api_keys, sessions")
+        connection.execute(
+            "TRUNCATE videos, analyses, events, api_keys, sessions, webhooks, webhook_deliveries"
+        )
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
