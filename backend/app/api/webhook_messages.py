@@ -5,7 +5,7 @@ Nothing is served here. The messages are written by `app.services.outbox`.
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, Field
@@ -137,10 +137,10 @@ _Signature = Annotated[
         "separated by a space, while a secret is being replaced.",
     ),
 ]
-_RESPONSES: dict[int | str, dict[str, str]] = {
-    "2XX": {"description": "Delivered. The body is not read."},
-    "410": {"description": "Nothing more is sent: the webhook is paused."},
-    "429": {"description": "Nothing is sent before Retry-After; also with other errors."},
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    204: {"description": "Delivered, as with any status from 200 to 299. The body is not read."},
+    410: {"description": "Nothing more is sent: the webhook is paused."},
+    429: {"description": "Nothing is sent before Retry-After; also with other errors."},
     "default": {"description": "Failed; it is sent again later. Redirects are not followed."},
 }
 router = APIRouter(generate_unique_id_function=lambda route: route.name)

@@ -188,10 +188,10 @@ function row(webhook, state, delivery) {
     cell(make("div", {}, event), make("div", { class: "quiet" }, timeOfDay(created))),
     cell(make("span", { class: "badge", "data-status": status }, status)),
     cell(String(attempts)),
-    cell(code === null ? "" : String(code), error ? make("div", { class: "bad" }, error) : null),
-    cell(seconds === null ? "" : `${seconds.toFixed(2)} s`),
+    cell(error ? make("span", { class: "bad" }, error) : code === null ? "" : String(code)),
+    cell(seconds === null ? "" : make("span", { class: "short" }, `${seconds.toFixed(2)} s`)),
     cell(attempted ? timeOfDay(attempted) : ""),
-    cell(next ? timeOfDay(next) : ""),
+    cell(next && state === "active" ? timeOfDay(next) : ""),
     cell(state === "active" ? make("button", {
       type: "button", "data-key": `again-${id}`, "aria-label": `Send ${event} again`,
       onclick: () => act(() => call(`/webhooks/${webhook}/deliveries/${id}/redeliver`, { method: "POST" }), "It is being sent again."),
