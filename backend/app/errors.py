@@ -56,6 +56,27 @@ class UnauthorizedError(AppError):
     title = "API key required"
 
 
+class AdminRequiredError(AppError):
+    """The API key may not manage webhooks."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class WebhookNotFoundError(AppError):
+    """No webhook, or none of its deliveries, has the requested id."""
+
+    status = 404
+    title = "Webhook not found"
+
+
+class ForbiddenWebhookError(AppError):
+    """The operator does not allow webhooks with this URL."""
+
+    status = 403
+    title = "Webhook not allowed"
+
+
 class ForbiddenImportError(AppError):
     """The operator does not allow imports from this source."""
 

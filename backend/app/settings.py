@@ -180,6 +180,24 @@ class Settings(BaseSettings):
         default=timedelta(minutes=5),
         description="Maximum duration of an import in seconds.",
     )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Comma-separated hosts to which webhooks may be sent; `*` allows any; empty: webhooks "
+            "are off."
+        ),
+    )
+    webhook_private_addresses: bool = Field(
+        default=False,
+        description=(
+            "Allow webhooks to non-public addresses such as 10.0.0.1, also by http://; to public "
+            "ones only https:// is allowed."
+        ),
+    )
+    webhook_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
+        default=timedelta(seconds=15),
+        description="Maximum duration of one attempt to deliver to a webhook in seconds.",
+    )
     analysis_timeout: Annotated[timedelta, Field(gt=timedelta(0))] = Field(
         default=timedelta(minutes=30),
         description="Maximum duration of an analysis in seconds.",
@@ -304,7 +322,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("import_hosts", mode="before")
+    @field_validator("import_hosts", "webhook_hosts", mode="before")
     @classmethod
     def _hosts(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -326,6 +344,7 @@ class Settings(BaseSettings):
         "request_timeout",
         "response_idle_timeout",
         "import_timeout",
+        "webhook_timeout",
         "analysis_timeout",
         "max_duration",
         "retention_age",

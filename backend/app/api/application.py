@@ -26,6 +26,8 @@ from app.api import (
     progress,
     uploads,
     videos,
+    webhook_messages,
+    webhooks,
 )
 from app.api.clients import Shares
 from app.api.conditional import Conditional
@@ -50,6 +52,8 @@ from app.services.private import database_files, tighten
 from app.services.quotas import Quotas
 from app.services.readers import Readers
 from app.services.retention import Policy, Retention
+from app.services.sending import Sender
+from app.services.signing import SigningKey
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -57,6 +61,7 @@ from app.video import Limits, Tools
 from app.worker.background import BackgroundThread
 from app.worker.captions import Captioner
 from app.worker.confine import log_isolation
+from app.worker.deliverer import Deliverer
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
@@ -150,14 +155,21 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
     openapi.install(app, keys_required=settings.require_api_key, captions=settings.captions)
+    _include_routes(app, context)
+    return app
+
+
+def _include_routes(app: FastAPI, context: Context) -> None:
     for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
     if context.retention.policy.enabled:
         from app.api import retention
 
         app.include_router(retention.router)
+    if context.deliverer is not None:
+        app.include_router(webhooks.router)
+        app.webhooks.include_router(webhook_messages.router)
     app.mount("/static", page.PageFiles())
-    return app
 
 
 def _background(context: Context) -> list[BackgroundThread]:
@@ -184,6 +196,8 @@ def _background(context: Context) -> list[BackgroundThread]:
             daily_requests=settings.gemini_daily_requests,
         )
         threads.append(captioner)
+    if context.deliverer is not None:
+        threads.append(context.deliverer)
     return threads
 
 
@@ -248,7 +262,22 @@ def _context(settings: Settings) -> Context:
         progress=ProgressHub(database),
         meter=RequestMeter(),
         monitor=Monitor(checks_of(database=database, storage=storage, queue=queue)),
+        deliverer=_deliverer(settings, database) if settings.webhook_hosts else None,
     )
+
+
+def _deliverer(settings: Settings, database: Database) -> Deliverer:
+    timeout = settings.webhook_timeout.total_seconds()
+    rules = FetchRules(
+        hosts=settings.webhook_hosts,
+        private_addresses=settings.webhook_private_addresses,
+        timeout=timeout,
+        settings="WEBHOOK",
+        tls=True,
+        idle=timeout,
+    )
+    sender = Sender(SigningKey(settings.data_dir), rules, agent=f"video-events/{__version__}")
+    return Deliverer(database=database, sender=sender)
 
 
 async def _retry_database(context: Context) -> None:

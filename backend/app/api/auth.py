@@ -17,7 +17,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from app.api import clients
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
-from app.errors import UnauthorizedError
+from app.errors import AdminRequiredError, UnauthorizedError
 from app.logs import caller
 from app.models import ApiKey
 from app.models.base import utc_now
@@ -71,6 +71,7 @@ async def require_key(
         raise UnauthorizedError("Send a key as `Authorization: Bearer …` or `X-API-Key: …`.")
     if key is None:
         raise UnauthorizedError("The API key is unknown or revoked, or the session has ended.")
+    request.state.admin = key.admin
     clients.identify(key.prefix)
     known = caller.get()
     if known is not None:
@@ -87,7 +88,19 @@ def _find_session_key(context: Context, text: str) -> ApiKey | None:
         return sessions.authenticate(session, text=text, now=utc_now())
 
 
+async def require_admin(
+    request: Request, context: ContextDep, _: Annotated[None, Depends(require_key)]
+) -> None:
+    """Raise AdminRequiredError unless the key may manage webhooks, or no key is required."""
+    if context.settings.require_api_key and not request.state.admin:
+        raise AdminRequiredError(
+            "This key may not manage webhooks. Create one that may with "
+            "`python3 -m app.cli.keys create NAME --admin`."
+        )
+
+
 PROTECTED = [Depends(require_key)]
+ADMIN = [Depends(require_admin)]
 
 router = APIRouter(prefix="/api/v1/session", tags=["auth"])
 

@@ -23,6 +23,7 @@ from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Tools
+from app.worker.deliverer import Deliverer
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Context:
     progress: ProgressHub
     meter: RequestMeter
     monitor: Monitor
+    deliverer: Deliverer | None
+    """Sends to webhooks; None without WEBHOOK_HOSTS."""
     writers: dict[uuid.UUID, CancelScope] = field(default_factory=dict)
     """Requests of this process that are writing to a resumable upload."""
 

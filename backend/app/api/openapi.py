@@ -46,6 +46,7 @@ def install(app: FastAPI, *, keys_required: bool, captions: bool) -> None:
                 summary=app.summary,
                 description=DESCRIPTION,
                 routes=app.routes,
+                webhooks=app.webhooks.routes,
             )
             # Errors are raised, not returned, so no operation references their model.
             schemas = document["components"]["schemas"]

@@ -46,6 +46,7 @@ def index(context: ContextDep) -> Response:
     features = {
         "captions": context.settings.captions,
         "retention": context.retention.policy.enabled,
+        "webhooks": context.deliverer is not None,
     }
     marks = "".join(f" data-{name}" for name, on in features.items() if on)
     page = (_STATIC / "index.html").read_bytes()

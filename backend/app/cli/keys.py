@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="create a key and print it; it is not shown again")
     create.add_argument("name", help="who or what the key is for")
+    create.add_argument("--admin", action="store_true", help="let it manage webhooks, too")
     limit = commands.add_parser("limit", help="replace the quotas of a key; none: the service's")
     limit.add_argument("prefix", help="the eight characters after `vk_`")
     for command in (create, limit):
@@ -78,6 +79,7 @@ def _create(database: Database, options: argparse.Namespace) -> str:
             name=options.name,
             max_bytes=options.max_bytes,
             max_jobs=options.max_jobs,
+            admin=options.admin,
         ).text
 
 
@@ -103,7 +105,7 @@ def _list(database: Database, _options: argparse.Namespace) -> str:
                     row.prefix,
                     "valid" if row.revoked_at is None else f"revoked {row.revoked_at:%Y-%m-%d}",
                     f"{row.created_at:%Y-%m-%d}",
-                    _quotas(row),
+                    _quotas(row) + (" admin" if row.admin else ""),
                     row.name,
                 )
             )

@@ -8,6 +8,7 @@ from app.models.caption import CaptionJob, CaptionStatus
 from app.models.event import MotionEvent
 from app.models.retention import RetentionState
 from app.models.video import Video
+from app.models.webhook import DeliveryStatus, Webhook, WebhookDelivery, WebhookStatus
 
 __all__ = [
     "FINAL",
@@ -18,7 +19,11 @@ __all__ = [
     "BrowserSession",
     "CaptionJob",
     "CaptionStatus",
+    "DeliveryStatus",
     "MotionEvent",
     "RetentionState",
     "Video",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookStatus",
 ]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import BigInteger, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, utc_now
@@ -23,5 +23,7 @@ class ApiKey(Base):
     """Quota of stored bytes; NULL means KEY_BYTES."""
     max_jobs: Mapped[int | None]
     """Quota of unfinished analyses; NULL means KEY_JOBS."""
+    admin: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether it may manage webhooks, and with them send what happens to other servers."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     revoked_at: Mapped[datetime | None]

@@ -35,9 +35,14 @@ class NewKey:
 
 
 def create(
-    session: Session, *, name: str, max_bytes: int | None = None, max_jobs: int | None = None
+    session: Session,
+    *,
+    name: str,
+    max_bytes: int | None = None,
+    max_jobs: int | None = None,
+    admin: bool = False,
 ) -> NewKey:
-    """Create a key, perhaps with quotas of its own.
+    """Create a key, perhaps with quotas of its own, or one that may manage webhooks.
 
     Raise ValueError if the name is empty, too long or not printable.
     """
@@ -45,7 +50,10 @@ def create(
         raise ValueError(f"the name must have 1 to {MAX_NAME_LENGTH} printable characters")
     prefix = secrets.token_hex(4)
     text = f"vk_{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-    row = ApiKey(name=name, prefix=prefix, hash=_hash(text), max_bytes=max_bytes, max_jobs=max_jobs)
+    row = ApiKey(
+        name=name, prefix=prefix, hash=_hash(text), max_bytes=max_bytes, max_jobs=max_jobs,
+        admin=admin,
+    )  # fmt: skip
     session.add(row)
     session.flush()
     return NewKey(row, text)

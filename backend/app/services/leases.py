@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, CursorResult, Update, and_, func, or_, sel
 from sqlalchemy.orm import Session
 
 from app.models import Analysis, AnalysisStatus, MotionEvent, Video
+from app.services import outbox
 from app.services import parameters as stored_parameters
 from app.services.results import Findings
 from app.video import Parameters
@@ -109,6 +110,7 @@ def claim(
         )
     )
     if update_one(session, give_up):
+        outbox.analysis_failed(session, analysis_id=analysis_id, now=now)
         return None
     owner = uuid.uuid4()
     take = (
@@ -173,6 +175,7 @@ def complete(session: Session, *, claim: Claim, now: datetime, findings: Finding
             MotionEvent(analysis_id=claim.analysis_id, **values) for values in findings.events
         )
         session.flush()
+        outbox.analysis_done(session, analysis_id=claim.analysis_id, now=now)
     return stored
 
 
@@ -196,9 +199,12 @@ def fail(
     session: Session, *, claim: Claim, now: datetime, reason: str, detail: str | None = None
 ) -> bool:
     """Store the reason for the failure; return False if the claim was lost."""
-    return _finish(
+    stored = _finish(
         session, claim, status=AnalysisStatus.FAILED, now=now, reason=reason, detail=detail
     )
+    if stored:
+        outbox.analysis_failed(session, analysis_id=claim.analysis_id, now=now)
+    return stored
 
 
 def _finish(session: Session, claim: Claim, *, now: datetime, **values: Any) -> bool:

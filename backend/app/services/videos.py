@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session, aliased
 
 from app.errors import VideoNotFoundError
 from app.models import Analysis, AnalysisStatus, MotionEvent, Video
-from app.models.base import new_id
+from app.models.base import new_id, utc_now
 from app.models.video import UNKNOWN_DURATION
 from app.services import facts as stored_facts
+from app.services import outbox
 from app.services.paging import Order, Page
 from app.services.retention_state import start_of_age
 from app.video import Probe
@@ -139,6 +140,7 @@ def register(session: Session, *, upload: Upload, facts: Probe) -> Video:
     )
     session.add(video)
     session.flush()
+    outbox.video_stored(session, video=video)
     return video
 
 
@@ -227,7 +229,9 @@ def _sort_key(sort: Sort, video: Video) -> Any:
 
 def delete(session: Session, *, video_id: uuid.UUID) -> None:
     """Delete a video and its analyses. The caller deletes the file after the commit."""
-    session.delete(get(session, video_id=video_id).video)
+    video = get(session, video_id=video_id).video
+    outbox.video_deleted(session, video=video, now=utc_now())
+    session.delete(video)
     session.flush()
 
 

@@ -1,4 +1,6 @@
-"""Periodic clean-up: files of crashed processes, expired uploads, and what retention removes."""
+"""Periodic clean-up: files of crashed processes, expired uploads, old deliveries to webhooks, and
+the videos that retention removes.
+"""
 
 import contextlib
 import logging
@@ -6,7 +8,8 @@ from datetime import datetime
 
 from app.db import Database
 from app.logs import event
-from app.services import videos
+from app.models.base import utc_now
+from app.services import deliveries, videos
 from app.services.retention import Retention, RetentionBusyError
 from app.services.storage import Storage
 from app.services.uploads import Uploads
@@ -41,6 +44,10 @@ class Janitor(BackgroundThread):
         swept += self._uploads.sweep()
         if swept:
             event("storage.swept", files=swept)
+        with self._database.writing() as session:
+            pruned = deliveries.prune(session, now=utc_now())
+        if pruned:
+            event("deliveries.pruned", count=pruned)
         if self._retention is not None:
             with contextlib.suppress(RetentionBusyError):
                 self._remove_old(self._retention)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261127_1130"
-down_revision = "20261127_1100"
+down_revision = "20261127_1120"
 branch_labels = None
 depends_on = None
 

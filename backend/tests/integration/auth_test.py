@@ -227,11 +227,11 @@ def test_log_lines_say_who_asked(
     assert key not in json.dumps(lines)
 
 
-def new_key(client: TestClient, **quotas: int) -> str:
+def new_key(client: TestClient, **options: Any) -> str:
     """Create a key, faster than the command does."""
     database = client.app.state.context.database  # type: ignore[attr-defined]
     with database.writing() as session:
-        return key_service.create(session, name="a", **quotas).text
+        return key_service.create(session, name="a", **options).text
 
 
 def quota_clips(clip_dir: Path, number: int) -> list[bytes]:

@@ -73,7 +73,8 @@ def _empty(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("SET lock_timeout = '10s'")  # for transactions of killed clients
         connection.execute(
-            "TRUNCATE videos, analyses, events, api_keys, sessions, retention, caption_job"
+            "TRUNCATE videos, analyses, events, api_keys, sessions, retention, caption_job,"
+            " webhooks, webhook_deliveries"
         )
 
 

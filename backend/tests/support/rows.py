@@ -2,14 +2,16 @@
 
 import itertools
 import uuid
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from app.db import Database
-from app.services import videos
+from app.models.base import utc_now
+from app.services import analyses, leases, videos
 from app.services.results import Findings
-from app.video import Probe
+from app.video import Parameters, Probe
 
 _numbers = itertools.count()
 FACTS: dict[str, Any] = {
@@ -36,6 +38,23 @@ def video(database: Database, *, filename: str = "a.mp4", size: int = 1, **facts
     values = {name: value for name, value in (FACTS | facts).items() if name in known}
     with database.writing() as session:
         return videos.register(session, upload=upload, facts=Probe(**values)).id
+
+
+def analysed(database: Database, *, events: int | None, now: datetime | None = None) -> uuid.UUID:
+    """Add a video whose analysis found some events, or, with None, failed; return its id."""
+    moment, lease = now or utc_now(), timedelta(seconds=30)
+    video_id = video(database)
+    with database.writing() as session:
+        analysis, _ = analyses.request(session, video_id=video_id, parameters=Parameters())
+        claim = leases.claim(
+            session, analysis_id=analysis.id, now=moment, lease=lease, max_attempts=1
+        )
+        assert claim is not None  # noqa: S101 - it was added above
+        if events is None:
+            leases.fail(session, claim=claim, now=moment, reason="it is no film")
+        else:
+            leases.complete(session, claim=claim, now=moment, findings=findings(events=events))
+    return video_id
 
 
 def findings(*, events: int = 0, **result: Any) -> Findings:

@@ -56,6 +56,7 @@ onRecovery(() => {
 window.addEventListener("hashchange", route);
 
 await startSession();
+if ("webhooks" in document.body.dataset) (await import("./webhooks.js")).installWebhooks();
 showHealth();
 setInterval(showHealth, HEALTH_MS);
 await library.reload();

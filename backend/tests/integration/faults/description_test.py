@@ -34,7 +34,11 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 def service(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[tuple[str, Process]]:
     """Run a service with one video that has events."""
     home = tmp_path_factory.mktemp("description")
-    variables = {"MAX_UPLOAD_BYTES": "1MiB", "IMPORT_DIR": str(clip.parent)}
+    variables = {
+        "MAX_UPLOAD_BYTES": "1MiB",
+        "IMPORT_DIR": str(clip.parent),
+        "WEBHOOK_HOSTS": "hooks.example.com",
+    }
     with servers.api(home / "data", log=home / "log", variables=variables) as (url, process):
         web.post(
             url + VIDEOS, files={"file": ("a.mp4", clip.read_bytes())}, timeout=60
