@@ -56,6 +56,34 @@ class UnauthorizedError(AppError):
     title = "API key required"
 
 
+class ReadOnlyError(AppError):
+    """Somebody who may only read has tried to change something."""
+
+    status = 403
+    title = "Read-only access"
+
+
+class SignInError(AppError):
+    """The browser does not continue a sign-in that it has started, or has continued it already."""
+
+    status = 400
+    title = "Sign-in failed"
+
+
+class NotAdmittedError(AppError):
+    """Whoever has signed in is not admitted, or has not agreed to sign in."""
+
+    status = 403
+    title = "Not admitted"
+
+
+class IdentityProviderError(AppError):
+    """The identity provider does not answer, or its answer cannot be trusted."""
+
+    status = 502
+    title = "Sign-in unavailable"
+
+
 class ForbiddenImportError(AppError):
     """The operator does not allow imports from this source."""
 

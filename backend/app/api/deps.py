@@ -17,6 +17,7 @@ from app.services.imports import ImportRules
 from app.services.media import Media
 from app.services.queue import AnalysisQueue
 from app.services.quotas import Quotas
+from app.services.sign_in import SignIn
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -42,6 +43,10 @@ class Context:
     """Bounds concurrent probing and storing of uploads."""
     import_limiter: Turns
     """Bounds concurrent imports."""
+    sign_in_limiter: Turns
+    """Bounds concurrent requests to the identity provider."""
+    sign_in: SignIn | None
+    """None unless people can sign in."""
     import_rules: ImportRules
     quotas: Quotas
     stopping: Event

@@ -13,8 +13,14 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.api.deps import ContextDep
+
 router = APIRouter(include_in_schema=False)
 _STATIC = Path(__file__).parent / "static"
+# Nothing of it is requested, let alone shown, where nobody can sign in.
+_SIGN_IN = b"""<link rel="stylesheet" href="/static/sign-in.css">
+<script type="module" src="/static/sign-in.js"></script>
+</head>"""
 
 
 class PageFiles(StaticFiles):
@@ -39,6 +45,9 @@ class PageFiles(StaticFiles):
 
 
 @router.get("/")
-def index() -> Response:
+def index(context: ContextDep) -> Response:
     """Serve the page."""
-    return Response((_STATIC / "index.html").read_bytes(), media_type="text/html")
+    page = (_STATIC / "index.html").read_bytes()
+    if context.sign_in is not None:
+        page = page.replace(b"</head>", _SIGN_IN, 1)
+    return Response(page, media_type="text/html")

@@ -5,6 +5,7 @@ from app.models.api_key import ApiKey
 from app.models.base import Base
 from app.models.browser_session import BrowserSession
 from app.models.event import MotionEvent
+from app.models.sign_in_attempt import SignInAttempt
 from app.models.video import Video
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Base",
     "BrowserSession",
     "MotionEvent",
+    "SignInAttempt",
     "Video",
 ]
