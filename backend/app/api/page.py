@@ -17,10 +17,11 @@ from app.api.deps import ContextDep
 
 router = APIRouter(include_in_schema=False)
 _STATIC = Path(__file__).parent / "static"
-# Nothing of it is requested, let alone shown, where nobody can sign in.
+_ENTRY = b'<script type="module" src="/static/page.js">'
+# Nothing of it is requested, let alone shown, where nobody can sign in. It runs before the rest.
 _SIGN_IN = b"""<link rel="stylesheet" href="/static/sign-in.css">
 <script type="module" src="/static/sign-in.js"></script>
-</head>"""
+"""
 
 
 class PageFiles(StaticFiles):
@@ -49,5 +50,5 @@ def index(context: ContextDep) -> Response:
     """Serve the page."""
     page = (_STATIC / "index.html").read_bytes()
     if context.sign_in is not None:
-        page = page.replace(b"</head>", _SIGN_IN, 1)
+        page = page.replace(_ENTRY, _SIGN_IN + _ENTRY, 1)
     return Response(page, media_type="text/html")

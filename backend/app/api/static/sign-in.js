@@ -9,7 +9,7 @@ const PLACE = "place";
 function restorePlace() {
   const place = sessionStorage.getItem(PLACE);
   sessionStorage.removeItem(PLACE);
-  if (place && !window.location.hash) window.location.hash = place;
+  if (place && !window.location.hash) history.replaceState(null, "", place);
 }
 
 function offer() {
@@ -38,4 +38,4 @@ async function showPerson() {
 
 restorePlace();
 offer();
-await showPerson();
+showPerson();
