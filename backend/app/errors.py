@@ -57,7 +57,7 @@ class UnauthorizedError(AppError):
 
 
 class AdminRequiredError(AppError):
-    """The API key may not manage webhooks."""
+    """Whoever asks may not manage webhooks."""
 
     status = 403
     title = "Not allowed"
@@ -75,6 +75,34 @@ class ForbiddenWebhookError(AppError):
 
     status = 403
     title = "Webhook not allowed"
+
+
+class ReadOnlyError(AppError):
+    """Somebody who may only read has tried to change something."""
+
+    status = 403
+    title = "Read-only access"
+
+
+class SignInError(AppError):
+    """The browser does not continue a sign-in that it has started, or has continued it already."""
+
+    status = 400
+    title = "Sign-in failed"
+
+
+class NotAdmittedError(AppError):
+    """Whoever has signed in is not admitted, or has not agreed to sign in."""
+
+    status = 403
+    title = "Not admitted"
+
+
+class IdentityProviderError(AppError):
+    """The identity provider does not answer, or its answer cannot be trusted."""
+
+    status = 502
+    title = "Sign-in unavailable"
 
 
 class ForbiddenImportError(AppError):

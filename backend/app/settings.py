@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -30,8 +32,11 @@ FILE_SUFFIX = "_FILE"
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 AMQP_SCHEMES = ("amqp", "amqps")
+GOOGLE = "https://accounts.google.com"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _PRINTABLE = re.compile(r"[!-~]+")
+_PERSON = re.compile(r"([!-?A-~]+@)?[a-z0-9-]+(\.[a-z0-9-]+)+")
 # The least with which every video of 1920 x 1080 pixels can be analysed.
 MIN_MEMORY = 256 * 1024**2
 # Of RETENTION_AGE: less is a mistake in the unit, and more is no point in time.
@@ -282,11 +287,36 @@ class Settings(BaseSettings):
     )
     google_client_id: str | None = Field(
         default=None,
-        description="Google OAuth client id; accepted, but not used yet.",
+        description=(
+            "OAuth client id; with it people can sign in with Google, and /api/v1 requires that or "
+            "an API key."
+        ),
     )
     google_client_secret: SecretStr | None = Field(
         default=None,
-        description="Google OAuth client secret; accepted and kept secret, but not used yet.",
+        description="Secret of the OAuth client.",
+    )
+    google_readers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Comma-separated addresses (`ann@example.org`) and Google Workspace domains "
+            "(`example.org`) that may sign in and read."
+        ),
+    )
+    google_editors: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="The same for those that may also change things.",
+    )
+    google_issuer: str = Field(
+        default=GOOGLE,
+        description="OpenID provider; another one than Google only for tests and proxies.",
+    )
+    public_url: str | None = Field(
+        default=None,
+        description=(
+            "Scheme, host and port by which browsers reach the service, "
+            "`https://films.example.org`; required for signing in, which returns there."
+        ),
     )
 
     @field_validator("data_dir", "import_dir")
@@ -337,6 +367,50 @@ class Settings(BaseSettings):
     @classmethod
     def _host_patterns(cls, value: object) -> object:
         return tuple(map(_host_pattern, _split(value))) if isinstance(value, str) else value
+
+    @field_validator("google_readers", "google_editors", mode="before")
+    @classmethod
+    def _people(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        people = _split(value)
+        for person in people:
+            if not _PERSON.fullmatch(person):
+                raise ValueError(f"{person!r} is neither an e-mail address nor a domain")
+        return people
+
+    @field_validator("google_issuer", "public_url")
+    @classmethod
+    def _trustworthy(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        url = value.rstrip("/")
+        if not _is_secure(url):
+            raise ValueError("it must start with https://, or with http:// and a loopback host")
+        if info.field_name == "public_url" and urllib.parse.urlsplit(url).path:
+            raise ValueError("leave out the path")
+        return url
+
+    @model_validator(mode="after")
+    def _sign_in_is_complete(self) -> "Settings":
+        if self.google_client_id is None and self.google_client_secret is None:
+            return self
+        if self.google_client_id is None or self.google_client_secret is None:
+            raise ValueError("set both GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET, or neither")
+        if not self.google_readers and not self.google_editors:
+            raise ValueError(
+                "GOOGLE_CLIENT_ID is set, but nobody may sign in; list addresses or domains in "
+                "GOOGLE_READERS or GOOGLE_EDITORS"
+            )
+        twice = sorted({*self.google_readers} & {*self.google_editors})
+        if twice:
+            raise ValueError(f"{twice[0]} is in both GOOGLE_READERS and GOOGLE_EDITORS; choose one")
+        if self.public_url is None:
+            raise ValueError(
+                "GOOGLE_CLIENT_ID is set, but not PUBLIC_URL, the address to which Google sends "
+                "browsers back"
+            )
+        return self
 
     @field_validator(
         "upload_idle_timeout",
@@ -420,6 +494,14 @@ class Settings(BaseSettings):
         """Whether events have captions."""
         return self.gemini_api_key is not None
 
+    def signs_in(self) -> bool:
+        """Return whether people can sign in with Google."""
+        return self.google_client_id is not None
+
+    def requires_authentication(self) -> bool:
+        """Return whether `/api/v1` is closed to clients that are not known."""
+        return self.require_api_key or self.signs_in()
+
     def to_json(self) -> str:
         """Return all settings including secrets; only for the pipe to a child process."""
         values = {
@@ -436,6 +518,20 @@ class Settings(BaseSettings):
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _is_secure(url: str) -> bool:
+    """Return whether a URL is HTTPS, or HTTP on this machine, and has nothing but a path."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.query or parts.fragment or "@" in parts.netloc or not url.isascii():
+        return False
+    if not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
 
 
 def _host_pattern(text: str) -> str:
@@ -494,6 +590,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 
 def _describe(error: Any) -> str:
+    if not error["loc"]:  # of several variables, which the message names
+        return f"{error['msg'].removeprefix('Value error, ')}."
     name = str(error["loc"][0])
     field = Settings.model_fields.get(name)
     # Never repeat the value of a secret: this message ends up in logs.

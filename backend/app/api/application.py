@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from app.api import (
     page,
     problems,
     progress,
+    sign_in,
     uploads,
     videos,
     webhook_messages,
@@ -53,6 +55,7 @@ from app.services.quotas import Quotas
 from app.services.readers import Readers
 from app.services.retention import Policy, Retention
 from app.services.sending import Sender
+from app.services.sign_in import Admission, SignIn
 from app.services.signing import SigningKey
 from app.services.storage import Storage
 from app.services.uploads import Uploads
@@ -74,6 +77,7 @@ CLIPS = 3, 2
 # Slow requests get threads of their own, so that quick ones never wait for them.
 INGESTS = 8, 6
 IMPORTS = 4, 3
+SIGN_INS = 4, 3
 MEGA = 1_000_000
 
 
@@ -149,12 +153,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Shares, per_client=settings.max_client_connections)
     app.add_middleware(
         OriginCheck,
-        allowed_hosts=settings.allowed_hosts,
-        open_to_all=settings.require_api_key,
+        allowed_hosts=_allowed_hosts(settings),
+        open_to_all=settings.requires_authentication(),
     )
     app.add_middleware(RequestLog, meter=context.meter)
     problems.install(app)
-    openapi.install(app, keys_required=settings.require_api_key, captions=settings.captions)
+    openapi.install(
+        app,
+        keys_required=settings.requires_authentication(),
+        captions=settings.captions,
+        sign_in=settings.signs_in(),
+    )
     _include_routes(app, context)
     return app
 
@@ -162,6 +171,8 @@ def create_app(settings: Settings) -> FastAPI:
 def _include_routes(app: FastAPI, context: Context) -> None:
     for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
+    if context.sign_in is not None:
+        app.include_router(sign_in.router)
     if context.retention.policy.enabled:
         from app.api import retention
 
@@ -245,6 +256,8 @@ def _context(settings: Settings) -> Context:
         clip_limiter=Turns(CLIPS[0], each=CLIPS[1]),
         ingest_limiter=Turns(INGESTS[0], each=INGESTS[1]),
         import_limiter=Turns(IMPORTS[0], each=IMPORTS[1]),
+        sign_in_limiter=Turns(SIGN_INS[0], each=SIGN_INS[1]),
+        sign_in=_sign_in(settings),
         import_rules=ImportRules(
             directory=settings.import_dir,
             fetch=FetchRules(
@@ -278,6 +291,36 @@ def _deliverer(settings: Settings, database: Database) -> Deliverer:
     )
     sender = Sender(SigningKey(settings.data_dir), rules, agent=f"video-events/{__version__}")
     return Deliverer(database=database, sender=sender)
+
+
+def _sign_in(settings: Settings) -> SignIn | None:
+    if not settings.signs_in():
+        return None
+    from app.services import oidc  # Authlib takes 0.1 s, which others need not spend
+
+    assert settings.google_client_id is not None  # noqa: S101 - Settings has checked these
+    assert settings.google_client_secret is not None  # noqa: S101 - same
+    assert settings.public_url is not None  # noqa: S101 - same
+    provider = oidc.Provider(
+        issuer=settings.google_issuer,
+        client_id=settings.google_client_id,
+        client_secret=settings.google_client_secret.get_secret_value(),
+        redirect_uri=settings.public_url + sign_in.CALLBACK,
+    )
+    return SignIn(
+        provider=provider,
+        admission=Admission(readers=settings.google_readers, editors=settings.google_editors),
+        secure=settings.public_url.startswith("https://"),
+    )
+
+
+def _allowed_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return ALLOWED_HOSTS with the host of PUBLIC_URL; empty if any host may be allowed."""
+    if settings.public_url is None or (
+        settings.requires_authentication() and not settings.allowed_hosts
+    ):
+        return settings.allowed_hosts
+    return (*settings.allowed_hosts, urlsplit(settings.public_url).hostname or "")
 
 
 async def _retry_database(context: Context) -> None:

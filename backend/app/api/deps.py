@@ -19,6 +19,7 @@ from app.services.queue import AnalysisQueue
 from app.services.quotas import Quotas
 from app.services.readers import Readers
 from app.services.retention import Retention
+from app.services.sign_in import SignIn
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
@@ -48,6 +49,10 @@ class Context:
     """Bounds concurrent probing and storing of uploads."""
     import_limiter: Turns
     """Bounds concurrent imports."""
+    sign_in_limiter: Turns
+    """Bounds concurrent requests to the identity provider."""
+    sign_in: SignIn | None
+    """None unless people can sign in."""
     import_rules: ImportRules
     quotas: Quotas
     stopping: Event

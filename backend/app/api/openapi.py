@@ -21,6 +21,12 @@ if the Host header is not in ALLOWED_HOSTS. One that changes something responds 
 of another site sends it.
 """
 
+SIGN_IN = """\
+
+People can also sign in with Google in a browser. Their session may read and, if they are editors,
+change things; whatever changes something responds with 403 to readers.
+"""
+
 
 def links(parameter: str, *operations: str) -> dict[str, Any]:
     """Return OpenAPI links from a response's `id` to operations that take it as `parameter`."""
@@ -30,7 +36,7 @@ def links(parameter: str, *operations: str) -> dict[str, Any]:
     }
 
 
-def install(app: FastAPI, *, keys_required: bool, captions: bool) -> None:
+def install(app: FastAPI, *, keys_required: bool, captions: bool, sign_in: bool) -> None:
     """Make `app.openapi()` return the complete document, built on first request, and serve it."""
     lock = threading.Lock()
 
@@ -44,7 +50,7 @@ def install(app: FastAPI, *, keys_required: bool, captions: bool) -> None:
                 title=app.title,
                 version=app.version,
                 summary=app.summary,
-                description=DESCRIPTION,
+                description=DESCRIPTION + (SIGN_IN if sign_in else ""),
                 routes=app.routes,
                 webhooks=app.webhooks.routes,
             )

@@ -17,6 +17,11 @@ from app.api.deps import ContextDep
 
 router = APIRouter(include_in_schema=False)
 _STATIC = Path(__file__).parent / "static"
+_ENTRY = b'<script type="module" src="/static/page.js">'
+# Nothing of it is requested, let alone shown, where nobody can sign in. It runs before the rest.
+_SIGN_IN = b"""<link rel="stylesheet" href="/static/sign-in.css">
+<script type="module" src="/static/sign-in.js"></script>
+"""
 
 
 class PageFiles(StaticFiles):
@@ -50,4 +55,7 @@ def index(context: ContextDep) -> Response:
     }
     marks = "".join(f" data-{name}" for name, on in features.items() if on)
     page = (_STATIC / "index.html").read_bytes()
-    return Response(page.replace(b"<body>", f"<body{marks}>".encode(), 1), media_type="text/html")
+    page = page.replace(b"<body>", f"<body{marks}>".encode(), 1)
+    if context.sign_in is not None:
+        page = page.replace(_ENTRY, _SIGN_IN + _ENTRY, 1)
+    return Response(page, media_type="text/html")

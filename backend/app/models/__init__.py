@@ -7,6 +7,7 @@ from app.models.browser_session import BrowserSession
 from app.models.caption import CaptionJob, CaptionStatus
 from app.models.event import MotionEvent
 from app.models.retention import RetentionState
+from app.models.sign_in_attempt import SignInAttempt
 from app.models.video import Video
 from app.models.webhook import DeliveryStatus, Webhook, WebhookDelivery, WebhookStatus
 
@@ -22,6 +23,7 @@ __all__ = [
     "DeliveryStatus",
     "MotionEvent",
     "RetentionState",
+    "SignInAttempt",
     "Video",
     "Webhook",
     "WebhookDelivery",

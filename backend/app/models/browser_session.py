@@ -18,6 +18,10 @@ class BrowserSession(Base):
     hash: Mapped[str] = mapped_column(String(64), unique=True)
     """SHA-256 of the id. An id has 256 random bits, so no slow hash is needed."""
     key_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
-    """The API key that owns the session."""
+    """The API key that owns the session; NULL if somebody has signed in."""
+    address: Mapped[str | None] = mapped_column(String(254))
+    """The verified e-mail address of whoever has signed in."""
+    domain: Mapped[str | None] = mapped_column(String(254))
+    """The Google Workspace that manages this account, if any."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime]

@@ -2,7 +2,8 @@
 
 A session's id is random, known to the browser alone and stored as a hash. So nothing that the
 database holds is a valid cookie, and a session ends everywhere when its row is deleted: at log-out,
-with its key, or after SESSION_LIFETIME.
+with its key, or after SESSION_LIFETIME. A session belongs to an API key, or to a person who has
+signed in (`app.services.sign_in`), whose role is looked up at each request.
 """
 
 import hashlib
@@ -13,13 +14,14 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from app.models import ApiKey, BrowserSession
+from app.services.sign_in import Person
 
 SESSION_LIFETIME = timedelta(hours=12)
 _ID_BYTES = 32
 
 
-def start(session: Session, *, key: ApiKey, now: datetime, previous: str | None) -> str:
-    """Return the id of a new session of `key`.
+def start(session: Session, *, owner: ApiKey | Person, now: datetime, previous: str | None) -> str:
+    """Return the id of a new session of `owner`.
 
     Delete the one that the browser has sent, `previous`, and those that have expired.
     """
@@ -28,26 +30,32 @@ def start(session: Session, *, key: ApiKey, now: datetime, previous: str | None)
         ended = or_(ended, BrowserSession.hash == _hash(previous))
     session.execute(delete(BrowserSession).where(ended))
     text = secrets.token_urlsafe(_ID_BYTES)
-    row = BrowserSession(
-        hash=_hash(text), key_id=key.id, created_at=now, expires_at=now + SESSION_LIFETIME
-    )
+    row = BrowserSession(hash=_hash(text), created_at=now, expires_at=now + SESSION_LIFETIME)
+    if isinstance(owner, Person):
+        row.address, row.domain = owner.address, owner.domain
+    else:
+        row.key_id = owner.id
     session.add(row)
     session.flush()
     return text
 
 
-def authenticate(session: Session, *, text: str, now: datetime) -> ApiKey | None:
-    """Return the valid key of the session whose id is `text`, or None."""
+def authenticate(session: Session, *, text: str, now: datetime) -> ApiKey | Person | None:
+    """Return who owns the session whose id is `text`: a valid key, a person, or None."""
     query = (
-        select(ApiKey)
-        .join(BrowserSession, BrowserSession.key_id == ApiKey.id)
+        select(BrowserSession, ApiKey)
+        .outerjoin(ApiKey, BrowserSession.key_id == ApiKey.id)
         .where(
             BrowserSession.hash == _hash(text),
             BrowserSession.expires_at > now,
             ApiKey.revoked_at.is_(None),
         )
     )
-    return session.scalar(query)
+    found = session.execute(query).one_or_none()
+    if found is None:
+        return None
+    row, key = found
+    return key if row.address is None else Person(row.address, row.domain)
 
 
 def end(session: Session, *, text: str) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261127_1120"
-down_revision = "20261127_1100"
+down_revision = "20261127_1110"
 branch_labels = None
 depends_on = None
 

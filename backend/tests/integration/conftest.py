@@ -74,7 +74,7 @@ def _empty(url: str) -> None:
         connection.execute("SET lock_timeout = '10s'")  # for transactions of killed clients
         connection.execute(
             "TRUNCATE videos, analyses, events, api_keys, sessions, retention, caption_job,"
-            " webhooks, webhook_deliveries"
+            " webhooks, webhook_deliveries, sign_in_attempts"
         )
 
 

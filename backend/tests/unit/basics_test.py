@@ -64,7 +64,7 @@ def test_only_the_database_module_commits() -> None:
 def test_api_starts_without_importing_heavy_libraries(tmp_path: Path) -> None:
     program = (
         "import sys, main; print(sorted({'cv2', 'numpy', 'celery', 'redis', 'kombu', 'alembic', "
-        "'prometheus_client'} "
+        "'prometheus_client', 'authlib', 'cryptography'} "
         "& set(sys.modules)))"
     )
     finished = subprocess.run(

@@ -7,6 +7,14 @@ import pytest
 
 from app.settings import Settings, SettingsError, load_settings
 
+SIGN_IN = {
+    "GOOGLE_CLIENT_ID": "films",
+    "GOOGLE_CLIENT_SECRET": "hunter2",
+    "GOOGLE_READERS": "Films.example, rob@elsewhere.example",
+    "GOOGLE_EDITORS": "ann@films.example",
+    "PUBLIC_URL": "https://films.example/",
+}
+
 
 def test_default_is_sqlite_in_data_dir_without_a_broker() -> None:
     settings = load_settings()
@@ -62,6 +70,15 @@ def test_every_postgres_scheme_gets_the_psycopg_driver(
         ("RETENTION_BYTES", "1GiB", "it is less than MAX_UPLOAD_BYTES (2.0GiB)"),
         ("RETENTION_BYTES", "0", "RETENTION_BYTES: invalid value '0': it is less than"),
         ("RETENTION_BYTES", "much", "RETENTION_BYTES: invalid value 'much': could not parse"),
+        ("GOOGLE_READERS", "ann", "'ann' is neither an e-mail address nor a domain"),
+        ("GOOGLE_EDITORS", "*.a.example", "'*.a.example' is neither an e-mail address nor a"),
+        ("GOOGLE_EDITORS", "a@b@c.example", "'a@b@c.example' is neither"),
+        ("GOOGLE_ISSUER", "http://a.example", "GOOGLE_ISSUER: invalid value 'http://a.example'"),
+        ("GOOGLE_ISSUER", "https://a@b.example", "it must start with https://, or with http://"),
+        ("PUBLIC_URL", "http://a.example", "or with http:// and a loopback host"),
+        ("PUBLIC_URL", "https://a.example/films", "PUBLIC_URL: invalid value"),
+        ("PUBLIC_URL", "https://a.example:x", "it must start with https://"),
+        ("PUBLIC_URL", "a.example", "it must start with https://"),
     ],
 )
 def test_invalid_value_is_named_in_the_error(
@@ -183,7 +200,49 @@ def test_sizes_and_durations_accept_common_notation(monkeypatch: pytest.MonkeyPa
 
 
 def test_repr_of_settings_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SIGN_IN.items():
+        monkeypatch.setenv(name, value)
     for name in ("GEMINI_API_KEY", "GOOGLE_CLIENT_SECRET"):
         monkeypatch.setenv(name, "hunter2")
     monkeypatch.setenv("DATABASE_URL", "postgres://user:hunter2@host/db")
     assert "hunter2" not in repr(load_settings())
+
+
+def test_sign_in_is_off_unless_it_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not load_settings().signs_in()
+    assert not load_settings().requires_authentication()
+    for name, value in SIGN_IN.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.signs_in()
+    assert settings.requires_authentication()
+    assert settings.google_readers == ("films.example", "rob@elsewhere.example")
+    assert (settings.public_url, settings.google_issuer) == (
+        "https://films.example",
+        "https://accounts.google.com",
+    )
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"GOOGLE_CLIENT_ID": ""}, "set both GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET, or"),
+        ({"GOOGLE_CLIENT_SECRET": ""}, "set both GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET, or"),
+        (
+            {"GOOGLE_READERS": "", "GOOGLE_EDITORS": " , "},
+            "nobody may sign in; list addresses or domains in GOOGLE_READERS or GOOGLE_EDITORS.",
+        ),
+        ({"GOOGLE_EDITORS": "films.example"}, "films.example is in both GOOGLE_READERS and"),
+        ({"PUBLIC_URL": ""}, "GOOGLE_CLIENT_ID is set, but not PUBLIC_URL"),
+    ],
+)
+def test_incomplete_sign_in_is_refused(
+    changed: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (SIGN_IN | changed).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
