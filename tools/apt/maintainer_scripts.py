@@ -21,8 +21,9 @@ for it, and `reason` why that is less. The actions:
     {build: python_bytecode}                     __pycache__ of the standard library
 
 Everything is root's. Paths are relative to the root; `{triplet}` in an alternative is the
-architecture's multiarch name, such as x86_64-linux-gnu. `{python}` in a package's name stands for
-python3.11 and every other python3.N, and in the entry's actions for the one that the package has.
+architecture's multiarch name, such as x86_64-linux-gnu. A package's name may be a glob, such as
+`python3.*-minimal`; of several that match, the longest counts. `{python}` in the actions of such an
+entry is the python3.N in the package's name.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -160,9 +162,12 @@ class Scripts:
     files: tuple[Path, ...] = ()
 
     def key(self, package: str) -> str | None:
-        """Return the name of a package's entry, or None; its own name comes before a pattern."""
-        names = (package, _PYTHON_PACKAGE.sub(_PYTHON, package))
-        return next((name for name in names if name in self.entries), None)
+        """Return the name of a package's entry, or None; its own name comes before a glob."""
+        if package in self.entries:
+            return package
+        return max(
+            (key for key in self.entries if fnmatchcase(package, key)), key=len, default=None
+        )
 
     def actions(self, package: str) -> tuple[Action, ...]:
         """Return what is done for a package; nothing for one without an entry."""

@@ -16,6 +16,9 @@ SUITES = {suites}
 
 DEFAULT_SUITE = {default}
 
+# As package URLs name it.
+DISTRO = {distro}
+
 DEBIAN_LOCK = {debian_lock}
 
 # Architecture → lock of the image's wheels.
@@ -46,6 +49,13 @@ def suite_of(ctx):
         python_lock = "//third_party/python:" + folder + "{}.{}.txt",
     )
 
+def _release(text):
+    """Return the number of the release, which is that of base-files; without packages yet, none."""
+    for package in json.decode(text.strip() or '{"packages": []}')["packages"]:
+        if package["name"] == "base-files":
+            return package["version"].partition("+")[0].partition(".")[0]
+    return ""
+
 def _debian_suite_impl(ctx):
     suite = suite_of(ctx)
     directory = ctx.path(Label("//third_party/debian:BUILD.bazel")).dirname
@@ -64,6 +74,7 @@ def _debian_suite_impl(ctx):
     ctx.file("defs.bzl", _DEFS.format(
         debian_lock = repr(suite.debian_lock),
         default = repr(_DEFAULT),
+        distro = repr("debian-" + _release(ctx.read(Label(suite.debian_lock)))),
         python_lock = repr(suite.python_lock),
         python_locks = repr({arch: suite.python_lock.format("requirements", arch) for arch in ["amd64", "arm64"]}),
         suite = repr(suite.name),

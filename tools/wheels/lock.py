@@ -5,8 +5,8 @@
     bazel run //third_party/python:lock -- --upgrade [NAME…]  # what changes, as a table
 
 `python_lock` in defs.bzl makes such a target. `NAME.in` becomes `NAME.<arch>.txt` beside it, or in
-`--directory`, for each architecture of the Debian lock. A package has the same version in all of them. The same inputs
-and index give the same bytes; on any failure the old locks stay as they are.
+`--directory`, for each architecture of the Debian lock. A package has the same version in all of
+them. The same inputs and index give the same bytes; on any failure the old locks stay as they are.
 """
 
 from __future__ import annotations
