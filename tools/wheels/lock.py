@@ -257,8 +257,6 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
     sources = [base / source for source in args.input]
     targets = _targets(base / args.debian_lock, wanted=args.architecture)
     directory = base / args.directory if args.directory else None
-    if directory:
-        directory.mkdir(exist_ok=True)
 
     def resolved(target: Target) -> Locks:
         kept: list[str] = []
@@ -291,6 +289,8 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
             return 1
         return 0
     before = old_versions(texts) if args.upgrade is not None else {}
+    if directory:
+        directory.mkdir(exist_ok=True)
     replace_files({path: text.encode() for path, text in texts.items()})
     if args.upgrade is not None:
         found = upgrades(before, locks)
