@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from tools.wheels.target import target_from_debian_lock, targets_from_debian_loc
 from tools.wheels.wheel_tree import WheelTree, merge, read_wheel
 
 _HERE = Path("third_party/python")
-_DEBIAN_LOCK = Path("third_party/debian/bookworm.lock.json")
+_DEBIAN_LOCK = Path(os.environ["DEBIAN_LOCK"])
+# Where the locks of the suite are.
+_DIRECTORY = Path(os.environ["LOCK"]).parent
 _ARCHITECTURES = tuple(target.arch for target in targets_from_debian_lock(_DEBIAN_LOCK))
 _INPUTS = ("requirements", "requirements_dev")
 # Programs that tests start: each lock stands alone, and none is for arm64.
@@ -33,7 +36,7 @@ _LOCKS += [(name, "amd64") for name in _PROGRAMS]
 
 
 def _lock(name: str, arch: str) -> dict[str, LockedWheel]:
-    path = lock_path(_HERE / f"{name}.in", arch=arch)
+    path = lock_path(_HERE / f"{name}.in", arch=arch, directory=_DIRECTORY)
     return {
         wheel.name: wheel
         for wheel in parse_lock(path.read_text(encoding="utf-8"), source=str(path))
@@ -102,7 +105,7 @@ def test_every_wheel_fits_the_images_python_and_c_library(name: str, arch: str) 
 
 
 def test_only_the_packages_name_an_address() -> None:
-    for path in _HERE.glob("requirements*"):
+    for path in _HERE.rglob("requirements*"):
         assert "://" not in path.read_text(encoding="utf-8"), path
 
 

@@ -1,7 +1,8 @@
 """`deb_packages`: a lock as repositories, one for each package, fetched when a target needs it.
 
 The hub it makes has `@hub//:<group>` for each group of the lock, of the platform that is built for, and
-`@hub//:<group>_<arch>` for one architecture; and `@hub//packages:<name>_<arch>` for each package. Its
+`@hub//:<group>_<arch>` for one architecture; and `@hub//packages:<name>_<arch>` for each package. Its `groups.bzl`
+has GROUPS, group → architecture → names of packages, for what a BUILD file derives from a package's name. Its
 `<group>.lock.json` is the part of the lock that concerns one group, for `deb_tree`: a change elsewhere in the
 lock leaves it, and so what was unpacked from it, as it is. `declare_deb_files` declares the packages' repositories.
 Packages stay opaque .deb files: Bazel's own extraction would change owners, modes and links.
@@ -161,6 +162,7 @@ def declare_deb_files(hub, lock, label, pins):
 def _deb_packages_impl(ctx):
     lock = decode_lock(ctx.read(ctx.attr.lock))
     ctx.file("BUILD.bazel", _group_build(ctx.attr.hub, lock))
+    ctx.file("groups.bzl", "GROUPS = {}\n".format(repr(lock["groups"])))
     for group in lock["groups"]:
         ctx.file(group + ".lock.json", _group_lock(lock, group))
     ctx.file("packages/BUILD.bazel", _package_build(ctx.attr.hub, lock))

@@ -19,7 +19,7 @@ _LAUNCHER = """\
 #!/bin/sh
 self=$(readlink -f "$0")
 root=${{self%/{launcher}}}
-lib=$root/lib/{triplet}
+lib=$root/{lib}/{triplet}
 {exports}exec "$lib/{loader}" --library-path "$lib:$root/usr/lib/{triplet}{extra}" --argv0 "$self" "$root/{program}" "$@"
 """
 
@@ -67,6 +67,9 @@ def _deb_tree_impl(ctx):
         extract_deb(ctx, deb)
     ctx.delete("usr/share/doc")
     triplet, loader = _LOADERS[arch]
+
+    # Since Debian 13, packages ship in /usr what the root has links to.
+    lib = [lib for lib in ["lib", "usr/lib"] if ctx.path("{}/{}/{}".format(lib, triplet, loader)).exists]
     for launcher, program in ctx.attr.launchers.items():
         program = _resolve(ctx, "launchers", program)
         launcher = program if "*" in launcher else launcher
@@ -78,6 +81,7 @@ def _deb_tree_impl(ctx):
             exports = "".join(["export {}={}\n".format(key, value) for key, value in ctx.attr.environment.items()]),
             extra = "".join([":$root/" + directory.format(triplet = triplet) for directory in ctx.attr.library_dirs]),
             launcher = launcher,
+            lib = lib[0] if lib else "lib",
             loader = loader,
             program = program,
             triplet = triplet,

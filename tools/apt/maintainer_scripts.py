@@ -21,7 +21,9 @@ for it, and `reason` why that is less. The actions:
     {build: python_bytecode}                     __pycache__ of the standard library
 
 Everything is root's. Paths are relative to the root; `{triplet}` in an alternative is the
-architecture's multiarch name, such as x86_64-linux-gnu.
+architecture's multiarch name, such as x86_64-linux-gnu. A package's name may be a glob, such as
+`python3.*-minimal`; of several that match, the longest counts. `{python}` in the actions of such an
+entry is the python3.N in the package's name.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -134,6 +137,8 @@ class Script(Model):
 
 
 _FILE = TypeAdapter(dict[str, Script])
+_PYTHON = "{python}"
+_PYTHON_PACKAGE = re.compile(r"python3\.\d+")
 
 
 def links_of(action: Action, *, triplet: str) -> dict[str, str]:
@@ -156,9 +161,26 @@ class Scripts:
     origins: Mapping[str, Path]
     files: tuple[Path, ...] = ()
 
+    def key(self, package: str) -> str | None:
+        """Return the name of a package's entry, or None; its own name comes before a glob."""
+        if package in self.entries:
+            return package
+        return max(
+            (key for key in self.entries if fnmatchcase(package, key)), key=len, default=None
+        )
+
     def actions(self, package: str) -> tuple[Action, ...]:
         """Return what is done for a package; nothing for one without an entry."""
-        return self.entries[package].actions if package in self.entries else ()
+        key = self.key(package)
+        if key is None:
+            return ()
+        python = _PYTHON_PACKAGE.search(package)
+        actions = self.entries[key].actions
+        return tuple(_filled(each, python=python[0]) for each in actions) if python else actions
+
+    def origin(self, package: str) -> Path:
+        """Return the file that a package's entry comes from; raise KeyError without one."""
+        return self.origins[self.key(package) or package]
 
     def copied(self) -> frozenset[str]:
         """Return the paths of packaged files whose content some entry copies."""
@@ -168,6 +190,11 @@ class Scripts:
             for action in script.actions
             if isinstance(action, Copy)
         )
+
+
+def _filled(action: Action, *, python: str) -> Action:
+    texts = {name: text.replace(_PYTHON, python) for name, text in action if isinstance(text, str)}
+    return action.model_copy(update=texts)
 
 
 def read_scripts(files: Iterable[Path]) -> Scripts:

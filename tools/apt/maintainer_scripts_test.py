@@ -40,6 +40,23 @@ def test_every_kind_of_action_is_read(tmp_path: Path) -> None:
     assert scripts.origins == {"base": path, "other": path}
 
 
+def test_an_entry_for_several_versions_is_a_glob_and_the_longest_counts(tmp_path: Path) -> None:
+    path = tmp_path / "scripts.yaml"
+    path.write_text(
+        "python3.*: {does: compiles, actions: [{build: python_bytecode}]}\n"
+        "python3.*-minimal: {does: more, actions: [{directory: 'lib/{python}/packages'}]}\n"
+        "python3.9-minimal: {does: nothing, reason: it is old}\n"
+    )
+    scripts = read_scripts([path])
+    assert scripts.actions("python3.13") == (Build(build="python_bytecode"),)
+    assert scripts.actions("python3.13-minimal") == (
+        Directory(directory="lib/python3.13/packages"),
+    )
+    assert scripts.actions("python3.9-minimal") == ()
+    assert scripts.origin("python3.13-minimal") == path
+    assert scripts.key("python3-minimal") is None
+
+
 @pytest.mark.parametrize(
     ("old", "new", "cause"),
     [

@@ -80,7 +80,7 @@ def gather(packages: Sequence[Package], *, architecture: str, scripts: Scripts) 
                 f"{package.source}: is for {package.architecture}, the layer for {architecture}"
             )
         unread = [name for name in _RUNS_AT_INSTALLATION if name in package.control]
-        if unread and package.name not in scripts.entries:
+        if unread and scripts.key(package.name) is None:
             raise ToolError(_unread(package, unread, files=scripts.files))
         members |= package.members
     if not any(package.name == file_system.CARRIER for package in packages):
@@ -149,7 +149,7 @@ def _apply(action: Action, layer: LayerWriter, image: Image, *, of: str) -> None
         if source is None or source.data is None:
             raise ToolError(
                 f"{of}: /{action.source}, which its script copies to /{action.path}, is not a "
-                f"file of any package; correct the entry in {image.scripts.origins[of]}"
+                f"file of any package; correct the entry in {image.scripts.origin(of)}"
             )
         layer.add_file(action.path, source.data, mode=0o644)
     elif isinstance(action, Alternative):
@@ -157,7 +157,7 @@ def _apply(action: Action, layer: LayerWriter, image: Image, *, of: str) -> None
         if ld_cache.resolve(path, image.members) is None:
             raise ToolError(
                 f"{of}: /{path}, which its alternative {action.name!r} points to, is not a file of "
-                f"any package; correct the entry in {image.scripts.origins[of]}"
+                f"any package; correct the entry in {image.scripts.origin(of)}"
             )
 
 

@@ -1,5 +1,6 @@
 """What only this repository declares: for its own tests, linters and release."""
 
+load("@pinned_image_suite//:defs.bzl", "wheels_lock")
 load("//third_party/debian:servers.bzl", "conformance_programs", "test_servers")
 load("//tools/lint:repositories.bzl", "lint_sources")
 load(":example_files.bzl", "example_files")
@@ -12,12 +13,12 @@ _DIRECTORIES = [
 
 # Programs of others, by the repository that has them: each in a lock of its own.
 _PROGRAMS = {
-    "checkov_pypi": "//third_party/python:requirements_checkov.amd64.txt",
+    "checkov_pypi": wheels_lock("requirements_checkov", "amd64"),
 }
 
 # The same, by their hub: each test needs one or two of them.
 _HUBS = {
-    "conformance_pypi": "//third_party/python:requirements_conformance.amd64.txt",
+    "conformance_pypi": wheels_lock("requirements_conformance", "amd64"),
 }
 
 _SETUP = """\

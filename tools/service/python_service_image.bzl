@@ -1,5 +1,6 @@
 """`python_service_image`: a Python service as an image of several platforms and variants, and what uses it."""
 
+load("@pinned_image_suite//:defs.bzl", "DEBIAN_LOCK")
 load("@rules_oci//oci:defs.bzl", "oci_image", "oci_image_index", "oci_load", "oci_push")
 load("//tools/apt:defs.bzl", "deb_layer", "system_layer")
 load("//tools/attest:defs.bzl", "image_provenance", "image_sign", "image_statement")
@@ -14,7 +15,7 @@ load(":platforms.bzl", "ARCHITECTURES", "HOST", "PLATFORMS", "by_architecture")
 # What pins the programs that build an image.
 _BUILDER_LOCKS = [
     Label("//third_party/bazel:root.lock.json"),
-    Label("//third_party/debian:bookworm.lock.json"),
+    Label(DEBIAN_LOCK),
 ]
 
 # Format of an SBOM → what cosign calls it.

@@ -19,6 +19,7 @@ load("//third_party/bazel:rulesets.bzl", "rulesets")
 load("//tools/apt:repositories.bzl", "apt_mirrors")
 load(":facades.bzl", "facades")
 load(":platforms.bzl", "ARCHITECTURES")
+load(":suite.bzl", "debian_suite")
 load(":tool_repositories.bzl", "read_locks", "tool_repositories")
 
 _SETUP = """\
@@ -55,6 +56,12 @@ _setup = repository_rule(
 )
 
 # buildifier: disable=unnamed-macro
+def suite():
+    """Declare @pinned_image_suite, where a WORKSPACE needs it before `service_repositories`."""
+    if not native.existing_rule("pinned_image_suite"):
+        debian_suite(name = "pinned_image_suite")
+
+# buildifier: disable=unnamed-macro
 def service_repositories(debian_lock, python_locks, debian = "debian", pypi = "pypi"):
     """Declare mirrors, rulesets, the interpreter and the hubs of the locks.
 
@@ -65,6 +72,7 @@ def service_repositories(debian_lock, python_locks, debian = "debian", pypi = "p
       debian: name of the hub of Debian packages.
       pypi: name of the hub of wheels.
     """
+    suite()
     apt_mirrors(name = "pinned_image_mirrors")
     rulesets()
     facades()

@@ -6,16 +6,12 @@ What our tools need themselves comes from our own locks and is named `pinned_ima
 load("//tools/apt:mirrors.bzl", "host_arch")
 load("//tools/apt:repositories.bzl", "deb_packages", "deb_tree")
 load("//tools/wheels:names.bzl", "canonical")
+load(":suite.bzl", "suite_of")
 
 _DEBIAN_HUB = "pinned_image_debian"
-_DEBIAN_LOCK = Label("//third_party/debian:bookworm.lock.json")
 
-# The libraries of tools and tests, by the architecture of the machine that builds.
+# The libraries of tools and tests.
 PYTHON_HUB = "pinned_image_pypi"
-_PYTHON_LOCKS = {
-    "amd64": Label("//third_party/python:requirements_dev.amd64.txt"),
-    "arm64": Label("//third_party/python:requirements_dev.arm64.txt"),
-}
 
 def tool_repositories(debian):
     """Declare hubs of Debian packages, the tools' own included, and the interpreter.
@@ -23,7 +19,8 @@ def tool_repositories(debian):
     Args:
       debian: name of a hub → its lock.
     """
-    for hub, lock in ({_DEBIAN_HUB: _DEBIAN_LOCK} | debian).items():
+    tools_lock = Label("@pinned_image_suite//:debian.lock.json")
+    for hub, lock in ({_DEBIAN_HUB: tools_lock} | debian).items():
         deb_packages(name = hub, hub = hub, lock = lock)
 
     # The one interpreter, of tools, tests and pip: the same packages that our own image has.
@@ -54,11 +51,14 @@ def read_locks(ctx, debian, python):
       What declare_repositories takes: strings, lists and dictionaries.
     """
     arch = host_arch(ctx)
+    suite = suite_of(ctx)
+    debian = {_DEBIAN_HUB: Label(suite.debian_lock)} | debian
+    tools = Label(suite.python_lock.format("requirements_dev", arch))
     return {
         "arch": arch,
         "debian": {
             hub: {"label": str(lock), "text": ctx.read(lock)}
-            for hub, lock in ({_DEBIAN_HUB: _DEBIAN_LOCK} | debian).items()
+            for hub, lock in debian.items()
         },
         "python": {
             hub: {
@@ -67,5 +67,5 @@ def read_locks(ctx, debian, python):
             }
             for hub, locks in python.items()
         },
-        "tools": {"label": str(_PYTHON_LOCKS[arch]), "text": ctx.read(_PYTHON_LOCKS[arch])},
+        "tools": {"label": str(tools), "text": ctx.read(tools)},
     }

@@ -1,15 +1,16 @@
 """What BUILD files load from here: every file that locks pin, in a directory that is a mirror."""
 
+load("@pinned_image_suite//:defs.bzl", "DEBIAN_LOCK", "wheels_lock")
 load("//tools:python_tool.bzl", "python_tool")
 
 # What our tools are made of: Bazel, its rulesets, the interpreter and its libraries.
 _DEBIAN_LOCKS = [
     Label("//third_party/bazel:root.lock.json"),
-    Label("//third_party/debian:bookworm.lock.json"),
+    Label(DEBIAN_LOCK),
 ]
 
 _PYTHON_LOCKS = [
-    Label("//third_party/python:requirements_dev.{}.txt".format(architecture))
+    Label(wheels_lock("requirements_dev", architecture))
     for architecture in ("amd64", "arm64")
 ]
 

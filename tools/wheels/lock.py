@@ -4,9 +4,9 @@
     bazel run //third_party/python:lock -- --check  # do the locks still follow from their inputs?
     bazel run //third_party/python:lock -- --upgrade [NAME…]  # what changes, as a table
 
-`python_lock` in defs.bzl makes such a target. `NAME.in` becomes `NAME.<arch>.txt` beside it, for
-each architecture of the Debian lock. A package has the same version in all of them. The same inputs
-and index give the same bytes; on any failure the old locks stay as they are.
+`python_lock` in defs.bzl makes such a target. `NAME.in` becomes `NAME.<arch>.txt` beside it, or in
+`--directory`, for each architecture of the Debian lock. A package has the same version in all of
+them. The same inputs and index give the same bytes; on any failure the old locks stay as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,11 @@ class Locks:
 
     target: Target
     wheels: Mapping[Path, tuple[LockedWheel, ...]]
+    directory: Path | None = None
+
+    def path(self, source: Path) -> Path:
+        """Return where the lock of an input goes."""
+        return lock_path(source, arch=self.target.arch, directory=self.directory)
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,9 @@ class Upgrade:
     inputs: tuple[str, ...]
 
 
-def lock_path(source: Path, *, arch: str) -> Path:
-    """Return where the lock of an input goes."""
-    return source.with_name(f"{source.stem}.{arch}.txt")
+def lock_path(source: Path, *, arch: str, directory: Path | None = None) -> Path:
+    """Return where the lock of an input goes: beside it, or into a directory."""
+    return (directory or source.parent) / f"{source.stem}.{arch}.txt"
 
 
 def pins(wheels: Sequence[LockedWheel]) -> list[str]:
@@ -63,7 +69,12 @@ def pins(wheels: Sequence[LockedWheel]) -> list[str]:
 
 
 def resolve_all(
-    sources: Sequence[Path], *, target: Target, environ: Mapping[str, str], kept: Sequence[str]
+    sources: Sequence[Path],
+    *,
+    target: Target,
+    environ: Mapping[str, str],
+    kept: Sequence[str],
+    directory: Path | None = None,
 ) -> Locks:
     """Resolve each input for a target: a later one keeps the versions of the earlier ones.
 
@@ -75,7 +86,7 @@ def resolve_all(
         roots = read_requirements(source)
         wheels[source] = resolve(roots, target=target, environ=environ, constraints=constraints)
         constraints = sorted({*constraints, *pins(wheels[source])})
-    return Locks(target=target, wheels=wheels)
+    return Locks(target=target, wheels=wheels, directory=directory)
 
 
 def check_same_versions(locks: Sequence[Locks]) -> None:
@@ -84,7 +95,7 @@ def check_same_versions(locks: Sequence[Locks]) -> None:
     for lock in locks:
         for source, wheels in lock.wheels.items():
             for wheel in wheels:
-                where = lock_path(source, arch=lock.target.arch).stem
+                where = lock.path(source).stem
                 version, first = seen.setdefault(wheel.name, (wheel.version, where))
                 if version != wheel.version:
                     raise ToolError(
@@ -105,16 +116,14 @@ def render_all(locks: Sequence[Locks], *, command: str) -> dict[Path, str]:
                 glibc=lock.target.glibc_minor,
                 source=source.name,
             )
-            path = lock_path(source, arch=lock.target.arch)
-            texts[path] = render_lock(wheels, title=title, command=command)
+            texts[lock.path(source)] = render_lock(wheels, title=title, command=command)
     return texts
 
 
-def kept_versions(sources: Sequence[Path], *, arch: str, command: str) -> list[str]:
+def kept_versions(paths: Iterable[Path], *, command: str) -> list[str]:
     """Return constraints for the versions already locked; without a lock, raise ToolError."""
     kept: set[str] = set()
-    for source in sources:
-        path = lock_path(source, arch=arch)
+    for path in paths:
         if not path.is_file():
             raise ToolError(f"{path} does not exist; make it with: {command}")
         kept.update(pins(parse_lock(path.read_text(encoding="utf-8"), source=str(path))))
@@ -149,7 +158,7 @@ def upgrades(old: Mapping[Path, Mapping[str, str]], locks: Sequence[Locks]) -> l
     found: dict[tuple[str, str, str], dict[str, None]] = {}
     for lock in locks:
         for source, wheels in lock.wheels.items():
-            before = old[lock_path(source, arch=lock.target.arch)]
+            before = old[lock.path(source)]
             after = {wheel.name: wheel.version for wheel in wheels}
             for name in sorted(before.keys() | after.keys()):
                 versions = (before.get(name, "absent"), after.get(name, "absent"))
@@ -205,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
         help="lock whose python3.N and libc6 wheels must fit",
     )
     parser.add_argument(
+        "--directory", type=Path, help="where the locks go; beside the inputs without it"
+    )
+    parser.add_argument(
         "--architecture",
         action="append",
         default=[],
@@ -244,16 +256,21 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
     base = Path(environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     sources = [base / source for source in args.input]
     targets = _targets(base / args.debian_lock, wanted=args.architecture)
+    directory = base / args.directory if args.directory else None
 
     def resolved(target: Target) -> Locks:
         kept: list[str] = []
         if args.check or args.upgrade:
-            kept = kept_versions(sources, arch=target.arch, command=args.command)
+            paths = [lock_path(each, arch=target.arch, directory=directory) for each in sources]
+            kept = kept_versions(paths, command=args.command)
+        resolve_for = partial(
+            resolve_all, sources, target=target, environ=environ, directory=directory
+        )
         if not args.upgrade:
-            return resolve_all(sources, target=target, environ=environ, kept=kept)
+            return resolve_for(kept=kept)
         kept = upgradable(kept, args.upgrade)
         try:
-            return resolve_all(sources, target=target, environ=environ, kept=kept)
+            return resolve_for(kept=kept)
         except ToolError as error:
             raise ToolError(
                 f"{error}\nAll but {', '.join(args.upgrade)} were to stay; name what has to move as"
@@ -272,6 +289,8 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
             return 1
         return 0
     before = old_versions(texts) if args.upgrade is not None else {}
+    if directory:
+        directory.mkdir(exist_ok=True)
     replace_files({path: text.encode() for path, text in texts.items()})
     if args.upgrade is not None:
         found = upgrades(before, locks)

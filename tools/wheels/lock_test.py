@@ -102,6 +102,18 @@ def test_the_check_holds_while_releases_appear_and_fails_when_an_input_changes(
     assert "out of date; renew them with: bazel run //app:lock" in output.err
 
 
+def test_locks_go_into_the_directory_that_is_named(
+    workspace: _Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.write(runtime="a\n", dev="-r requirements.in\n", index=[TinyWheel("a")])
+    assert workspace.run("--directory=other", "--check") == 1
+    assert "other/requirements.amd64.txt does not exist" in capsys.readouterr().err
+    assert workspace.run("--directory=other") == 0
+    assert workspace.locks() == {}
+    assert workspace.pins("other/requirements_dev.arm64") == {"a": "a-1.0-py3-none-any.whl"}
+    assert workspace.run("--directory=other", "--check") == 0
+
+
 def test_only_the_architectures_asked_for_are_locked(
     workspace: _Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 load("//tools:python_tool.bzl", "python_tool")
 load("//tools/apt:debian_lock.bzl", "run_command", "workspace_path")
 
-def python_lock(name, debian_lock, requirements = ["requirements.in"], architectures = [], **kwargs):
+def python_lock(name, debian_lock, requirements = ["requirements.in"], architectures = [], directory = None, **kwargs):
     """Declare the command that resolves requirements and writes their locks.
 
         python_lock(
@@ -19,6 +19,7 @@ def python_lock(name, debian_lock, requirements = ["requirements.in"], architect
       debian_lock: the lock whose python3.N and libc6 the wheels have to fit.
       requirements: hand-written .in files of one directory. A later one keeps the versions of the earlier ones.
       architectures: Debian's names of the only architectures to lock for, where wheels are for no other.
+      directory: where the locks go, if not beside the requirements.
       **kwargs: further attributes of the target.
     """
     python_tool(
@@ -31,7 +32,7 @@ def python_lock(name, debian_lock, requirements = ["requirements.in"], architect
         ] + [
             "--debian-lock=" + workspace_path(debian_lock),
             "--command=" + run_command(name),
-        ],
+        ] + (["--directory=" + workspace_path(directory)] if directory else []),
         deps = [Label(":lock")],
         **kwargs
     )

@@ -6,8 +6,12 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+# The tests run with the image's own interpreter.
+_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _compiled_now(output: str) -> set[str]:
@@ -15,8 +19,8 @@ def _compiled_now(output: str) -> set[str]:
     sources = re.findall(r"^# code object from '(/\S+\.py)'", output, re.MULTILINE)
     # Configuration files, which are never compiled ahead.
     return set(sources) - {
-        "/etc/python3.11/sitecustomize.py",
-        "/usr/lib/python3.11/sitecustomize.py",
+        f"/etc/{_PYTHON}/sitecustomize.py",
+        f"/usr/lib/{_PYTHON}/sitecustomize.py",
     }
 
 
@@ -48,7 +52,7 @@ def test_every_module_imported_by_the_services_commands_has_bytecode(
         (["celery", "-A", "app.worker", "inspect", "ping", "--timeout", "0.1"], broker),
     ):
         output = _run_verbosely(command, environment=environment)
-        assert "code object from '/usr/lib/python3.11/" in output, f"{command}: {output[-2000:]}"
+        assert f"code object from '/usr/lib/{_PYTHON}/" in output, f"{command}: {output[-2000:]}"
         found[" ".join(command)] = _compiled_now(output)
     assert {command: names for command, names in found.items() if names} == {}
 
