@@ -54,16 +54,19 @@ def docker_archive(layout: Path, tags: Sequence[str]) -> list[Member]:
     return docker_members(image, blob_path(layout, image.manifest["config"]["digest"]), tags)
 
 
-def docker_members(image: Image, config: bytes | Path, tags: Sequence[str]) -> list[Member]:
+def docker_members(
+    image: Image, config: bytes | Path, tags: Sequence[str], *, present: int = 0
+) -> list[Member]:
     """Return the members of a docker-archive of an image.
 
-    `config` is the file of its configuration, or the bytes to store in its place.
+    `config` is the file of its configuration, or the bytes to store in its place. The files of the
+    first `present` layers are left out, for a Docker that has them; the manifest names them all.
     """
     digest = image.manifest["config"]["digest"]
     if isinstance(config, bytes):
         digest = spec.sha256_digest(config)
     names = {layer.digest: f"{_blob(layer.digest)}.tar.gz" for layer in image.layers}
-    paths = {layer.digest: layer.path for layer in image.layers}
+    paths = {layer.digest: layer.path for layer in image.layers[present:]}
     entry = {
         "Config": _blob(digest),
         "Layers": [names[layer.digest] for layer in image.layers],
@@ -72,7 +75,7 @@ def docker_members(image: Image, config: bytes | Path, tags: Sequence[str]) -> l
     return [
         Member(DOCKER_MANIFEST, spec.encode_json([entry])),
         Member(_blob(digest), config),
-        *(Member(name, paths[each]) for each, name in names.items()),
+        *(Member(names[each], path) for each, path in paths.items()),
     ]
 
 

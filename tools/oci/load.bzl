@@ -9,7 +9,7 @@ Loads an image into the container engine of this machine.
 
     bazel run //backend:load
 
-The archive is streamed. The output group `tarball` writes it to a file, `<name>/tarball.tar`.
+Podman and Docker get only the layers they lack, other engines an archive. The output group `tarball` writes it to a file, `<name>/tarball.tar`.
 """
 
 _ATTRS = {

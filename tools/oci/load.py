@@ -3,7 +3,8 @@
     bazel run //backend:load
     load --layout image --repo-tags tags.txt --output image.tar
 
-The archive is streamed to the engine; no tar is written to disk. Same inputs, same bytes.
+Podman and Docker are sent only the layers they lack. Everything else gets an archive, streamed; no
+tar is written to disk. Same inputs, same bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ from pathlib import Path
 from typing import IO, cast
 
 from tools.cli import ToolError, read_text, tool
-from tools.image.archive import Member, docker_archive, oci_archive, write_archive
+from tools.image.archive import (
+    Member,
+    docker_archive,
+    docker_members,
+    oci_archive,
+    write_archive,
+)
+from tools.image.layout import Image, blob_path, read_layout
 from tools.image.names import check_image_name
-from tools.oci import engines
+from tools.oci import engines, missing_layers
 from tools.oci.engines import NoEngineError
+from tools.oci.missing_layers import Engine, WholeImageNeededError
 
 _ENGINES = ("docker", "podman", "nerdctl")
 _FORMATS = {"docker": docker_archive, "oci": oci_archive}
@@ -72,13 +81,48 @@ def load(request: Request, *, environ: Mapping[str, str]) -> int:
     """Load the image and return the engine's exit code. Raise ToolError or OSError."""
     members = request.members()
     if request.loader is None:
-        return _stream(members, [choose_engine(environ), "load"], environ=environ)
+        engine = Engine(choose_engine(environ), environ)
+        try:
+            return _load_missing(request, engine)
+        except WholeImageNeededError as error:
+            print(f"{error}; loading the whole image", file=sys.stderr)
+        return _stream(members, [engine.program, "load"], environ=environ)
     # A loader gets a path, as upstream's does, but to a file: podman reads its input repeatedly.
     with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
         with archive.file as stream:
             write_archive(members, stream)
         command = [str(request.loader), "load", "--input", archive.name]
         return subprocess.run(command, env=dict(environ), check=False).returncode
+
+
+def _load_missing(request: Request, engine: Engine) -> int:
+    """Load the layers that the engine lacks; return its exit code.
+
+    Raise WholeImageNeededError when it has to be given all of them.
+    """
+    if request.format != "docker":
+        raise WholeImageNeededError("an archive with format = 'oci' holds every layer")
+    image = read_layout(request.layout)
+    if engine.name == "podman":
+        code = missing_layers.pull_into_podman(engine, request.layout, image, request.tags)
+        if code == 0:
+            print(f"Loaded image: {', '.join(request.tags) or image.digest}")
+        return code
+    if engine.name != "docker":
+        raise WholeImageNeededError(f"{engine.name} does not tell which layers it has")
+    return _load_into_docker(request, image, engine)
+
+
+def _load_into_docker(request: Request, image: Image, docker: Engine) -> int:
+    present = missing_layers.layers_in_docker(docker, image, request.tags)
+    config = blob_path(request.layout, image.manifest["config"]["digest"])
+    members = docker_members(image, config, request.tags, present=present)
+    code = _stream(members, [docker.program, "load"], environ=docker.environ)
+    if code and present:
+        raise WholeImageNeededError(
+            f"docker did not take the missing layers alone (exit code {code})"
+        )
+    return code
 
 
 def _stream(members: Sequence[Member], command: list[str], *, environ: Mapping[str, str]) -> int:

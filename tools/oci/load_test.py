@@ -16,8 +16,9 @@ from tools.image.layout import read_layout
 from tools.oci import index, load
 
 TARS = [make.tar_bytes({"a": b"a"}), make.tar_bytes({"b": b"b"}), make.tar_bytes({"a": b"a"})]
-# Stands for an engine: keeps what it was given and says how it was called.
+# Stands for an engine without any image: keeps what it was given and says how it was called.
 _ENGINE = """#!/bin/sh
+case $1 in image|pull) echo "no $1" >&2; exit 125 ;; esac
 echo "$@" > {directory}/arguments
 if [ "${{2:-}}" = --input ]; then /bin/cat "$3"; else /bin/cat; fi > {directory}/loaded.tar
 exit {code}
@@ -134,12 +135,82 @@ def test_an_engine_whose_daemon_is_down_is_skipped(
     assert (tmp_path / "arguments").read_text() == "load\n"
     assert capsys.readouterr().err == (
         f"skipped {docker}: no daemon at sock\nloading into {podman}\n"
+        "podman cannot pull from a directory (exit code 125); loading the whole image\n"
     )
     podman.write_text("#!/bin/sh\nexit 3\n")
     assert load.main(_flags(layout)) == 1
     assert capsys.readouterr().err == (
         "oci_load: no container engine works; start one, or set the attribute 'loader'. "
         f"{docker}: no daemon at sock; {podman}: 'info' failed with exit code 3\n"
+    )
+
+
+# Stands for a Docker with an image: says which layers it has, and takes an archive of any others.
+_DOCKER = """#!/bin/sh
+case $1 in
+image) echo "No such image: host/app:two" >&2; echo null; echo '{layers}'; exit 1 ;;
+*) /bin/cat > {directory}/loaded.tar; exit {code} ;;
+esac
+"""
+
+
+def _docker_with(layers: list[str], tmp_path: Path, *, code: int = 0) -> None:
+    program = _engine(tmp_path, "docker")
+    script = _DOCKER.format(layers=json.dumps(layers), directory=tmp_path, code=code)
+    program.write_text(script)
+
+
+@pytest.mark.parametrize(("shared", "sent"), [(0, [0, 1]), (1, [1, 0]), (2, [0]), (3, [])])
+def test_docker_is_sent_the_layers_after_those_it_has(
+    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: int, sent: list[int]
+) -> None:
+    layers = read_layout(layout).layers
+    has = [layer.diff_id for layer in layers[:shared]] + ["sha256:other", layers[1].diff_id]
+    _docker_with(has, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert load.main(_flags(layout)) == 0
+    with tarfile.open(tmp_path / "loaded.tar") as tar:
+        # The first and the third layer are one file, which is sent if either is lacking.
+        files = [f"blobs/sha256/{layers[each].digest[7:]}.tar.gz" for each in sent]
+        assert tar.getnames()[2:] == files
+        (manifest,) = json.loads(_read(tar, "manifest.json"))
+        assert len(manifest["Layers"]) == 3
+
+
+def test_a_docker_that_needs_every_layer_is_sent_them(
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _docker_with([read_layout(layout).layers[0].diff_id], tmp_path, code=5)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert load.main(_flags(layout)) == 5
+    assert capsys.readouterr().err == (
+        "docker did not take the missing layers alone (exit code 5); loading the whole image\n"
+    )
+    with tarfile.open(tmp_path / "loaded.tar") as tar:
+        assert len(tar.getnames()) == 4
+
+
+def test_other_engines_and_formats_are_given_the_whole_image(
+    layout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nerdctl = _engine(tmp_path, "nerdctl")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert load.main(_flags(layout)) == 0
+    assert load.main(_flags(layout, "--format=oci")) == 0
+    nerdctl.rename(nerdctl.with_name("podman"))
+    healthcheck = {"config": {"Healthcheck": {"Test": ["NONE"]}}}
+    make.make_layout(tmp_path / "image", layers=TARS, config_extra=healthcheck)
+    assert load.main(_flags(layout)) == 0
+    assert capsys.readouterr().err == (
+        "nerdctl does not tell which layers it has; loading the whole image\n"
+        "an archive with format = 'oci' holds every layer; loading the whole image\n"
+        "podman drops a healthcheck from an image with OCI media types; loading the whole image\n"
     )
 
 
