@@ -1,5 +1,6 @@
 """`python_source_layer`: an application's sources become a layer."""
 
+load("//tools:worker.bzl", "WORKER", "worker_args")
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_content", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Put sources under one directory of the image, with bytecode that no timestamp invalidates.
@@ -29,7 +30,7 @@ def _path_in_layer(ctx, file):
 def _python_source_layer_impl(ctx):
     layer = declare_layer(ctx)
 
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     content = add_content(ctx, args, {
         "directory": ctx.attr.directory,
         "empty_directories": ctx.attr.empty_directories,
@@ -42,6 +43,7 @@ def _python_source_layer_impl(ctx):
         inputs = ctx.files.srcs + [content, ctx.file.lock],
         executable = ctx.executable._tool,
         arguments = [args],
+        execution_requirements = WORKER,
         mnemonic = "PythonSourceLayer",
         progress_message = "Layering sources %{label}",
     )
