@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tools.worker_for_test import Worker
 
 # A tool with every bad habit.
 _TOOL = """
@@ -44,34 +44,6 @@ if __name__ == "__main__":
 _SAID = "said {0}\nwarned {0}\nfrom a program\ufffd\nand from a shell\n"
 
 
-class _Worker:
-    def __init__(self, tool: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(tool), "--persistent_worker"],
-            env={"PYTHONPATH": ":".join(sys.path)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def send(self, line: bytes) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-
-    def ask(self, *arguments: str, number: int = 0) -> dict[str, Any]:
-        assert self.process.stdout
-        # As Bazel writes it, which leaves out what is zero.
-        request: dict[str, Any] = {"arguments": arguments, "inputs": [{"path": "x", "digest": "y"}]}
-        self.send(json.dumps(request | ({"requestId": number} if number else {})).encode())
-        reply: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return reply
-
-    def end(self) -> tuple[int, bytes, bytes]:
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
-
-
 @pytest.fixture
 def tool(tmp_path: Path) -> Path:
     path = tmp_path / "example.py"
@@ -80,8 +52,8 @@ def tool(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(tool: Path) -> Iterator[_Worker]:
-    started = _Worker(tool)
+def worker(tool: Path) -> Iterator[Worker]:
+    started = Worker(tool)
     yield started
     started.process.kill()
     started.process.wait()
@@ -104,14 +76,14 @@ def _plain(tool: Path, *arguments: str) -> tuple[int, str]:
     [["a"], ["a", "b"], [], ["fail"], ["a", "fail"], ["leave"], ["usage"], ["pipe"], ["read"]],
 )
 def test_a_request_ends_as_a_process_of_its_own_would(
-    tool: Path, worker: _Worker, arguments: list[str]
+    tool: Path, worker: Worker, arguments: list[str]
 ) -> None:
     code, output = _plain(tool, *arguments)
     worker.ask("b")
     assert worker.ask(*arguments) == {"exitCode": code, "output": output, "requestId": 0}
 
 
-def test_a_failure_leaves_no_trace_in_the_next_request(worker: _Worker) -> None:
+def test_a_failure_leaves_no_trace_in_the_next_request(worker: Worker) -> None:
     for number, bad in enumerate(("fail", "break", "leave", "usage", "pipe"), start=1):
         assert worker.ask("noise", bad, number=number)["exitCode"] != 0
         good = worker.ask("one", number=100 + number)
@@ -121,7 +93,7 @@ def test_a_failure_leaves_no_trace_in_the_next_request(worker: _Worker) -> None:
     assert worker.end() == (0, b"", b"")
 
 
-def test_a_fault_of_the_tool_is_reported_with_its_traceback(worker: _Worker) -> None:
+def test_a_fault_of_the_tool_is_reported_with_its_traceback(worker: Worker) -> None:
     reply = worker.ask("break")
     assert reply["exitCode"] == 1
     assert "Traceback" in reply["output"]
@@ -129,9 +101,7 @@ def test_a_fault_of_the_tool_is_reported_with_its_traceback(worker: _Worker) -> 
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"{}", b"[" * 5000])
-def test_what_is_not_a_request_ends_the_worker_with_the_reason(
-    worker: _Worker, line: bytes
-) -> None:
+def test_what_is_not_a_request_ends_the_worker_with_the_reason(worker: Worker, line: bytes) -> None:
     worker.ask("a")
     worker.send(line)
     code, out, err = worker.end()
