@@ -167,8 +167,8 @@ def python_service_image(
             **parts
         )
     places = [place for members in app_layers.values() for place in members]
-    for place in places:
-        if places.count(place) > 1 or [other for other in places if place.startswith(other + "/")]:
+    for number, place in enumerate(places):
+        if place in places[:number] or [other for other in places if place.startswith(other + "/")]:
             fail("app_layers: {} is in two layers, itself or by a directory above it; remove one".format(repr(place)))
     apps = {"{}{}_app_layer".format(prefix, layer): members for layer, members in app_layers.items()}
     apps[prefix + "app_layer"] = []
