@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -30,6 +31,12 @@ _WORKER_FLAGS = ("-S", "-P", "-W", "ignore")
 
 # The order of a frozenset in bytecode follows the hashes of its strings.
 _WORKER_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PATH": os.defpath}
+
+
+# What this process has compiled, by path and content, the latest last: a worker compiles again only
+# what has changed. Bytecode depends on nothing else, and failures are not kept.
+_COMPILED: dict[tuple[str, bytes], bytes] = {}
+_MOST_KEPT = 48 << 20  # bytes of bytecode
 
 
 @dataclass(frozen=True)
@@ -85,17 +92,16 @@ def compile_all(
     A source that does not compile is a ToolError. With `skipped`, which gets the message, it just
     has no bytecode.
     """
-    workers = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
-    # Neighbours are of similar size; dealing them out keeps the workers equally busy.
-    shares = [sources[start::workers] for start in range(workers)]
-    results: list[tuple[int, bytes]] = [(0, b"")] * len(sources)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        for start, share in enumerate(pool.map(_run_worker, shares)):
-            results[start::workers] = share
+    keys = [(source.path, hashlib.sha256(source.data).digest()) for source in sources]
+    known = {key: _COMPILED[key] for key in keys if key in _COMPILED}
+    missing = [source for source, key in zip(sources, keys, strict=True) if key not in known]
+    made = iter(_compile(missing, jobs=jobs))
     compiled: dict[str, bytes] = {}
-    for source, (status, result) in zip(sources, results, strict=True):
+    for source, key in zip(sources, keys, strict=True):
+        status, result = (0, known[key]) if key in known else next(made)
         if status == 0:
-            compiled[pyc_path(source.path)] = result
+            _COMPILED.pop(key, None)
+            compiled[pyc_path(source.path)] = _COMPILED[key] = result
             continue
         if status != 1:  # killed, perhaps for lack of memory: another run may give bytecode
             raise ToolError(f"{source.path}: the bytecode compiler stopped with {status}")
@@ -103,4 +109,25 @@ def compile_all(
         if skipped is None:
             raise ToolError(message)
         skipped(message)
+    _forget()
     return compiled
+
+
+def _compile(sources: Sequence[Source], *, jobs: int | None) -> list[tuple[int, bytes]]:
+    if not sources:
+        return []
+    workers = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
+    # Neighbours are of similar size; dealing them out keeps the workers equally busy.
+    shares = [sources[start::workers] for start in range(workers)]
+    results: list[tuple[int, bytes]] = [(0, b"")] * len(sources)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for start, share in enumerate(pool.map(_run_worker, shares)):
+            results[start::workers] = share
+    return results
+
+
+def _forget() -> None:
+    """Drop what was used longest ago, so that a worker's memory has a limit."""
+    size = sum(map(len, _COMPILED.values()))
+    while size > _MOST_KEPT:
+        size -= len(_COMPILED.pop(next(iter(_COMPILED))))

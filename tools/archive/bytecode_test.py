@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import marshal
 import random
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,45 @@ def test_order_and_number_of_workers_do_not_change_a_byte() -> None:
     assert len(_SOURCES) > 50
     shuffled = list(_SOURCES)
     random.Random(7).shuffle(shuffled)
-    assert compile_all(shuffled, jobs=3) == compile_all(_SOURCES, jobs=1)
+    one = compile_all(_SOURCES, jobs=1)
+    bytecode._COMPILED.clear()
+    assert compile_all(shuffled, jobs=3) == one
+
+
+def test_what_has_been_compiled_is_compiled_again_only_after_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    def counting(sources: Sequence[Source]) -> list[tuple[int, bytes]]:
+        started.extend(source.path for source in sources)
+        return compiler(sources)
+
+    compiler = bytecode._run_worker
+    monkeypatch.setattr(bytecode, "_COMPILED", {})
+    monkeypatch.setattr(bytecode, "_run_worker", counting)
+    first = compile_all(_SOURCES)
+    broken = Source(path=_SOURCES[3].path, data=b"def f(:\n")
+    changed = Source(path=_SOURCES[3].path, data=b"x = 1\n")
+    moved = Source(path="/moved.py", data=_SOURCES[0].data)
+    with pytest.raises(ToolError, match="does not compile"):
+        compile_all([*_SOURCES[:3], broken, *_SOURCES[4:]])
+    started.clear()
+    second = compile_all([*_SOURCES[:3], changed, *_SOURCES[4:], moved])
+    assert started == [changed.path, moved.path]
+    fresh = {}
+    for source in (changed, moved):
+        bytecode._COMPILED.clear()
+        fresh.update(compile_all([source]))
+    assert second == first | fresh
+
+
+def test_what_is_kept_of_compiled_modules_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bytecode, "_COMPILED", {})
+    monkeypatch.setattr(bytecode, "_MOST_KEPT", 1000)
+    compile_all([Source(path=f"/x/{number}.py", data=b"x = 1\n") for number in range(20)], jobs=1)
+    assert 0 < sum(map(len, bytecode._COMPILED.values())) <= 1000
+    assert ("/x/19.py", hashlib.sha256(b"x = 1\n").digest()) in bytecode._COMPILED
 
 
 def test_bytecode_carries_an_unchecked_hash_and_the_path_in_the_image() -> None:

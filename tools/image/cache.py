@@ -3,8 +3,9 @@
     with unpacked(image.layers, scratch=directory) as rootfs: ...   # rootfs.path, rootfs.tree
 
 The key is the hash of the layers' digests, so two images that differ in their configuration only
-share one root file system. `keep_prefix` also keeps all layers but the last: when only the last
-one changes, the files below are hard-linked, not unpacked again, by whoever comes then.
+share one root file system. `keep_prefix` also keeps all layers but the last, and those small ones
+below it that an application may be split into: when one of them changes, the files below are
+hard-linked, not unpacked again, by whoever comes then.
 
     ROOT/<key>/rootfs/     the files        ROOT/<key>/tree.json   owners and modes (tree.py)
     ROOT/<key>/seal.json   type, mode, size and time of every file, and how many bytes they are
@@ -40,6 +41,7 @@ from tools.image.unpack import DEFAULT_LIMITS, Limits, unpack
 FORMAT = "3"  # Part of the key; raise it when what an entry holds changes.
 KEEP_ENTRIES = 32  # More than one run of all tests unpacks, or each run would unpack some again.
 KEEP_BYTES = 8 << 30  # Of all entries; files that two of them share count twice.
+SMALL_LAYER = 1 << 20  # Bytes of a layer that is unpacked again with the last one.
 MAX_AGE = 14 * 24 * 3600  # Seconds since the last use.
 
 ENTRY = re.compile(r"([0-9a-f]{64})(\.tmp|\.lock)?")
@@ -173,14 +175,13 @@ class Cache:
             try:
                 temporary.mkdir(mode=0o700)
                 (temporary / "rootfs").mkdir(mode=0o755)
-                tree, first = Tree(), 0
-                if len(layers) > 1 and (keep_prefix or (self._root / _key(layers[:-1])).exists()):
-                    first = len(layers) - 1
-                    with self.rootfs(layers[:-1]) as base:
+                tree, first = Tree(), self._shared(layers, keep_prefix=keep_prefix)
+                if first:
+                    with self.rootfs(layers[:first]) as base:
                         tree = base.tree
                         _link_tree(base.path, temporary / "rootfs")
                     for name in MOUNT_POINTS:
-                        # Not of the layers below, and the last may have something else there.
+                        # Not of the layers below, and those above may have something else there.
                         if tree.get((name,)) is None:
                             (temporary / "rootfs" / name).rmdir()
                 tree = unpack(
@@ -195,6 +196,16 @@ class Cache:
             except BaseException:
                 remove_tree(temporary)
                 raise
+
+    def _shared(self, layers: Sequence[LayerBlob], *, keep_prefix: bool) -> int:
+        """Return how many of the lowest layers are taken from an entry of their own."""
+        for count in range(len(layers) - 1, 0, -1):
+            if (self._root / _key(layers[:count])).exists():
+                return count
+        count = len(layers) - 1 if keep_prefix else 0
+        while count > 1 and layers[count - 1].size <= SMALL_LAYER:
+            count -= 1
+        return count
 
     def _evict(self) -> None:
         """Delete unused entries: all but the newest few, and those not used for long."""

@@ -87,6 +87,25 @@ def test_a_kept_prefix_shares_its_files_and_is_not_changed_by_what_comes_above(
         assert (changed.path / "b").samefile(lower.path / "b")
 
 
+def test_small_layers_below_the_last_are_unpacked_with_it_and_large_ones_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "SMALL_LAYER", 4000)
+    large = [layer(tmp_path, Member(name, os.urandom(5000))) for name in "ab"]
+    small = [layer(tmp_path, Member(name, b"1")) for name in "cd"]
+    cache = Cache(tmp_path / "cache")
+    with cache.rootfs([*large, *small], keep_prefix=True) as rootfs:
+        assert sorted(path.name for path in rootfs.path.iterdir() if path.is_file()) == list("abcd")
+    changed = layer(tmp_path, Member("c", b"2"))
+    with (
+        cache.rootfs(large, on_unpack=lambda: pytest.fail("the prefix was not kept")) as lower,
+        cache.rootfs([*large, changed, small[1]]) as upper,
+    ):
+        assert (upper.path / "a").samefile(lower.path / "a")
+        assert (upper.path / "c").read_bytes() == b"2"
+        assert not (lower.path / "c").exists()
+
+
 def test_what_an_interrupted_process_left_is_neither_used_nor_kept(tmp_path: Path) -> None:
     layers = [layer(tmp_path, Member("a", b"1"))]
     root = tmp_path / "cache"

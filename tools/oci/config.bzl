@@ -1,5 +1,6 @@
 """oci_image_config: any OCI layout → the same image with a healthcheck and other settings that upstream lacks."""
 
+load("//tools:worker.bzl", "WORKER", "worker_args")
 load(
     "//tools/image:layout_rules.bzl",
     "DIGEST_ATTR",
@@ -94,13 +95,15 @@ def _oci_image_config_impl(ctx):
     annotations = image[AnnotationsInfo] if AnnotationsInfo in image else AnnotationsInfo(files = depset())
     output = ctx.actions.declare_directory(ctx.label.name)
     digest = digest_file(ctx)
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     args.add_all("--input", [layout_of(image, "image")], expand_directories = False)
     args.add_all("--output", [output], expand_directories = False)
     args.add("--digest-output", digest)
     args.add("--label", label_text(ctx.label))
-    args.add_all(ctx.attr.healthcheck, format_each = "--healthcheck=%s")
-    args.add_all(ctx.attr.shell, format_each = "--shell=%s")
+    for name in ["healthcheck", "shell"]:
+        # As JSON, since an argument may have a newline.
+        if getattr(ctx.attr, name):
+            args.add(json.encode(getattr(ctx.attr, name)), format = "--{}=%s".format(name))
     for name in _DURATIONS + ["stop_signal", "media_types"]:
         if getattr(ctx.attr, name):
             args.add(getattr(ctx.attr, name), format = "--{}=%s".format(name.replace("_", "-")))
@@ -112,6 +115,7 @@ def _oci_image_config_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._config,
         arguments = [args],
+        execution_requirements = WORKER,
         inputs = depset(transitive = [layout_inputs([image]), annotations.files]),
         outputs = [output, digest],
         mnemonic = "OciImageConfig",

@@ -1,8 +1,7 @@
 """An OCI layout → the same image with a healthcheck, stop signal, shell or other media types.
 
     config --input image --output out --digest-output out.json.sha256 --label //backend:image \
-        --healthcheck=CMD --healthcheck=python3 --healthcheck=-mapp.healthcheck \
-        --healthcheck-interval 30s
+        --healthcheck '["CMD", "python3", "-mapp.healthcheck"]' --healthcheck-interval 30s
 
 Takes the layout of any ruleset. Layers are not copied: only JSON and links are written. Settings
 that would lose the healthcheck at run time are an error. Annotations of a base are left out of a
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tools.cli import read_text, tool
+from tools.cli import parse_json, read_text, tool
 from tools.image.layout import Image, read_layout
 from tools.oci.edits import parse_pairs
 from tools.oci.healthcheck import (
@@ -30,6 +29,7 @@ from tools.oci.healthcheck import (
 )
 from tools.oci.image import Assembled, make_manifest, write_image
 from tools.oci.prefix import prefixed
+from tools.worker import run
 
 # The durations of a Healthcheck; their flags are prefixed with "healthcheck-".
 _DURATIONS = ("interval", "timeout", "start_period", "start_interval")
@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--label", required=True, help="the target, for messages")
     add(
         "--healthcheck",
-        action="append",
-        metavar="ARG",
-        help="CMD, CMD-SHELL or NONE, then its arguments",
+        type=_words,
+        metavar="JSON",
+        help="list of strings: CMD, CMD-SHELL or NONE, then its arguments",
     )
     for name in _DURATIONS:
         add(
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         help="consecutive failures that make the container unhealthy",
     )
     add("--stop-signal", help="such as SIGTERM")
-    add("--shell", action="append", metavar="ARG", help="shell of CMD-SHELL, such as /bin/sh, -c")
+    add("--shell", type=_words, metavar="JSON", help='shell of CMD-SHELL: ["/bin/sh", "-c"]')
     add("--media-types", choices=("docker", "oci"), help="default: docker with a healthcheck")
     add(
         "--allow-ignored-healthcheck",
@@ -115,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _words(text: str) -> tuple[str, ...]:
+    words = parse_json(text)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise argparse.ArgumentTypeError(f"must be a JSON list of strings, found {text}")
+    return tuple(words)
+
+
 def _duration(flags: argparse.Namespace, name: str) -> int | None:
     flag = f"healthcheck_{name}"
     text: str | None = getattr(flags, flag)
@@ -128,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     with prefixed(flags.label):
         durations = {name: _duration(flags, name) for name in _DURATIONS}
         healthcheck = Healthcheck(
-            test=tuple(flags.healthcheck) if flags.healthcheck else None,
+            test=flags.healthcheck or None,
             retries=flags.healthcheck_retries,
             **durations,
         )
@@ -136,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
             read_layout(flags.input),
             healthcheck=healthcheck,
             stop_signal=flags.stop_signal,
-            shell=tuple(flags.shell) if flags.shell else None,
+            shell=flags.shell or None,
             media_types=flags.media_types,
             allow_ignored_healthcheck=flags.allow_ignored_healthcheck,
             own_annotations=[
@@ -150,4 +157,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -17,7 +17,7 @@ TAR = make.tar_bytes({"a": b"a"})
 OCI = make.OCI_MANIFEST
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
-CHECK = ["--healthcheck=CMD", "--healthcheck=python3", "--healthcheck=-mapp.healthcheck"]
+CHECK = ['--healthcheck=["CMD", "python3", "-mapp.healthcheck"]']
 
 
 def _run(tmp_path: Path, *arguments: str) -> int:
@@ -72,8 +72,7 @@ def test_without_a_healthcheck_the_media_types_stay(tmp_path: Path, media_type: 
     found = _configure(
         tmp_path,
         "--stop-signal=SIGQUIT",
-        "--shell=/bin/bash",
-        "--shell=-c",
+        '--shell=["/bin/bash", "-c"]',
         media_type=media_type,
     )
     assert found.media_type == media_type
@@ -121,7 +120,7 @@ def test_losing_a_healthcheck_can_be_allowed(tmp_path: Path) -> None:
 
 
 def test_a_disabled_healthcheck_needs_no_docker_types(tmp_path: Path) -> None:
-    found = _configure(tmp_path, "--healthcheck=NONE", "--media-types=oci")
+    found = _configure(tmp_path, '--healthcheck=["NONE"]', "--media-types=oci")
     assert found.config["config"]["Healthcheck"] == {"Test": ["NONE"]}
 
 
@@ -158,14 +157,18 @@ HEALTHY = {"config": {"Healthcheck": {"Test": ["CMD", "x"]}}}
             "Docker's manifests have no annotations, and these would be lost: a; write them as",
         ),
         ([*CHECK, "--healthcheck-retries=-1"], {}, "healthcheck_retries: must be at least 1"),
-        (["--healthcheck=true"], {}, "must begin with 'CMD', 'CMD-SHELL' or 'NONE', found"),
-        (["--healthcheck=CMD"], {}, "'CMD' must be followed by a program"),
+        (['--healthcheck=["true"]'], {}, "must begin with 'CMD', 'CMD-SHELL' or 'NONE', found"),
+        (['--healthcheck=["CMD"]'], {}, "'CMD' must be followed by a program"),
         (
-            ["--healthcheck=CMD-SHELL", "--healthcheck=a", "--healthcheck=b"],
+            ['--healthcheck=["CMD-SHELL", "a", "b"]'],
             {},
             "'CMD-SHELL' takes one command line, found 2 arguments",
         ),
-        (["--healthcheck=NONE", "--healthcheck-retries=1"], {}, "'NONE' disables it and takes no"),
+        (
+            ['--healthcheck=["NONE"]', "--healthcheck-retries=1"],
+            {},
+            "'NONE' disables it and takes no",
+        ),
         (
             ["--healthcheck-retries=1"],
             {},

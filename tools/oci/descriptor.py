@@ -23,6 +23,7 @@ from tools.archive.tar_stream import LayerError, TarStream
 from tools.cli import ToolError, parse_json, tool
 from tools.image.spec import encode_json
 from tools.oci.prefix import prefixed
+from tools.worker import run
 
 _CHUNK = 1 << 20
 
@@ -132,4 +133,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

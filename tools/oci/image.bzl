@@ -1,5 +1,6 @@
 """oci_image: layers, a base and edits → an OCI layout."""
 
+load("//tools:worker.bzl", "WORKER", "worker_args")
 load("//tools/archive:layer_info.bzl", "LayerInfo")
 load(
     "//tools/image:layout_rules.bzl",
@@ -74,13 +75,14 @@ def _layers(ctx):
 
 def _descriptor(ctx, tar, position):
     output = ctx.actions.declare_file("{}.{}.descriptor.json".format(ctx.label.name, position))
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     args.add("--label", label_text(ctx.label))
     args.add("--layer", tar)
     args.add("--output", output)
     ctx.actions.run(
         executable = ctx.executable._descriptor,
         arguments = [args],
+        execution_requirements = WORKER,
         inputs = [tar],
         outputs = [output],
         mnemonic = "OciDescriptor",
@@ -100,7 +102,7 @@ def _oci_image_impl(ctx):
     bases = [ctx.attr.base] if ctx.attr.base else []
     files = {name: getattr(ctx.file, name) for name in _FILES if getattr(ctx.file, name)}
 
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     args.add_all("--output", [output], expand_directories = False)
     args.add("--digest-output", digest)
     args.add("--label", label_text(ctx.label))
@@ -120,6 +122,7 @@ def _oci_image_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._image,
         arguments = [args],
+        execution_requirements = WORKER,
         inputs = depset(
             tars + [descriptor for _, descriptor in layers] + files.values(),
             transitive = [layout_inputs(bases)],

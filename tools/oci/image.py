@@ -24,6 +24,7 @@ from tools.oci.descriptor import LayerDescriptor, read_descriptor
 from tools.oci.edits import ImageEdits, apply_edits
 from tools.oci.layout_writer import document, write_digest, write_layout
 from tools.oci.prefix import prefixed
+from tools.worker import run
 
 
 @dataclass(frozen=True)
@@ -220,4 +221,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

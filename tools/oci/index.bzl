@@ -1,5 +1,6 @@
 """oci_image_index: images of several platforms → one OCI layout whose root is an image index."""
 
+load("//tools:worker.bzl", "WORKER", "worker_args")
 load(
     "//tools/image:layout_rules.bzl",
     "DIGEST_ATTR",
@@ -52,7 +53,7 @@ def _oci_image_index_impl(ctx):
         ))
     output = ctx.actions.declare_directory(ctx.label.name)
     digest = digest_file(ctx)
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     args.add_all("--output", [output], expand_directories = False)
     args.add("--digest-output", digest)
     args.add("--label", label_text(ctx.label))
@@ -65,6 +66,7 @@ def _oci_image_index_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._index,
         arguments = [args],
+        execution_requirements = WORKER,
         inputs = depset(ctx.files.annotations, transitive = [layout_inputs(ctx.attr.images)]),
         outputs = [output, digest],
         mnemonic = "OciIndex",

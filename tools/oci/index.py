@@ -22,6 +22,7 @@ from tools.image.platform import index_platform, normalize, platform_text
 from tools.oci.edits import parse_pairs
 from tools.oci.layout_writer import document, write_digest, write_layout
 from tools.oci.prefix import prefixed
+from tools.worker import run
 
 
 @dataclass(frozen=True)
@@ -88,4 +89,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -61,6 +61,7 @@ def python_service_image(
         layer_policy,
         variants = {"": {}},
         wheel_layers = {},
+        app_layers = {},
         excluded_wheel_paths = None,
         symlinks = {},
         maintainer_scripts = [Label("//third_party/debian:maintainer_scripts.yaml")],
@@ -102,6 +103,8 @@ def python_service_image(
       variants: suffix of the name → layers of Debian packages that only this variant has. The system layer is the
         same in all variants: it does nothing for these packages' maintainer scripts.
       wheel_layers: layer → names of packages, from the largest and least changed on; the rest is in one more.
+      app_layers: layer → files and directories of the application, as paths below `directory`, which move together: a
+        changed line is pulled and pushed with its layer alone. The rest is in one more layer, the last.
       excluded_wheel_paths: JSON list of globs of wheels' files that stay out, each with its reason.
       symlinks: layer of Debian packages → links in it, path → target.
       maintainer_scripts: what is done instead of running the packages' scripts, as for `system_layer`.
@@ -164,15 +167,24 @@ def python_service_image(
             wheels = members,
             **parts
         )
-    python_source_layer(
-        name = prefix + "app_layer",
-        srcs = srcs,
-        directory = directory,
-        empty_directories = data,
-        lock = layer_policy,
-        strip_prefix = strip_prefix,
-        **parts
-    )
+    places = [place for members in app_layers.values() for place in members]
+    for number, place in enumerate(places):
+        if place in places[:number] or [other for other in places if place.startswith(other + "/")]:
+            fail("app_layers: {} is in two layers, itself or by a directory above it; remove one".format(repr(place)))
+    apps = {"{}{}_app_layer".format(prefix, layer): members for layer, members in app_layers.items()}
+    apps[prefix + "app_layer"] = []
+    for layer, members in apps.items():
+        python_source_layer(
+            name = layer,
+            srcs = srcs,
+            directory = directory,
+            empty_directories = {} if members else data,
+            exclude = [] if members else places,
+            include = members,
+            lock = layer_policy,
+            strip_prefix = strip_prefix,
+            **parts
+        )
 
     if type(labels) == "dict":
         image_labels(
@@ -191,7 +203,7 @@ def python_service_image(
             os = "linux",
             tars = [":{}{}_layer".format(prefix, layer) for layer in list(debian_layers) + ["system"] + list(layers)] +
                    [":{}{}_wheels_layer".format(prefix, layer) for layer in wheels_of] +
-                   [":{}app_layer".format(prefix)],
+                   [":" + layer for layer in apps],
             # As numbers: Kubernetes refuses a name under runAsNonRoot, since it cannot tell whether it is root's.
             user = ":".join(user.split(":")[1:3]),
             workdir = directory,

@@ -66,6 +66,16 @@ def test_what_was_written_is_found_again_in_both_architectures(
     }
 
 
+def test_a_layer_is_left_out_with_its_parts(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = len(read_layout(images.amd64).layers)
+    names = ["happ", "analysis app", "app", *"abcdef"][:count]
+    monkeypatch.setattr(golden, "layer_names", lambda _image: names)
+    built = golden.built_layers([images.amd64], ["app"])["amd64"]
+    assert sorted(built) == sorted(set(names) - {"analysis app", "app"})
+
+
 def test_a_changed_member_is_named_with_its_layer_and_the_command(
     images: Images, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

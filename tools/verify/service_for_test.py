@@ -173,7 +173,7 @@ def _image(folder: Path, architecture: str, layers: Sequence[Path]) -> Path:
     flags += ["--os=linux", f"--architecture={architecture}", "--user=1000:1000"]
     assert image.main(flags) == 0
     flags = [f"--input={plain}", f"--output={out}", f"--digest-output={out}.digest"]
-    flags += ["--label=//backend:image", "--healthcheck=CMD", "--healthcheck=tool"]
+    flags += ["--label=//backend:image", '--healthcheck=["CMD", "tool"]']
     assert config.main([*flags, "--healthcheck-interval=30s", "--media-types=docker"]) == 0
     return out
 

@@ -23,6 +23,7 @@ from tools.archive.bytecode import Source, compile_all
 from tools.archive.layer import LayerWriter, add_layer_flags, normalise, read_content
 from tools.cli import ToolError, tool
 from tools.wheels.wheel_layer import read_mtime
+from tools.worker import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,4 +113,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -18,6 +18,7 @@ from tools.archive.bytecode import Source, compile_all
 from tools.cli import tool
 from tools.wheels.exclusions import kept, read_exclusions, without_excluded
 from tools.wheels.wheel_tree import modules, read_wheel
+from tools.worker import run
 
 
 def wheel_bytecode(
@@ -76,4 +77,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -1,5 +1,6 @@
 """`wheel_layer`: wheels become a layer."""
 
+load("//tools:worker.bzl", "WORKER", "worker_args")
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
 
 _DOC = """Install wheels into a layer, as PyPA's `installer` does.
@@ -21,7 +22,7 @@ def _wheel_layer_impl(ctx):
             fail("wheel_layer {}: {} is not a wheel; use whl_requirement(...) of a hub".format(ctx.label, wheel.short_path))
 
     bytecode = [_bytecode(ctx, wheel) for wheel in ctx.files.wheels]
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     args.add_all(ctx.files.wheels, before_each = "--wheel")
     args.add_all(bytecode, before_each = "--bytecode")
     args.add("--lock", ctx.file.lock)
@@ -37,6 +38,7 @@ def _wheel_layer_impl(ctx):
         inputs = inputs,
         executable = ctx.executable._tool,
         arguments = [args],
+        execution_requirements = WORKER,
         mnemonic = "WheelLayer",
         progress_message = "Installing %d wheels into %%{label}" % len(ctx.files.wheels),
     )
@@ -45,7 +47,7 @@ def _wheel_layer_impl(ctx):
 def _bytecode(ctx, wheel):
     """Declare the action that compiles one wheel."""
     out = ctx.actions.declare_file("{}.bytecode/{}.zip".format(ctx.label.name, wheel.basename))
-    args = ctx.actions.args()
+    args = worker_args(ctx)
     args.add("--wheel", wheel)
     if ctx.file.excluded_paths:
         args.add("--exclude", ctx.file.excluded_paths)
@@ -55,6 +57,7 @@ def _bytecode(ctx, wheel):
         inputs = [wheel] + ctx.files.excluded_paths,
         executable = ctx.executable._bytecode_tool,
         arguments = [args],
+        execution_requirements = WORKER,
         mnemonic = "WheelBytecode",
         progress_message = "Compiling {}".format(wheel.basename),
     )

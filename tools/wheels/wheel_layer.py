@@ -22,6 +22,7 @@ from tools.cli import ToolError, tool
 from tools.wheels.exclusions import read_exclusions, without_excluded
 from tools.wheels.wheel_bytecode import read_bytecode
 from tools.wheels.wheel_tree import TreeFile, merge, read_wheel, stripped, with_bytecode
+from tools.worker import run
 
 _SCRIPT_MODE = 0o755
 _FILE_MODE = 0o644
@@ -69,9 +70,7 @@ def read_mtime(lock: Path) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Write the layer the flags describe; return 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        fromfile_prefix_chars="@",
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
         "--wheel", type=Path, action="append", required=True, help="a .whl file; repeatable"
@@ -110,4 +109,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))
