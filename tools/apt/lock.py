@@ -494,6 +494,8 @@ def _write(
             refuse_older(old, new, downgrades=options.allow_downgrade)
         except ToolError as error:
             raise ToolError(f"{files.lock}: {error}") from error
+    if options.update is not None and old is not None and _only_newer_indexes(old, new):
+        new = old
     lines = changes(old, new)
     if options.update is not None and lines:
         found = rows(old, new, packages=chosen.packages, fetch=debs.fetch)
@@ -512,6 +514,12 @@ def _write(
         texts[files.available] = encode_available(_available(new, archive))
     replace_files({path: text.encode() for path, text in texts.items()})
     return 0
+
+
+def _only_newer_indexes(old: Lock, new: Lock) -> bool:
+    """Return whether two locks differ in nothing but the indexes that they were made from."""
+    same = replace(new, snapshot=old.snapshot, mtime=old.mtime, releases=old.releases)
+    return bool(old.releases) and encode(same) == encode(old)
 
 
 def _agrees(path: Path, *, lock: Lock, intent: Intent) -> bool:
@@ -533,7 +541,7 @@ def _compared(
     kept: dict[str, dict[str, str]] = {}
     for arch, apts in record.chosen.items():
         image = {name: package.version for name, package in new.image(arch).items()}
-        ours = image | new.excluded_versions[arch]
+        ours = {**image, **new.excluded_versions[arch]}
         kept[arch] = {
             name: ours[name]
             for name, version in apts.items()

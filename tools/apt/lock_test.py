@@ -630,3 +630,20 @@ def test_lock_that_apt_would_not_choose_is_refused(
     message = _refusal(workspace, capsys, *flags)
     assert "apt itself would choose otherwise:\n  amd64: library: the lock has 1.10-1" in message
     assert not workspace.lock.with_name("x.apt.json").exists()
+
+
+def test_update_without_a_newer_package_leaves_the_lock_as_it_is(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.run("--allow-expired")
+    made = read_lock(workspace.lock)
+    (release,) = made.releases
+    earlier = replace(release, date="20191201T000000Z", sha256="0" * 64)
+    text = encode(replace(made, snapshot="20191201T120000Z", releases=(earlier,)))
+    workspace.lock.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert workspace.run("--allow-expired", "--update") == 0
+    assert capsys.readouterr().out == "x.lock.json is up to date\n"
+    assert workspace.lock.read_text(encoding="utf-8") == text
+    assert workspace.run("--allow-expired") == 0
+    assert read_lock(workspace.lock) == made
