@@ -1,56 +1,60 @@
-"""Record what apt itself would install for the image, to check the resolver against it.
+"""What apt itself would install for the image, recorded beside the lock to check the resolver.
 
-    bazel run //third_party/debian:compare_with_apt
-
-Runs the host's `apt-get install --simulate --no-install-recommends` for each architecture on an
-empty system: a private state directory, an empty dpkg status, the suites of the intent, none of
-the host's configuration. apt fetches and verifies the indexes by itself, so nothing of this
-folder's code is trusted. Prints every difference from the lock; a test compares the record with
-the lock again, without apt.
+The lock command runs `apt-get install --simulate --no-install-recommends` for each architecture on
+an empty system, whatever the host is: apt is unpacked from the group `apt` of our own lock into a
+directory that becomes its root, in namespaces without a network. It reads the indexes that the
+command has verified, and none of this folder's code chooses for it. Nothing is installed, so no
+maintainer script runs. The same indexes give the same record, which `lock_test` compares with the
+lock.
 """
 
-import argparse
 import json
+import lzma
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.apt.intent import Intent, read_intent
-from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, read_lock, snapshot_time
-from tools.apt.mirrors import archive_urls
-from tools.archive.atomic import replace_files
-from tools.cli import ToolError, tool
+from tools.apt.index import Index
+from tools.apt.intent import Intent
+from tools.apt.lockfile import Lock
+from tools.archive.deb_extract import DebExtractor
+from tools.cli import ToolError
+from tools.linux import syscalls as linux
+from tools.linux.namespaces import unshare_as, why_forbidden
 
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_APT_GET = "usr/bin/apt-get"
 _TIMEOUT_SECONDS = 600
 # apt-get appends ` []` or other packages' names in brackets where it configures out of order.
 _INSTALLED = re.compile(r"Inst (?P<name>\S+) \((?P<version>\S+) [^()]*\)(?: \[.*\])?")
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
+# apt is never connected to it; its lists are named after it.
+_HOST = "archive.invalid"
 
 
 @dataclass(frozen=True)
 class Record:
-    """What apt chose: versions by name, by architecture, from the archive of `snapshot`."""
+    """What apt chose: versions by name, by architecture, from the archive of `snapshot`.
+
+    `kept` are the versions, likewise, that an update of other packages left as they were.
+    """
 
     snapshot: str
     requested: tuple[str, ...]
     chosen: Mapping[str, Mapping[str, str]]
+    kept: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def encode(record: Record) -> str:
+def encode_record(record: Record) -> str:
     """Return the text of `record`; the same record is always the same text."""
     data = {
         "snapshot": record.snapshot,
         "requested": list(record.requested),
         "chosen": {arch: dict(names) for arch, names in record.chosen.items()},
+        "kept": {arch: dict(names) for arch, names in record.kept.items()},
     }
     return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
@@ -63,10 +67,11 @@ def read_record(path: Path) -> Record:
             snapshot=data["snapshot"],
             requested=tuple(data["requested"]),
             chosen=data["chosen"],
+            kept=data.get("kept", {}),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ToolError(
-            f"{path}: {error!r}; ask apt again with the target that records this"
+            f"{path}: {error!r}; make it anew with the lock target beside it"
         ) from error
 
 
@@ -79,11 +84,11 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
         return [
             (
                 f"apt was asked about the archive of {record.snapshot}, the lock is of"
-                f" {lock.snapshot}; ask it again"
+                f" {lock.snapshot}; lock again"
             )
         ]
     if record.requested != intent.requested():
-        return ["apt was asked for other packages than the intent names; ask it again"]
+        return ["apt was asked for other packages than the intent names; lock again"]
     found = []
     for arch in sorted(record.chosen.keys() | set(intent.architectures)):
         ours = {name: package.version for name, package in lock.image(arch).items()}
@@ -94,9 +99,10 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
         ]
         ours.update(excluded)
         apts = record.chosen.get(arch, {})
+        kept = record.kept.get(arch, {})
         for name in sorted(ours.keys() | apts.keys()):
             mine, theirs = ours.get(name, "nothing"), apts.get(name, "nothing")
-            if mine != theirs:
+            if mine != theirs and (name not in apts or mine != kept.get(name)):
                 found.append(f"{arch}: {name}: the lock has {mine}, apt chose {theirs}")
     return found
 
@@ -118,140 +124,102 @@ def parse_simulation(output: str) -> dict[str, str]:
     return chosen
 
 
-def ask_apt(intent: Intent, *, mirrors: Mapping[str, Sequence[str]], keyring: Path) -> Record:
-    """Let the host's apt resolve the image of `intent` for each architecture.
+def ask_apt(
+    intent: Intent, *, indexes: Sequence[Index], snapshot: str, debs: Sequence[Path]
+) -> Record:
+    """Let the apt of `debs` resolve the image of `intent` for each architecture, from `indexes`.
 
-    Raise ToolError when apt is missing, fails, or sees the archive change between two
-    architectures.
+    Raise ToolError when apt cannot be started or fails.
     """
     chosen: dict[str, Mapping[str, str]] = {}
-    snapshots = set()
     for arch in intent.architectures:
         with tempfile.TemporaryDirectory(prefix="apt-") as directory:
-            state = Path(directory)
-            _configure(state, intent=intent, arch=arch, mirrors=mirrors, keyring=keyring)
-            _apt(state, "update", "--error-on=any")
-            snapshots.add(_snapshot(state))
-            chosen[arch] = parse_simulation(
-                _apt(state, "install", "--simulate", "--no-install-recommends", *intent.requested())
-            )
-    if len(snapshots) != 1:
-        raise ToolError("the archive changed while apt was being asked; run it again")
-    return Record(snapshot=snapshots.pop(), requested=intent.requested(), chosen=chosen)
+            root = Path(directory)
+            _unpack(debs, root)
+            _configure(root, arch=arch, indexes=[each for each in indexes if each.arch == arch])
+            chosen[arch] = parse_simulation(_install(root, intent.requested()))
+    return Record(snapshot=snapshot, requested=intent.requested(), chosen=chosen)
 
 
-def _configure(
-    state: Path,
-    *,
-    intent: Intent,
-    arch: str,
-    mirrors: Mapping[str, Sequence[str]],
-    keyring: Path,
-) -> None:
-    for name in ("lists/partial", "cache/archives/partial", "empty"):
-        (state / name).mkdir(parents=True)
-    (state / "status").touch()
-    sources = [
-        f"deb [arch={arch} signed-by={keyring}] {mirrors[suite.archive][0]}"
-        f" {suite.name} {suite.component}\n"
-        for suite in intent.suites
-    ]
-    (state / "sources.list").write_text("".join(sources), encoding="utf-8")
+def _unpack(debs: Sequence[Path], root: Path) -> None:
+    extractor = DebExtractor(root)
+    for deb in debs:
+        try:
+            extractor.extract(deb)
+        except (ToolError, OSError) as error:
+            raise ToolError(f"{deb}: {error}") from error
+    if not (root / _APT_GET).is_file():
+        raise ToolError(f"no {_APT_GET} in: {', '.join(deb.name for deb in debs) or 'no packages'}")
+
+
+def _configure(root: Path, *, arch: str, indexes: Sequence[Index]) -> None:
+    """Give apt an empty system whose sources are `indexes`, as if it had just fetched them."""
+    for name in ("state/lists/partial", "cache/archives/partial", "empty", "tmp"):
+        (root / name).mkdir(parents=True)
+    (root / "state/status").touch()
+    sources = []
+    for index in indexes:
+        suite = index.release.suite
+        name = f"{_HOST}_{suite.archive}_dists_{suite.name}"
+        # Unpacked: apt reads them at random, which takes minutes in a compressed file.
+        packages = lzma.decompress(index.content)
+        lists = root / "state/lists"
+        (lists / f"{name}_InRelease").write_bytes(index.release.signed)
+        (lists / f"{name}_{suite.component}_binary-{arch}_Packages").write_bytes(packages)
+        sources.append(
+            f"deb [arch={arch} trusted=yes] http://{_HOST}/{suite.archive} {suite.name}"
+            f" {suite.component}\n"
+        )
+    (root / "state/sources.list").write_text("".join(sources), encoding="utf-8")
     settings = {
         "APT::Architecture": arch,
         "APT::Architectures": arch,
-        # The unprivileged user that apt would download as cannot enter this directory.
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
         "Debug::NoLocking": "1",
-        "Dir::Cache": f"{state}/cache",
-        "Dir::Etc::main": "/dev/null",
-        "Dir::Etc::parts": f"{state}/empty",
-        "Dir::Etc::preferences": "/dev/null",
-        "Dir::Etc::preferencesparts": f"{state}/empty",
-        "Dir::Etc::sourcelist": f"{state}/sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State": str(state),
-        "Dir::State::lists": f"{state}/lists",
-        "Dir::State::status": f"{state}/status",
+        "Dir::Cache": "/cache",
+        "Dir::Etc::main": "/empty/none",
+        "Dir::Etc::parts": "/empty",
+        "Dir::Etc::preferences": "/empty/none",
+        "Dir::Etc::preferencesparts": "/empty",
+        "Dir::Etc::sourcelist": "/state/sources.list",
+        "Dir::Etc::sourceparts": "/empty",
+        "Dir::State": "/state",
+        "Dir::State::status": "/state/status",
     }
     lines = [f'{key} "{value}";\n' for key, value in settings.items()]
-    (state / "apt.conf").write_text("".join(lines), encoding="utf-8")
+    (root / "apt.conf").write_text("".join(lines), encoding="utf-8")
 
 
-def _apt(state: Path, *arguments: str) -> str:
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {
-        "APT_CONFIG": f"{state}/apt.conf",
-        "LC_ALL": "C.UTF-8",
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-    }
-    command = ["apt-get", "--quiet", *arguments]
+def _install(root: Path, names: Sequence[str]) -> str:
+    """Return what apt-get, with `root` as its root and without a network, says it would install."""
+
+    def enter() -> None:
+        try:
+            unshare_as(0, 0, linux.CLONE_NEWNS | linux.CLONE_NEWNET)
+            os.chroot(root)
+            os.chdir("/")
+        except OSError as error:
+            reason = f"no user namespace: {error}: {why_forbidden(error)}"
+            os.write(2, reason.encode())
+            os._exit(1)
+
+    command = ["apt-get", "install", "--quiet", "--simulate", "--no-install-recommends", *names]
     try:
         done = subprocess.run(
             command,
+            executable=f"/{_APT_GET}",
             capture_output=True,
             check=False,
-            env=environment,
+            env={"APT_CONFIG": "/apt.conf", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin"},
+            preexec_fn=enter,
             text=True,
             timeout=_TIMEOUT_SECONDS,
         )
-    except FileNotFoundError as error:
-        raise ToolError(
-            "there is no apt-get here; run this on Debian or a derivative of it"
-        ) from error
     except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{' '.join(command)}: timed out after {_TIMEOUT_SECONDS} s") from error
+        raise ToolError(f"apt-get timed out after {_TIMEOUT_SECONDS} s") from error
+    except OSError as error:
+        raise ToolError(f"apt-get cannot be started: {error}") from error
     if done.returncode != 0:
-        raise ToolError(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
+        raise ToolError(f"apt-get install --simulate failed:\n{done.stderr.strip()}")
     return done.stdout
-
-
-def _snapshot(state: Path) -> str:
-    """Return the snapshot that a lock of the indexes which apt has just verified would have."""
-    dates = []
-    for path in (state / "lists").glob("*_InRelease"):
-        match = re.search(r"^Date: (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        if match is None:
-            raise ToolError(f"{path.name}: has no Date")
-        dates.append(parsedate_to_datetime(match[1].replace("UTC", "+0000")).astimezone(UTC))
-    if not dates:
-        raise ToolError("apt-get update fetched no InRelease")
-    return snapshot_time(max(dates)).strftime(SNAPSHOT_FORMAT)
-
-
-def _mirrors(archives: Sequence[str]) -> dict[str, list[str]]:
-    mirrors = {name: archive_urls(name, environ=os.environ) for name in archives}
-    bare = [name for name in archives if not mirrors[name]]
-    if bare:
-        raise ToolError(f"no mirror of {', '.join(bare)} is known; set DEBIAN_MIRROR")
-    return mirrors
-
-
-@tool("compare_apt")
-def main(argv: list[str] | None = None) -> int:
-    """Write the record; 0 when the lock agrees with it, 1 when not or when apt cannot be asked."""
-    parser = argparse.ArgumentParser(
-        description="Record what apt would install for the image and compare the lock with it."
-    )
-    parser.add_argument("--intent", type=Path, required=True, help="YAML file to read")
-    parser.add_argument("--lock", type=Path, required=True, help="lock to compare with")
-    parser.add_argument("--record", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--keyring", type=Path, default=_KEYRING, help="keys apt shall trust")
-    options = parser.parse_args(argv)
-    root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
-    intent = read_intent(root / options.intent)
-    lock = read_lock(root / options.lock)
-    archives = sorted({suite.archive for suite in intent.suites})
-    record = ask_apt(intent, mirrors=_mirrors(archives), keyring=options.keyring)
-    replace_files({root / options.record: encode(record).encode()})
-    found = differences(record, lock=lock, intent=intent)
-    for line in found:
-        print(f"compare_apt: {line}", file=sys.stderr)
-    counts = ", ".join(f"{arch} {len(names)}" for arch, names in record.chosen.items())
-    print(f"apt chose {counts} packages; {len(found)} differences")
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

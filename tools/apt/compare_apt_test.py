@@ -1,11 +1,22 @@
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tools.apt.compare_apt import Record, differences, encode, main, parse_simulation, read_record
+from tools.apt import compare_apt
+from tools.apt.compare_apt import (
+    Record,
+    ask_apt,
+    differences,
+    encode_record,
+    parse_simulation,
+    read_record,
+)
 from tools.apt.index import Suite
 from tools.apt.intent import Group, Intent
 from tools.apt.lockfile import Lock, LockedPackage
+from tools.archive.debs_for_test import TarMember, directory, write_deb
 from tools.cli import ToolError
 
 _SNAPSHOT = "20200101T000000Z"
@@ -78,14 +89,14 @@ def test_a_record_of_another_snapshot_says_to_ask_again() -> None:
     (found,) = differences(record, lock=_lock({"app": "2"}, {}), intent=_intent("app"))
     assert found == (
         "apt was asked about the archive of 20190101T000000Z, the lock is of 20200101T000000Z;"
-        " ask it again"
+        " lock again"
     )
 
 
 def test_a_record_for_other_requests_says_to_ask_again() -> None:
     lock = _lock({"app": "2"}, {})
     (found,) = differences(_record({"app": "2"}), lock=lock, intent=_intent("app", "more"))
-    assert found.endswith("than the intent names; ask it again")
+    assert found.endswith("than the intent names; lock again")
 
 
 def test_an_architecture_that_apt_was_not_asked_about_is_a_difference() -> None:
@@ -122,23 +133,61 @@ def test_a_simulation_that_cannot_be_read_is_refused(output: str, message: str) 
 def test_a_record_survives_being_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     record = _record({"app": "2"})
-    path.write_text(encode(record), encoding="utf-8")
+    path.write_text(encode_record(record), encoding="utf-8")
     assert read_record(path) == record
 
 
 def test_a_record_that_is_invalid_names_the_file_and_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(ToolError, match=r"record\.json: .*ask apt again with the target"):
+    with pytest.raises(ToolError, match=r"record\.json: .*make it anew with the lock target"):
         read_record(path)
 
 
-def test_a_failure_leaves_the_old_record(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_version_that_an_update_kept_is_no_difference() -> None:
+    lock = _lock({"app": "2"}, {"perl": "5"})
+    record = replace(_record({"app": "3", "perl": "5"}), kept={"amd64": {"app": "2"}})
+    assert differences(record, lock=lock, intent=_intent("app")) == []
+    record = replace(record, kept={"amd64": {"app": "1"}})
+    assert differences(record, lock=lock, intent=_intent("app")) == [
+        "amd64: app: the lock has 2, apt chose 3"
+    ]
+
+
+def test_packages_without_apt_are_named(tmp_path: Path) -> None:
+    deb = write_deb(tmp_path, "x")
+    with pytest.raises(ToolError, match=r"no usr/bin/apt-get in: x_1\.0_amd64\.deb"):
+        ask_apt(_intent("app"), indexes=[], snapshot=_SNAPSHOT, debs=[deb])
+    deb.write_bytes(b"damaged")
+    with pytest.raises(ToolError, match=r"x_1\.0_amd64\.deb: "):
+        ask_apt(_intent("app"), indexes=[], snapshot=_SNAPSHOT, debs=[deb])
+
+
+def test_apt_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"apt-get cannot be started: .*Exec format error"):
+        ask_apt(_intent("app"), indexes=[], snapshot=_SNAPSHOT, debs=[_apt_get(tmp_path)])
+
+
+def _apt_get(tmp_path: Path) -> Path:
+    members = [TarMember("./usr/bin/apt-get", b"\x7fELF", mode=0o755)]
+    return write_deb(tmp_path, "x", [directory("./usr"), directory("./usr/bin"), *members])
+
+
+def test_machine_without_user_namespaces_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = tmp_path / "record.json"
-    record.write_text("old", encoding="utf-8")
-    flags = ["--intent", f"{tmp_path}/none.yaml", "--lock", "x", "--record", str(record)]
-    assert main(flags) == 1
-    assert "none.yaml" in capsys.readouterr().err
-    assert record.read_text(encoding="utf-8") == "old"
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(compare_apt, "unshare_as", refuse)
+    with pytest.raises(ToolError, match=r"failed:\nno user namespace: .*Operation not permitted"):
+        ask_apt(_intent("app"), indexes=[], snapshot=_SNAPSHOT, debs=[_apt_get(tmp_path)])
+
+
+def test_apt_that_never_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def expire(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", expire)
+    with pytest.raises(ToolError, match="apt-get timed out after 600 s"):
+        ask_apt(_intent("app"), indexes=[], snapshot=_SNAPSHOT, debs=[_apt_get(tmp_path)])

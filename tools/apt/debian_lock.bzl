@@ -26,7 +26,7 @@ def run_command(name):
     """
     return "'bazel run //{}:{}'".format(native.package_name(), name)
 
-def debian_lock(name, intent, lock, available = None, **kwargs):
+def debian_lock(name, intent, lock, available = None, record = None, **kwargs):
     """Declare the command that resolves an intent and writes its lock.
 
         debian_lock(
@@ -46,11 +46,13 @@ def debian_lock(name, intent, lock, available = None, **kwargs):
       lock: JSON file to write.
       available: JSON file to write beside it: what the suites offer for its packages, for `image_audit`;
         `-- --refresh` writes that file alone.
+      record: JSON file to write beside it: what apt itself chooses for the image, which has to be the same.
       **kwargs: further attributes of the target.
     """
 
-    # gpgv and the archive's keys, pinned by the lock of our own tools.
+    # gpgv and the archive's keys, and apt, pinned by the lock of our own tools.
     signing = Label("@pinned_image_debian//:signing")
+    apt = Label("@pinned_image_debian//:apt")
     python_tool(
         name = name,
         srcs = [Label(":lock.py")],
@@ -59,10 +61,12 @@ def debian_lock(name, intent, lock, available = None, **kwargs):
             "--intent=" + workspace_path(intent),
             "--lock=" + workspace_path(lock),
             "--command=" + run_command(name),
-        ] + (["--available=" + workspace_path(available)] if available else []) + [
+        ] + (["--available=" + workspace_path(available)] if available else []) + (
+            ["--record=" + workspace_path(record), "--apt-debs $(rootpaths {})".format(apt)] if record else []
+        ) + [
             "--signing-debs $(rootpaths {})".format(signing),
         ],
-        data = [signing],
+        data = [signing] + ([apt] if record else []),
         deps = [Label(":lock")],
         **kwargs
     )

@@ -1,4 +1,4 @@
-"""Give tests a real gpgv: that of the locked packages under Bazel, else the host's."""
+"""Give tests a real gpgv and apt: that of the locked packages under Bazel, else the host's."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,12 @@ def signing_debs() -> list[Path]:
     """Return the packages of the lock's group `signing`, where the BUILD file names them."""
     runfiles = Path(os.environ.get("TEST_SRCDIR", "."))
     return [runfiles / path for path in os.environ.get("SIGNING_DEBS", "").split()]
+
+
+def apt_debs() -> list[Path]:
+    """Return the packages of the lock's group `apt`."""
+    runfiles = Path(os.environ.get("TEST_SRCDIR", "."))
+    return [runfiles / path for path in os.environ["APT_DEBS"].split()]
 
 
 def verifier(directory: Path, *, keyring: Path = KEYRING) -> Verifier:

@@ -9,7 +9,7 @@ import hashlib
 import lzma
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -48,7 +48,7 @@ class Suite:
 class Release:
     """What an InRelease says: when it was made and what each index must hash to.
 
-    `sha256` is that of the signed file itself.
+    `signed` is the signed file itself, and `sha256` its hash.
     """
 
     suite: Suite
@@ -57,6 +57,7 @@ class Release:
     by_hash: bool
     files: Mapping[str, tuple[str, int]]
     sha256: str = ""
+    signed: bytes = field(default=b"", repr=False)
 
     def unfit(self, *, now: datetime) -> str | None:
         """Return why the archive no longer vouches for this Release at `now`; None if it does."""
@@ -98,8 +99,26 @@ class Package:
     snapshot: str = ""
 
 
-def parse_release(text: str, *, suite: Suite, sha256: str = "") -> Release:
-    """Return the Release that `text` (already verified) describes; `sha256` is the signed file's.
+@dataclass(frozen=True)
+class Index:
+    """The Packages.xz of one architecture that `release` vouches for."""
+
+    release: Release
+    arch: str
+    content: bytes = field(repr=False)
+
+    def packages(self) -> list[Package]:
+        """Return its records, in order; raise ToolError when it cannot be read."""
+        suite = self.release.suite
+        try:
+            text = lzma.decompress(self.content).decode()
+            return parse_packages(text, archive=suite.archive, suite=str(suite))
+        except (lzma.LZMAError, UnicodeDecodeError, ToolError) as error:
+            raise ToolError(f"{suite}: {_path(suite, self.arch)}: {error}") from error
+
+
+def parse_release(text: str, *, suite: Suite) -> Release:
+    """Return the Release that `text` (already verified) describes.
 
     Raise ToolError when it is for another suite, lacks a field that is needed or has a bad one.
     """
@@ -125,7 +144,6 @@ def parse_release(text: str, *, suite: Suite, sha256: str = "") -> Release:
         valid_until=valid_until,
         by_hash=fields.get("acquire-by-hash") == "yes",
         files=files,
-        sha256=sha256,
     )
 
 
@@ -161,10 +179,10 @@ def fetch_release(
         limit=_INRELEASE_LIMIT_BYTES,
         check=wrong,
     )
-    release = parse_release(
-        verifier.signed_text(content, name=name),
-        suite=suite,
+    release = replace(
+        parse_release(verifier.signed_text(content, name=name), suite=suite),
         sha256=hashlib.sha256(content).hexdigest(),
+        signed=content,
     )
     if release.date > datetime.now(UTC) + _MAX_FUTURE:
         raise ToolError(
@@ -174,13 +192,13 @@ def fetch_release(
     return release
 
 
-def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str]) -> list[Package]:
-    """Fetch the Packages index that `release` vouches for and return its records, in order.
+def fetch_index(release: Release, *, arch: str, mirrors: Sequence[str]) -> Index:
+    """Fetch the Packages index that `release` vouches for.
 
-    Raise ToolError when no mirror has it with the right SHA256 or it cannot be read.
+    Raise ToolError when no mirror has it with the right SHA256.
     """
     suite = release.suite
-    path = f"{suite.component}/binary-{architecture}/Packages.xz"
+    path = _path(suite, arch)
     if path not in release.files:
         raise ToolError(f"{suite}: InRelease does not list {path}")
     digest, size = release.files[path]
@@ -197,11 +215,11 @@ def fetch_packages(release: Release, *, architecture: str, mirrors: Sequence[str
             urls.append(f"{base}/dists/{suite.name}/{folder}/by-hash/SHA256/{digest}")
         urls.append(f"{base}/dists/{suite.name}/{path}")
     content = first_good(urls, what=f"{suite}: {path}", limit=size, check=wrong)
-    try:
-        text = lzma.decompress(content).decode()
-        return parse_packages(text, archive=suite.archive, suite=str(suite))
-    except (lzma.LZMAError, UnicodeDecodeError, ToolError) as error:
-        raise ToolError(f"{suite}: {path}: {error}") from error
+    return Index(release, arch, content)
+
+
+def _path(suite: Suite, arch: str) -> str:
+    return f"{suite.component}/binary-{arch}/Packages.xz"
 
 
 def parse_packages(text: str, *, archive: str, suite: str = "") -> list[Package]:

@@ -9,7 +9,7 @@ from tools.apt.gpgv_for_test import TESTDATA, verifier
 from tools.apt.index import (
     Release,
     Suite,
-    fetch_packages,
+    fetch_index,
     fetch_release,
     parse_packages,
     parse_release,
@@ -170,7 +170,7 @@ def test_a_signed_release_is_fetched_from_the_first_mirror_that_has_it(tmp_path:
     mirrors = [(tmp_path / "empty").as_uri(), (TESTDATA / "archive").resolve().as_uri()]
     release = fetch_release(_SUITE, mirrors=mirrors, verifier=verifier(tmp_path / "gpgv"))
     assert release.date == datetime(2020, 1, 1, tzinfo=UTC)
-    packages = fetch_packages(release, architecture="arm64", mirrors=mirrors)
+    packages = fetch_index(release, arch="arm64", mirrors=mirrors).packages()
     assert [package.name for package in packages] == [
         "application",
         "library",
@@ -198,7 +198,7 @@ def test_packages_with_another_hash_are_refused_and_the_mirror_is_named(tmp_path
     good = lzma.compress(_RECORD.encode())
     url = _mirror(tmp_path, good[:-1] + b"x")
     with pytest.raises(ToolError) as caught:
-        fetch_packages(_release(good), architecture="amd64", mirrors=[url])
+        fetch_index(_release(good), arch="amd64", mirrors=[url]).packages()
     message = str(caught.value)
     assert f"debian bookworm: {_PATH} could not be fetched from any mirror" in message
     assert f"{url}/dists/bookworm/{_PATH}: SHA256 is " in message
@@ -210,13 +210,13 @@ def test_packages_that_are_too_long_are_not_read_to_the_end(tmp_path: Path) -> N
     good = lzma.compress(_RECORD.encode())
     url = _mirror(tmp_path, good + b"x" * 100)
     with pytest.raises(ToolError, match=f"larger than the {len(good)} bytes expected"):
-        fetch_packages(_release(good), architecture="amd64", mirrors=[url])
+        fetch_index(_release(good), arch="amd64", mirrors=[url]).packages()
 
 
 def test_a_mirror_with_the_wrong_file_is_passed_over(tmp_path: Path) -> None:
     good = lzma.compress(_RECORD.encode())
     mirrors = [_mirror(tmp_path / "old", b"old"), _mirror(tmp_path / "new", good)]
-    (package,) = fetch_packages(_release(good), architecture="amd64", mirrors=mirrors)
+    (package,) = fetch_index(_release(good), arch="amd64", mirrors=mirrors).packages()
     assert package.name == "libssl3"
 
 
@@ -225,12 +225,12 @@ def test_packages_are_found_by_their_hash_while_a_mirror_is_being_updated(tmp_pa
     digest = hashlib.sha256(good).hexdigest()
     url = _mirror(tmp_path, good, by_hash=f"main/binary-amd64/by-hash/SHA256/{digest}")
     release = _release(good, by_hash=True)
-    assert fetch_packages(release, architecture="amd64", mirrors=[url])
+    assert fetch_index(release, arch="amd64", mirrors=[url]).packages()
 
 
 def test_an_architecture_that_the_release_does_not_list_is_named() -> None:
     with pytest.raises(ToolError) as caught:
-        fetch_packages(_release(b""), architecture="riscv64", mirrors=[])
+        fetch_index(_release(b""), arch="riscv64", mirrors=[]).packages()
     assert str(caught.value) == (
         "debian bookworm: InRelease does not list main/binary-riscv64/Packages.xz"
     )
@@ -238,10 +238,10 @@ def test_an_architecture_that_the_release_does_not_list_is_named() -> None:
 
 def test_no_mirror_at_all_says_so() -> None:
     with pytest.raises(ToolError, match="the mirror list is empty"):
-        fetch_packages(_release(b""), architecture="amd64", mirrors=[])
+        fetch_index(_release(b""), arch="amd64", mirrors=[]).packages()
 
 
 def test_packages_that_do_not_unpack_are_named(tmp_path: Path) -> None:
     url = _mirror(tmp_path, b"not xz")
     with pytest.raises(ToolError, match=f"debian bookworm: {_PATH}: "):
-        fetch_packages(_release(b"not xz"), architecture="amd64", mirrors=[url])
+        fetch_index(_release(b"not xz"), arch="amd64", mirrors=[url]).packages()

@@ -16,8 +16,8 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from tools.apt.available import (
     locked_releases,
     read_available,
 )
-from tools.apt.index import Package, Release, fetch_packages, fetch_release
+from tools.apt.compare_apt import Record, ask_apt, differences, encode_record, read_record
+from tools.apt.index import Index, Package, Release, fetch_index, fetch_release
 from tools.apt.intent import Group, Intent, read_intent
 from tools.apt.lockfile import (
     SNAPSHOT_FORMAT,
@@ -56,10 +57,14 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True)
 class Archive:
-    """What the archive says at one moment: its Releases and every package by architecture."""
+    """What the archive says at one moment: its indexes, and every package by architecture.
+
+    `packages` are those that may be chosen; an update that keeps versions has fewer.
+    """
 
     releases: tuple[Release, ...]
     packages: Mapping[str, Sequence[Package]]
+    indexes: tuple[Index, ...] = ()
 
 
 def fetch_archive(
@@ -74,6 +79,7 @@ def fetch_archive(
     Raise ToolError.
     """
     releases = []
+    indexes = []
     packages: dict[str, list[Package]] = {arch: [] for arch in intent.architectures}
     for suite in intent.suites:
         urls, sha256 = mirrors[suite.archive], None
@@ -85,8 +91,10 @@ def fetch_archive(
         release = fetch_release(suite, mirrors=urls, verifier=verifier, recorded=sha256)
         releases.append(release)
         for arch in intent.architectures:
-            packages[arch] += fetch_packages(release, architecture=arch, mirrors=urls)
-    return Archive(releases=tuple(releases), packages=packages)
+            index = fetch_index(release, arch=arch, mirrors=urls)
+            packages[arch] += index.packages()
+            indexes.append(index)
+    return Archive(releases=tuple(releases), packages=packages, indexes=tuple(indexes))
 
 
 def make_lock(intent: Intent, *, archive: Archive, command: str = "") -> Lock:
@@ -377,6 +385,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="JSON file to write beside the lock: what the suites offer for its packages",
     )
     parser.add_argument(
+        "--record",
+        type=Path,
+        help="JSON file to write beside the lock: what apt itself chooses for the image",
+    )
+    parser.add_argument(
+        "--apt-debs", type=Path, nargs="+", default=[], help="packages with apt, for --record"
+    )
+    parser.add_argument(
         "--command",
         default="",
         help="what people run to start this; errors about the lock quote it",
@@ -431,7 +447,11 @@ def _run(options: argparse.Namespace) -> int:
         )
     for line in stale:
         print(f"warning: {line}", file=sys.stderr)
-    files = _Files(path, None if options.available is None else root / options.available)
+    files = _Files(
+        path,
+        available=None if options.available is None else root / options.available,
+        record=None if options.record is None else root / options.record,
+    )
     old = _old_lock(path)
     if options.refresh:
         return _refresh(old, archive, files=files)
@@ -442,10 +462,11 @@ def _run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Files:
-    """What the command writes; `available` is None where nobody wants it."""
+    """What the command writes; None is what nobody wants."""
 
     lock: Path
     available: Path | None
+    record: Path | None
 
 
 def _write(
@@ -459,17 +480,22 @@ def _write(
 ) -> int:
     """Make the lock, say what changes and, unless it is only to be checked, write it."""
     chosen = archive
+    stays: Collection[str] = ()
     if options.update and old is not None:
         asked = [name for group in (*intent.image, *intent.tools) for name in group.packages]
         moves = moving(old, options.update, requested=asked)
         kept = keep_versions(archive.packages, old, moves=moves, fetch=debs.fetch)
-        chosen = Archive(releases=archive.releases, packages=kept)
+        chosen = replace(archive, packages=kept)
+        excluded = (name for names in old.excluded_versions.values() for name in names)
+        stays = {*(package.name for package in old.packages), *excluded} - moves
     new = make_lock(intent, archive=chosen, command=options.command)
     if old is not None:
         try:
             refuse_older(old, new, downgrades=options.allow_downgrade)
         except ToolError as error:
             raise ToolError(f"{files.lock}: {error}") from error
+    if options.update is not None and old is not None and _only_newer_indexes(old, new):
+        new = old
     lines = changes(old, new)
     if options.update is not None and lines:
         found = rows(old, new, packages=chosen.packages, fetch=debs.fetch)
@@ -481,10 +507,50 @@ def _write(
             print(f"{options.lock} is stale; renew it with: {again}", file=sys.stderr)
         return 1 if lines else 0
     texts = {files.lock: encode(new)} if lines else {}
+    if files.record is not None and not _agrees(files.record, lock=new, intent=intent):
+        record = _compared(intent, new, archive=archive, stays=stays, debs=options.apt_debs)
+        texts[files.record] = encode_record(record)
     if files.available is not None:
         texts[files.available] = encode_available(_available(new, archive))
     replace_files({path: text.encode() for path, text in texts.items()})
     return 0
+
+
+def _only_newer_indexes(old: Lock, new: Lock) -> bool:
+    """Return whether two locks differ in nothing but the indexes that they were made from."""
+    same = replace(new, snapshot=old.snapshot, mtime=old.mtime, releases=old.releases)
+    return bool(old.releases) and encode(same) == encode(old)
+
+
+def _agrees(path: Path, *, lock: Lock, intent: Intent) -> bool:
+    """Return whether apt has been asked about this lock already."""
+    try:
+        return not differences(read_record(path), lock=lock, intent=intent)
+    except ToolError:
+        return False  # not there yet, or damaged
+
+
+def _compared(
+    intent: Intent, new: Lock, *, archive: Archive, stays: Collection[str], debs: Sequence[Path]
+) -> Record:
+    """Ask apt; raise ToolError when it chooses otherwise than the new lock.
+
+    `stays` are the packages that an update of others leaves at their versions.
+    """
+    record = ask_apt(intent, indexes=archive.indexes, snapshot=new.snapshot, debs=debs)
+    kept: dict[str, dict[str, str]] = {}
+    for arch, apts in record.chosen.items():
+        image = {name: package.version for name, package in new.image(arch).items()}
+        ours = {**image, **new.excluded_versions[arch]}
+        kept[arch] = {
+            name: ours[name]
+            for name, version in apts.items()
+            if name in stays and ours.get(name, version) != version
+        }
+    record = replace(record, kept={arch: names for arch, names in kept.items() if names})
+    if found := differences(record, lock=new, intent=intent):
+        raise ToolError("apt itself would choose otherwise:\n  " + "\n  ".join(found))
+    return record
 
 
 def _refresh(old: Lock | None, archive: Archive, *, files: _Files) -> int:
@@ -525,7 +591,7 @@ def _verify(
         kept = keep_versions(
             archive.packages, lock, moves=_invented(lock, archive), fetch=debs.fetch
         )
-    chosen = Archive(releases=archive.releases, packages=kept)
+    chosen = replace(archive, packages=kept)
     lines = changes(lock, make_lock(intent, archive=chosen, command=lock.command))
     indexes = ", ".join(f"{found.archive} {found.suite} {found.date}" for found in lock.releases)
     if lines:

@@ -6,12 +6,15 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools.apt import lock as lock_command
 from tools.apt import lockfile
 from tools.apt.available import read_available
-from tools.apt.gpgv_for_test import KEYRING, TESTDATA
+from tools.apt.compare_apt import Record, ask_apt, read_record
+from tools.apt.gpgv_for_test import KEYRING, TESTDATA, apt_debs
 from tools.apt.index import Package, Release, Suite
 from tools.apt.intent import Group, Intent, PathRule
 from tools.apt.lock import Archive, changes, expired, make_lock, refuse_older
@@ -588,3 +591,59 @@ def test_a_version_that_was_kept_is_told_when_the_lock_is_verified(
     output = capsys.readouterr()
     assert "library (amd64) was kept at 1.9-1, 1.10-1 is there" in output.out
     assert "x.lock.json: library: kept from before the indexes that the lock names" in output.err
+
+
+def _record_flags(workspace: Workspace) -> list[str]:
+    debs = [str(path.resolve()) for path in apt_debs()]
+    return ["--allow-expired", "--record", "x.apt.json", "--apt-debs", *debs]
+
+
+def test_what_apt_chooses_is_recorded_with_the_lock(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = _record_flags(workspace)
+    path = workspace.lock.with_name("x.apt.json")
+    assert workspace.run(*flags) == 0
+    record = read_record(path)
+    assert record.snapshot == read_lock(workspace.lock).snapshot
+    versions = {"application": "2.0-1", "helper": "1", "library": "1.10-1"}
+    assert record.chosen == {"amd64": versions, "arm64": versions}
+    # Asked again only where the record is not of this lock.
+    text = path.read_bytes()
+    assert workspace.run(*flags[:3], "--apt-debs", "nowhere.deb") == 0
+    path.write_text("damaged", encoding="utf-8")
+    assert workspace.run(*flags) == 0
+    assert path.read_bytes() == text
+
+
+def test_lock_that_apt_would_not_choose_is_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = _record_flags(workspace)
+
+    def other(*args: Any, **kwargs: Any) -> Record:
+        record = ask_apt(*args, **kwargs)
+        chosen = {arch: {**names, "library": "9"} for arch, names in record.chosen.items()}
+        return replace(record, chosen=chosen)
+
+    monkeypatch.setattr(lock_command, "ask_apt", other)
+    message = _refusal(workspace, capsys, *flags)
+    assert "apt itself would choose otherwise:\n  amd64: library: the lock has 1.10-1" in message
+    assert not workspace.lock.with_name("x.apt.json").exists()
+
+
+def test_update_without_a_newer_package_leaves_the_lock_as_it_is(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.run("--allow-expired")
+    made = read_lock(workspace.lock)
+    (release,) = made.releases
+    earlier = replace(release, date="20191201T000000Z", sha256="0" * 64)
+    text = encode(replace(made, snapshot="20191201T120000Z", releases=(earlier,)))
+    workspace.lock.write_text(text, encoding="utf-8")
+    capsys.readouterr()
+    assert workspace.run("--allow-expired", "--update") == 0
+    assert capsys.readouterr().out == "x.lock.json is up to date\n"
+    assert workspace.lock.read_text(encoding="utf-8") == text
+    assert workspace.run("--allow-expired") == 0
+    assert read_lock(workspace.lock) == made
