@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.models.base import utc_now
-from app.services import statistics
+from app.services import captions, statistics
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -44,6 +44,23 @@ class _ServiceCollector:
             "analyses_oldest_queued_seconds",
             "Age of the oldest queued analysis.",
             value=current.oldest_queued,
+        )
+        if self._context.settings.captions:
+            yield from self._captions()
+
+    def _captions(self) -> "Iterator[Metric]":
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        with self._context.database.reading() as session:
+            counts, requests = captions.statistics(session, now=utc_now())
+        by_status = GaugeMetricFamily("captions", "Events by caption.", labels=["status"])
+        for status, count in counts.items():
+            by_status.add_metric([status], count)
+        yield by_status
+        yield GaugeMetricFamily(
+            "captions_requests_today",
+            "Requests to the Gemini API on this day (UTC), of all processes.",
+            value=requests,
         )
 
 

@@ -45,5 +45,5 @@ def index(context: ContextDep) -> Response:
     """Serve the page, marked if there are captions."""
     content = (_STATIC / "index.html").read_bytes()
     if context.settings.captions:
-        content = content.replace(b"<body>", b"<body data-captions>", 1)
+        content = content.replace(b"<body", b"<body data-captions", 1)
     return Response(content, media_type="text/html")

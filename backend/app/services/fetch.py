@@ -14,7 +14,7 @@ import ipaddress
 import socket
 import ssl
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -39,11 +39,17 @@ class FetchRules:
     private_addresses: bool
     timeout: float
     """In seconds, for the whole fetch with all redirects."""
+    settings: str = "IMPORT"
+    """What the names of the variables that set these rules begin with, for messages."""
+    tls: bool = False
+    """Refuse http:// unless the address is not public."""
+    idle: float = IDLE_TIMEOUT_S
+    """In seconds, for each wait; to connect to one of several addresses, IDLE_TIMEOUT_S at most."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a request goes, taken from a URL that has been checked."""
+    """A URL that `parse` has accepted."""
 
     scheme: str
     host: str
@@ -58,9 +64,9 @@ def fetch(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
     """Yield the response body in chunks. Raise ForbiddenImportError or ImportFailedError."""
     deadline = Deadline(rules.timeout)
     for _ in range(REDIRECTS + 1):
-        target = _parse(url, rules=rules)
-        with _connected(target, rules=rules, deadline=deadline) as timed:
-            response = _request(timed, target)
+        target = parse(url, rules=rules)
+        with connected(target, rules=rules, deadline=deadline) as timed:
+            response = request(timed, target)
             location = response.getheader("location")
             if response.status in (301, 302, 303, 307, 308) and location:
                 url = urllib.parse.urljoin(target.url, location)
@@ -72,7 +78,8 @@ def fetch(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
     raise ImportFailedError(f"More than {REDIRECTS} redirects.")
 
 
-def _parse(url: str, *, rules: FetchRules) -> Target:
+def parse(url: str, *, rules: FetchRules) -> Target:
+    """Return the parts of a URL. Raise ForbiddenImportError if the rules forbid it."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = (parts.hostname or "").lower().rstrip(".")
@@ -81,24 +88,35 @@ def _parse(url: str, *, rules: FetchRules) -> Target:
     except (ValueError, UnicodeError):
         raise ForbiddenImportError("Not a valid http(s) URL.") from None
     if parts.scheme not in _PORTS or not host or not url.isascii() or not url.isprintable():
-        raise ForbiddenImportError("Only plain http:// and https:// URLs can be imported.")
+        raise ForbiddenImportError("Only plain http:// and https:// URLs are allowed.")
     if parts.username is not None or parts.password is not None:
         raise ForbiddenImportError("URLs with a user name or password are not allowed.")
     if "*" not in rules.hosts and host not in rules.hosts:
-        raise ForbiddenImportError(f"{host} is not in IMPORT_HOSTS.")
+        raise ForbiddenImportError(f"{host} is not in {rules.settings}_HOSTS.")
     path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
     return Target(parts.scheme, host, port, path + (f"?{query}" if query else ""), url)
 
 
+def check(url: str, *, rules: FetchRules) -> None:
+    """Raise ForbiddenImportError if the rules forbid a URL, or an address its name has now."""
+    target = parse(url, rules=rules)
+    try:
+        resolved = resolve(target.host, target.port, deadline=Deadline(rules.idle))
+    except (OSError, UnicodeError):
+        return  # its name may be known later
+    for _family, _kind, _protocol, _name, address in resolved:
+        _check_address(target, str(address[0]), rules=rules)
+
+
 @contextmanager
-def _connected(target: Target, *, rules: FetchRules, deadline: Deadline) -> Iterator[TimedSocket]:
-    with contextlib.closing(connect(target, rules=rules, deadline=deadline)) as connection:
-        yield TimedSocket(connection, deadline=deadline, idle=IDLE_TIMEOUT_S)
+def connected(target: Target, *, rules: FetchRules, deadline: Deadline) -> Iterator[TimedSocket]:
+    """Connect, with TLS for https. Raise ForbiddenImportError or ImportFailedError."""
+    with contextlib.closing(_connect(target, rules=rules, deadline=deadline)) as connection:
+        yield TimedSocket(connection, deadline=deadline, idle=rules.idle)
 
 
-def connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
-    """Open a connection, encrypted for https. Raise ForbiddenImportError or ImportFailedError."""
+def _connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
     failure = ImportFailedError(f"{target.host} cannot be resolved.")
     try:
         resolved = resolve(target.host, target.port, deadline=deadline)
@@ -107,26 +125,33 @@ def connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.
     except (OSError, UnicodeError):
         raise failure from None
     for family, kind, protocol, _, address in resolved:
-        if not rules.private_addresses and not _is_public(str(address[0])):
-            raise ForbiddenImportError(
-                f"{target.host} resolves to a non-public address; "
-                "IMPORT_PRIVATE_ADDRESSES=true would allow it."
-            )
+        _check_address(target, str(address[0]), rules=rules)
         raw = socket.socket(family, kind, protocol)
         try:
-            raw.settimeout(min(deadline.remaining(), IDLE_TIMEOUT_S))
+            raw.settimeout(min(deadline.remaining(), rules.idle, IDLE_TIMEOUT_S))
             raw.connect(address)
             if target.scheme == "https":
                 context = ssl.create_default_context()
                 # For the handshake as a whole, not for each of its messages.
-                raw.settimeout(min(deadline.remaining(), IDLE_TIMEOUT_S))
+                raw.settimeout(min(deadline.remaining(), rules.idle, IDLE_TIMEOUT_S))
                 raw = context.wrap_socket(raw, server_hostname=target.host)
         except OSError as error:  # includes SSLError
             raw.close()
-            failure = ImportFailedError(f"Cannot connect to {target.host}: {reason_of(error)}.")
+            failure = ImportFailedError(f"Cannot connect to {target.host}: {_reason(error)}.")
             continue
         return raw
     raise failure
+
+
+def _check_address(target: Target, address: str, *, rules: FetchRules) -> None:
+    public = _is_public(address)
+    if not public and not rules.private_addresses:
+        raise ForbiddenImportError(
+            f"{target.host} resolves to a non-public address; "
+            f"{rules.settings}_PRIVATE_ADDRESSES=true would allow it."
+        )
+    if public and rules.tls and target.scheme != "https":
+        raise ForbiddenImportError(f"{target.host} resolves to a public address; use https://.")
 
 
 def _is_public(text: str) -> bool:
@@ -140,18 +165,25 @@ def _is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _request(timed: TimedSocket, target: Target) -> http.client.HTTPResponse:
+def request(
+    timed: TimedSocket,
+    target: Target,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> http.client.HTTPResponse:
+    """Send a request; return the response without its body. Raise ImportFailedError."""
     port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
     host = f"[{target.host}]" if ":" in target.host else target.host
     connection = http.client.HTTPConnection(target.host, target.port)
     connection.sock = cast("socket.socket", timed)
+    sent = {"Host": host + port, "Accept-Encoding": "identity", **(headers or {})}
     try:
-        connection.request(
-            "GET", target.path, headers={"Host": host + port, "Accept-Encoding": "identity"}
-        )
+        connection.request(method, target.path, body=body, headers=sent)
         return connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        raise ImportFailedError(f"No response from {target.host}: {reason_of(error)}.") from error
+        raise ImportFailedError(f"No response from {target.host}: {_reason(error)}.") from error
 
 
 def _read_chunks(
@@ -166,7 +198,7 @@ def _read_chunks(
             raise ImportFailedError(f"The download from {target.host} timed out.") from None
         except (OSError, http.client.HTTPException) as error:
             raise ImportFailedError(
-                f"The download from {target.host} failed: {reason_of(error)}."
+                f"The download from {target.host} failed: {_reason(error)}."
             ) from error
         if not chunk:
             if response.length:
@@ -175,8 +207,7 @@ def _read_chunks(
         yield chunk
 
 
-def reason_of(error: Exception) -> str:
-    """Return why a connection failed, in a few words."""
+def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -376,6 +376,10 @@ def test_events_get_captions_in_api_export_and_search(
             ("refused", ""), ("done", f"'{SHOWN}"),
         ]  # fmt: skip
         assert web.get(f"{exported}.json").json()["events"] == [first, second]
+        metrics = web.get(f"{url}/metrics").text
+        for line in ('captions{status="done"} 1.0', 'captions{status="refused"} 1.0',
+                     'captions{status="pending"} 0.0', "captions_requests_today 4.0"):  # fmt: skip
+            assert line in metrics
         assert "CaptionOut" in web.get(f"{url}/openapi.json").text
         assert "data-captions" in web.get(f"{url}/").text
     log = process.output()
@@ -400,6 +404,7 @@ def test_nothing_is_sent_or_visible_without_a_key(
         assert "caption" not in web.get(f"{exported}.csv").text
         assert "caption" not in web.get(f"{exported}.json").text
         assert "aption" not in web.get(f"{url}/openapi.json").text
+        assert "aption" not in web.get(f"{url}/metrics").text
         assert "data-captions" not in web.get(f"{url}/").text
     assert (server.requests, server.refused) == ([], [])
     # With a key, events that are older get captions, too; a wrong one is told, and harms nothing.
