@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.api.deps import Context, ContextDep
 from app.api.problems import documented
 from app.models.base import utc_now
-from app.services import captions, statistics
+from app.services import statistics
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -50,6 +50,8 @@ class _ServiceCollector:
 
     def _captions(self) -> "Iterator[Metric]":
         from prometheus_client.metrics_core import GaugeMetricFamily
+
+        from app.services import captions
 
         with self._context.database.reading() as session:
             counts, requests = captions.statistics(session, now=utc_now())

@@ -124,7 +124,8 @@ def postpone(session: Session, *, claim: Claim, now: datetime, result: Postponed
     job = _job(session)
     seconds = _pause(job.failures, demanded=result.delay)
     job.failures += 1
-    job.paused_until = now + timedelta(seconds=seconds)
+    until = now + timedelta(seconds=seconds)
+    job.paused_until = max(until, job.paused_until or until)
     _write(
         session,
         *_owned(claim, CaptionStatus.CLAIMED, CaptionStatus.SENDING),

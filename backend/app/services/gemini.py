@@ -3,8 +3,8 @@
 The request holds PROMPT and the JPEG, nothing else; the key is a header. What comes back decides
 whether it may have been paid for. An answer is final, also one that was lost after the request had
 been sent completely: nobody can tell whether it was charged. Postponed is what is known not to be
-charged: the request was not sent completely, or the API itself reports an error
-(https://ai.google.dev/gemini-api/docs/billing).
+charged: the request was not sent completely, it was turned away, or the API itself reports a 400 or
+500, which are free (https://ai.google.dev/gemini-api/docs/billing). It says so of no other error.
 """
 
 import base64
@@ -175,14 +175,15 @@ def judge(status: int, headers: Message, content: bytes, *, now: datetime) -> An
     said = f"HTTP {status} {_name(error.get('status'))}".removesuffix(" OTHER")
     if status in _FINAL and not names & _SETUP:
         return Answer(CaptionStatus.FAILED, reason=f"The Gemini API refuses the request: {said}.")
-    if status >= http.client.INTERNAL_SERVER_ERROR and status not in _BUSY and not error:
-        # Not from the API, but from somebody before it, who may have lost its answer.
+    free = status == http.client.INTERNAL_SERVER_ERROR and error
+    if status >= http.client.INTERNAL_SERVER_ERROR and status not in _BUSY and not free:
+        # The answer may exist, and somebody on the way have lost it.
         return Answer(CaptionStatus.FAILED, reason=LOST)
     message = one_line(str(error.get("message", "")), limit=_MESSAGE)
     return Postponed(
         f"{said}: {message}" if message else said,
         delay=_delay(headers, details, now=now),
-        blames_picture=status >= http.client.INTERNAL_SERVER_ERROR and status not in _BUSY,
+        blames_picture=bool(free),
     )
 
 
