@@ -176,7 +176,7 @@ def test_what_was_not_sent_completely_is_postponed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         found = gemini.ask(
-            b"x" * 20_000_000, rules=rules(url, timeout=0.5), before_sending=lambda: True
+            b"x" * 12_000_000, rules=rules(url, timeout=0.5), before_sending=lambda: True
         )
         assert isinstance(found, Postponed)
         assert "Cannot send to 127.0.0.1: timed out" in found.cause
