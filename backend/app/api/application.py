@@ -46,7 +46,6 @@ from app.db import Database
 from app.logs import event
 from app.services import schema
 from app.services.fetch import FetchRules
-from app.services.gemini import GeminiRules
 from app.services.health import checks_of
 from app.services.imports import ImportRules
 from app.services.media import Media
@@ -62,7 +61,6 @@ from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Limits, Tools
 from app.worker.background import BackgroundThread
-from app.worker.captions import Captioner
 from app.worker.confine import log_isolation
 from app.worker.deliverer import Deliverer
 from app.worker.dispatch import CeleryDispatcher
@@ -194,6 +192,9 @@ def _background(context: Context) -> list[BackgroundThread]:
     threads: list[BackgroundThread] = [janitor]
     settings = context.settings
     if settings.gemini_api_key is not None:
+        from app.services.gemini import GeminiRules
+        from app.worker.captions import Captioner
+
         rules = GeminiRules(
             url=settings.gemini_url,
             model=settings.gemini_model,

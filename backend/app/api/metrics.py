@@ -50,6 +50,25 @@ class _ServiceCollector:
         )
         if retained is not None:
             yield from _retention(retained)
+        if self._context.settings.captions:
+            yield from self._captions()
+
+    def _captions(self) -> "Iterator[Metric]":
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        from app.services import captions
+
+        with self._context.database.reading() as session:
+            counts, requests = captions.statistics(session, now=utc_now())
+        by_status = GaugeMetricFamily("captions", "Events by caption.", labels=["status"])
+        for status, count in counts.items():
+            by_status.add_metric([status], count)
+        yield by_status
+        yield GaugeMetricFamily(
+            "captions_requests_today",
+            "Requests to the Gemini API on this day (UTC), of all processes.",
+            value=requests,
+        )
 
 
 def _retention(state: RetentionState) -> "Iterator[Metric]":

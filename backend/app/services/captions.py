@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, and_, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,12 @@ from app.models import CaptionJob, CaptionStatus, MotionEvent
 from app.services.gemini import LOST, Answer, Postponed
 from app.services.leases import update_one
 
+FINAL = (
+    CaptionStatus.DONE,
+    CaptionStatus.REFUSED,
+    CaptionStatus.EMPTY,
+    CaptionStatus.FAILED,
+)
 # To find or make the picture, and to connect.
 PREPARATION = timedelta(minutes=2)
 # What a process may take longer than its time-out before it is taken for dead.
@@ -118,7 +124,8 @@ def postpone(session: Session, *, claim: Claim, now: datetime, result: Postponed
     job = _job(session)
     seconds = _pause(job.failures, demanded=result.delay)
     job.failures += 1
-    job.paused_until = now + timedelta(seconds=seconds)
+    until = now + timedelta(seconds=seconds)
+    job.paused_until = max(until, job.paused_until or until)
     _write(
         session,
         *_owned(claim, CaptionStatus.CLAIMED, CaptionStatus.SENDING),
@@ -146,6 +153,18 @@ def release(session: Session, *, claim: Claim, now: datetime) -> None:
         caption_status=CaptionStatus.WAITING,
         caption_due=now,
     )
+
+
+def statistics(session: Session, *, now: datetime) -> tuple[dict[str, int], int]:
+    """Return the number of events by the status of their caption, and the requests of today."""
+    grouped = session.execute(
+        select(MotionEvent.caption_status, func.count()).group_by(MotionEvent.caption_status)
+    )
+    counts = {"pending": 0} | {status.value: 0 for status in FINAL}
+    for status, count in grouped:
+        counts[status.value if status in FINAL else "pending"] += count
+    job = session.get(CaptionJob, CaptionJob.ROW)
+    return counts, job.requests if job is not None and job.day >= now.date() else 0
 
 
 def any_lost(session: Session, *, now: datetime) -> bool:

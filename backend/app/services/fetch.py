@@ -44,7 +44,7 @@ class FetchRules:
     tls: bool = False
     """Refuse http:// unless the address is not public."""
     idle: float = IDLE_TIMEOUT_S
-    """In seconds, for each wait."""
+    """In seconds, for each wait; to connect to one of several addresses, IDLE_TIMEOUT_S at most."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,11 @@ def check(url: str, *, rules: FetchRules) -> None:
 @contextmanager
 def connected(target: Target, *, rules: FetchRules, deadline: Deadline) -> Iterator[TimedSocket]:
     """Connect, with TLS for https. Raise ForbiddenImportError or ImportFailedError."""
-    with contextlib.closing(connect(target, rules=rules, deadline=deadline)) as connection:
+    with contextlib.closing(_connect(target, rules=rules, deadline=deadline)) as connection:
         yield TimedSocket(connection, deadline=deadline, idle=rules.idle)
 
 
-def connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
-    """Open a connection, encrypted for https. Raise ForbiddenImportError or ImportFailedError."""
+def _connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.socket:
     failure = ImportFailedError(f"{target.host} cannot be resolved.")
     try:
         resolved = resolve(target.host, target.port, deadline=deadline)
@@ -129,16 +128,16 @@ def connect(target: Target, *, rules: FetchRules, deadline: Deadline) -> socket.
         _check_address(target, str(address[0]), rules=rules)
         raw = socket.socket(family, kind, protocol)
         try:
-            raw.settimeout(min(deadline.remaining(), rules.idle))
+            raw.settimeout(min(deadline.remaining(), rules.idle, IDLE_TIMEOUT_S))
             raw.connect(address)
             if target.scheme == "https":
                 context = ssl.create_default_context()
                 # For the handshake as a whole, not for each of its messages.
-                raw.settimeout(min(deadline.remaining(), rules.idle))
+                raw.settimeout(min(deadline.remaining(), rules.idle, IDLE_TIMEOUT_S))
                 raw = context.wrap_socket(raw, server_hostname=target.host)
         except OSError as error:  # includes SSLError
             raw.close()
-            failure = ImportFailedError(f"Cannot connect to {target.host}: {reason_of(error)}.")
+            failure = ImportFailedError(f"Cannot connect to {target.host}: {_reason(error)}.")
             continue
         return raw
     raise failure
@@ -184,7 +183,7 @@ def request(
         connection.request(method, target.path, body=body, headers=sent)
         return connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        raise ImportFailedError(f"No response from {target.host}: {reason_of(error)}.") from error
+        raise ImportFailedError(f"No response from {target.host}: {_reason(error)}.") from error
 
 
 def _read_chunks(
@@ -199,7 +198,7 @@ def _read_chunks(
             raise ImportFailedError(f"The download from {target.host} timed out.") from None
         except (OSError, http.client.HTTPException) as error:
             raise ImportFailedError(
-                f"The download from {target.host} failed: {reason_of(error)}."
+                f"The download from {target.host} failed: {_reason(error)}."
             ) from error
         if not chunk:
             if response.length:
@@ -208,8 +207,7 @@ def _read_chunks(
         yield chunk
 
 
-def reason_of(error: Exception) -> str:
-    """Return why a connection failed, in a few words."""
+def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):

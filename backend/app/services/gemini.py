@@ -3,8 +3,8 @@
 The request holds PROMPT and the JPEG, nothing else; the key is a header. What comes back decides
 whether it may have been paid for. An answer is final, also one that was lost after the request had
 been sent completely: nobody can tell whether it was charged. Postponed is what is known not to be
-charged: the request was not sent completely, or the API itself reports an error
-(https://ai.google.dev/gemini-api/docs/billing).
+charged: the request was not sent completely, it was turned away, or the API itself reports a 400 or
+500, which are free (https://ai.google.dev/gemini-api/docs/billing). It says so of no other error.
 """
 
 import base64
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from app.errors import ImportFailedError
 from app.models import CaptionStatus
 from app.services.deadline import Deadline, TimedSocket
-from app.services.fetch import FetchRules, Target, connect, reason_of
+from app.services.fetch import FetchRules, Target, connected
 
 PROMPT = (
     "This picture is from a camera, at the moment of most motion. A thin red box, drawn later, "
@@ -86,32 +86,38 @@ def ask(
 ) -> Answer | Postponed | None:
     """Send one request. Return None if `before_sending`, called once connected, returns False."""
     deadline, target = Deadline(rules.timeout), _target(rules)
-    hosts = FetchRules(hosts=(target.host,), private_addresses=True, timeout=rules.timeout)
+    allowed = FetchRules(
+        hosts=(target.host,), private_addresses=True, timeout=rules.timeout, idle=rules.timeout
+    )
     try:
-        connection = connect(target, rules=hosts, deadline=deadline)
-    except (ImportFailedError, TimeoutError) as error:
+        with connected(target, rules=allowed, deadline=deadline) as timed:
+            if not before_sending():
+                return None
+            return _exchange(timed, target, picture, rules=rules, deadline=deadline)
+    except ImportFailedError as error:
         return Postponed(str(error))
-    with contextlib.closing(connection):
-        if not before_sending():
-            return None
-        client = http.client.HTTPConnection(target.host, target.port)
-        timed = TimedSocket(connection, deadline=deadline, idle=rules.timeout)
-        client.sock = cast("Any", timed)
-        try:
-            client.request("POST", target.path, body=_body(picture), headers=_headers(rules))
-        except (OSError, http.client.HTTPException) as error:
-            # Without its last byte nobody can act on the request.
-            return Postponed(f"Cannot send to {target.host}: {reason_of(error)}.")
-        try:
-            response = client.getresponse()
-        except (OSError, http.client.HTTPException):
+
+
+def _exchange(
+    timed: TimedSocket, target: Target, picture: bytes, *, rules: GeminiRules, deadline: Deadline
+) -> Answer | Postponed:
+    client = http.client.HTTPConnection(target.host, target.port)
+    client.sock = cast("Any", timed)
+    try:
+        client.request("POST", target.path, body=_body(picture), headers=_headers(rules))
+    except (OSError, http.client.HTTPException) as error:
+        # Without its last byte nobody can act on the request.
+        return Postponed(f"Cannot send to {target.host}: {error}.")
+    try:
+        response = client.getresponse()
+    except (OSError, http.client.HTTPException):
+        return Answer(CaptionStatus.FAILED, reason=LOST)
+    try:
+        content = _read(response, deadline=deadline)
+    except (OSError, http.client.HTTPException):
+        if response.status == http.client.OK:
             return Answer(CaptionStatus.FAILED, reason=LOST)
-        try:
-            content = _read(response, deadline=deadline)
-        except (OSError, http.client.HTTPException):
-            if response.status == http.client.OK:
-                return Answer(CaptionStatus.FAILED, reason=LOST)
-            content = b""
+        content = b""
     # A server that repeats the key shall not bring it into a log or a caption.
     content = content.replace(rules.key.encode(), b"[key]")
     return judge(response.status, response.headers, content, now=datetime.now(UTC))
@@ -169,14 +175,15 @@ def judge(status: int, headers: Message, content: bytes, *, now: datetime) -> An
     said = f"HTTP {status} {_name(error.get('status'))}".removesuffix(" OTHER")
     if status in _FINAL and not names & _SETUP:
         return Answer(CaptionStatus.FAILED, reason=f"The Gemini API refuses the request: {said}.")
-    if status >= http.client.INTERNAL_SERVER_ERROR and status not in _BUSY and not error:
-        # Not from the API, but from somebody before it, who may have lost its answer.
+    free = status == http.client.INTERNAL_SERVER_ERROR and error
+    if status >= http.client.INTERNAL_SERVER_ERROR and status not in _BUSY and not free:
+        # The answer may exist, and somebody on the way have lost it.
         return Answer(CaptionStatus.FAILED, reason=LOST)
     message = one_line(str(error.get("message", "")), limit=_MESSAGE)
     return Postponed(
         f"{said}: {message}" if message else said,
         delay=_delay(headers, details, now=now),
-        blames_picture=status >= http.client.INTERNAL_SERVER_ERROR and status not in _BUSY,
+        blames_picture=bool(free),
     )
 
 

@@ -84,7 +84,9 @@ class EmbeddedWorker(BackgroundThread):
         event("worker.started", pid=child.pid)
         assert child.stdin is not None  # noqa: S101 - requested above
         with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(self._settings.to_json() + "\n")
+            # Captions are not its work, so it does not get the key.
+            settings = self._settings.model_copy(update={"gemini_api_key": None})
+            child.stdin.write(settings.to_json() + "\n")
             child.stdin.flush()
         return child
 

@@ -8,7 +8,7 @@ from tests.support import servers, web
 from tests.support.browser import DESKTOP, PHONE, Browser
 from tests.support.gemini import Reply
 
-FRIENDLY = "A small white car drives from left to right across the yard."
+FRIENDLY = "A small red car drives from left to right across the yard."
 HOSTILE = (
     '<img src=x onerror="window.hit = 1"> A <b>box</b> \u202edrifts\u202c\n through. ' + "W" * 90
 )
@@ -63,7 +63,7 @@ def test_captions_are_text_arrive_live_and_are_found(
         search.send_keys("no such caption")
         browser.until_text("No matching videos", "#empty")
         search.clear()
-        search.send_keys("white CAR")
+        search.send_keys("red CAR")
         browser.until_text("yard.mp4", "#videos")
         # What is no caption says so, and why.
         (video,) = web.get(f"{url}/api/v1/videos").json()["videos"]

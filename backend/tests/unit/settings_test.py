@@ -199,6 +199,55 @@ def test_sizes_and_durations_accept_common_notation(monkeypatch: pytest.MonkeyPa
     assert settings.lease == timedelta(seconds=1.5)
 
 
+@pytest.mark.parametrize("key", ["two words", "new\nline", "kéy", "tab\t"])
+def test_key_that_is_no_header_is_refused_without_being_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", key)
+    with pytest.raises(SettingsError, match=r"GEMINI_API_KEY: .*printable ASCII") as caught:
+        load_settings()
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("http://gateway.example", "https:// is required, except for 127.0.0.1"),
+        ("http://127.0.0.1.gateway.example", "https:// is required"),
+        ("http://10.0.0.1:8080", "https:// is required"),
+        ("ftp://gateway.example", "start with https:// and name a host"),
+        ("https://", "start with https:// and name a host"),
+        ("gateway.example", "start with https:// and name a host"),
+        ("https://gateway.example/a b", "start with https:// and name a host"),
+        ("https://user:pass@gateway.example", "leave out user name, query and fragment"),
+        ("https://gateway.example/?key=1", "leave out user name, query and fragment"),
+        ("https://gateway.example:99999", "not a valid URL"),
+        ("https://[::1", "not a valid URL"),
+    ],
+)
+def test_unsafe_addresses_of_the_gemini_api_are_refused(
+    text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_URL", text)
+    with pytest.raises(SettingsError, match=f"^GEMINI_URL: .*{words}"):
+        load_settings()
+
+
+def test_gateways_and_local_servers_may_stand_for_the_gemini_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for text in ("https://gateway.example/gemini/", "http://127.0.0.1:8080", "http://[::1]:1"):
+        monkeypatch.setenv("GEMINI_URL", text)
+        assert load_settings().gemini_url == text.rstrip("/")
+
+
+@pytest.mark.parametrize("model", ["a/b", "../x", "a b", "a?b", "x" * 101, "models/gemini"])
+def test_model_is_one_name(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEMINI_MODEL", model)
+    with pytest.raises(SettingsError, match=r"^GEMINI_MODEL: "):
+        load_settings()
+
+
 def test_repr_of_settings_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SIGN_IN.items():
         monkeypatch.setenv(name, value)
