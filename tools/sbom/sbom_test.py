@@ -267,6 +267,14 @@ def test_what_a_wheel_bundles_is_found_in_its_sboms_and_its_libraries(tmp_path: 
     table = b"Name: OpenBLAS\nFiles: A_b.libs/libopenblas*.so\nLicense: BSD-3-Clause\n"
     files = {
         "A_b-1.0.dist-info/sboms/x.cyclonedx.json": json.dumps(declared).encode(),
+        "A_b-1.0.dist-info/sboms/sbom.json": json.dumps(
+            {
+                "components": [
+                    {"name": "x", "version": "4", "purl": "pkg:generic/x@4?download_url=y"}
+                ]
+            }
+        ).encode(),
+        "A_b-1.0.dist-info/sboms/x.spdx.json": b'{"spdxVersion": "SPDX-2.3", "packages": []}',
         "A_b-1.0.dist-info/licenses/LICENSE.txt": b"(c) 2001 A Maker\n\n" + table,
         **libraries,
     }
@@ -277,9 +285,10 @@ def test_what_a_wheel_bundles_is_found_in_its_sboms_and_its_libraries(tmp_path: 
     assert wheel.copyright == "(c) 2001 A Maker"
     assert {each.parent for each in inside} == {"pypi-a-b"}
     found = {each.name: each for each in inside}
-    names = {"zlib-ng", "openssl-libs", "ffmpeg", "openblas", "libdrm", "libmystery"}
+    names = {"zlib-ng", "openssl-libs", "ffmpeg", "openblas", "libdrm", "libmystery", "x"}
     assert set(found) == names
     assert len(inside) == len(names)
+    assert found["x"].purl == "pkg:generic/x@4"
     zlib = found["zlib-ng"]
     assert zlib.purl == "pkg:cargo/zlib-ng@2"
     assert zlib.license == "Zlib OR MIT"

@@ -28,7 +28,7 @@ from tools.sbom.bundled import Library, LicenceTable, identify
 from tools.sbom.component import Component, digests
 from tools.sbom.licenses import Licence
 
-_SBOM = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.(cdx|cyclonedx)\.json")
+_SBOM = re.compile(r"[^/]+\.dist-info/sboms/[^/]+\.json")
 _LICENCE_FILE = re.compile(
     r"[^/]+\.dist-info/(?:.*/)?[^/]*(?:LICEN[CS]E|COPYING|NOTICE)[^/]*", re.IGNORECASE
 )
@@ -175,6 +175,7 @@ def _joined(one: Component, other: Component) -> Component:
 def _declared(archive: zipfile.ZipFile, wheel: Component) -> Iterator[Component]:
     """Yield what the SBOMs inside a wheel list, except for the wheel itself."""
     found: dict[str, Component] = {}
+    # Not every name says that the document is CycloneDX. SPDX has no `components`.
     for file in filter(_SBOM.fullmatch, sorted(archive.namelist())):
         document = parse_json(archive.read(file))
         refs = {}

@@ -311,7 +311,7 @@ def _sign_in(settings: Settings) -> SignIn | None:
     return SignIn(
         provider=provider,
         admission=Admission(readers=settings.google_readers, editors=settings.google_editors),
-        secure=settings.public_url.startswith("https://"),
+        url=settings.public_url + sign_in.PREFIX,
     )
 
 

@@ -4,6 +4,7 @@ Browsers revalidate each file on every use (`app.api.conditional`), so that the 
 are always of the version that runs.
 """
 
+import html
 import os
 from mimetypes import guess_type
 from pathlib import Path
@@ -19,7 +20,8 @@ router = APIRouter(include_in_schema=False)
 _STATIC = Path(__file__).parent / "static"
 _ENTRY = b'<script type="module" src="/static/page.js">'
 # Nothing of it is requested, let alone shown, where nobody can sign in. It runs before the rest.
-_SIGN_IN = b"""<link rel="stylesheet" href="/static/sign-in.css">
+_SIGN_IN = """<meta name="sign-in" content="{}">
+<link rel="stylesheet" href="/static/sign-in.css">
 <script type="module" src="/static/sign-in.js"></script>
 """
 
@@ -57,5 +59,6 @@ def index(context: ContextDep) -> Response:
     page = (_STATIC / "index.html").read_bytes()
     page = page.replace(b"<body>", f"<body{marks}>".encode(), 1)
     if context.sign_in is not None:
-        page = page.replace(_ENTRY, _SIGN_IN + _ENTRY, 1)
+        added = _SIGN_IN.format(html.escape(context.sign_in.url)).encode()
+        page = page.replace(_ENTRY, added + _ENTRY, 1)
     return Response(page, media_type="text/html")

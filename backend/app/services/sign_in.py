@@ -96,8 +96,13 @@ class SignIn:
 
     provider: Provider
     admission: Admission
-    secure: bool
-    """Whether browsers reach the service over TLS."""
+    url: str
+    """Where a sign-in starts: where the browser will return to, or it would lack the cookie."""
+
+    @property
+    def secure(self) -> bool:
+        """Return whether browsers reach the service over TLS."""
+        return self.url.startswith("https://")
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import WebDriverException
 from tests.support import openid, servers
 from tests.support.browser import PHONE, Browser
 from tests.support.openid import CLIENT_ID, CLIENT_SECRET, Provider
-from tests.support.servers import Process
+from tests.support.servers import Process, eventually
 
 CALLBACK = "/api/v1/sign-in/callback"
 NO_VIDEO = "01a21053-8a52-7156-bc2b-3e5cf2fcbf2c"
-ROB = {"email": "rob@films.example"}
+ROB: dict[str, object] = {"email": "rob@films.example"}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +36,25 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Proce
             yield url, process, provider
 
 
-def until_offered(browser: Browser) -> None:
-    # By script: the page may be reloaded meanwhile.
-    shown = "return document.getElementById('sign-in')?.checkVisibility()"
-    browser.until(lambda: browser.script(shown), "the button")
+def until_shown(browser: Browser, selector: str) -> None:
+    """Wait for an element while pages are being left and loaded, which ends scripts, too."""
+
+    def shown() -> bool:
+        try:
+            found = "return document.querySelector(arguments[0])?.checkVisibility()"
+            return bool(browser.script(found, selector))
+        except WebDriverException:
+            return False
+
+    eventually(shown)
 
 
-def sign_in(browser: Browser) -> None:
-    until_offered(browser)
+def sign_in(browser: Browser, *, until: str = "#who") -> None:
+    until_shown(browser, "#sign-in")
     browser.find("#sign-in").click()
-    browser.until(lambda: browser.all("button[name=user]"), "the provider's page")
+    until_shown(browser, "button[name=user]")
     browser.find("button[name=user]").click()
+    until_shown(browser, until)
 
 
 def test_signing_in_and_out(
@@ -53,7 +62,7 @@ def test_signing_in_and_out(
 ) -> None:
     url, process, _ = films
     browser.open(f"{url}/#video={NO_VIDEO}")
-    until_offered(browser)
+    until_shown(browser, "#sign-in")
     assert ("link", "Sign in with Google") in browser.accessible()
     browser.screenshot("sign-in-button")
     browser.resize(PHONE)
@@ -73,7 +82,7 @@ def test_signing_in_and_out(
     browser.screenshot("signed-in")
     browser.console()  # 401 before the sign-in
     browser.find("#sign-out").click()
-    until_offered(browser)
+    until_shown(browser, "#sign-in")
     script = "return fetch('/api/v1/videos').then((reply) => reply.status)"
     assert browser.script(script) == 401
     assert CLIENT_SECRET not in process.output()
@@ -88,8 +97,8 @@ def test_readers_are_not_offered_what_they_cannot_do(
     browser.open(url)
     provider.faults.claims = ROB
     sign_in(browser)
-    provider.faults.claims = {}
     browser.until_text("rob@films.example (read only)", "#who")
+    provider.faults.claims = {}
     browser.until_text("yard.mp4", "#videos")
     browser.find("#videos a").click()
     browser.until_text("2 events", "#events-note")
@@ -100,7 +109,7 @@ def test_readers_are_not_offered_what_they_cannot_do(
         "return fetch('/api/v1/analyses/x', {method: 'DELETE'}).then((reply) => reply.status)"
     ) == 403  # fmt: skip
     browser.find("#sign-out").click()
-    until_offered(browser)
+    until_shown(browser, "#sign-in")
     browser.console()
 
 
@@ -108,10 +117,10 @@ def test_refusal_is_shown_as_a_page(browser: Browser, films: tuple[str, Process,
     url, _, provider = films
     browser.open(url)
     provider.faults.claims = {"email": "<i>@elsewhere.example", "hd": None}
-    sign_in(browser)
-    provider.faults.claims = {}
+    sign_in(browser, until=".note[role=alert]")
     browser.until_text("<i>@elsewhere.example is not among the people", ".note")
+    provider.faults.claims = {}
     browser.screenshot("sign-in-refused")
     browser.find("main a[href='/']").click()
-    until_offered(browser)
+    until_shown(browser, "#sign-in")
     browser.console()

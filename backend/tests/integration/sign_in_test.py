@@ -82,10 +82,12 @@ def quick(started: TestClient, provider: Provider, monkeypatch: pytest.MonkeyPat
     return started
 
 
-def at_provider(location: str, *, user: str = "ann", **claims: object) -> str:
+def at_provider(
+    location: str, *, user: str = "ann", trusted: Path | None = None, **claims: object
+) -> str:
     """Choose an account at the provider; return the address that it sends the browser to."""
     form = {"user": user, "claims": json.dumps(claims)}
-    with openid.web_client() as browser:
+    with openid.web_client(trusted) as browser:
         reply = browser.post(location, data=form)
     assert reply.status_code == 302, reply.text
     return str(reply.headers["location"])
@@ -271,6 +273,25 @@ def test_provider_that_is_down_is_reported(tmp_path: Path, provider: Provider) -
         page = client.get(SIGN_IN, headers={"accept": "text/html"})
     assert (page.status_code, page.headers["content-type"]) == (502, "text/html; charset=utf-8")
     assert "<h1>Sign-in unavailable</h1>" in page.text
+
+
+def test_provider_needs_a_trusted_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path / "certificate.pem"
+    openid.write_certificate(certificate)
+    url = f"sqlite:///{tmp_path}/tls.db"
+    with openid.provider(certificate) as provider, service(tmp_path, provider, url) as client:
+        provider.redirect_uri = PUBLIC + CALLBACK
+        refused(client.get(SIGN_IN), 502, "untrusted certificate (self-signed certificate)")
+        assert provider.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert sign_in(client, trusted=certificate).status_code == 303
+        assert client.get(SESSION).json()["role"] == "editor"
+        # It may not lead to addresses without TLS.
+        provider.faults.document = {"jwks_uri": "http://localhost/keys"}
+        with service(tmp_path, provider, url) as other:
+            refused(other.get(SIGN_IN), 502, "no usable jwks uri")
 
 
 def test_sign_in_belongs_to_the_browser_that_started_it_and_happens_once(

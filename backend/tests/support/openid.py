@@ -5,12 +5,15 @@ Its faults are for tests: what it says is changed after Authlib has done its par
 
 import json
 import os
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 # Authlib's server insists on HTTPS, also on loopback, unless this says otherwise.
@@ -27,6 +30,10 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc9207 import IssuerParameter
 from authlib.oidc.core import UserInfo
 from authlib.oidc.core.grants import OpenIDCode
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from joserfc.jwk import OctKey, RSAKey
 from tests.support import web
 
@@ -339,16 +346,48 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def provider() -> Iterator[Provider]:
-    """Run the provider as `localhost`, which is another site than 127.0.0.1."""
+def provider(certificate: Path | None = None) -> Iterator[Provider]:
+    """Run the provider as `localhost`, which is another site than 127.0.0.1.
+
+    With the file of a `certificate` and its key, it speaks TLS.
+    """
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        found = server.provider = Provider(f"http://localhost:{server.server_port}")
+        scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            scheme = "https"
+        found = server.provider = Provider(f"{scheme}://localhost:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield found
         found.stopping.set()
         server.shutdown()
 
 
-def web_client() -> httpx2.Client:
+def write_certificate(path: Path) -> None:
+    """Write a self-signed certificate of `localhost` and its key to a file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(certificate.public_bytes(encoding) + secret)
+
+
+def web_client(trusted: Path | None = None) -> httpx2.Client:
     """Return a browser's part in HTTP: it follows no redirects by itself."""
-    return web.Client(follow_redirects=False)
+    if trusted is None:
+        return web.Client(follow_redirects=False)
+    return httpx2.Client(verify=ssl.create_default_context(cafile=trusted), trust_env=False)

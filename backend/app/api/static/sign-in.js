@@ -2,7 +2,6 @@
 import { call } from "./api.js";
 import { $, make } from "./dom.js";
 
-const SIGN_IN = "/api/v1/sign-in";
 const PLACE = "place";
 
 /** Coming back from Google, continue where the sign-in began. */
@@ -17,7 +16,7 @@ function offer() {
   $("key-reason").textContent = "Or use an API key.";
   $("key-form").querySelector("h2").after(make("div", { class: "sign-in" },
     make("a", {
-      id: "sign-in", class: "button", href: SIGN_IN,
+      id: "sign-in", class: "button", href: document.querySelector("meta[name=sign-in]").content,
       onclick: () => sessionStorage.setItem(PLACE, window.location.hash),
     }, "Sign in with Google")));
 }
