@@ -49,7 +49,10 @@ def _sender(context: Context) -> Sender:
 @router.post(
     "",
     status_code=201,
-    responses={201: {"description": "Created.", "links": _LINKS}, **documented(409, 507)},
+    responses={
+        201: {"description": "Created.", "links": _LINKS},
+        **documented(400, 408, 409, 413, 507),
+    },
 )
 def create_webhook(context: ContextDep, wanted: WebhookIn) -> NewWebhookOut:
     """Create a webhook. The response has its secret, which is not shown again."""
@@ -78,7 +81,7 @@ def read_webhook(context: ContextDep, webhook_id: uuid.UUID) -> WebhookOut:
         return WebhookOut.from_row(webhooks.get(session, webhook_id=webhook_id))
 
 
-@router.patch("/{webhook_id}", responses=documented(404, 507))
+@router.patch("/{webhook_id}", responses=documented(400, 404, 408, 413, 507))
 def change_webhook(
     context: ContextDep, webhook_id: uuid.UUID, wanted: WebhookChangeIn
 ) -> WebhookOut:
@@ -112,7 +115,7 @@ def delete_webhook(context: ContextDep, webhook_id: uuid.UUID) -> None:
     event("webhook.deleted", webhook_id=webhook_id)
 
 
-@router.post("/{webhook_id}/secret", responses=documented(404, 507))
+@router.post("/{webhook_id}/secret", responses=documented(400, 404, 408, 413, 507))
 def rotate_webhook_secret(
     context: ContextDep, webhook_id: uuid.UUID, wanted: RotationIn
 ) -> NewWebhookOut:

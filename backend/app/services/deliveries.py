@@ -272,11 +272,16 @@ def resume(session: Session, *, webhook_id: uuid.UUID, now: datetime) -> None:
     session.execute(statement.execution_options(synchronize_session=False))
 
 
+def any_kept(session: Session) -> bool:
+    """Return whether there is any delivery."""
+    return session.scalar(select(WebhookDelivery.id).limit(1)) is not None
+
+
 def prune(session: Session, *, now: datetime) -> int:
     """Delete old deliveries, those beyond MAX_ROWS, and those of deleted webhooks."""
-    webhook_ids = session.scalars(select(Webhook.id)).all()
-    deleted = _delete(session, WebhookDelivery.webhook_id.not_in(webhook_ids))
-    for webhook_id in webhook_ids:
+    # One statement: a webhook that is created meanwhile is seen before its deliveries.
+    deleted = _delete(session, WebhookDelivery.webhook_id.not_in(select(Webhook.id)))
+    for webhook_id in session.scalars(select(Webhook.id)).all():
         own = WebhookDelivery.webhook_id == webhook_id
         newest = select(WebhookDelivery.id).where(own).order_by(WebhookDelivery.id.desc())
         beyond = session.scalar(newest.offset(MAX_ROWS).limit(1))

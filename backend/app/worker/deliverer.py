@@ -71,10 +71,13 @@ class Deliverer(BackgroundThread):
         owner = uuid.uuid4()
         try:
             while not self.stopping():
+                began = time.monotonic()
                 message = self._claim(webhook_id, owner)
                 if message is None:
                     return
-                self._send(message)
+                # Otherwise this process was suspended, and the lease may end while it sends.
+                if time.monotonic() - began < LEASE_MARGIN.total_seconds():
+                    self._send(message)
             with self._database.writing() as session:
                 deliveries.release(session, webhook_id=webhook_id, owner=owner)
         except SQLAlchemyError as error:

@@ -37,13 +37,19 @@ class Janitor(BackgroundThread):
         self._retention = retention
 
     def step(self) -> None:
-        """Sweep once, restore the disk reserve if it was released, and remove old videos."""
+        """Sweep and prune once, restore the disk reserve if it was released, remove old videos."""
         self._storage.allocate_reserve()
         with self._database.reading() as session:
             swept = self._storage.sweep(exists=lambda found: videos.exists(session, video_id=found))
         swept += self._uploads.sweep()
         if swept:
             event("storage.swept", files=swept)
+        self._prune()
+
+    def _prune(self) -> None:
+        with self._database.reading() as session:
+            if not deliveries.any_kept(session):
+                return
         with self._database.writing() as session:
             pruned = deliveries.prune(session, now=utc_now())
         if pruned:

@@ -108,9 +108,8 @@ def test_webhook_is_managed_over_http(client: TestClient, receiver: Receiver) ->
 
 
 @pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    ("body", "code", "words"),
-    [
+def test_invalid_webhook_is_refused(client: TestClient) -> None:
+    for body, code, words in (
         ({"url": "https://hooks.example/"}, 403, "hooks.example is not in WEBHOOK_HOSTS."),
         ({"url": "ftp://localhost/"}, 403, "Only plain http:// and https:// URLs are allowed."),
         ({"url": "http://localhost/\0"}, 403, "Only plain http:// and https:// URLs are allowed."),
@@ -119,14 +118,10 @@ def test_webhook_is_managed_over_http(client: TestClient, receiver: Receiver) ->
         ({"url": ""}, 422, "at least 1 character"),
         ({"url": "http://localhost/" + "x" * 2000}, 422, "at most 2000 characters"),
         ({}, 422, "Field required"),
-    ],
-)
-def test_invalid_webhook_is_refused(
-    body: dict[str, Any], code: int, words: str, client: TestClient
-) -> None:
-    reply = client.post(WEBHOOKS, json=body)
-    assert reply.status_code == code
-    assert words in str(reply.json())
+    ):
+        reply = client.post(WEBHOOKS, json=body)
+        assert reply.status_code == code, body
+        assert words in str(reply.json()), body
 
 
 @pytest.mark.parametrize("client", [True], indirect=True)

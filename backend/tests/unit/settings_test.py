@@ -45,6 +45,7 @@ def test_every_postgres_scheme_gets_the_psycopg_driver(
         ("BROKER_URL", "http://host", "BROKER_URL: invalid value: it must start with"),
         ("REDIS_URL", "amqp://host", "REDIS_URL: invalid value: it must start with"),
         ("IMPORT_HOSTS", "https://a.example", "IMPORT_HOSTS: invalid value 'https://a.example'"),
+        ("WEBHOOK_HOSTS", "a.example:80", "WEBHOOK_HOSTS: invalid value 'a.example:80'"),
         (
             "ALLOWED_HOSTS",
             "https://a.example",
