@@ -43,7 +43,7 @@ def find_blobs(moving: Image, foreground: Mask, residue: Image, *, min_area: flo
     whole = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, _3X3)
     whole = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, _5X5)
     count, labels, facts, _ = cv2.connectedComponentsWithStats(whole)
-    evidence = np.bincount(labels[moving > 0], minlength=count)
+    evidence = np.bincount(labels[moving.view(np.bool_)], minlength=count)
     areas = facts[:, cv2.CC_STAT_AREA]
     enough = (areas >= min_area) & (evidence >= np.maximum(3, _MOVING_SHARE * areas))
     enough[0] = False  # the background
@@ -65,7 +65,7 @@ def _has_soft_border(residue: Image, inside: npt.NDArray[np.bool_]) -> bool:
         np.abs(cv2.Sobel(values, cv2.CV_32F, 1, 0, scale=1 / 8)),
         np.abs(cv2.Sobel(values, cv2.CV_32F, 0, 1, scale=1 / 8)),
     )
-    return _quantile(steep[inside], 0.95) < _SOFT_SLOPE * _quantile(np.abs(values)[inside], 0.9)
+    return _quantile(steep[inside], 0.95) < _SOFT_SLOPE * _quantile(np.abs(values[inside]), 0.9)
 
 
 def _quantile(values: Image, share: float) -> float:
@@ -86,8 +86,8 @@ def same_texture(frame: GreyImage, before: GreyImage) -> npt.NDArray[np.bool_]:
         & (both > 0)
         & (both * both > _ALIKE * variance_now * variance_then)
     )
-    full_size = cv2.resize(same.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(full_size) > 0
+    full_size = cv2.resize(same.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(full_size).view(np.bool_)
 
 
 def _detail(frame: GreyImage, size: tuple[int, int]) -> npt.NDArray[np.float32]:

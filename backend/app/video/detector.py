@@ -23,7 +23,7 @@ from app.video.decode import GreyImage
 from app.video.events import Motion
 from app.video.findings import Box
 from app.video.options import Parameters, Region, corners
-from app.video.stabilize import stabilize, typical_difference
+from app.video.stabilize import histogram, stabilize
 
 # Workers run in parallel; OpenCV's own threads would only starve the API next to them.
 cv2.setNumThreads(1)
@@ -94,10 +94,10 @@ class MotionDetector:
             return Motion(time, 0.0, sure=False)
         min_area = max(_MIN_BLOB_AREA, self._thresholds.area * self._pixels)
         reference = self._background.image
-        frame, residue = stabilize(frame, reference, light.change(frame, reference))
+        frame, residue, difference = stabilize(frame, reference, light.change(frame, reference))
         foreground = self._background.update(residue, now)
         evidence = self._evidence(frame, now, foreground, min_area=min_area)
-        if self._background.outdated(residue):
+        if difference > _OUTDATED:
             # After a fade there is a new background; while the camera pans there is none.
             self._background.reset(frame)
             reference = self._reference(now, NEAR_S)[1]
@@ -131,15 +131,16 @@ class MotionDetector:
         """Return where the frame differs from a recent one, or has gradually changed."""
         near = cv2.convertScaleAbs(light.change(frame, self._reference(now, NEAR_S)[1]))
         threshold = max(self._thresholds.change, _NOISE_SIGMAS * self._noise.level(near))
-        moved = (near > threshold).astype(np.uint8)
+        moved = (near > threshold).view(np.uint8)
         still = self._moved_at
-        self._moved_at = np.where(cv2.dilate(moved, _5X5) > 0, np.float32(now), still)
+        around = np.asarray(cv2.dilate(moved, _5X5)).view(np.bool_)
+        self._moved_at = np.where(around, np.float32(now), still)
         if cv2.countNonZero(cv2.bitwise_and(moved, foreground)) >= min_area:
             return moved  # motion at an ordinary pace, so no need to look for slow motion
         then, image = self._reference(now, FAR_S)
         # Exclude places that changed abruptly since then: that motion was not slow.
         far = cv2.convertScaleAbs(light.change(frame, image))
-        slow = ((far > threshold) & (still <= then)).astype(np.uint8)
+        slow = ((far > threshold) & (still <= then)).view(np.uint8)
         wide = cv2.morphologyEx(slow, cv2.MORPH_OPEN, _2X2)
         return np.asarray(cv2.bitwise_or(moved, wide), np.uint8)
 
@@ -213,12 +214,7 @@ class _Background:
         mask = self._model.apply(frame, learningRate=rate)
         if self._frames < _REFRESH_INTERVAL or self._frames % _REFRESH_INTERVAL == 0:
             self.image = np.asarray(self._model.getBackgroundImage(), np.uint8)
-        return (np.asarray(mask) > 0).astype(np.uint8)
-
-    @staticmethod
-    def outdated(residue: Image) -> bool:
-        """Return whether most of the frame has changed, as after a fade."""
-        return typical_difference(residue) > _OUTDATED
+        return (np.asarray(mask) > 0).view(np.uint8)
 
 
 class _Noise:
@@ -230,7 +226,7 @@ class _Noise:
     def level(self, difference: Image) -> float:
         """Return the standard deviation of the noise in the difference of two frames."""
         sample = np.ascontiguousarray(difference[::2, ::2])
-        counts = np.cumsum(np.bincount(sample.ravel(), minlength=256))
+        counts = np.cumsum(histogram(sample))
         # 70 % of a normal distribution lies within 1.04 standard deviations.
         self._recent.append(float(np.searchsorted(counts, counts[-1] * 0.7)) / 1.04)
         # Motion that fills the frame looks like noise too, but never for long.
