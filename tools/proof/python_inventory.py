@@ -7,6 +7,7 @@ reads; the files that a RECORD lists are compared with the image's own bytes.
 from __future__ import annotations
 
 import base64
+import csv
 import importlib.metadata
 import posixpath
 import re
@@ -95,19 +96,18 @@ def _distribution(each: importlib.metadata.Distribution, root: str) -> Distribut
     name = each.metadata["Name"]
     wheel = each.read_text("WHEEL") or ""
     tags = re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE)
-    try:
-        files = each.files
-    except ValueError as error:
-        raise ToolError(f"{root}: {name or each}: RECORD: {error}") from error
-    if not name or not tags or files is None:
+    listing = each.read_text("RECORD")
+    if not name or not tags or listing is None:
         raise ToolError(
             f"{root}: {name or each}: its metadata lacks the name, a WHEEL with tags or a RECORD"
         )
     record = {}
-    for file in files:
-        path = posixpath.normpath(posixpath.join(root, str(file)))
+    # Not each.files, which since Python 3.12 leaves out what is not on this disk.
+    for file, *rest in filter(None, csv.reader(listing.splitlines())):
+        path = posixpath.normpath(posixpath.join(root, file))
+        hashed, size, *_ = (*rest, "", "")
         try:
-            record[path] = Record(_hex(file.hash), file.size)
+            record[path] = Record(_hex(hashed), int(size) if size else None)
         except ValueError as error:
             raise ToolError(f"{root}: {name}: RECORD: {path}: {error}") from error
     return Distribution(
@@ -118,11 +118,11 @@ def _distribution(each: importlib.metadata.Distribution, root: str) -> Distribut
     )
 
 
-def _hex(hashed: importlib.metadata.FileHash | None) -> str | None:
-    if hashed is None:
+def _hex(hashed: str) -> str | None:
+    if not hashed:
         return None
-    padding = "=" * (-len(hashed.value) % 4)
-    return base64.urlsafe_b64decode(hashed.value + padding).hex()
+    value = hashed.partition("=")[2]
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
 
 
 def deviations(image: ImageFiles, found: Python, wanted: Sequence[LockedWheel]) -> Iterator[str]:
