@@ -12,7 +12,6 @@ Python 3.9 and the standard library alone: bazelw starts from here too.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import signal
@@ -51,6 +50,8 @@ def parse_json(text: Union[str, bytes]) -> Any:  # noqa: UP007 - Python 3.9
     Unlike json.loads, also for brackets nested too deep, which is a RecursionError there, and for
     NaN, Infinity and numbers beyond a float's, which json.dumps could not write (RFC 8259, 6).
     """
+    import json  # here: bazelw imports this file at every start
+
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:

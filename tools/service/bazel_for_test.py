@@ -164,9 +164,10 @@ class Workspace:
         assert done.returncode == 0, done.stdout[-8000:]
         return done.stdout
 
-    def build(self, name: str) -> dict[str, Action]:
+    def build(self, name: str, *flags: str) -> dict[str, Action]:
         """Build an image; return the actions that were run or taken from a cache, by outputs."""
-        self.bazel("build", f"--execution_log_json_file={self._log}", f"//:{name}_{ARCHITECTURE}")
+        log = f"--execution_log_json_file={self._log}"
+        self.bazel("build", log, *flags, f"//:{name}_{ARCHITECTURE}")
         return {" ".join(action["listedOutputs"]): action for action in read_log(self._log)}
 
     def _image(self, name: str) -> Image:

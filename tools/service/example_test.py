@@ -202,6 +202,30 @@ def test_actions_have_the_same_keys_in_two_clones_and_none_runs_twice(
     assert {action.get("exitCode", 0) for action in second.values()} == {0}
 
 
+def test_workers_and_sandboxed_programs_make_the_same_image(
+    workspaces: dict[str, Workspace], actions: dict[str, dict[str, Action]]
+) -> None:
+    # Nobody asked for workers in the first build: they are Bazel's own choice after executors.
+    assert "worker" in {action["runner"] for action in actions["WORKSPACE"].values()}
+    workspace = workspaces["WORKSPACE"]
+    source = workspace.directory / "main.py"
+    text = source.read_text()
+    made: dict[str, tuple[str, set[str]]] = {}
+    for strategy in ("worker,sandboxed,local", "sandboxed"):
+        for content in (f"{text}# in between\n", f"{text}# changed\n"):
+            source.write_text(content)
+            flags = (f"--spawn_strategy={strategy}", "--disk_cache=")
+            ran = workspace.build("image", *flags)
+        made[strategy] = workspace.digest("image"), {action["runner"] for action in ran.values()}
+        assert len(ran) == 3
+    source.write_text(text)
+    workspace.build("image")
+    (by_workers, workers), (by_programs, sandboxes) = made.values()
+    assert by_workers == by_programs
+    assert workers == {"worker"}
+    assert "worker" not in sandboxes
+
+
 def _git(directory: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=A Tester", "-c", "user.email=tester@example.org"]
     command = [str(Path(os.environ["GIT_BINARY"]).resolve()), *identity, *arguments]
