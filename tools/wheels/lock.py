@@ -163,6 +163,7 @@ def _sizes(wheels: Iterable[LockedWheel], *, environ: Mapping[str, str]) -> dict
     """
     import pip
 
+    place = Path(pip.__file__).parent.parent
     sizes: dict[str, int] = {}
     for wheel in {wheel.sha256: wheel for wheel in wheels}.values():
         pin = f"{wheel.name}=={wheel.version}"
@@ -170,9 +171,7 @@ def _sizes(wheels: Iterable[LockedWheel], *, environ: Mapping[str, str]) -> dict
         with tempfile.TemporaryDirectory(prefix="wheel-size-") as directory:
             output = Path(directory)
             with contextlib.suppress(ToolError):
-                fetch(
-                    [wanted], pip=Path(pip.__file__).parent.parent, output=output, environ=environ
-                )
+                fetch([wanted], pip=place, output=output, environ=environ)
                 sizes[wheel.sha256] = (output / wheel.filename).stat().st_size
     return sizes
 
