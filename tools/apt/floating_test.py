@@ -89,6 +89,6 @@ def test_command_says_what_it_wants(
     assert "floating: wanted LOCK MIRRORS PINS SIGNING_DEB…, found lock" in capsys.readouterr().err
     mirrors, pins = tmp_path / "mirrors.json", tmp_path / "pins.json"
     pins.write_text("{", encoding="utf-8")
-    flags = [str(workspace.lock), str(mirrors), str(pins), *(map(str, signing_debs()) if signing_debs() else ["none"])]
-    assert main(flags) == 1
+    files = [workspace.lock, mirrors, pins, *(signing_debs() or [tmp_path])]
+    assert main([str(file) for file in files]) == 1
     assert "pins.json: Expecting property name" in capsys.readouterr().err
