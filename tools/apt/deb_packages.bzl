@@ -9,10 +9,24 @@ Packages stay opaque .deb files: Bazel's own extraction would change owners, mod
 """
 
 load(":compile_tree.bzl", "PYTHON_ENVIRONMENT")
-load(":mirrors.bzl", "CPUS", "MIRRORS_ATTR", "deb_urls", "fail_to_fetch", "lock_command", "without_credentials")
+load(
+    ":mirrors.bzl",
+    "CPUS",
+    "MIRRORS_ATTR",
+    "PINS_ATTRS",
+    "deb_urls",
+    "download_debs",
+    "download_stand_in",
+    "fail_to_fetch",
+    "host_arch",
+    "lock_command",
+    "locked_packages",
+    "stand_in",
+    "without_credentials",
+)
 
 # A new workspace has to load before its first lock can be made: an empty file pins nothing.
-_EMPTY = '{"groups": {}, "packages": [], "snapshot": ""}'
+_EMPTY = '{"groups": {}, "image_groups": [], "packages": [], "snapshot": ""}'
 
 def decode_lock(text):
     """Return what a lock of Debian packages says.
@@ -51,27 +65,42 @@ deb_pins = repository_rule(
     },
 )
 
-_MISSING = """{count} files that {lock} pins are on no mirror any more:
-  {lines}
-Lock again with: {command}
-Or set DEBIAN_MIRROR to a mirror that has them."""
+def _deb_floating_impl(ctx):
+    # gpgv and the archive's keys, of our own lock: what verifies is pinned, and never floats.
+    own = json.decode(ctx.read(ctx.attr._own_lock))
+    arch = host_arch(ctx)
+    signing = locked_packages(own, own["groups"]["signing"][arch], arch, ctx.attr._own_lock)
+    debs = download_debs(ctx, signing, own, "signing", ctx.attr._own_lock)
+    floating = ctx.path(ctx.attr._floating)
+    result = ctx.execute(
+        [
+            ctx.path(ctx.attr._python),
+            floating,
+            ctx.path(ctx.attr.lock),
+            ctx.path(ctx.attr._mirrors),
+            ctx.path(Label(ctx.attr.pins_json)),
+        ] + [ctx.path(deb) for deb in debs],
+        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(floating.dirname.dirname.dirname)},
+        timeout = 600,
+    )
+    if result.return_code:
+        fail("{}: {} failed:\n{}".format(ctx.name, floating, result.stderr))
+    ctx.file("floating.json", result.stdout)
+    ctx.file("BUILD.bazel", 'exports_files(["floating.json"])\n')
 
-def _fail_if_missing(ctx):
-    """Tell all files of the lock that are gone, if this one is not there because it is gone.
-
-    It is asked only now: on the way that everybody goes, a question for each file would cost seconds.
-    """
-
-    # Not a dependency: what a mirror has must not cause what was fetched to be fetched again.
-    found = json.decode(ctx.read(ctx.path(Label(ctx.attr.pins)), watch = "no"))
-    if ctx.attr.filename in found["missing"]:
-        lines = sorted({line: None for line in found["missing"].values()})
-        fail(_MISSING.format(
-            command = ctx.attr.command,
-            count = len(lines),
-            lines = "\n  ".join(lines),
-            lock = ctx.attr.lock,
-        ))
+deb_floating = repository_rule(
+    implementation = _deb_floating_impl,
+    doc = "What the suites have instead of tools whose files are gone, as floating.json; asked under --config=float.",
+    attrs = MIRRORS_ATTR | {
+        "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+        "pins_json": attr.string(mandatory = True, doc = "Label of the pins.json of the lock."),
+        "_floating": attr.label(default = Label("//tools/apt:floating.py"), allow_single_file = True),
+        "_own_lock": attr.label(default = Label("//third_party/debian:bookworm.lock.json"), allow_single_file = True),
+        "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
+    },
+    # Another state of the mirrors is asked for with `bazel sync --configure`.
+    configure = True,
+)
 
 def _deb_file_impl(ctx):
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
@@ -79,19 +108,22 @@ def _deb_file_impl(ctx):
     deb = ctx.attr.filename.rpartition("/")[2]
 
     if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
-        _fail_if_missing(ctx)
-        fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
+        package = {"archive": ctx.attr.archive, "filename": ctx.attr.filename}
+        new = stand_in(ctx, package, ctx.attr.in_image, ctx.attr.lock, ctx.attr.command)
+        if not new:
+            fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
+        download_stand_in(ctx, new, package, mirrors, ctx.attr.snapshot, deb)
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
 
 deb_file = repository_rule(
     implementation = _deb_file_impl,
     doc = "One .deb, as `:deb`. Declared by declare_deb_files.",
-    attrs = MIRRORS_ATTR | {
+    attrs = MIRRORS_ATTR | PINS_ATTRS | {
         "archive": attr.string(mandatory = True, doc = "debian or debian-security."),
         "command": attr.string(mandatory = True, doc = "What makes the lock anew, for errors."),
         "filename": attr.string(mandatory = True, doc = "Path in the archive."),
+        "in_image": attr.bool(mandatory = True, doc = "Whether the image has it; then nothing stands in for it."),
         "lock": attr.string(mandatory = True, doc = "The lock it comes from, for errors."),
-        "pins": attr.string(mandatory = True, doc = "Label of the pins.json of its lock."),
         "sha256": attr.string(mandatory = True, doc = "Hash of the file."),
         "snapshot": attr.string(mandatory = True, doc = "Timestamp for the permanent fallback."),
     },
@@ -114,11 +146,21 @@ def _group_build(hub, lock):
         lines.append('alias(name = "{}", actual = select({{{}}}))'.format(group, ", ".join(branches)))
     return "\n".join(lines) + "\n"
 
+def _image_names(lock):
+    return {
+        name: None
+        for group in lock["image_groups"]
+        for members in lock["groups"][group].values()
+        for name in members
+    }
+
 def _group_lock(lock, group):
     by_arch = lock["groups"][group]
+    names = {name: None for members in by_arch.values() for name in members}
     return json.encode_indent({
         "command": lock_command(lock),
         "groups": {group: by_arch},
+        "in_image": sorted([name for name in names if name in _image_names(lock)]),
         "packages": [
             package
             for package in lock["packages"]
@@ -144,17 +186,22 @@ def declare_deb_files(hub, lock, label, pins):
       hub: the name of the `deb_packages`.
       lock: the decoded lock.
       label: the lock's label, for errors.
-      pins: canonical name of the repository `<hub>_pins`, which this declares as well.
+      pins: canonical name of the repository `<hub>_pins`, which this declares as well, and `<hub>_floating`.
     """
     deb_pins(name = hub + "_pins", lock = label)
+    pins_json = "@@{}//:pins.json".format(pins)
+    deb_floating(name = hub + "_floating", lock = label, pins_json = pins_json)
+    in_image = _image_names(lock)
     for package in lock["packages"]:
         deb_file(
             name = _repo(hub, package["name"], package["arch"]),
             archive = package["archive"],
             command = lock_command(lock),
             filename = package["filename"],
+            floating = "@@{}_floating//:floating.json".format(pins.removesuffix("_pins")),
+            in_image = package["name"] in in_image,
             lock = label,
-            pins = "@@{}//:pins.json".format(pins),
+            pins = pins_json,
             sha256 = package["sha256"],
             snapshot = package.get("snapshot", lock["snapshot"]),
         )

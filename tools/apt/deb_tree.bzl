@@ -7,7 +7,7 @@ layers are never made from an unpacked tree.
 
 load(":compile_tree.bzl", "COMPILE_ATTR", "compile_tree")
 load(":deb_archive.bzl", "extract_deb")
-load(":mirrors.bzl", "MIRRORS_ATTR", "download_debs", "host_arch", "locked_packages")
+load(":mirrors.bzl", "MIRRORS_ATTR", "PINS_ATTRS", "download_debs", "host_arch", "locked_packages")
 
 _LOADERS = {
     "amd64": ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
@@ -95,7 +95,7 @@ def _deb_tree_impl(ctx):
 deb_tree = repository_rule(
     implementation = _deb_tree_impl,
     doc = "Unpacks a group of a lock for the build machine and writes launchers for its programs.",
-    attrs = COMPILE_ATTR | MIRRORS_ATTR | {
+    attrs = COMPILE_ATTR | MIRRORS_ATTR | PINS_ATTRS | {
         "build_file": attr.label(mandatory = True, allow_single_file = True, doc = "The repository's BUILD file."),
         "compiled_directories": attr.string_list(
             doc = "Directories of Python modules whose bytecode the launcher `python3` writes; `*` as in `launchers`.",

@@ -131,6 +131,62 @@ has it; if the package has been superseded, lock again with: {command}{others}""
         lock = lock,
     ))
 
+# Of repositories whose files may be gone: a lock names files that the archive has replaced since.
+PINS_ATTRS = {
+    "floating": attr.string(doc = "Label of the floating.json of the lock; empty where nothing stands in for a file."),
+    "pins": attr.string(doc = "Label of the pins.json of the lock; empty where it cannot be asked for, as below its own interpreter."),
+}
+
+_MISSING = """{count} files that {lock} pins are on no mirror any more:
+  {lines}
+Lock again with: {command}
+Or set DEBIAN_MIRROR to a mirror that has them{float}."""
+
+def stand_in(ctx, package, in_image, lock, command):
+    """Return what to fetch instead of a file that no mirror has, and fail if nothing may be.
+
+    Args:
+      ctx: the repository_ctx; its rule must have PINS_ATTRS.
+      package: entry of the lock.
+      in_image: whether the package is in the image.
+      lock: label or name of the lock, for errors.
+      command: what makes that lock anew.
+
+    Returns:
+      The entry of floating.json; None if the file is not known to be gone.
+    """
+    if not ctx.attr.pins:
+        return None
+
+    # Neither is a dependency: what a mirror has must not cause what was fetched to be fetched again.
+    filename = package["filename"]
+    missing = json.decode(ctx.read(ctx.path(Label(ctx.attr.pins)), watch = "no"))["missing"]
+    if filename not in missing:
+        return None
+    floats = ctx.getenv("DEBIAN_FLOAT") == "1"
+    if not floats or in_image or not ctx.attr.floating:
+        lines = sorted({line: None for line in missing.values()})
+        fail(_MISSING.format(
+            command = command,
+            count = len(lines),
+            float = "" if not floats else "; --config=float is for tools and tests, and {} is in the image, which has what is locked or is not built".format(filename.rpartition("/")[2]),
+            lines = "\n  ".join(lines),
+            lock = lock,
+        ))
+    found = json.decode(ctx.read(ctx.path(Label(ctx.attr.floating)), watch = "no"))
+    if filename not in found:
+        fail("{}: no suite has another version of {}; lock again with: {}".format(ctx.name, filename, command))
+
+    # buildifier: disable=print
+    print("WARNING: {} is on no mirror any more; --config=float takes {} of {} instead. {} stays as it is; renew it with: {}".format(
+        filename.rpartition("/")[2],
+        found[filename]["version"],
+        found[filename]["suite"],
+        lock,
+        command,
+    ))
+    return found[filename]
+
 def locked_packages(lock, names, arch, label):
     """Find packages in a decoded lock.
 
@@ -158,7 +214,7 @@ def download_debs(ctx, packages, lock, directory, label):
     """Download packages at once and wait for all of them.
 
     Args:
-      ctx: the repository_ctx; its rule must have MIRRORS_ATTR.
+      ctx: the repository_ctx; its rule must have MIRRORS_ATTR, and may have PINS_ATTRS.
       packages: entries of a lock.
       lock: the decoded lock.
       directory: where to put them.
@@ -174,12 +230,38 @@ def download_debs(ctx, packages, lock, directory, label):
         path = "{}/{}.deb".format(directory, package["name"])
         pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, auth = auth, block = False)
         jobs.append((package, urls, path, pending))
-    failed = [(package, urls) for package, urls, _, pending in jobs if not pending.wait().success]
+    failed = []
+    for package, urls, path in [job[:3] for job in jobs if not job[3].wait().success]:
+        new = stand_in(
+            ctx,
+            package,
+            package["name"] in lock.get("in_image", []),
+            label,
+            lock_command(lock),
+        ) if hasattr(ctx.attr, "pins") else None
+        if new:
+            download_stand_in(ctx, new, package, mirrors, lock["snapshot"], path)
+        else:
+            failed.append((package, urls))
     if failed:
         package, urls = failed[0]
         others = [each["filename"] for each, _ in failed[1:]]
         fail_to_fetch(ctx, package["filename"], package["sha256"], urls, label, lock_command(lock), others)
     return [path for _, _, path, _ in jobs]
+
+def download_stand_in(ctx, new, package, mirrors, snapshot, path):
+    """Download what `stand_in` returned.
+
+    Args:
+      ctx: the repository_ctx.
+      new: the entry of floating.json.
+      package: entry of the lock that it stands in for.
+      mirrors: dict of archive name to base URLs.
+      snapshot: the lock's timestamp.
+      path: where to put it.
+    """
+    urls, auth = without_credentials(deb_urls(mirrors, package["archive"], new["filename"], snapshot))
+    ctx.download(urls, path, sha256 = new["sha256"], auth = auth)
 
 def host_arch(ctx):
     """Name the machine's architecture as Debian does, or fail.

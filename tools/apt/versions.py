@@ -5,11 +5,15 @@ class would switch to libapt where that happens to be installed, and a lock must
 what a machine has.
 """
 
+from __future__ import annotations
+
 import enum
 import functools
 import re
+from typing import TYPE_CHECKING
 
-from debian.debian_support import NativeVersion
+if TYPE_CHECKING:
+    from debian.debian_support import NativeVersion
 
 _MAX_LENGTH = 1024
 _REBUILD = re.compile(r"\+b\d+$")
@@ -29,6 +33,9 @@ class Operator(enum.Enum):
 def _parsed(version: str) -> NativeVersion:
     if len(version) > _MAX_LENGTH:  # its regular expressions take quadratic time
         raise ValueError(f"a version of {len(version)} characters: {version[:40]}…")
+    # Repository rules read indexes, without any wheel.
+    from debian.debian_support import NativeVersion
+
     return NativeVersion(version)
 
 

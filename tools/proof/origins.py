@@ -47,7 +47,7 @@ LOCAL_KINDS = frozenset(
     }
 )
 # They download files that locks pin by sha256, and that other repositories declare one by one.
-LOCKED_KINDS = frozenset({"example_files"})
+LOCKED_KINDS = frozenset({"deb_floating", "example_files"})
 _SHA256_HEX_DIGITS = 64
 
 

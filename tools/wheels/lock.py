@@ -12,9 +12,11 @@ them. The same inputs and index give the same bytes; on any failure the old lock
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +27,7 @@ from packaging.utils import canonicalize_name
 
 from tools.archive.atomic import replace_files
 from tools.cli import ToolError, tool
+from tools.wheels.fetch_wheels import WantedWheel, fetch
 from tools.wheels.lockfile import LockedWheel, parse_lock, render_lock
 from tools.wheels.resolve import read_requirements, resolve
 from tools.wheels.target import Target, targets_from_debian_lock
@@ -50,12 +53,18 @@ class Locks:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """A package that moved, came or went ("absent"), and the inputs whose locks have it."""
+    """A package that moved, came or went ("absent"), and the inputs whose locks have it.
+
+    `size` is that of the new files of all architectures, `growth` the difference to the old ones;
+    None where the index no longer has one of the files.
+    """
 
     name: str
     old: str
     new: str
     inputs: tuple[str, ...]
+    size: int | None
+    growth: int | None
 
 
 def lock_path(source: Path, *, arch: str, directory: Path | None = None) -> Path:
@@ -140,11 +149,14 @@ def upgradable(kept: Sequence[str], names: Sequence[str]) -> list[str]:
     return [pin for pin in kept if pin.partition("==")[0] not in wanted]
 
 
-def old_versions(paths: Iterable[Path]) -> dict[Path, dict[str, str]]:
-    """Return the versions by name in each lock on disk; a lock that is not there has none."""
+Old = dict[Path, dict[str, LockedWheel]]
+
+
+def old_wheels(paths: Iterable[Path]) -> Old:
+    """Return the wheels by name in each lock on disk; a lock that is not there has none."""
     return {
         path: {
-            wheel.name: wheel.version
+            wheel.name: wheel
             for wheel in parse_lock(path.read_text(encoding="utf-8"), source=str(path))
         }
         if path.is_file()
@@ -153,27 +165,74 @@ def old_versions(paths: Iterable[Path]) -> dict[Path, dict[str, str]]:
     }
 
 
-def upgrades(old: Mapping[Path, Mapping[str, str]], locks: Sequence[Locks]) -> list[Upgrade]:
+def _sizes(wheels: Iterable[LockedWheel], *, environ: Mapping[str, str]) -> dict[str, int]:
+    """Return the sizes of files by SHA256, without those that the index no longer has.
+
+    An index need not state a size, so the files are fetched, by hash.
+    """
+    import pip
+
+    place = Path(pip.__file__).parent.parent
+    sizes: dict[str, int] = {}
+    for wheel in {wheel.sha256: wheel for wheel in wheels}.values():
+        pin = f"{wheel.name}=={wheel.version}"
+        wanted = WantedWheel(pin=pin, sha256=wheel.sha256, filename=wheel.filename)
+        with tempfile.TemporaryDirectory(prefix="wheel-size-") as directory:
+            output = Path(directory)
+            with contextlib.suppress(ToolError):
+                fetch([wanted], pip=place, output=output, environ=environ)
+                sizes[wheel.sha256] = (output / wheel.filename).stat().st_size
+    return sizes
+
+
+def upgrades(old: Old, locks: Sequence[Locks], *, environ: Mapping[str, str]) -> list[Upgrade]:
     """Return the packages that moved, came or went, each once with the inputs that have it."""
-    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    inputs: dict[tuple[str, str, str], dict[str, None]] = {}
+    files: dict[tuple[str, str, str], tuple[set[LockedWheel], set[LockedWheel]]] = {}
     for lock in locks:
         for source, wheels in lock.wheels.items():
             before = old[lock.path(source)]
-            after = {wheel.name: wheel.version for wheel in wheels}
+            after = {wheel.name: wheel for wheel in wheels}
             for name in sorted(before.keys() | after.keys()):
-                versions = (before.get(name, "absent"), after.get(name, "absent"))
-                if versions[0] != versions[1]:
-                    found.setdefault((name, *versions), {})[source.name] = None
-    return [Upgrade(*move, inputs=tuple(inputs)) for move, inputs in sorted(found.items())]
+                was, now = before.get(name), after.get(name)
+                move = (name, was.version if was else "absent", now.version if now else "absent")
+                if move[1] == move[2]:
+                    continue
+                inputs.setdefault(move, {})[source.name] = None
+                sides = files.setdefault(move, (set(), set()))
+                sides[0].update([was] if was else [])
+                sides[1].update([now] if now else [])
+    moved = (wheel for sides in files.values() for side in sides for wheel in side)
+    sizes = _sizes(moved, environ=environ)
+
+    def total(side: set[LockedWheel]) -> int | None:
+        hashes = {wheel.sha256 for wheel in side}
+        return sum(sizes[each] for each in hashes) if hashes <= sizes.keys() else None
+
+    found = []
+    for move in sorted(inputs):
+        was_size, size = (total(side) for side in files[move])
+        growth = None if size is None or was_size is None else size - was_size
+        found.append(Upgrade(*move, inputs=tuple(inputs[move]), size=size, growth=growth))
+    return found
+
+
+_HEADINGS = ("package", "old → new", "bytes", "asked for by", "CVEs fixed")
+# A wheel has no changelog that its author signed.
+_NO_CVES = "not told by wheels"
 
 
 def table(found: Sequence[Upgrade], *, markdown: bool) -> Iterator[str]:
     """Yield the lines of the table of upgrades, for a terminal or in Markdown."""
-    rows = [("package", "old → new", "asked for by")]
-    rows += [(each.name, f"{each.old} → {each.new}", ", ".join(each.inputs)) for each in found]
+    rows = [_HEADINGS]
+    for each in found:
+        growth = "unknown" if each.growth is None else f"{each.growth:+,}"
+        size = "unknown" if each.size is None else f"{each.size:,} ({growth})"
+        asked = ", ".join(each.inputs)
+        rows.append((each.name, f"{each.old} → {each.new}", size, asked, _NO_CVES))
     if markdown:
         yield f"| {' | '.join(rows[0])} |"
-        yield "|---|---|---|"
+        yield "|---|---|--:|---|---|"
         yield from (f"| {' | '.join(row)} |" for row in rows[1:])
         return
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -288,12 +347,12 @@ def _lock(args: argparse.Namespace, *, environ: Mapping[str, str]) -> int:
             print(f"the locks are out of date; renew them with: {args.command}", file=sys.stderr)
             return 1
         return 0
-    before = old_versions(texts) if args.upgrade is not None else {}
+    before = old_wheels(texts) if args.upgrade is not None else {}
+    found = upgrades(before, locks, environ=environ) if args.upgrade is not None else []
     if directory:
         directory.mkdir(exist_ok=True)
     replace_files({path: text.encode() for path, text in texts.items()})
     if args.upgrade is not None:
-        found = upgrades(before, locks)
         lines = table(found, markdown=args.markdown) if found else ["the locks are up to date"]
         print("\n".join(lines))
         return 0

@@ -146,17 +146,26 @@ def test_an_upgrade_moves_what_it_names_and_says_what_moved(
     assert "--upgrade: c: not in the locks" in capsys.readouterr().err
     assert workspace.locks() == before
     assert workspace.run(amd64, "--upgrade", "A", "b") == 0
+    sizes = {
+        path.name.partition("-py3")[0]: path.stat().st_size
+        for path in (workspace.path / "index/files").iterdir()
+    }
+    growth = sizes["a-2.0"] - sizes["a-1.0"]
+    last = "  requirements.in, requirements_dev.in  not told by wheels"
     assert capsys.readouterr().out.splitlines() == [
-        "package  old → new  asked for by",
-        "a        1.0 → 2.0  requirements.in, requirements_dev.in",
-        "b        1.0 → 2.0  requirements.in, requirements_dev.in",
+        "package  old → new  bytes      asked for by                          CVEs fixed",
+        f"a        1.0 → 2.0  {sizes['a-2.0']} ({growth:+}){last}",
+        f"b        1.0 → 2.0  {sizes['b-2.0']} (+0) {last}",
     ]
     assert workspace.pins("requirements_dev.amd64")["checker"] == "checker-1.0-py3-none-any.whl"
+    # The old file is gone from the index, as after a release was withdrawn.
+    workspace.write(runtime="a>=2\nb\n", dev=dev, index=newer[3:])
     assert workspace.run(amd64, "--upgrade", "--markdown") == 0
+    last = "| requirements_dev.in | not told by wheels |"
     assert capsys.readouterr().out.splitlines() == [
-        "| package | old → new | asked for by |",
-        "|---|---|---|",
-        "| checker | 1.0 → 2.0 | requirements_dev.in |",
+        "| package | old → new | bytes | asked for by | CVEs fixed |",
+        "|---|---|--:|---|---|",
+        f"| checker | 1.0 → 2.0 | {sizes['checker-2.0']} (unknown) {last}",
     ]
 
 
