@@ -81,7 +81,11 @@ def test_stand_in_for_ffprobe_finds_nothing_and_reaches_nobody(
     missing: str, tmp_path: Path, clip: Path
 ) -> None:
     data, log, port = tmp_path / "data", tmp_path / "log", servers.free_port()
-    variables = {"GEMINI_API_KEY": SECRET, "FFPROBE": str(tmp_path / "ffprobe")}
+    variables = {
+        "GEMINI_API_KEY": SECRET,
+        "GEMINI_DAILY_REQUESTS": "0",
+        "FFPROBE": str(tmp_path / "ffprobe"),
+    }
     within = [sys.executable, without.__file__, missing] if missing else []
     (data / "videos" / "ab").mkdir(parents=True)
     other, victim = data / "videos" / "ab" / "other", data / "victim"
@@ -121,7 +125,7 @@ def test_stand_in_for_ffprobe_finds_nothing_and_reaches_nobody(
 def test_secrets_of_the_service_are_hidden_from_processes_of_its_user(
     tmp_path: Path, clip: Path
 ) -> None:
-    variables = {"GEMINI_API_KEY": SECRET}
+    variables = {"GEMINI_API_KEY": SECRET, "GEMINI_DAILY_REQUESTS": "0"}
     with servers.api(tmp_path / "data", log=tmp_path / "log", variables=variables) as (
         url,
         process,

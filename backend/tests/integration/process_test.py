@@ -75,7 +75,11 @@ def test_healthcheck_tracks_the_state_of_the_service(tmp_path: Path) -> None:
 
 def test_every_log_line_is_json_and_contains_no_secret(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with servers.api(tmp_path / "data", log=log, variables={"GEMINI_API_KEY": "hunter2"}) as (
+    with servers.api(
+        tmp_path / "data",
+        log=log,
+        variables={"GEMINI_API_KEY": "hunter2", "GEMINI_DAILY_REQUESTS": "0"},
+    ) as (
         url,
         process,
     ):
