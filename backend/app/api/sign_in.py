@@ -85,12 +85,7 @@ async def finish_sign_in(
         returned=returned,
         previous=previous,
     )
-    response = await _answer(request, context, finish)
-    response.delete_cookie(
-        _cookie_name(configured), path=PREFIX, secure=configured.secure, httponly=True,
-        samesite="lax",
-    )  # fmt: skip
-    return response
+    return await _answer(request, context, finish)
 
 
 @router.get("/api/v1/session", dependencies=PROTECTED, responses=documented(401, 503))
@@ -146,6 +141,10 @@ def _finish(
     event("sign_in.done", user=person.address, role=role.value)
     response = _redirect("/")
     set_session_cookie(response, value, secure=configured.secure)
+    name = _cookie_name(configured)
+    response.delete_cookie(
+        name, path=PREFIX, secure=configured.secure, httponly=True, samesite="lax"
+    )
     return response
 
 
