@@ -106,6 +106,19 @@ def claim(
     if not update_one(session, take.values(lease_owner=owner, lease_until=now + lease)):
         release(session, webhook_id=webhook_id, owner=owner)
         return None
+    given_up = update(WebhookDelivery).where(
+        _due(now),
+        WebhookDelivery.webhook_id == webhook_id,
+        WebhookDelivery.attempts >= MAX_ATTEMPTS,
+    )
+    update_one(
+        session,
+        given_up.values(
+            status=DeliveryStatus.FAILED,
+            next_attempt_at=None,
+            error="The service died in the last attempt.",
+        ),
+    )
     next_due = (
         select(WebhookDelivery.id)
         .where(_due(now), WebhookDelivery.webhook_id == webhook_id)

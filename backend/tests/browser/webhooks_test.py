@@ -89,7 +89,8 @@ def test_webhooks_are_managed_and_deliveries_shown(
     press(browser, "Delete")
     browser.find("#confirm .danger").click()
     until_shown(browser, "There are no webhooks yet.", "#webhooks")
-    assert [each for each in browser.console() if "403" not in each] == []
+    # The page of the test before may still ask for its service.
+    assert [each for each in browser.console() if url in each and "403" not in each] == []
 
 
 def check_secrets(browser: Browser, receiver: Receiver, secret: str) -> None:

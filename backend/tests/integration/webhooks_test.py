@@ -515,6 +515,24 @@ def test_deliveries_are_kept_for_a_time_and_in_a_number(
     assert {each.id for each in office.all()} == set(kept) - {kept[-2]}
 
 
+def test_message_whose_senders_die_is_given_up(office: Office, receiver: Receiver) -> None:
+    webhook_id = office.add(receiver.url).webhook.id
+    office.test(webhook_id)
+    lease = 10 * SECOND
+    for _ in range(MAX_ATTEMPTS):
+        with office.database.writing() as session:
+            message = deliveries.claim(
+                session, webhook_id=webhook_id, owner=uuid.uuid4(), now=office.now, lease=lease
+            )
+        assert message is not None
+        office.now += lease + SECOND
+    office.deliver()
+    (delivery,) = office.all()
+    assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, MAX_ATTEMPTS)
+    assert delivery.error == "The service died in the last attempt."
+    assert receiver.received == []
+
+
 def test_there_is_a_limit_of_webhooks(office: Office) -> None:
     for _ in range(MAX_WEBHOOKS):
         office.add("http://localhost/")
