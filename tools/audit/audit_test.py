@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 from tools.apt.available import Available, encode_available
 from tools.apt.lockfile import Lock, LockedPackage, LockedRelease, encode
 from tools.archive import debs_for_test as debs
+from tools.audit import findings
 from tools.audit.audit import CANNOT, main
 from tools.audit.end_of_life import Series
-from tools.audit.support import read_support
+from tools.audit.support import package_findings, read_support
 from tools.cli import ToolError
 from tools.sbom.component import Component, write_components
 from tools.wheels.lockfile import LockedWheel, render_lock
@@ -577,4 +579,35 @@ def test_packages_without_the_lists_and_damaged_lists_are_named(tmp_path: Path) 
     name = "./usr/share/debian-security-support/security-support-ended.deb12"
     damaged = debs.write_deb(tmp_path, "damaged", [debs.TarMember(name, b"mbedtls 2.16 soon\n")])
     with pytest.raises(ToolError, match=r"damaged_.*ended\.deb12: Invalid isoformat string"):
+        read_support([damaged])
+
+
+_LISTS_OF_13 = b"""\
+# a comment
+isc-dhcp   non-supported  4.4.3-P1-2  2023-07-05  its makers ended it
+rust.*     limited  see the release notes
+rust-sqv   supported  fully
+"""
+
+
+def test_lists_as_debian_13_has_them_are_read_with_their_exceptions(tmp_path: Path) -> None:
+    name = "./usr/share/debian-security-support/security-support.deb13"
+    dates = debs.TarMember("./usr/share/distro-info/debian.csv", _DISTRO)
+    path = debs.write_deb(tmp_path, "both", [debs.TarMember(name, _LISTS_OF_13), dates])
+    support = read_support([path])
+    packages = [
+        findings.Component(name, "1", purl="", source=name)
+        for name in ("isc-dhcp", "rust-rav1e", "rust-sqv", "zlib")
+    ]
+    release = replace(support.release("bookworm"), number="13")
+    found = package_findings(packages, support, release=release, today=date(2026, 11, 27))
+    assert [(each.kind, each.text) for each in found] == [
+        (
+            "support-ended",
+            "source isc-dhcp: no security support since 2023-07-05: its makers ended it",
+        ),
+        ("support-limited", "source rust-rav1e: limited support: see the release notes"),
+    ]
+    damaged = debs.write_deb(tmp_path, "odd", [debs.TarMember(name, b"php unknown\n"), dates])
+    with pytest.raises(ToolError, match=r"odd_.*\.deb13: 'unknown' is none of limited, non-supp"):
         read_support([damaged])

@@ -2,7 +2,8 @@
 
 `debian-security-support` lists source packages whose support has ended or is limited,
 `distro-info-data` has the dates of each release. Both are read from their .deb files, which the
-lock pins like any other package.
+lock pins like any other package. The lists of Debian 12 are one of sources whose support ended, for
+each release, and one of limited sources, for all; Debian 13 has one for each release, with both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _RELEASES = "usr/share/distro-info/debian.csv"
 
 @dataclass(frozen=True)
 class Ended:
-    """A line of security-support-ended: no support since `day`, last for `version`."""
+    """A line about a source without support since `day`, last for `version`."""
 
     version: str
     day: date
@@ -44,11 +45,15 @@ class Release:
 
 @dataclass(frozen=True)
 class Support:
-    """What Debian says. The names of `ended` and `limited` are regular expressions."""
+    """What Debian says, by the number of a release; of `limited`, "" is every release.
+
+    The names of sources are regular expressions; `supported` has exceptions to them.
+    """
 
     releases: Mapping[str, Release]
     ended: Mapping[str, Mapping[str, Ended]]
-    limited: Mapping[str, str]
+    limited: Mapping[str, Mapping[str, str]]
+    supported: Mapping[str, frozenset[str]]
 
     def release(self, series: str) -> Release:
         """Return a release by its code name; raise ToolError for one that Debian does not have."""
@@ -62,7 +67,8 @@ class Support:
 def read_support(debs: Iterable[Path]) -> Support:
     """Read the packages; raise ToolError for a missing or a malformed file, naming it."""
     ended: dict[str, Mapping[str, Ended]] = {}
-    limited: Mapping[str, str] | None = None
+    limited: dict[str, Mapping[str, str]] = {}
+    supported: dict[str, frozenset[str]] = {}
     releases: Mapping[str, Release] | None = None
     names = []
     for path in debs:
@@ -73,16 +79,22 @@ def read_support(debs: Iterable[Path]) -> Support:
                 if name == _RELEASES:
                     releases = _releases(text)
                 elif name == f"{_LISTS}/security-support-limited":
-                    limited = dict(_limited(text))
+                    limited[""] = dict(_limited(text))
                 elif name.startswith(f"{_LISTS}/security-support-ended.deb"):
                     ended[name.rpartition(".deb")[2]] = dict(_ended(text))
+                elif name.startswith(f"{_LISTS}/security-support.deb"):
+                    number = name.rpartition(".deb")[2]
+                    of = _by_status(text)
+                    ended[number] = dict(_ended(of["non-supported"]))
+                    limited[number] = dict(_limited(of["limited"]))
+                    supported[number] = frozenset(dict(_limited(of["supported"])))
             except (ValueError, KeyError) as error:
                 raise ToolError(f"{path}: {name}: {error}") from error
-    if releases is None or limited is None or not ended:
+    if releases is None or not limited or not ended:
         raise ToolError(
             f"no lists of debian-security-support and distro-info-data in: {', '.join(names)}"
         )
-    return Support(releases=releases, ended=ended, limited=limited)
+    return Support(releases=releases, ended=ended, limited=limited, supported=supported)
 
 
 def _files(path: Path) -> dict[str, bytes]:
@@ -100,6 +112,17 @@ def _lines(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             yield line
+
+
+def _by_status(text: str) -> dict[str, str]:
+    """Return the lines of each status, without it."""
+    found = {"limited": "", "non-supported": "", "supported": ""}
+    for line in _lines(text):
+        name, status, *rest = line.split(maxsplit=2)
+        if status not in found:
+            raise ValueError(f"{status!r} is none of {', '.join(found)}")
+        found[status] += " ".join((name, *rest)) + "\n"
+    return found
 
 
 def _ended(text: str) -> Iterator[tuple[str, Ended]]:
@@ -135,7 +158,11 @@ def package_findings(
     A source that is listed as ended counts whatever its version, as for check-support-status.
     """
     ended = support.ended.get(release.number, {})
+    limited = {**support.limited.get("", {}), **support.limited.get(release.number, {})}
+    supported = support.supported.get(release.number, frozenset())
     for package in packages:
+        if any(re.fullmatch(name, package.source) for name in supported):
+            continue
         for name, entry in ended.items():
             if re.fullmatch(name, package.source) and entry.day <= today:
                 yield Finding(
@@ -146,7 +173,7 @@ def package_findings(
                     + (f": {entry.reason}" if entry.reason else ""),
                     next_step="exclude it, replace it, or move to a newer suite",
                 )
-        for name, reason in support.limited.items():
+        for name, reason in limited.items():
             if re.fullmatch(name, package.source):
                 yield Finding(
                     "support-limited",

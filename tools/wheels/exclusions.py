@@ -4,7 +4,8 @@
 
 A glob matches a whole path as RECORD spells it, relative to dist-packages, so that a console
 script is `../../../bin/NAME`: `*` stays within one name, `**` spans any number of names, a leading
-`!` keeps what an earlier glob left out. Bytecode is judged like any file, by its path.
+`!` keeps what an earlier glob left out. Bytecode is judged like any file, by its path. A `marker`,
+as of a requirement, says for which Pythons the wheels have such files; the others lack them.
 """
 
 from __future__ import annotations
