@@ -195,14 +195,20 @@ class Workshop:
         port = free_port()
         command = ["uvicorn", "main:app", "--host=127.0.0.1", f"--port={port}"]
         started = time.monotonic()
-        # No control group: crun rejects the mixed hierarchy of some machines.
-        flags = ["--detach", "--network=host", "--cgroups=disabled"]
-        container = self.run("podman", "run", *flags, image, *command).strip()
+        # Limits that every machine allows; and not crun, which rejects mixed control groups.
+        runtime = ["--runtime=runc"] if shutil.which("runc") else []
+        flags = [
+            "--detach",
+            "--network=host",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=1024:1024",
+        ]
+        container = self.run("podman", *runtime, "run", *flags, image, *command).strip()
         try:
             wait_for(port, "/health")
             return time.monotonic() - started
         finally:
-            self.run("podman", "rm", "--force", "--time=0", container)
+            self.run("podman", *runtime, "rm", "--force", "--time=0", container)
 
 
 def free_port() -> int:
