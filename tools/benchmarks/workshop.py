@@ -22,6 +22,7 @@ from tools.oci.missing_layers import Engine, pull_into_podman
 OURS, THEIRS = "localhost/compare/ours:latest", "localhost/compare/dockerfile:latest"
 _BASE = "localhost/compare/base:latest"
 _TARGET = "//backend:image"
+_ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), "amd64")
 _TIMEOUT = 60.0
 _APP = ("alembic.ini", "main.py", "app", "migrations")
 _STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{work}/store"\nrunroot = "{work}/run"\n'
@@ -62,8 +63,7 @@ class Workshop:
     @property
     def lock(self) -> Path:
         """The wheels for this machine, relative to the checkout."""
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-        return Path(f"third_party/python/requirements.{machine}.txt")
+        return Path(f"third_party/python/requirements.{_ARCHITECTURE}.txt")
 
     def run(self, *command: str, environ: Mapping[str, str] | None = None) -> str:
         """Return the standard output of a command, run in the checkout.
@@ -144,7 +144,7 @@ class Workshop:
 
     def load_ours(self) -> None:
         """Put our image where podman finds the Dockerfile's."""
-        layout = self.checkout / "bazel-bin/backend/image"
+        layout = self.checkout / f"bazel-bin/backend/image_{_ARCHITECTURE}"
         podman = Engine("podman", self.environ)
         if pull_into_podman(podman, layout, read_layout(layout), [OURS]):
             raise ToolError(f"podman cannot load {layout}")
@@ -195,14 +195,20 @@ class Workshop:
         port = free_port()
         command = ["uvicorn", "main:app", "--host=127.0.0.1", f"--port={port}"]
         started = time.monotonic()
-        # No control group: crun rejects the mixed hierarchy of some machines.
-        flags = ["--detach", "--network=host", "--cgroups=disabled"]
-        container = self.run("podman", "run", *flags, image, *command).strip()
+        # Limits that every machine allows; and not crun, which rejects mixed control groups.
+        runtime = ["--runtime=runc"] if shutil.which("runc") else []
+        flags = [
+            "--detach",
+            "--network=host",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=1024:1024",
+        ]
+        container = self.run("podman", *runtime, "run", *flags, image, *command).strip()
         try:
             wait_for(port, "/health")
             return time.monotonic() - started
         finally:
-            self.run("podman", "rm", "--force", "--time=0", container)
+            self.run("podman", *runtime, "rm", "--force", "--time=0", container)
 
 
 def free_port() -> int:
