@@ -37,24 +37,24 @@ def test_order_and_number_of_workers_do_not_change_a_byte() -> None:
 def test_what_has_been_compiled_is_compiled_again_only_after_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    started: list[str] = []
+    sources, started = _SOURCES[:6], list[str]()
 
-    def counting(sources: Sequence[Source]) -> list[tuple[int, bytes]]:
-        started.extend(source.path for source in sources)
-        return compiler(sources)
+    def counting(share: Sequence[Source]) -> list[tuple[int, bytes]]:
+        started.extend(source.path for source in share)
+        return compiler(share)
 
     compiler = bytecode._run_worker
     monkeypatch.setattr(bytecode, "_COMPILED", {})
     monkeypatch.setattr(bytecode, "_run_worker", counting)
-    first = compile_all(_SOURCES)
-    broken = Source(path=_SOURCES[3].path, data=b"def f(:\n")
-    changed = Source(path=_SOURCES[3].path, data=b"x = 1\n")
-    moved = Source(path="/moved.py", data=_SOURCES[0].data)
+    first = compile_all(sources)
+    broken = Source(path=sources[3].path, data=b"def f(:\n")
+    changed = Source(path=sources[3].path, data=b"x = 1\n")
+    moved = Source(path="/moved.py", data=sources[0].data)
     with pytest.raises(ToolError, match="does not compile"):
-        compile_all([*_SOURCES[:3], broken, *_SOURCES[4:]])
+        compile_all([*sources[:3], broken, *sources[4:]])
     started.clear()
-    second = compile_all([*_SOURCES[:3], changed, *_SOURCES[4:], moved])
-    assert started == [changed.path, moved.path]
+    second = compile_all([*sources[:3], changed, *sources[4:], moved])
+    assert sorted(started) == sorted([changed.path, moved.path])
     fresh = {}
     for source in (changed, moved):
         bytecode._COMPILED.clear()

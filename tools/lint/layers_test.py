@@ -23,7 +23,7 @@ _SOURCES = Path("../lint_sources").resolve()
 
 # A folder may use its own level and those before it; third_party holds data and what declares it.
 _LEVELS = (
-    {"tools/cli.py", "tools/source_files.bzl"},
+    {"tools/cli.py", "tools/source_files.bzl", "tools/worker.bzl", "tools/worker.py"},
     {"tools/archive", "tools/elf", "tools/linux"},
     {"tools/apt", "tools/image", "tools/python_tool.bzl", "tools/wheels"},
     {"tools/bazel_root", "tools/container", "tools/oci", "tools/registry"},
