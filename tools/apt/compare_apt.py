@@ -100,6 +100,11 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
         ours.update(excluded)
         apts = record.chosen.get(arch, {})
         kept = record.kept.get(arch, {})
+        found += [
+            f"{arch}: {name}: was kept at {version} when apt was asked; lock again"
+            for name, version in sorted(kept.items())
+            if ours.get(name) != version
+        ]
         for name in sorted(ours.keys() | apts.keys()):
             mine, theirs = ours.get(name, "nothing"), apts.get(name, "nothing")
             if mine != theirs and (name not in apts or mine != kept.get(name)):
