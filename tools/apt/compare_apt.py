@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,11 @@ def differences(record: Record, *, lock: Lock, intent: Intent) -> list[str]:
         ours.update(excluded)
         apts = record.chosen.get(arch, {})
         kept = record.kept.get(arch, {})
+        found += [
+            f"{arch}: {name}: was kept at {version} when apt was asked; lock again"
+            for name, version in sorted(kept.items())
+            if ours.get(name) != version
+        ]
         for name in sorted(ours.keys() | apts.keys()):
             mine, theirs = ours.get(name, "nothing"), apts.get(name, "nothing")
             if mine != theirs and (name not in apts or mine != kept.get(name)):
@@ -132,10 +138,10 @@ def ask_apt(
     Raise ToolError when apt cannot be started or fails.
     """
     chosen: dict[str, Mapping[str, str]] = {}
-    for arch in intent.architectures:
-        with tempfile.TemporaryDirectory(prefix="apt-") as directory:
-            root = Path(directory)
-            _unpack(debs, root)
+    with tempfile.TemporaryDirectory(prefix="apt-") as directory:
+        root = Path(directory)
+        _unpack(debs, root)
+        for arch in intent.architectures:
             _configure(root, arch=arch, indexes=[each for each in indexes if each.arch == arch])
             chosen[arch] = parse_simulation(_install(root, intent.requested()))
     return Record(snapshot=snapshot, requested=intent.requested(), chosen=chosen)
@@ -154,8 +160,10 @@ def _unpack(debs: Sequence[Path], root: Path) -> None:
 
 def _configure(root: Path, *, arch: str, indexes: Sequence[Index]) -> None:
     """Give apt an empty system whose sources are `indexes`, as if it had just fetched them."""
+    for name in ("state", "cache"):  # of the architecture before
+        shutil.rmtree(root / name, ignore_errors=True)
     for name in ("state/lists/partial", "cache/archives/partial", "empty", "tmp"):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     (root / "state/status").touch()
     sources = []
     for index in indexes:

@@ -150,7 +150,8 @@ def test_version_that_an_update_kept_is_no_difference() -> None:
     assert differences(record, lock=lock, intent=_intent("app")) == []
     record = replace(record, kept={"amd64": {"app": "1"}})
     assert differences(record, lock=lock, intent=_intent("app")) == [
-        "amd64: app: the lock has 2, apt chose 3"
+        "amd64: app: was kept at 1 when apt was asked; lock again",
+        "amd64: app: the lock has 2, apt chose 3",
     ]
 
 
