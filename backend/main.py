@@ -5,7 +5,6 @@ message instead of a traceback.
 """
 
 import gc
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ def _build() -> "FastAPI":
     # Imports create many objects and hardly any garbage. Collecting meanwhile takes an eighth of
     # the start-up time, and scanning these objects again later delays requests.
     gc.disable()
-    # Otherwise the first model looks for plugins in the metadata of every package.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from app.sandbox.system import set_memory_hidden
 
     set_memory_hidden(True)  # before secrets are read, and before any decoder runs
