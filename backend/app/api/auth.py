@@ -45,7 +45,7 @@ _secure_cookie = APIKeyCookie(
 )
 
 
-def session_id(
+async def session_id(  # not in a thread: it waits for nothing
     cookie: Annotated[str | None, Depends(_cookie)],
     secure_cookie: Annotated[str | None, Depends(_secure_cookie)],
 ) -> str | None:

@@ -6,6 +6,7 @@ Alembic's own answer. The lock that makes concurrently starting replicas migrate
 in `migrations/env.py`, which `alembic upgrade head` on the command line uses too.
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class MigrationState:
         return self.current is None or self.current < self.head
 
 
+@functools.cache  # health checks ask for it
 def head_revision() -> str:
     """Return the revision that this version of the code needs."""
     return max(path.name[:REVISION_LENGTH] for path in VERSIONS.glob("[0-9]*.py"))

@@ -46,7 +46,7 @@ def stabilize(
 
 def typical_difference(residue: light.Grid) -> float:
     """Return how much most of a frame differs: the mean without the largest third."""
-    counts = histogram(cv2.convertScaleAbs(residue[::2, ::2]))
+    counts = histogram(np.asarray(cv2.convertScaleAbs(residue[::2, ::2]), np.uint8))
     ranks = np.cumsum(counts)
     kept = int(np.searchsorted(ranks, ranks[-1] * 2 // 3)) + 1
     return float(counts[:kept] @ np.arange(kept) / max(1, ranks[kept - 1]))

@@ -223,7 +223,7 @@ def test_deleting_a_video_requires_confirmation(
 
 
 def test_page_says_when_a_video_is_removed_and_keeps_it(
-    browser: Browser, service: str, stored: str, yard: Path, tmp_path: Path
+    browser: Browser, stored: str, yard: Path, tmp_path: Path
 ) -> None:
     browser.open(stored)
     browser.until_text("yard.mp4", "#detail h2")

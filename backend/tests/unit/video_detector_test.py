@@ -10,7 +10,7 @@ import pytest
 from app.video import Parameters, Region, light
 from app.video.detector import MotionDetector, Thresholds
 from app.video.events import Motion
-from app.video.stabilize import MAX_SHIFT, stabilize
+from app.video.stabilize import MAX_SHIFT, stabilize, typical_difference
 
 GreyFrame = npt.NDArray[np.uint8]
 STEP = Fraction(1, 5)
@@ -91,7 +91,8 @@ def test_camera_shake_is_corrected_and_a_pan_is_not() -> None:
     still = light.logarithmic(wall())
     for shift, corrected in ((2, True), (int(MAX_SHIFT) + 4, False)):
         moved = np.roll(still, shift, axis=1)
-        stable, _ = stabilize(moved, still, light.change(moved, still))
+        stable, residue, difference = stabilize(moved, still, light.change(moved, still))
+        assert difference == typical_difference(residue)
         difference = np.abs(stable.astype(int) - still)[:, 10:-10].mean()
         assert (difference < 1) == corrected
 
