@@ -4,6 +4,7 @@ import ctypes.util
 import mimetypes
 import os
 import pwd
+import re
 import socket
 import ssl
 import subprocess
@@ -70,7 +71,7 @@ def test_every_timezone_loads() -> None:
     ("name", "kind"),
     [
         ("a.mp4", "video/mp4"),
-        ("a.mkv", "video/x-matroska"),
+        ("a.mkv", "video/matroska"),
         ("a.webm", "video/webm"),
         ("a.mov", "video/quicktime"),
         ("a.avi", "video/x-msvideo"),
@@ -79,9 +80,11 @@ def test_every_timezone_loads() -> None:
     ],
 )
 def test_media_types_come_from_the_system(name: str, kind: str) -> None:
-    # Python's own table lacks Matroska and, in older versions, WebM.
-    assert mimetypes.MimeTypes(["/etc/mime.types"]).guess_type(name) == (kind, None)
-    assert mimetypes.guess_type(name) == (kind, None)
+    # Python's own table lacks Matroska and, in older versions, WebM. Debian 12 has Matroska as it
+    # was before its registration.
+    kinds = {(kind, None), (kind.replace("/matroska", "/x-matroska"), None)}
+    assert mimetypes.MimeTypes(["/etc/mime.types"]).guess_type(name) in kinds
+    assert mimetypes.guess_type(name) in kinds
 
 
 def test_service_host_and_protocol_names_resolve() -> None:
@@ -93,11 +96,18 @@ def test_service_host_and_protocol_names_resolve() -> None:
 def test_psycopg_finds_libpq() -> None:
     assert ctypes.util.find_library("pq") == "libpq.so.5"
     program = "import psycopg; print(psycopg.pq.__impl__, psycopg.pq.version())"
-    assert _python(program).startswith("python 15")
+    assert _python(program).startswith(f"python {_libpq_major()}")
 
 
 def test_service_finds_libpq_without_running_any_program() -> None:
-    assert _python(_WITHOUT_PROGRAMS).startswith("python 15")
+    assert _python(_WITHOUT_PROGRAMS).startswith(f"python {_libpq_major()}")
+
+
+def _libpq_major() -> str:
+    status = Path("/var/lib/dpkg/status.d/libpq5").read_text(encoding="utf-8")
+    found = re.search(r"(?m)^Version: (\d+)\.", status)
+    assert found, status
+    return found[1]
 
 
 def _python(program: str) -> str:
