@@ -38,7 +38,7 @@ _PROGRAMS = {
     "toolchain": ["usr/bin/python3.*", "usr/lib/python3.*/lib-dynload/*.so"],
 }
 # Large, and started by the tests that need them: what they lack shows there.
-_STARTED_BY_TESTS = {"browser", "busybox", "git", "qemu", "rabbitmq", "readers"}
+_STARTED_BY_TESTS = {"apt", "browser", "busybox", "git", "qemu", "rabbitmq", "readers"}
 # Tables that the audit reads; nothing of it is started.
 _DATA = {"support"}
 # Keeps programs of the group `browser`, which is too large to be read here.

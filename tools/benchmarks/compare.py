@@ -1,6 +1,6 @@
 """Ours and an ordinary Dockerfile of the same packages, alternately in one run.
 
-    python3 -m tools.benchmarks.compare --out backend/benchmark
+    python3 -m tools.benchmarks.compare --out tools/benchmarks/result
 
 Prints a table, and writes it as OUT.json and OUT.svg. The checkout is the current directory: files
 in it are changed for a moment, and restored. Needs buildah, and podman for the row `start`.

@@ -37,7 +37,7 @@ _LEVELS = (
     },
     {"tools/audit", "tools/vendor", "tools/verify"},
     {"third_party/audit", "third_party/bazel", "third_party/debian", "third_party/python"},
-    {"tools/conformance", "tools/fuzz", "tools/lint", "tools/service"},
+    {"tools/benchmarks", "tools/conformance", "tools/fuzz", "tools/lint", "tools/service"},
 )
 
 
