@@ -73,7 +73,7 @@ def fetch(url: str, *, rules: FetchRules) -> Iterator[Iterator[bytes]]:
                 continue
             if response.status != 200:
                 raise ImportFailedError(f"{target.host} responded with status {response.status}.")
-            yield _read_chunks(response, target, deadline=deadline)
+            yield read_chunks(response, target, deadline=deadline)
             return
     raise ImportFailedError(f"More than {REDIRECTS} redirects.")
 
@@ -186,9 +186,10 @@ def request(
         raise ImportFailedError(f"No response from {target.host}: {_reason(error)}.") from error
 
 
-def _read_chunks(
+def read_chunks(
     response: http.client.HTTPResponse, target: Target, *, deadline: Deadline
 ) -> Iterator[bytes]:
+    """Yield the body of a response. Raise ImportFailedError."""
     while True:
         try:
             deadline.remaining()
