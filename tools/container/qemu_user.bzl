@@ -6,7 +6,7 @@ EMULATED = [
     "arm64",
 ]
 
-_DOC = """Extract one emulator from a `qemu-user-static` package, for tests of images of another architecture.
+_DOC = """Extract one emulator from a `qemu-user-static` or `qemu-user` package, for tests of images of another architecture.
 
     qemu_user(
         name = "qemu_arm64",

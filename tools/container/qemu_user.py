@@ -1,4 +1,4 @@
-"""Extract the emulator of one architecture from Debian's qemu-user-static.
+"""Extract the emulator of one architecture from Debian's qemu-user-static, or qemu-user of Debian 13.
 
 qemu_user --architecture arm64 --deb qemu-user-static_….deb --out qemu_arm64
 """
@@ -16,10 +16,14 @@ from tools.linux.architectures import ARCHITECTURES
 
 def extract(deb: Path, architecture: str, out: Path) -> None:
     """Write the emulator to `out`, executable. Raise ToolError when the package has none."""
-    wanted = f"usr/bin/qemu-{ARCHITECTURES[architecture].machine}-static"
-    content = read_file(deb, wanted)
+    name = f"usr/bin/qemu-{ARCHITECTURES[architecture].machine}"
+    # Since Debian 13 the plain name is the static program.
+    content = read_file(deb, f"{name}-static") or read_file(deb, name)
     if content is None:
-        raise ToolError(f"{deb}: has no file {wanted}; expected Debian's qemu-user-static")
+        raise ToolError(
+            f"{deb}: has no file {name}-static; expected Debian's qemu-user-static, or qemu-user "
+            "of Debian 13"
+        )
     out.write_bytes(content)
     out.chmod(0o755)
 
