@@ -1,4 +1,4 @@
-"""Extract the emulator of one architecture from Debian's qemu-user-static, or qemu-user of Debian 13.
+"""Extract the emulator of one architecture from Debian's qemu-user-static (qemu-user since 13).
 
 qemu_user --architecture arm64 --deb qemu-user-static_….deb --out qemu_arm64
 """

@@ -34,6 +34,7 @@ LOCAL_KINDS = frozenset(
         "bundled_wheel",
         "deb_packages",
         "deb_pins",
+        "debian_suite",
         "facade",
         "lint_sources",
         "local_repository",
@@ -43,6 +44,7 @@ LOCAL_KINDS = frozenset(
         "unpacked_wheel",
         "unused_library",
         "wheel_batch",
+        "wheel_program",
         "whl_library",
     }
 )

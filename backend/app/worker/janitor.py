@@ -45,6 +45,9 @@ class Janitor(BackgroundThread):
         if swept:
             event("storage.swept", files=swept)
         self._prune()
+        if self._retention is not None:
+            with contextlib.suppress(RetentionBusyError):
+                self._remove_old(self._retention)
 
     def _prune(self) -> None:
         with self._database.reading() as session:
@@ -54,9 +57,6 @@ class Janitor(BackgroundThread):
             pruned = deliveries.prune(session, now=utc_now())
         if pruned:
             event("deliveries.pruned", count=pruned)
-        if self._retention is not None:
-            with contextlib.suppress(RetentionBusyError):
-                self._remove_old(self._retention)
 
     def _remove_old(self, retention: Retention) -> None:
         for video in retention.run(stopping=self.stopping, held=_log_hold):

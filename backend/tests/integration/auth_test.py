@@ -206,14 +206,19 @@ def test_cookie_over_tls_belongs_to_this_host_alone(
 
 
 def test_log_lines_say_who_asked(
-    client: TestClient, tmp_path: Path, migrated_url: str, caplog: pytest.LogCaptureFixture
+    client: TestClient,
+    tmp_path: Path,
+    migrated_url: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
     with caplog.at_level(logging.INFO, logger="app"):
         lines: list[dict[str, object]] = []
-        caplog.handler.setFormatter(JsonFormatter())
-        caplog.handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
-            json.loads(JsonFormatter().format(record))
+        monkeypatch.setattr(
+            caplog.handler,
+            "emit",
+            lambda record: lines.append(json.loads(JsonFormatter().format(record))),
         )
         client.get(VIDEOS)
         client.get(VIDEOS, headers=bearer(key))

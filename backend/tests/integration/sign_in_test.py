@@ -429,12 +429,14 @@ def test_quotas_count_per_person(tmp_path: Path, migrated_url: str, provider: Pr
 
 
 def test_log_says_who_has_signed_in_and_no_secret(
-    quick: TestClient, caplog: pytest.LogCaptureFixture
+    quick: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[dict[str, object]] = []
     with caplog.at_level(logging.INFO, logger="app"):
-        caplog.handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
-            json.loads(JsonFormatter().format(record))
+        monkeypatch.setattr(
+            caplog.handler,
+            "emit",
+            lambda record: lines.append(json.loads(JsonFormatter().format(record))),
         )
         start = quick.get(SIGN_IN)
         back = at_provider(start.headers["location"])
