@@ -411,7 +411,13 @@ def test_nothing_of_an_image_steers_the_terminal(
         ),
         (0, _STANZA, b"made for", b"made\xfffor", "/tool: is not UTF-8: "),
         (0, "var/lib/dpkg/info/tool.md5sums", b"  usr", b" usr", "is not 'SUM  PATH'"),
-        (1, _RECORD, b",24\n", b",many\n", "six.py: invalid literal for int() with base 10: 'many'"),
+        (
+            1,
+            _RECORD,
+            b",24\n",
+            b",many\n",
+            "six.py: invalid literal for int() with base 10: 'many'",
+        ),
         (1, _WHEEL, b"Tag: py3-none-any", b"Tag: py3", "dist-packages: "),
     ],
 )
