@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem_response
 from app.logs import event
+from app.settings import LOOPBACK
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
 _MAX_LOGGED = 300
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
