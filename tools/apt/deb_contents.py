@@ -20,7 +20,7 @@ from tools.archive import deb
 from tools.archive.globs import Exclusions
 from tools.archive.layer import Kind
 from tools.cli import ToolError
-from tools.elf.elf import MAGIC, Elf, read_elf
+from tools.elf.elf import MAGIC, read_elf
 
 _COPYRIGHT_DIRECTORY = "usr/share/doc"
 
@@ -37,12 +37,20 @@ Wants = Callable[[str], Content]
 
 
 @dataclass(frozen=True)
+class SharedObject:
+    """What ldconfig reads of a library."""
+
+    machine: str
+    soname: str | None
+
+
+@dataclass(frozen=True)
 class Member:
     """One file of a package, at its path in the image.
 
-    `data` and `elf` are None where the reader was not asked for them, and `elf` also for a file
-    that is not a shared object. `target` is a symlink's text, or the path of the file that a hard
-    link is another name of.
+    `data` and `library` are None where the reader was not asked for them, and `library` also for a
+    file that is not a shared object. `target` is a symlink's text, or the path of the file that a
+    hard link is another name of.
     """
 
     path: str
@@ -51,7 +59,7 @@ class Member:
     uid: int
     gid: int
     data: bytes | None = field(default=None, repr=False)
-    elf: Elf | None = None
+    library: SharedObject | None = None
     target: str = ""
 
 
@@ -91,14 +99,19 @@ def read_packages(
         read = pool.map(
             lambda path: read_package(path, exclusions=exclusions, wants=wants), ordered
         )
-        packages = sorted(read, key=lambda package: (package.name, package.version))
-    for one, other in itertools.pairwise(packages):
+        return sorted_by_name(read)
+
+
+def sorted_by_name(packages: Iterable[Package]) -> list[Package]:
+    """Return packages in the order of their names; raise ToolError for two of the same name."""
+    result = sorted(packages, key=lambda package: (package.name, package.version))
+    for one, other in itertools.pairwise(result):
         if one.name == other.name:
             raise ToolError(
                 f"{other.source}: package {other.name!r} is also in {one.source}; keep one of "
                 f"{one.version} and {other.version}"
             )
-    return packages
+    return result
 
 
 def read_package(source: Path, *, exclusions: Exclusions, wants: Wants = everything) -> Package:
@@ -161,11 +174,27 @@ def _member(
 def _with_content(member: Member, content: bytes, wanted: Content, *, of: Path) -> Member:
     if wanted is Content.ALL:
         return replace(member, data=content)
+    return replace(member, library=shared_object(content, path=member.path, of=of))
+
+
+def is_library_name(path: str) -> bool:
+    """Return whether ldconfig would open a file of this name to look for a soname."""
+    name = posixpath.basename(path)
+    return ".so" in name and name.startswith(("lib", "ld-")) and not name.endswith(".py")
+
+
+def shared_object(content: bytes, *, path: str, of: Path) -> SharedObject | None:
+    """Return what ldconfig would read of a package's file; None if it is no shared object.
+
+    Raise ToolError for a damaged one.
+    """
+    if not content.startswith(MAGIC):
+        return None
     try:
-        elf = read_elf(content, symbols=False) if content.startswith(MAGIC) else None
-        return replace(member, elf=elf if elf is not None and elf.dynamic else None)
+        elf = read_elf(content, symbols=False)
     except ToolError as error:
-        raise ToolError(f"{of}: {member.path}: {error}") from error
+        raise ToolError(f"{of}: {path}: {error}") from error
+    return SharedObject(elf.machine, elf.soname) if elf.dynamic else None
 
 
 def _merged_target(name: str, target: str, *, of: Path) -> str:

@@ -1,6 +1,7 @@
 """`deb_layer`: the files of Debian packages as one image layer."""
 
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_content", "add_layer_arguments", "declare_layer", "layer_providers")
+load(":deb_layer_info.bzl", "DebLayerInfo")
 
 _DOC = """Merge Debian packages into a layer, without running any of their scripts.
 
@@ -34,10 +35,12 @@ _ATTRS = {
 
 def _deb_layer_impl(ctx):
     layer = declare_layer(ctx)
+    listing = ctx.actions.declare_file(ctx.label.name + ".debs.json")
     args = ctx.actions.args()
     args.add("--lock", ctx.file.lock)
     args.add_all(ctx.files.debs, before_each = "--deb")
     content = add_content(ctx, args, {"symlinks": ctx.attr.symlinks})
+    args.add("--listing", listing)
     add_layer_arguments(ctx, args, layer)
     args.use_param_file("@%s")
     args.set_param_file_format("multiline")
@@ -45,11 +48,11 @@ def _deb_layer_impl(ctx):
         executable = ctx.executable._tool,
         arguments = [args],
         inputs = ctx.files.debs + [content, ctx.file.lock],
-        outputs = [layer.blob, layer.descriptor],
+        outputs = [layer.blob, layer.descriptor, listing],
         mnemonic = "DebLayer",
         progress_message = "Merging {} packages into %{{output}}".format(len(ctx.files.debs)),
     )
-    return layer_providers(layer)
+    return layer_providers(layer) + [DebLayerInfo(debs = ctx.files.debs, listing = listing)]
 
 deb_layer = rule(
     implementation = _deb_layer_impl,

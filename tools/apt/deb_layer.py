@@ -1,11 +1,11 @@
 r"""Merge the data of Debian packages into one image layer; no maintainer script runs.
 
     python3 -m tools.apt.deb_layer --lock bookworm.lock.json --deb libc6.deb --deb dash.deb \
-        --out base.tar.gz --descriptor base.json
+        --out base.tar.gz --descriptor base.json --listing base.debs.json
 
 The same packages and lock give the same bytes. The layer holds the packages' files, usr-merged and
 without the lock's excluded paths; for each package the entry by which scanners see it; and with
-base-files the links of the root (`file_system.py`).
+base-files the links of the root (`file_system.py`). The listing says what is in the packages.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tools.apt import dpkg_status, file_system
 from tools.apt.deb_contents import Member, Package, read_packages
+from tools.apt.deb_listing import listing_json
 from tools.apt.layer_policy import read_policy
 from tools.archive.layer import LayerWriter, add_layer_flags, read_content
 from tools.cli import ToolError, tool
@@ -96,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--content", type=Path, help='JSON with links besides the packages\' own: {"symlinks": {}}'
     )
+    parser.add_argument("--listing", type=Path, help="to write for `system_layer`")
     add_layer_flags(parser)
     options = parser.parse_args(argv)
     policy = read_policy(options.lock)
@@ -104,6 +106,9 @@ def main(argv: list[str] | None = None) -> None:
     symlinks = read_symlinks(options.content) if options.content else {}
     for path, target in symlinks.items():
         layer.add_symlink(path, target)
+    if options.listing:
+        listing = listing_json(packages, excluded=policy.excluded_globs)
+        options.listing.write_text(listing, encoding="utf-8")
     layer.write(options.out, options.descriptor, jobs=options.jobs, level=options.level)
 
 

@@ -31,13 +31,15 @@ def test_no_script_of_a_package_runs_while_layers_are_made(
     lock = tmp_path / "lock.json"
     lock.write_text(json.dumps({"mtime": 1, "excluded_paths": []}))
     out = [f"--out={tmp_path / 'layer.tar.gz'}", f"--descriptor={tmp_path / 'layer.json'}"]
-    common = [f"--deb={deb}", f"--lock={lock}", *out]
-    assert deb_layer.main(common) == 0
+    listings = [f"--listing={tmp_path / name}.json" for name in ("eager", "base")]
+    common = [f"--lock={lock}", *out]
+    assert deb_layer.main([*common, f"--deb={deb}", listings[0]]) == 0
 
     scripts = tmp_path / "scripts.yaml"
     scripts.write_text("other:\n  does: nothing\n  actions: []\n  reason: a test\n")
     base = write_deb(tmp_path, "base-files")
-    flags = [*common, f"--deb={base}", f"--maintainer-scripts={scripts}", "--arch=amd64"]
+    assert deb_layer.main([*common, f"--deb={base}", listings[1]]) == 0
+    flags = [*common, *listings, f"--maintainer-scripts={scripts}", "--arch=amd64"]
     assert system_layer.main(flags) == 1
     assert "eager" in capsys.readouterr().err
     scripts.write_text(

@@ -15,7 +15,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tools.apt.deb_contents import Member
+from tools.apt.deb_contents import Member, is_library_name
 from tools.apt.paths import follow, merged
 from tools.cli import ToolError
 from tools.elf.ld_so_cache import ELF_LIBC6, ENTRY, HEADER, MAGIC, compare_names
@@ -33,12 +33,6 @@ class Library:
 
     soname: str
     path: str
-
-
-def is_library_name(path: str) -> bool:
-    """Return whether ldconfig would open a file of this name to look for a soname."""
-    name = posixpath.basename(path)
-    return ".so" in name and name.startswith(("lib", "ld-")) and not name.endswith(".py")
 
 
 def configured_directories(configuration: Mapping[str, bytes]) -> list[str]:
@@ -108,10 +102,10 @@ def _directory_sonames(
     chosen: set[str] = set()
     for entry in entries:
         real = resolve(entry.path, members)
-        elf = members[real].elf if real is not None else None
-        if real is None or elf is None or elf.machine != machine:
+        library = members[real].library if real is not None else None
+        if real is None or library is None or library.machine != machine:
             continue
-        name = elf.soname or posixpath.basename(entry.path)
+        name = library.soname or posixpath.basename(entry.path)
         if entry.kind == "symlink":
             base = posixpath.basename(real)
             # A link to the file that bears the soname, or a linker's libx.so → libx.so.1, is known
@@ -148,8 +142,8 @@ def missing_links(libraries: Iterable[Library], members: Mapping[str, Member]) -
         files = [
             posixpath.basename(member.path)
             for member in members.values()
-            if member.elf is not None
-            and (member.elf.soname or "") == library.soname
+            if member.library is not None
+            and (member.library.soname or "") == library.soname
             and posixpath.dirname(member.path) == directory
         ]
         if files:

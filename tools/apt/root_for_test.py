@@ -1,13 +1,24 @@
-"""Unpack layers into a directory and run their programs with it as the root, unprivileged."""
+"""What tests of layers share: listings of packages, and programs run with layers as the root."""
 
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tools.apt.deb_contents import read_packages
+from tools.apt.deb_listing import listing_json
+from tools.archive.globs import Exclusions
 from tools.linux import syscalls as linux
 from tools.linux.namespaces import unshare_as
+
+
+def list_packages(*debs: Path, excluded: Sequence[str], into: Path) -> Path:
+    """Return a file that lists packages, as `deb_layer` writes it."""
+    packages = read_packages(debs, exclusions=Exclusions(tuple(excluded)))
+    listing = into / f"{'+'.join(deb.stem for deb in debs)}.debs.json"
+    listing.write_text(listing_json(packages, excluded=excluded))
+    return listing
 
 
 def unpack(layers: Iterable[Path], root: Path) -> None:

@@ -1,6 +1,7 @@
 """`system_layer`: what the maintainer scripts of an image's packages would have done, as one layer."""
 
 load("//tools/archive:layer_info.bzl", "LAYER_ATTRS", "add_layer_arguments", "declare_layer", "layer_providers")
+load(":deb_layer_info.bzl", "DebLayerInfo")
 
 _DOC = """Write users, TLS roots, the linker's cache, alternatives and the like.
 
@@ -10,7 +11,7 @@ that is not declared there fails the build. Goes above all layers of Debian pack
     system_layer(
         name = "system_layer_amd64",
         arch = "amd64",
-        debs = ["@debian//:base_amd64", "@debian//:python_amd64"],
+        layers = [":base_layer_amd64"],
         lock = "//third_party/debian:bookworm.lock.json",
         maintainer_scripts = ["//third_party/debian:maintainer_scripts.yaml"],
         users = ["appuser:1000:1000:/app"],
@@ -23,10 +24,10 @@ _ATTRS = {
         mandatory = True,
         values = ["amd64", "arm64"],
     ),
-    "debs": attr.label_list(
-        doc = "Every Debian package of the image, whatever layer it is in.",
-        allow_files = [".deb"],
+    "layers": attr.label_list(
+        doc = "The `deb_layer`s of the image, made with the same lock: every package that it has.",
         mandatory = True,
+        providers = [DebLayerInfo],
     ),
     "lock": attr.label(
         doc = "Lock of Debian packages, or its `layer_policy`: the timestamp and the paths left out.",
@@ -47,10 +48,12 @@ _ATTRS = {
 
 def _system_layer_impl(ctx):
     layer = declare_layer(ctx)
+    packages = [target[DebLayerInfo] for target in ctx.attr.layers]
+    listings = [each.listing for each in packages]
     args = ctx.actions.args()
     args.add("--lock", ctx.file.lock)
     args.add("--arch", ctx.attr.arch)
-    args.add_all(ctx.files.debs, before_each = "--deb")
+    args.add_all(listings, before_each = "--listing")
     args.add_all(ctx.files.maintainer_scripts, before_each = "--maintainer-scripts")
     args.add_all(ctx.attr.users, before_each = "--user")
     add_layer_arguments(ctx, args, layer)
@@ -59,7 +62,7 @@ def _system_layer_impl(ctx):
     ctx.actions.run(
         executable = ctx.executable._tool,
         arguments = [args],
-        inputs = ctx.files.debs + ctx.files.maintainer_scripts + [ctx.file.lock],
+        inputs = [deb for each in packages for deb in each.debs] + listings + ctx.files.maintainer_scripts + [ctx.file.lock],
         outputs = [layer.blob, layer.descriptor],
         mnemonic = "SystemLayer",
         progress_message = "Setting up the system of %{label}",

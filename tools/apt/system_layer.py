@@ -1,10 +1,11 @@
 r"""Write the layer of what maintainer scripts would have done, from all packages of an image.
 
-    python3 -m tools.apt.system_layer --lock bookworm.lock.json --arch amd64 --deb libc6.deb ... \
-        --maintainer-scripts maintainer_scripts.yaml --user appuser:1000:1000:/app \
-        --out system.tar.gz --descriptor system.json
+    python3 -m tools.apt.system_layer --lock bookworm.lock.json --arch amd64 \
+        --listing base.debs.json --maintainer-scripts maintainer_scripts.yaml \
+        --user appuser:1000:1000:/app --out system.tar.gz --descriptor system.json
 
-The same packages, lock, declarations and users give the same bytes. What is done for which package,
+The same packages, lock, declarations and users give the same bytes. The listings are those that
+`deb_layer` writes of an image's packages. What is done for which package,
 and why, is data (`maintainer_scripts.py` reads it); this module carries it out and adds the users.
 """
 
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.apt import ca_certificates, file_system, ld_cache, users
-from tools.apt.deb_contents import Content, Member, Package, read_packages
+from tools.apt.deb_contents import Content, Member, Package, is_library_name
+from tools.apt.deb_listing import read_listed
 from tools.apt.layer_policy import LayerPolicy, read_policy
 from tools.apt.maintainer_scripts import (
     Action,
@@ -64,7 +66,7 @@ def wanted_content(path: str, *, copied: Collection[str]) -> Content:
         return Content.ALL
     if any(fnmatch.fnmatchcase(path, pattern) for pattern in _LD_CONFIGURATION):
         return Content.ALL
-    return Content.SONAME if ld_cache.is_library_name(path) else Content.NOTHING
+    return Content.SONAME if is_library_name(path) else Content.NOTHING
 
 
 def gather(packages: Sequence[Package], *, architecture: str, scripts: Scripts) -> Image:
@@ -249,7 +251,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--lock", type=Path, required=True, help="lock or policy file of a lock")
     parser.add_argument("--arch", choices=sorted(ARCHITECTURES), required=True)
-    parser.add_argument("--deb", type=Path, action="append", required=True, help="a package")
+    parser.add_argument(
+        "--listing",
+        type=Path,
+        action="append",
+        required=True,
+        help="of a layer of the image's packages",
+    )
     parser.add_argument(
         "--maintainer-scripts",
         type=Path,
@@ -264,9 +272,9 @@ def main(argv: list[str] | None = None) -> None:
     policy = read_policy(options.lock)
     accounts = [users.parse_user(text) for text in options.user]
     scripts = read_scripts(options.maintainer_scripts)
-    packages = read_packages(
-        options.deb,
-        exclusions=policy.exclusions,
+    packages = read_listed(
+        options.listing,
+        excluded=policy.excluded_globs,
         wants=functools.partial(wanted_content, copied=scripts.copied()),
         jobs=options.jobs,
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.apt import system_layer
+from tools.apt import deb_layer, system_layer
+from tools.apt.root_for_test import list_packages
 from tools.archive.debs_for_test import TarMember, directory, symlink, write_deb
 from tools.elf.elf_for_test import build
 
@@ -86,14 +87,15 @@ def _packages(path: Path, *, without: str = "") -> list[Path]:
 def _flags(path: Path, debs: list[Path], *more: str) -> list[str]:
     path.mkdir(exist_ok=True)
     lock = path / "lock.json"
-    rules = [{"glob": f"{_PYTHON}/json/__pycache__/scanner.*"}]
-    lock.write_text(json.dumps({"mtime": 1_700_000_000, "excluded_paths": rules}))
+    glob = f"{_PYTHON}/json/__pycache__/scanner.*"
+    lock.write_text(json.dumps({"mtime": 1_700_000_000, "excluded_paths": [{"glob": glob}]}))
     scripts = path / "scripts.yaml"
     scripts.write_text(_SCRIPTS)
     flags = ["--maintainer-scripts", str(scripts), *more]
     flags += ["--lock", str(lock), "--arch", "amd64", "--out", f"{path}/l.tar.gz"]
     flags += ["--descriptor", f"{path}/l.json"]
-    return flags + [text for deb in debs for text in ("--deb", str(deb))]
+    listings = [list_packages(deb, excluded=[glob], into=path) for deb in debs]
+    return flags + [f"--listing={listing}" for listing in listings]
 
 
 class _Layer:
@@ -281,4 +283,37 @@ def test_a_library_of_another_python_than_the_tools_is_an_error(
 
 
 def test_a_bad_user_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "'app' is not of the form" in _error(tmp_path, capsys, [], "--user", "app", "--deb", "x")
+    assert "'app' is not of the form" in _error(tmp_path, capsys, [], "--user=app", "--listing=x")
+
+
+def test_packages_of_which_no_content_is_needed_are_not_opened_again(tmp_path: Path) -> None:
+    debs = _packages(tmp_path)
+    flags = _flags(tmp_path, debs)
+    assert system_layer.main(flags) == 0
+    layer = (tmp_path / "l.tar.gz").read_bytes()
+    for deb in debs:
+        if deb.name.startswith(("libblas3", "tzdata")):
+            deb.unlink()
+    assert system_layer.main(flags) == 0
+    assert (tmp_path / "l.tar.gz").read_bytes() == layer
+
+
+def test_a_layer_made_with_another_lock_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (deb,) = (each for each in _packages(tmp_path) if each.name.startswith("tzdata"))
+    listing = list_packages(deb, excluded=["usr/share/man/**"], into=tmp_path)
+    error = _error(tmp_path, capsys, [], f"--listing={listing}")
+    assert f"{listing}: its layer and this one are made with different locks" in error
+
+
+def test_a_damaged_library_is_named_where_its_layer_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deb = write_deb(tmp_path, "x", [TarMember(f"./{_LIB}/libx.so.1", b"\x7fELF\x02\x01")])
+    flags = _flags(tmp_path, [])
+    kept = [flag for flag in flags if flag.startswith(("--lock", "--out", "--descriptor"))]
+    values = [flags[flags.index(flag) + 1] for flag in kept]
+    pairs = [text for pair in zip(kept, values, strict=True) for text in pair]
+    assert deb_layer.main([*pairs, f"--deb={deb}", f"--listing={tmp_path}/x.json"]) == 1
+    assert f"{deb}: {_LIB}/libx.so.1: damaged ELF object" in capsys.readouterr().err

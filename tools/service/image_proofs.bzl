@@ -1,5 +1,6 @@
 """`image_proofs`: what proves an image of `python_service_image`, for each variant and architecture."""
 
+load("//tools/audit:defs.bzl", "image_audit")
 load("//tools/proof:defs.bzl", "elf_closure_test", "image_inventory_test", "image_loads_test", "no_traces_test", "reproducibility_test")
 load("//tools/sbom:defs.bzl", "sbom_test")
 load("//tools/size:defs.bzl", "image_size_report", "image_size_report_test")
@@ -30,7 +31,13 @@ def image_proofs(
         import_allowlists = [],
         emulated = [],
         golden = None,
-        layer_policy = None):
+        layer_policy = None,
+        debian_intent = None,
+        python_intent = None,
+        size_baseline = None,
+        available = None,
+        vex = [],
+        vex_tests = []):
     """Prove that each image is closed, loads, is visible to scanners, and can be built again bit for bit.
 
     For each variant and architecture: `<image><variant>_<architecture>_closure_test` (every ELF object, script and
@@ -39,6 +46,8 @@ def image_proofs(
     `sbom_index_test` likewise. `golden_test`: the layers of packages have the digests of a file, which
     `bazel run :golden` writes. For each variant: `<image><variant>_loads_test` (its own linker agrees, and every
     Python module imports). For each architecture: `<image>_<architecture>_reproducibility_test` and `…_traces_test`.
+    Where the bytes are and why, `size_report`, and for each architecture a test that the report is true. What is
+    behind, unsupported or vulnerable, `audit`, and a test that its statements hold.
 
     Args:
       name: name of the test suite of all of them.
@@ -54,6 +63,12 @@ def image_proofs(
       emulated: architectures whose `loads_test` runs in an emulator too: `<name>_<architecture>_loads_test`.
       golden: JSON file of the layers' digests; without it there is no such test.
       layer_policy: what the layers are made with, for `golden`.
+      debian_intent: what people asked of Debian, with reasons; without it there is no size report.
+      python_intent: what people asked of the Python index, with reasons, for the size report.
+      size_baseline: JSON of the image that the size report compares with.
+      available: JSON file of what the suites offer, which the lock command writes; without it there is no audit.
+      vex: OpenVEX documents, for the audit.
+      vex_tests: the test files that their statements name.
     """
     prefix = "" if image == "image" else image + "_"
     others = list(native.existing_rules())
@@ -112,6 +127,28 @@ def image_proofs(
             layer_policy = layer_policy,
             without = [prefix + "app"],
         )
+    if debian_intent:
+        _size_reports(
+            prefix + "size_report",
+            image,
+            baseline = size_baseline,
+            inventory_allowlists = inventory_allowlists,
+            python_locks = python_locks,
+            sources = {"debian_intent": debian_intent, "debian_lock": debian_lock, "python_intent": python_intent},
+        )
+    if available:
+        image_audit(
+            name = prefix + "audit",
+            available = available,
+            components = {
+                architecture: [":{}sbom_components{}_{}".format(prefix, which, architecture) for which in ["_common", ""]]
+                for architecture in ARCHITECTURES
+            },
+            debian_lock = debian_lock,
+            python_locks = python_locks,
+            tests = vex_tests,
+            vex = vex,
+        )
     native.test_suite(
         name = name,
         tests = [":" + test for test in native.existing_rules() if test.endswith("_test") and test not in others],
@@ -125,25 +162,10 @@ def _sbom_test(prefix, suffix, image):
         **{format: ":{}sbom_{}{}".format(prefix, format, suffix) for format in ["cyclonedx", "spdx", "spdx3"]}
     )
 
-def image_size_reports(name, image, debian_intent, debian_lock, python_intent, python_locks, baseline = None, inventory_allowlists = []):
-    """Report where the image's bytes are and why, for each architecture, and test that the report is true.
-
-    Args:
-      name: name of the report for the machine that builds; `<name>_<architecture>` for one architecture.
-      image: name of the `python_service_image`, in the same package.
-      debian_intent: what people asked of Debian, with reasons.
-      debian_lock: lock of Debian packages.
-      python_intent: what people asked of the Python index, with reasons.
-      python_locks: architecture → lock of wheels.
-      baseline: JSON of the image to compare with.
-      inventory_allowlists: YAML lists of files that belong to no package, with reasons.
-    """
+def _size_reports(name, image, sources, python_locks, baseline, inventory_allowlists):
     for architecture in ARCHITECTURES:
-        sources = {
-            "debian_intent": debian_intent,
-            "debian_lock": debian_lock,
+        inputs = sources | {
             "image": ":{}_{}".format(image, architecture),
-            "python_intent": python_intent,
             "python_lock": python_locks[architecture],
         }
         image_size_report(
@@ -151,13 +173,13 @@ def image_size_reports(name, image, debian_intent, debian_lock, python_intent, p
             allowlist = inventory_allowlists,
             baseline = baseline,
             title = native.package_name().rpartition("/")[2] or image,
-            **sources
+            **inputs
         )
         image_size_report_test(
             name = "{}_{}_test".format(name, architecture),
             size = "medium",
             report = ":{}_{}".format(name, architecture),
-            **sources
+            **inputs
         )
     native.alias(
         name = name,

@@ -151,7 +151,7 @@ def python_service_image(
     system_layer(
         name = prefix + "system_layer",
         arch = HOST,
-        debs = packages,
+        layers = [":{}{}_layer".format(prefix, layer) for layer in debian_layers],
         lock = layer_policy,
         maintainer_scripts = maintainer_scripts,
         users = [user],

@@ -11,7 +11,7 @@ from tools.image.layout import read_layout
 
 # What one changed line, or a new version of one small wheel, may cost whoever pulls: bytes.
 LIMITS = {
-    **dict.fromkeys(("tasks_wheels_layer", "web_wheels_layer", "other_wheels_layer"), 5_000_000),
+    **dict.fromkeys(("web_wheels_layer", "other_wheels_layer"), 2_000_000),
     **dict.fromkeys(("analysis_app_layer", "services_app_layer", "app_layer"), 320_000),
 }
 MOST_LAYERS = 12
