@@ -1,6 +1,6 @@
 r"""Write a registry of Bazel modules: a release and Debian's rulesets in, a `file:` registry out.
 
-    python3 -m tools.service.registry --release pinned_image-1.0.0.tar.gz --out registry
+    python3 -m tools.service.registry --release pinned_image-2.0.0.tar.gz --out registry
 
 For builds with a MODULE.bazel that do not ask the central registry. It holds the release, and every
 module that those built into Bazel 7.7.1 ask for: from the packages that tools/bazelw has downloaded

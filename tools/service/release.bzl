@@ -1,6 +1,6 @@
 """`release`: the machinery as one archive for other repositories."""
 
-VERSION = "1.0.0"
+VERSION = "2.0.0"
 
 def _release_impl(ctx):
     name = "pinned_image-" + ctx.attr.version

@@ -1,6 +1,6 @@
 r"""Pack the machinery as an archive that other repositories fetch: same files, same bytes.
 
-    release --version 1.0.0 --module release.MODULE.bazel --out pinned_image-1.0.0.tar.gz \
+    release --version 2.0.0 --module release.MODULE.bazel --out pinned_image-2.0.0.tar.gz \
         --descriptor release.json --snippet release.txt @release_sources//…/cli.py.src …
 
 Everything lies below `pinned_image-VERSION/`. Sources are named `<path>.src` in the repository
