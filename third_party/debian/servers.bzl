@@ -33,11 +33,10 @@ def test_servers():
         deb_tree(
             name = name,
             build_file = Label(":service.BUILD"),
-            floating = "@pinned_image_debian_floating//:floating.json",
             groups = [name],
             launchers = {program: program for program in programs},
             lock = "@pinned_image_debian//:{}.lock.json".format(name),
-            pins = "@pinned_image_debian_pins//:pins.json",
+            pins_hub = "@pinned_image_debian",
         )
 
 def conformance_programs():

@@ -21,7 +21,7 @@ def extract_deb(ctx, deb, strip_prefix = ""):
 def _deb_archive_impl(ctx):
     lock = json.decode(ctx.read(ctx.attr.lock))
     packages = locked_packages(lock, [ctx.attr.package], host_arch(ctx), ctx.attr.lock)
-    for deb in download_debs(ctx, packages, lock, "debs", ctx.attr.lock):
+    for deb in download_debs(ctx, packages, lock, "debs/", ctx.attr.lock):
         extract_deb(ctx, deb, ctx.attr.strip_prefix)
     if ctx.attr.build_file_content:
         ctx.file("BUILD.bazel", ctx.attr.build_file_content)

@@ -14,15 +14,11 @@ load(
     "CPUS",
     "MIRRORS_ATTR",
     "PINS_ATTRS",
-    "deb_urls",
     "download_debs",
-    "download_stand_in",
-    "fail_to_fetch",
     "host_arch",
     "lock_command",
     "locked_packages",
-    "stand_in",
-    "without_credentials",
+    "missing_message",
 )
 
 # A new workspace has to load before its first lock can be made: an empty file pins nothing.
@@ -39,30 +35,47 @@ def decode_lock(text):
     """
     return json.decode(text.strip() or _EMPTY)
 
-def _deb_pins_impl(ctx):
-    pins = ctx.path(ctx.attr._pins)
+def _ask(ctx, tool, arguments, answer):
+    """Write what a tool says of the lock and the mirrors into a file of the repository, and return it."""
+    tool = ctx.path(tool)
     result = ctx.execute(
-        [ctx.path(ctx.attr._python), pins, ctx.path(ctx.attr.lock), ctx.path(ctx.attr._mirrors)],
-        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(pins.dirname.dirname.dirname)},
+        [ctx.path(ctx.attr._python), tool] + arguments,
+        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(tool.dirname.dirname.dirname)},
         timeout = 600,
     )
     if result.return_code:
-        fail("{}: {} failed:\n{}".format(ctx.name, pins, result.stderr))
-    ctx.file("pins.json", result.stdout)
-    ctx.file("BUILD.bazel", 'exports_files(["pins.json"])\n')
+        fail("{}: {} failed:\n{}".format(ctx.name, tool, result.stderr))
+    ctx.file(answer, result.stdout)
+    ctx.file("BUILD.bazel", 'exports_files(["{}"])\n'.format(answer))
+    return json.decode(result.stdout)
+
+_ASK_ATTRS = MIRRORS_ATTR | {
+    "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+    # Not the machine's: the one beside bazelw's Bazel has no HTTP.
+    "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
+}
+
+def _deb_pins_impl(ctx):
+    arguments = ["--replaced"] if ctx.attr.replaced else []
+    missing = _ask(ctx, ctx.attr._pins, arguments + [ctx.path(ctx.attr.lock), ctx.path(ctx.attr._mirrors)], "pins.json")["missing"]
+    if missing and ctx.attr.replaced:
+        # Not an error: the build may need none of them.
+        # buildifier: disable=print
+        print("WARNING: " + missing_message(missing, ctx.attr.lock, lock_command(decode_lock(ctx.read(ctx.attr.lock)))))
 
 deb_pins = repository_rule(
     implementation = _deb_pins_impl,
-    doc = "Which files of a lock no mirror has any more, as pins.json; asked when one cannot be fetched.",
-    attrs = MIRRORS_ATTR | {
-        "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+    doc = "Which files of a lock no mirror has any more, as pins.json.",
+    attrs = _ASK_ATTRS | {
+        "replaced": attr.bool(doc = "Ask only for what the archive has replaced, before the first download, and warn; else, when a file cannot be fetched, for every file."),
         # What pins.py imports; named, so that a change of it asks again.
         "_cli": attr.label(default = Label("//tools:cli.py"), allow_single_file = True),
         "_mirrors_py": attr.label(default = Label("//tools/apt:mirrors.py"), allow_single_file = True),
         "_pins": attr.label(default = Label("//tools/apt:pins.py"), allow_single_file = True),
-        # Not the machine's: the one beside bazelw's Bazel has no HTTP.
-        "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
+        "_versions": attr.label(default = Label("//tools/apt:versions.py"), allow_single_file = True),
     },
+    # Another state of the mirrors is asked for with `bazel sync --configure`.
+    configure = True,
 )
 
 def _deb_floating_impl(ctx):
@@ -70,49 +83,25 @@ def _deb_floating_impl(ctx):
     own = json.decode(ctx.read(ctx.attr._own_lock))
     arch = host_arch(ctx)
     signing = locked_packages(own, own["groups"]["signing"][arch], arch, ctx.attr._own_lock)
-    debs = download_debs(ctx, signing, own, "signing", ctx.attr._own_lock)
-    floating = ctx.path(ctx.attr._floating)
-    result = ctx.execute(
-        [
-            ctx.path(ctx.attr._python),
-            floating,
-            ctx.path(ctx.attr.lock),
-            ctx.path(ctx.attr._mirrors),
-            ctx.path(Label(ctx.attr.pins_json)),
-        ] + [ctx.path(deb) for deb in debs],
-        environment = PYTHON_ENVIRONMENT | {"PYTHONPATH": str(floating.dirname.dirname.dirname)},
-        timeout = 600,
-    )
-    if result.return_code:
-        fail("{}: {} failed:\n{}".format(ctx.name, floating, result.stderr))
-    ctx.file("floating.json", result.stdout)
-    ctx.file("BUILD.bazel", 'exports_files(["floating.json"])\n')
+    debs = download_debs(ctx, signing, own, "signing/", ctx.attr._own_lock)
+    files = [ctx.attr.lock, ctx.attr._mirrors, Label(ctx.attr.pins_json)] + debs
+    _ask(ctx, ctx.attr._floating, [ctx.path(file) for file in files], "floating.json")
 
 deb_floating = repository_rule(
     implementation = _deb_floating_impl,
     doc = "What the suites have instead of tools whose files are gone, as floating.json; asked under --config=float.",
-    attrs = MIRRORS_ATTR | {
-        "lock": attr.label(mandatory = True, allow_single_file = True, doc = "The lock."),
+    attrs = _ASK_ATTRS | {
         "pins_json": attr.string(mandatory = True, doc = "Label of the pins.json of the lock."),
         "_floating": attr.label(default = Label("//tools/apt:floating.py"), allow_single_file = True),
         "_own_lock": attr.label(default = Label("//third_party/debian:bookworm.lock.json"), allow_single_file = True),
-        "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
     },
-    # Another state of the mirrors is asked for with `bazel sync --configure`.
     configure = True,
 )
 
 def _deb_file_impl(ctx):
-    mirrors = json.decode(ctx.read(ctx.attr._mirrors))
-    urls, auth = without_credentials(deb_urls(mirrors, ctx.attr.archive, ctx.attr.filename, ctx.attr.snapshot))
-    deb = ctx.attr.filename.rpartition("/")[2]
-
-    if not ctx.download(urls, deb, sha256 = ctx.attr.sha256, allow_fail = True, auth = auth).success:
-        package = {"archive": ctx.attr.archive, "filename": ctx.attr.filename}
-        new = stand_in(ctx, package, ctx.attr.in_image, ctx.attr.lock, ctx.attr.command)
-        if not new:
-            fail_to_fetch(ctx, ctx.attr.filename, ctx.attr.sha256, urls, ctx.attr.lock, ctx.attr.command)
-        download_stand_in(ctx, new, package, mirrors, ctx.attr.snapshot, deb)
+    package = {key: getattr(ctx.attr, key) for key in ["archive", "filename", "sha256", "snapshot"]}
+    lock = {"command": ctx.attr.command, "in_image": [ctx.name] if ctx.attr.in_image else []}
+    deb = download_debs(ctx, [package | {"name": ctx.name}], lock, "", ctx.attr.lock)[0]
     ctx.file("BUILD.bazel", "filegroup(name = \"deb\", srcs = [\"{}\"], visibility = [\"//visibility:public\"])\n".format(deb))
 
 deb_file = repository_rule(
@@ -179,18 +168,18 @@ def _package_build(hub, lock):
         ))
     return "\n".join(lines) + "\n"
 
-def declare_deb_files(hub, lock, label, pins):
+def declare_deb_files(hub, lock, label, name):
     """Declare a repository for each package of a lock.
 
     Args:
       hub: the name of the `deb_packages`.
       lock: the decoded lock.
       label: the lock's label, for errors.
-      pins: canonical name of the repository `<hub>_pins`, which this declares as well, and `<hub>_floating`.
+      name: the hub's canonical name. This also declares `<hub>_replaced`, `<hub>_pins` and `<hub>_floating`.
     """
+    deb_pins(name = hub + "_replaced", lock = label, replaced = True)
     deb_pins(name = hub + "_pins", lock = label)
-    pins_json = "@@{}//:pins.json".format(pins)
-    deb_floating(name = hub + "_floating", lock = label, pins_json = pins_json)
+    deb_floating(name = hub + "_floating", lock = label, pins_json = "@@{}_pins//:pins.json".format(name))
     in_image = _image_names(lock)
     for package in lock["packages"]:
         deb_file(
@@ -198,10 +187,9 @@ def declare_deb_files(hub, lock, label, pins):
             archive = package["archive"],
             command = lock_command(lock),
             filename = package["filename"],
-            floating = "@@{}_floating//:floating.json".format(pins.removesuffix("_pins")),
             in_image = package["name"] in in_image,
             lock = label,
-            pins = pins_json,
+            pins_hub = "@@" + name,
             sha256 = package["sha256"],
             snapshot = package.get("snapshot", lock["snapshot"]),
         )

@@ -63,7 +63,7 @@ def _deb_tree_impl(ctx):
         fail("{}: no group {}; it has {}".format(ctx.attr.lock, unknown[0], ", ".join(lock["groups"].keys())))
     names = [name for group in ctx.attr.groups for name in lock["groups"][group][arch]]
     packages = locked_packages(lock, names, arch, ctx.attr.lock)
-    for deb in download_debs(ctx, packages, lock, "debs", ctx.attr.lock):
+    for deb in download_debs(ctx, packages, lock, "debs/", ctx.attr.lock):
         extract_deb(ctx, deb)
     ctx.delete("usr/share/doc")
     triplet, loader = _LOADERS[arch]

@@ -6,7 +6,7 @@
 `--config=float` builds tests with them while the lock stays as it is. Only packages that are in no
 group of the image are looked up. Each is verified as for a lock: signature → InRelease → Packages →
 SHA256, and no index is older than the one that the lock was made from. Of several suites of an
-archive that have a package, the one signed last decides.
+archive the highest version is taken.
 
 Standard library only: a repository rule runs it.
 """
@@ -24,6 +24,7 @@ from tools.apt.lockfile import SNAPSHOT_FORMAT, Lock, read_lock
 from tools.apt.mirrors import redacted
 from tools.apt.signature import Verifier
 from tools.apt.signing import unpacked_verifier
+from tools.apt.versions import compare
 from tools.cli import ToolError, tool
 
 
@@ -45,7 +46,7 @@ def current_versions(
         if package.filename in missing and not _in_image(lock, package.name)
     }
     found: dict[str, dict[str, str]] = {}
-    for recorded in sorted(lock.releases, key=lambda each: each.moment):
+    for recorded in lock.releases:
         archs = sorted({arch for archive, arch, _ in wanted if archive == recorded.archive})
         if not archs:
             continue
@@ -58,9 +59,12 @@ def current_versions(
         if reason := release.unfit(now=now):
             raise ToolError(reason)
         for arch in archs:
-            for record in reversed(fetch_index(release, arch=arch, mirrors=urls).packages()):
+            for record in fetch_index(release, arch=arch, mirrors=urls).packages():
                 pinned = wanted.get((recorded.archive, arch, record.name))
-                if pinned is not None and record.filename != pinned.filename:
+                if pinned is None or record.filename == pinned.filename:
+                    continue
+                best = found.get(pinned.filename)
+                if best is None or compare(best["version"], record.version) < 0:
                     found[pinned.filename] = {
                         "filename": record.filename,
                         "sha256": record.sha256,

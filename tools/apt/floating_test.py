@@ -1,5 +1,6 @@
 """What stands in for files that are gone, from a mirror that has the next state of the archive."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from tools.apt.floating import current_versions, main
 from tools.apt.gpgv_for_test import signing_debs, verifier
-from tools.apt.lockfile import read_lock
+from tools.apt.lockfile import Lock, LockedRelease, read_lock
 from tools.apt.workspace_for_test import Workspace
 from tools.cli import ToolError
 
@@ -31,8 +32,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return workspace
 
 
-def _current(workspace: Workspace, *, now: datetime = _NOW) -> dict[str, dict[str, str]]:
-    lock = read_lock(workspace.lock)
+def _current(
+    workspace: Workspace, *, lock: Lock | None = None, now: datetime = _NOW
+) -> dict[str, dict[str, str]]:
+    lock = lock or read_lock(workspace.lock)
     return current_versions(
         lock,
         {package.filename for package in lock.packages},
@@ -53,6 +56,15 @@ def test_tools_are_in_the_suites_current_version_and_nothing_of_the_image_is(
     }
     assert {new["suite"] for new in found.values()} == {"bookworm"}
     assert workspace.lock.read_bytes() == before
+
+
+def test_of_two_suites_the_highest_version_is_taken_and_not_the_one_signed_last(
+    workspace: Workspace,
+) -> None:
+    lock = read_lock(workspace.lock)
+    updates = LockedRelease("debian", "bookworm-updates", "20200102T000000Z", "")
+    found = _current(workspace, lock=replace(lock, releases=(*lock.releases, updates)))
+    assert {new["version"] for new in found.values()} == {"1.10-1"}
 
 
 @pytest.mark.parametrize(

@@ -106,74 +106,69 @@ def lock_command(lock):
     """
     return lock.get("command") or "the lock target beside it"
 
-def fail_to_fetch(ctx, filename, sha256, urls, lock, command, others = []):
-    """Stop with the one message for a package that no mirror has.
+# Of repositories whose files may be gone: a lock names files that the archive has replaced since.
+PINS_ATTRS = {
+    "pins_hub": attr.string(
+        doc = "The hub, with its @, whose repositories <hub>_replaced, <hub>_pins and <hub>_floating ask the mirrors; " +
+              "empty where they cannot be asked, as below their own interpreter.",
+    ),
+}
+
+_NOT_FETCHED = """{repo}: no mirror has {file} with sha256 {sha}, as pinned by {lock}; tried
+  {urls}
+(the warnings above give the cause of each failure). Check the network or set DEBIAN_MIRROR to a mirror that
+has it; if the package has been superseded, lock again with: {command}{others}"""
+
+_MISSING = """{lock} pins files that no mirror serves any more ({count}):
+  {lines}
+Lock again with: {command}
+Or set DEBIAN_MIRROR to a mirror that has them{remark}."""
+
+def missing_message(missing, lock, command, remark = ""):
+    """Return what people are told of files that are gone.
+
+    Args:
+      missing: file → sentence, as pins.py prints them.
+      lock: label of the lock.
+      command: what makes that lock anew.
+      remark: what more to say.
+    """
+    lines = sorted({line: None for line in missing.values()})
+    return _MISSING.format(
+        command = command,
+        count = len(lines),
+        lines = "\n  ".join(lines),
+        lock = lock,
+        remark = remark,
+    )
+
+def _answer(ctx, question, file):
+    # Not a dependency: what a mirror has must not cause what was fetched to be fetched again.
+    return json.decode(ctx.read(ctx.path(Label("{}_{}//:{}".format(ctx.attr.pins_hub, question, file))), watch = "no"))
+
+def _stand_in(ctx, package, in_image, lock, command):
+    """Return what to fetch instead of a file that no mirror has.
 
     Args:
       ctx: the repository_ctx.
-      filename: the package's path in the archive.
-      sha256: the hash that was wanted.
-      urls: what was tried, without credentials.
-      lock: label or name of the lock that pins it.
-      command: what makes that lock anew.
-      others: paths of further packages that no mirror has.
-    """
-    fail("""{repo}: no mirror has {file} with sha256 {sha}, as pinned by {lock}; tried
-  {urls}
-(the warnings above give the cause of each failure). Check the network or set DEBIAN_MIRROR to a mirror that
-has it; if the package has been superseded, lock again with: {command}{others}""".format(
-        command = command,
-        others = "".join(["\nno mirror has {}, either".format(other) for other in others]),
-        repo = ctx.name,
-        file = filename,
-        sha = sha256,
-        urls = "\n  ".join(urls),
-        lock = lock,
-    ))
-
-# Of repositories whose files may be gone: a lock names files that the archive has replaced since.
-PINS_ATTRS = {
-    "floating": attr.string(doc = "Label of the floating.json of the lock; empty where nothing stands in for a file."),
-    "pins": attr.string(doc = "Label of the pins.json of the lock; empty where it cannot be asked for, as below its own interpreter."),
-}
-
-_MISSING = """{count} files that {lock} pins are on no mirror any more:
-  {lines}
-Lock again with: {command}
-Or set DEBIAN_MIRROR to a mirror that has them{float}."""
-
-def stand_in(ctx, package, in_image, lock, command):
-    """Return what to fetch instead of a file that no mirror has, and fail if nothing may be.
-
-    Args:
-      ctx: the repository_ctx; its rule must have PINS_ATTRS.
       package: entry of the lock.
       in_image: whether the package is in the image.
-      lock: label or name of the lock, for errors.
+      lock: label of the lock, for errors.
       command: what makes that lock anew.
 
     Returns:
-      The entry of floating.json; None if the file is not known to be gone.
+      The entry of floating.json; None if the file is not known to be gone. Fails if nothing may stand in for it.
     """
-    if not ctx.attr.pins:
-        return None
-
-    # Neither is a dependency: what a mirror has must not cause what was fetched to be fetched again.
     filename = package["filename"]
-    missing = json.decode(ctx.read(ctx.path(Label(ctx.attr.pins)), watch = "no"))["missing"]
+    missing = _answer(ctx, "replaced", "pins.json")["missing"]
+    if filename not in missing:
+        missing = _answer(ctx, "pins", "pins.json")["missing"]
     if filename not in missing:
         return None
     floats = ctx.getenv("DEBIAN_FLOAT") == "1"
-    if not floats or in_image or not ctx.attr.floating:
-        lines = sorted({line: None for line in missing.values()})
-        fail(_MISSING.format(
-            command = command,
-            count = len(lines),
-            float = "" if not floats else "; --config=float is for tools and tests, and {} is in the image, which has what is locked or is not built".format(filename.rpartition("/")[2]),
-            lines = "\n  ".join(lines),
-            lock = lock,
-        ))
-    found = json.decode(ctx.read(ctx.path(Label(ctx.attr.floating)), watch = "no"))
+    if not floats or in_image:
+        fail(missing_message(missing, lock, command, "" if not floats else "; --config=float is for tools and tests, and {} is in the image, which has what is locked or is not built".format(filename.rpartition("/")[2])))
+    found = _answer(ctx, "floating", "floating.json")
     if filename not in found:
         fail("{}: no suite has another version of {}; lock again with: {}".format(ctx.name, filename, command))
 
@@ -210,6 +205,10 @@ def locked_packages(lock, names, arch, label):
         ))
     return [found[name] for name in names]
 
+def _urls(mirrors, package, filename, lock):
+    snapshot = package.get("snapshot") or lock["snapshot"]
+    return without_credentials(deb_urls(mirrors, package["archive"], filename, snapshot))
+
 def download_debs(ctx, packages, lock, directory, label):
     """Download packages at once and wait for all of them.
 
@@ -217,51 +216,52 @@ def download_debs(ctx, packages, lock, directory, label):
       ctx: the repository_ctx; its rule must have MIRRORS_ATTR, and may have PINS_ATTRS.
       packages: entries of a lock.
       lock: the decoded lock.
-      directory: where to put them.
+      directory: where to put them, with a slash at its end; empty for the repository's root.
       label: label of the lock, for the error.
 
     Returns:
       The paths of the .deb files, in the order of `packages`.
     """
     mirrors = json.decode(ctx.read(ctx.attr._mirrors))
+    asks = bool(getattr(ctx.attr, "pins_hub", ""))
+    paths = [directory + package["filename"].rpartition("/")[2] for package in packages]
+    wanted = zip(packages, paths)
+    if asks:
+        # Without a URL, only the repository cache is asked: what it has needs no mirror, and no question.
+        wanted = [
+            (package, path)
+            for package, path in wanted
+            if not ctx.download([], path, sha256 = package["sha256"], allow_fail = True).success
+        ]
+    if asks and wanted:
+        # It says what the archive has replaced, before anything is downloaded.
+        _answer(ctx, "replaced", "pins.json")
     jobs = []
-    for package in packages:
-        urls, auth = without_credentials(deb_urls(mirrors, package["archive"], package["filename"], package.get("snapshot", lock["snapshot"])))
-        path = "{}/{}.deb".format(directory, package["name"])
+    for package, path in wanted:
+        urls, auth = _urls(mirrors, package, package["filename"], lock)
         pending = ctx.download(urls, path, sha256 = package["sha256"], allow_fail = True, auth = auth, block = False)
         jobs.append((package, urls, path, pending))
     failed = []
     for package, urls, path in [job[:3] for job in jobs if not job[3].wait().success]:
-        new = stand_in(
-            ctx,
-            package,
-            package["name"] in lock.get("in_image", []),
-            label,
-            lock_command(lock),
-        ) if hasattr(ctx.attr, "pins") else None
+        in_image = package["name"] in lock.get("in_image", [])
+        new = _stand_in(ctx, package, in_image, label, lock_command(lock)) if asks else None
         if new:
-            download_stand_in(ctx, new, package, mirrors, lock["snapshot"], path)
+            urls, auth = _urls(mirrors, package, new["filename"], lock)
+            ctx.download(urls, path, sha256 = new["sha256"], auth = auth)
         else:
             failed.append((package, urls))
     if failed:
         package, urls = failed[0]
-        others = [each["filename"] for each, _ in failed[1:]]
-        fail_to_fetch(ctx, package["filename"], package["sha256"], urls, label, lock_command(lock), others)
-    return [path for _, _, path, _ in jobs]
-
-def download_stand_in(ctx, new, package, mirrors, snapshot, path):
-    """Download what `stand_in` returned.
-
-    Args:
-      ctx: the repository_ctx.
-      new: the entry of floating.json.
-      package: entry of the lock that it stands in for.
-      mirrors: dict of archive name to base URLs.
-      snapshot: the lock's timestamp.
-      path: where to put it.
-    """
-    urls, auth = without_credentials(deb_urls(mirrors, package["archive"], new["filename"], snapshot))
-    ctx.download(urls, path, sha256 = new["sha256"], auth = auth)
+        fail(_NOT_FETCHED.format(
+            command = lock_command(lock),
+            file = package["filename"],
+            lock = label,
+            others = "".join(["\nno mirror has {}, either".format(other["filename"]) for other, _ in failed[1:]]),
+            repo = ctx.name,
+            sha = package["sha256"],
+            urls = "\n  ".join(urls),
+        ))
+    return paths
 
 def host_arch(ctx):
     """Name the machine's architecture as Debian does, or fail.

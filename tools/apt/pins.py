@@ -1,12 +1,17 @@
-"""Ask the mirrors which files of a lock they no longer have, once one could not be downloaded.
+"""Ask the mirrors which files of a lock they no longer have.
 
-    python3 tools/apt/pins.py LOCK MIRRORS    # MIRRORS as mirrors.py prints them
+    python3 tools/apt/pins.py [--replaced] LOCK MIRRORS    # MIRRORS as mirrors.py prints them
     {"missing": {"pool/main/x/x_1_amd64.deb": "x (amd64) 1: …"}}
 
 An archive keeps the newest version of each package, so a lock that is old names files that are gone
-from every mirror. They are told all at once, each with the newer version that has replaced it and
+from every mirror. All of them are listed, each with the newer version that has replaced it and
 since when that has been there. Only an answer that a file is not there counts, of a mirror that has
 the index of a suite: one that cannot be asked says nothing, and neither does one that refuses HEAD.
+
+With `--replaced`, which is quick enough for every build that downloads, only files are asked for
+that the archive may have replaced since the lock was made: the hashes of the suites' InRelease,
+which the lock records, say where to look. A mirror that lacks what its own index lists is found
+without it.
 
 What is said of newer versions is for people and is not verified; the lock command does that.
 
@@ -15,22 +20,25 @@ Standard library only: a repository rule runs it.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import lzma
 import os
+import re
 import sys
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 from tools.apt.mirrors import redacted, request
+from tools.apt.versions import compare
 from tools.cli import ToolError, tool
 
 Package = Mapping[str, Any]
@@ -41,6 +49,8 @@ _TIMEOUT_SECONDS = 10
 _GONE = frozenset([404, 410])
 _REDIRECT = 3  # the first digit of these statuses
 _INDEX_LIMIT_BYTES = 64 << 20
+# Updates and security have less than this; a whole suite has ten times as much.
+_SMALL_INDEX_BYTES = 1 << 20
 # The connections of each thread.
 _thread = threading.local()
 # Hosts that time out or cannot be connected to: they are asked once, not for each file.
@@ -48,12 +58,58 @@ _unreachable: set[str] = set()
 _SNAPSHOT = "https://snapshot.debian.org/archive"
 
 
+def find_replaced(lock: Mapping[str, Any], mirrors: Mirrors) -> list[Package]:
+    """Return the packages that the archive may have replaced since the lock was made."""
+    releases = lock.get("releases", ())
+    with ThreadPoolExecutor(_JOBS) as pool:
+        found = pool.map(lambda release: _replaced_in(release, lock, mirrors), releases)
+        names = {package["filename"] for packages in found for package in packages}
+    return [package for package in lock["packages"] if package["filename"] in names]
+
+
+def _replaced_in(release: Package, lock: Mapping[str, Any], mirrors: Mirrors) -> list[Package]:
+    """Return the packages of which a suite's index, if it has changed, has another version.
+
+    A large index is not read: all packages of its archive count.
+    """
+    suites = (f"{base}/dists/{release['suite']}" for base in mirrors.get(release["archive"], ()))
+    for suite in suites:
+        signed = _read(f"{suite}/InRelease")
+        if signed is not None:
+            break
+    else:
+        return []
+    if hashlib.sha256(signed).hexdigest() == release["sha256"]:
+        return []
+    packages = [each for each in lock["packages"] if each["archive"] == release["archive"]]
+    replaced: list[Package] = []
+    for arch in sorted({package["arch"] for package in packages}):
+        path = f"main/binary-{arch}/Packages.xz"
+        size = re.search(rb"^ [0-9a-f]{64} +([0-9]+) " + path.encode() + b"$", signed, re.MULTILINE)
+        of_arch = {package["name"]: package for package in packages if package["arch"] == arch}
+        if size is None or int(size[1]) > _SMALL_INDEX_BYTES:
+            replaced += of_arch.values()
+            continue
+        listed: dict[str, set[str]] = {}
+        for name, _, filename in _records(f"{suite}/{path}", of_arch.keys()) or ():
+            listed.setdefault(name, set()).add(filename)
+        replaced += [
+            of_arch[name]
+            for name, files in listed.items()
+            if of_arch[name]["filename"] not in files
+        ]
+    return replaced
+
+
 def find_missing(
-    lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPSHOT
+    lock: Mapping[str, Any],
+    mirrors: Mirrors,
+    *,
+    packages: Sequence[Package],
+    permanent: str = _SNAPSHOT,
 ) -> list[Package]:
     """Return the packages that are gone from a mirror, and that no other one has."""
-    packages: Sequence[Package] = lock["packages"]
-    bases = _answering(lock.get("releases", ()), mirrors)
+    bases = _answering(lock.get("releases", ()), mirrors) if packages else {}
 
     def is_gone(package: Package) -> bool:
         filename = package["filename"].replace("+", "%2B")
@@ -75,12 +131,17 @@ def _answering(releases: Sequence[Package], mirrors: Mirrors) -> dict[str, list[
 
     A proxy that answers for a host that is not there has "no such file" for every file.
     """
+    asked = [
+        (release["archive"], base, f"{base}/dists/{release['suite']}/InRelease")
+        for release in releases
+        for base in mirrors.get(release["archive"], ())
+    ]
+    with ThreadPoolExecutor(_JOBS) as pool:
+        answers = pool.map(_has, [url for _, _, url in asked])
     found: dict[str, list[str]] = {}
-    for release in releases:
-        bases = found.setdefault(release["archive"], [])
-        for base in mirrors.get(release["archive"], ()):
-            if base not in bases and _has(f"{base}/dists/{release['suite']}/InRelease"):
-                bases.append(base)
+    for (archive, base, _), there in zip(asked, answers, strict=True):
+        if there and base not in found.setdefault(archive, []):
+            found[archive].append(base)
     return found
 
 
@@ -146,8 +207,8 @@ def newer_versions(
     for package in missing:
         wanted.setdefault((package["archive"], package["arch"]), set()).add(package["name"])
     names = {name for each in wanted.values() for name in each}
-    found: dict[tuple[str, str], tuple[str, str]] = {}
-    versions = {(package["name"], package["arch"]): package["version"] for package in missing}
+    found: dict[tuple[str, str], str] = {}
+    newest = {(package["name"], package["arch"]): package["version"] for package in missing}
     for release in releases:
         for arch in sorted({package["arch"] for package in missing}):
             for base in mirrors.get(release["archive"], ()):
@@ -157,23 +218,40 @@ def newer_versions(
                     continue
                 for name, version, filename in records:
                     key = (name, arch)
-                    if versions.get(key, version) == version:
+                    if not _is_newer(version, newest.get(key)):
                         continue
                     day = _day(f"{base}/{filename.replace('+', '%2B')}")
-                    text = f"{version} in {release['suite']}" + (f" since {day}" if day else "")
-                    found[key] = max(found.get(key, ("", "")), (day, text))
+                    newest[key] = version
+                    found[key] = f"{version} in {release['suite']}{day and f' since {day}'}"
                 break
-    return {key: text for key, (_, text) in found.items()}
+    return found
 
 
-def _records(url: str, names: set[str]) -> list[tuple[str, str, str]] | None:
-    """Return name, version and file of the wanted packages of an index; None without one."""
+def _is_newer(version: str, than: str | None) -> bool:
+    try:
+        return than is not None and compare(version, than) > 0
+    except ValueError:
+        return False  # of an index that nobody verified
+
+
+def _read(url: str) -> bytes | None:
+    """Return a file of a mirror; None if that cannot be had."""
     try:
         with urllib.request.urlopen(  # noqa: S310 - mirrors.py gives http, https and file only
             request(url), timeout=_TIMEOUT_SECONDS
         ) as reply:
-            text = lzma.decompress(reply.read(_INDEX_LIMIT_BYTES)).decode("utf-8", "replace")
-    except (OSError, ValueError, lzma.LZMAError):
+            content: bytes = reply.read(_INDEX_LIMIT_BYTES)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return content
+
+
+def _records(url: str, names: Collection[str]) -> list[tuple[str, str, str]] | None:
+    """Return name, version and file of the wanted packages of an index; None without one."""
+    content = _read(url)
+    try:
+        text = lzma.decompress(content or b"").decode("utf-8", "replace")
+    except lzma.LZMAError:
         return None
     found = []
     for block in text.split("\n\n"):
@@ -196,9 +274,16 @@ def _day(url: str) -> str:
         return ""
 
 
-def report(lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPSHOT) -> Any:
+def report(
+    lock: Mapping[str, Any],
+    mirrors: Mirrors,
+    *,
+    replaced: bool = False,
+    permanent: str = _SNAPSHOT,
+) -> Any:
     """Return what `main` prints: a sentence for each missing file."""
-    missing = find_missing(lock, mirrors, permanent=permanent)
+    packages = find_replaced(lock, mirrors) if replaced else lock["packages"]
+    missing = find_missing(lock, mirrors, packages=packages, permanent=permanent)
     newer = newer_versions(missing, lock.get("releases", ()), mirrors) if missing else {}
     lines = {}
     for package in missing:
@@ -218,9 +303,11 @@ def report(lock: Mapping[str, Any], mirrors: Mirrors, *, permanent: str = _SNAPS
 def main(argv: list[str] | None = None) -> None:
     """Print the files of a lock that no mirror has, as JSON."""
     arguments = sys.argv[1:] if argv is None else argv
+    replaced = arguments[:1] == ["--replaced"]
+    permanent = os.environ.get("PERMANENT_ARCHIVE", _SNAPSHOT)
     try:
-        lock, mirrors = (json.loads(Path(name).read_bytes()) for name in arguments)
-        found = report(lock, mirrors, permanent=os.environ.get("PERMANENT_ARCHIVE", _SNAPSHOT))
+        lock, mirrors = (json.loads(Path(name).read_bytes()) for name in arguments[replaced:])
+        found = report(lock, mirrors, replaced=replaced, permanent=permanent)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         names = redacted(" and ".join(arguments)) or "no arguments"
         raise ToolError(f"wanted a lock and its mirrors, found {names}: {error!r}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import lzma
@@ -17,6 +18,7 @@ from tools.apt.pins import main, report
 
 _GONE = 10
 _SINCE = 1795500000  # 2026-11-24
+_PACKAGES = "binary-amd64/Packages.xz"
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -32,6 +34,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64  # a connection that the kernel drops is tried again after a second
 
 
 class _Mirror:
@@ -65,17 +71,17 @@ class _Mirror:
                     "filename": f"pool/{name}_1_amd64.deb",
                 }
             )
-        (self.directory / "dists/bookworm").mkdir(parents=True)
-        (self.directory / "dists/bookworm/InRelease").touch()
         index = self.directory / "dists/bookworm/main/binary-amd64/Packages.xz"
         index.parent.mkdir(parents=True)
         index.write_bytes(lzma.compress("\n".join(records).encode()))
+        signed = self.directory / "dists/bookworm/InRelease"
+        signed.write_text(f"SHA256:\n {64 * 'a'} {index.stat().st_size} main/{_PACKAGES}\n")
         names = [package["name"] for package in packages]
         return {
             "groups": {"base": {"amd64": names[::2]}, "browser": {"amd64": names[1::2]}},
             "image_groups": ["base"],
             "packages": packages,
-            "releases": [{"archive": "debian", "suite": "bookworm"}],
+            "releases": [{"archive": "debian", "suite": "bookworm", "sha256": 64 * "0"}],
             "snapshot": "20261101T000000Z",
         }
 
@@ -89,8 +95,8 @@ def mirror(tmp_path: Path) -> Iterator[_Mirror]:
     def make(*arguments: Any) -> Any:
         return handler(*arguments, directory=str(directory))
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    with _Server(("127.0.0.1", 0), make) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         found = _Mirror(directory, server)
         found.handler = handler
@@ -120,6 +126,80 @@ def test_ten_files_that_are_gone_are_told_at_once_and_nothing_is_downloaded(
     assert {line for line in mirror.handler.asked if line.startswith("GET")} == {
         "GET /dists/bookworm/main/binary-amd64/Packages.xz"
     }
+
+
+def test_of_an_index_that_changed_only_what_it_has_in_another_version_is_asked_for(
+    mirror: _Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock, mirrors = tmp_path / "lock.json", tmp_path / "mirrors.json"
+    lock.write_text(json.dumps(mirror.lock(30)))
+    mirrors.write_text(json.dumps({"debian": [mirror.url]}))
+    os.environ["PERMANENT_ARCHIVE"] = f"{mirror.url}/permanent"
+    try:
+        assert main(["--replaced", str(lock), str(mirrors)]) == 0
+    finally:
+        del os.environ["PERMANENT_ARCHIVE"]
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["missing"].values()) == [
+        f"lib{number:02}+x (amd64) 1: there is 2 in bookworm since 2026-11-24"
+        for number in range(_GONE)
+    ]
+    asked = {line for line in mirror.handler.asked if "_1_" in line}
+    assert asked == {
+        f"HEAD {where}/pool/lib{number:02}%2Bx_1_amd64.deb"
+        for where in ("", "/permanent/debian/20261101T000000Z")
+        for number in range(_GONE)
+    }
+
+
+def test_while_the_index_is_the_locks_one_request_is_all(mirror: _Mirror) -> None:
+    lock = mirror.lock(12)
+    signed = (mirror.directory / "dists/bookworm/InRelease").read_bytes()
+    lock["releases"][0]["sha256"] = hashlib.sha256(signed).hexdigest()
+    mirrors = {"debian": [mirror.url]}
+    assert report(lock, mirrors, replaced=True, permanent=mirror.url) == {"missing": {}}
+    assert mirror.handler.asked == ["GET /dists/bookworm/InRelease"]
+
+
+def test_instead_of_reading_a_large_index_every_file_of_its_archive_is_asked_for(
+    mirror: _Mirror,
+) -> None:
+    lock = mirror.lock(12)
+    signed = f"SHA256:\n {64 * 'a'} {9 << 20} main/{_PACKAGES}\n"
+    (mirror.directory / "dists/bookworm/InRelease").write_text(signed)
+    found = report(lock, {"debian": [mirror.url]}, replaced=True, permanent=mirror.url)
+    assert len(found["missing"]) == _GONE
+    assert sum(line.startswith("HEAD /pool/") for line in mirror.handler.asked) == 12 + _GONE
+
+
+def test_of_a_mirror_that_cannot_be_asked_nothing_is_said_to_be_replaced(mirror: _Mirror) -> None:
+    lock = mirror.lock(12)
+    nowhere = "http://127.0.0.1:1/debian"
+    found = report(lock, {"debian": [nowhere]}, replaced=True, permanent=nowhere)
+    assert found == {"missing": {}}
+    # Nor is a lock of before the indexes were recorded.
+    assert report(lock | {"releases": []}, {"debian": [mirror.url]}, replaced=True)["missing"] == {}
+
+
+@pytest.mark.parametrize(
+    ("versions", "words"),
+    [
+        (["1.10", "1.9"], "there is 1.10 in bookworm"),
+        (["0.9", "1~rc1"], "no newer version is there"),
+        (["not a version"], "no newer version is there"),
+    ],
+)
+def test_the_highest_newer_version_is_named(
+    mirror: _Mirror, versions: list[str], words: str
+) -> None:
+    lock = mirror.lock(1)
+    records = "\n".join(
+        f"Package: lib00+x\nVersion: {version}\nFilename: pool/x.deb\n" for version in versions
+    )
+    index = mirror.directory / "dists/bookworm/main" / _PACKAGES
+    index.write_bytes(lzma.compress(records.encode()))
+    found = report(lock, {"debian": [mirror.url]}, permanent=mirror.url)
+    assert list(found["missing"].values()) == [f"lib00+x (amd64) 1: {words}"]
 
 
 def test_a_directory_is_a_mirror_as_well(mirror: _Mirror, tmp_path: Path) -> None:

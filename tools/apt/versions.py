@@ -1,22 +1,20 @@
 """Debian version order and the operators of relationship fields.
 
-The order is dpkg's (deb-version(7)), taken from python-debian's pure-Python class: its default
-class would switch to libapt where that happens to be installed, and a lock must not depend on
-what a machine has.
+The order is dpkg's (deb-version(7)), on the standard library alone, since repository rules compare
+versions before any wheel is there. //tools/fuzz holds it to python-debian's.
 """
-
-from __future__ import annotations
 
 import enum
 import functools
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from debian.debian_support import NativeVersion
 
 _MAX_LENGTH = 1024
 _REBUILD = re.compile(r"\+b\d+$")
+_PARTS = re.compile(r"(\D*)(\d*)", re.ASCII)
+_VERSION = re.compile(r"(?:([0-9]+):)?([A-Za-z0-9.+:~-]+)", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9.+~]+", re.ASCII)
+
+_Key = list[tuple[list[int], int]]
 
 
 class Operator(enum.Enum):
@@ -30,13 +28,27 @@ class Operator(enum.Enum):
 
 
 @functools.lru_cache(maxsize=65536)
-def _parsed(version: str) -> NativeVersion:
-    if len(version) > _MAX_LENGTH:  # its regular expressions take quadratic time
+def _key(version: str) -> tuple[int, _Key, _Key]:
+    """Return what sorts as the version does; raise ValueError if it is none (Policy 5.6.12)."""
+    if len(version) > _MAX_LENGTH:
         raise ValueError(f"a version of {len(version)} characters: {version[:40]}…")
-    # Repository rules read indexes, without any wheel.
-    from debian.debian_support import NativeVersion
+    found = _VERSION.fullmatch(version)
+    epoch, rest = found.groups() if found else (None, "")
+    upstream, dash, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
+    if not upstream or (dash and not _REVISION.fullmatch(revision)) or (not epoch and ":" in rest):
+        raise ValueError(f"{version!r} is not a Debian version")
+    return int(epoch or 0), _part(upstream), _part(revision)
 
-    return NativeVersion(version)
+
+def _part(text: str) -> _Key:
+    return [([*map(_order, other), 0], int(digits or 0)) for other, digits in _PARTS.findall(text)]
+
+
+def _order(character: str) -> int:
+    """Return the place of a character: "~" before the end of a text, which is 0, then letters."""
+    if character == "~":
+        return -1
+    return ord(character) if character.isalpha() else ord(character) + 256
 
 
 def source_version(version: str) -> str:
@@ -49,9 +61,8 @@ def compare(left: str, right: str) -> int:
 
     Raise ValueError when either is not a Debian version.
     """
-    older = _parsed(left)
-    newer = _parsed(right)
-    return (older > newer) - (older < newer)
+    one, other = _key(left), _key(right)
+    return (one > other) - (one < other)
 
 
 def satisfies(version: str, operator: Operator, wanted: str) -> bool:

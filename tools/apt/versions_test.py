@@ -50,9 +50,10 @@ def test_each_operator_judges_older_equal_and_newer(
     assert tuple(satisfies(version, operator, "2") for version in ("1", "2", "3")) == holds
 
 
-def test_an_invalid_version_is_refused() -> None:
-    with pytest.raises(ValueError, match="not a version"):
-        compare("not a version", "1")
+@pytest.mark.parametrize("version", ["not a version", "", "-1", "1-", "1:2-3:4", "1.0:2", "1²"])
+def test_an_invalid_version_is_refused(version: str) -> None:
+    with pytest.raises(ValueError, match=f"{version!r} is not a Debian version"):
+        compare(version, "1")
 
 
 def test_a_version_that_would_take_long_to_read_is_refused() -> None:

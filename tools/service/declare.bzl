@@ -54,7 +54,7 @@ def declare_repositories(arch, debian, python, tools):
       tools: label and text of the lock of the tools' own libraries.
     """
     for hub, lock in debian.items():
-        declare_deb_files(hub, decode_lock(lock["text"]), lock["label"], canonical(hub + "_pins"))
+        declare_deb_files(hub, decode_lock(lock["text"]), lock["label"], canonical(hub))
     pip_tools()
     batched = {}
     for hub, locks in python.items():

@@ -18,7 +18,7 @@ def _example_files_impl(ctx):
         lock = json.decode(ctx.read(label))
         names = {name: True for group in groups.split(" ") for name in lock["groups"][group][arch]}
         packages = locked_packages(lock, names.keys(), arch, label)
-        download_debs(ctx, packages, lock, "debs/" + label.name, label)
+        download_debs(ctx, packages, lock, "debs/{}/".format(label.name), label)
     for label, lock_arch in ctx.attr.python_locks.items():
         if lock_arch == arch:
             wheels = [struct(**wheel) for wheel in parse_wheel_lock(ctx.read(label), label)]

@@ -1,7 +1,7 @@
 """Make the signed archives that the tests of the lock command read, with keys of their own.
 
-    archive/    bookworm of 1 January 2020
-    old/        bookworm of half a year before, with an older library
+    archive/    bookworm of 1 January 2020, and its updates of a day later, with an older library
+    old/        bookworm of half a year before, with a library that is older still
     security/   bookworm-security of a month later
     signed/     the index of archive/, signed or dated in ways that must be refused
 
@@ -108,6 +108,12 @@ def main(argv: list[str] | None = None) -> int:
         "archive/dists/bookworm": release,
         "old/dists/bookworm": _release(
             out / "old", "bookworm", day=date(2019, 7, 1), records=before
+        ),
+        "archive/dists/bookworm-updates": _release(
+            out / "archive",
+            "bookworm-updates",
+            day=new_year + timedelta(days=1),
+            records=[("library", "1.9-1", "")],
         ),
         "security/dists/bookworm-security": _release(
             out / "security",
