@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
@@ -29,6 +30,7 @@ def tar_bytes(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+@functools.lru_cache(maxsize=8)  # Tests of a file make the same layers again and again.
 def gzip_bytes(data: bytes) -> bytes:
     """`data` in gzip, without a time."""
     return gzip.compress(data, mtime=0)

@@ -44,8 +44,8 @@ LOCAL_KINDS = frozenset(
         "unpacked_wheel",
         "unused_library",
         "wheel_batch",
+        "wheel_library",
         "wheel_program",
-        "whl_library",
     }
 )
 # They download files that locks pin by sha256, and that other repositories declare one by one.

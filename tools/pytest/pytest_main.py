@@ -9,6 +9,7 @@ test's id) and sharding. A run that collects no test fails; a shard may be empty
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -54,6 +55,10 @@ def _flags(arguments: list[str]) -> list[str]:
         "-p",
         "no:cacheprovider",
         "-ra",
+        # By name: autoload would also rewrite the assertions of all that is installed beside a
+        # plugin, which takes a second for hypothesis.
+        "--disable-plugin-autoload",
+        *(f"-p{plugin.name}" for plugin in importlib.metadata.entry_points(group="pytest11")),
     ]
     if importlib.util.find_spec("hypothesis"):
         # Its profile for such runs: no deadline, which a busy machine would miss, and no chance.

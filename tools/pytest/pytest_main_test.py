@@ -100,3 +100,16 @@ def test_modules_beside_the_runner_do_not_hide_others(runner: _Runner) -> None:
     )
     assert (Path(pytest_main.__file__).parent / "pytest_in_image.py").is_file()
     assert runner.run(tests=tests) == 0
+
+
+def test_plugins_of_libraries_are_loaded(runner: _Runner, tmp_path: Path) -> None:
+    (tmp_path / "its_plugin.py").write_text(
+        "import pytest\n\n\n@pytest.fixture\ndef answer():\n    return 42\n", encoding="utf-8"
+    )
+    information = tmp_path / "it-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Name: it\nVersion: 1.0\n", encoding="utf-8")
+    (information / "entry_points.txt").write_text("[pytest11]\nit = its_plugin\n", encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    tests = "def test_it(answer):\n    assert answer == 42\n"
+    assert runner.run(tests=tests, PYTHONPATH=path) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ _CA_BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 _HOST_DIRECTORIES = ("/etc/docker/certs.d", "/etc/containers/certs.d")
+# A file, and what changes when its content does.
+_Stamped = tuple[Path, object]
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 
 
@@ -29,24 +33,54 @@ def tls_context(
     certificates.
     Raise ToolError for a file that cannot be used.
     """
-    context = ssl.create_default_context()
     directories = _host_directories(host, environ)
-    for certificate in (file for each in directories for file in sorted(each.glob("*.cert"))):
-        _identify(context, certificate)
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    for authorities in _authorities(directories, environ):
-        _trust(context, authorities)
-    if ca_file is not None:
-        _trust(context, ca_file)
-    return context
+    identities = [file for each in directories for file in sorted(each.glob("*.cert"))]
+    authorities = [] if insecure else _authorities(directories, environ)
+    if ca_file is not None and not insecure:
+        authorities.append(ca_file)
+    return _context(
+        insecure=insecure,
+        identities=tuple((file, (_stamp(file), _stamp(_key_of(file)))) for file in identities),
+        authorities=tuple((file, _stamp(file)) for file in authorities),
+        own=tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")),
+    )
 
 
 def is_not_tls(error: ssl.SSLError) -> bool:
     """Return whether the server does not use TLS."""
     return error.reason in _NOT_TLS
+
+
+@functools.lru_cache(maxsize=16)
+def _context(
+    *,
+    insecure: bool,
+    identities: tuple[_Stamped, ...],
+    authorities: tuple[_Stamped, ...],
+    own: tuple[str | None, ...],
+) -> ssl.SSLContext:
+    """Return the context of the files, and of those that OpenSSL's `own` variables name.
+
+    Connections share it: reading the system's CAs takes longer than a request.
+    """
+    del own  # create_default_context() reads them.
+    context = ssl.create_default_context()
+    for certificate, _ in identities:
+        _identify(context, certificate)
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    for file, _ in authorities:
+        _trust(context, file)
+    return context
+
+
+def _stamp(file: Path) -> object:
+    try:
+        status = file.stat()
+    except OSError:
+        return None  # Whoever reads it reports that.
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _host_directories(host: str, environ: Mapping[str, str]) -> list[Path]:
@@ -72,8 +106,12 @@ def _trust(context: ssl.SSLContext, file: Path) -> None:
         raise ToolError(f"{file}: cannot be used as a file of CA certificates: {error}") from error
 
 
+def _key_of(certificate: Path) -> Path:
+    return certificate.with_suffix(".key")
+
+
 def _identify(context: ssl.SSLContext, certificate: Path) -> None:
-    key = certificate.with_suffix(".key")
+    key = _key_of(certificate)
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:

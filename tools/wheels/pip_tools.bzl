@@ -2,8 +2,8 @@
 
 rules_python declares `pypi__*` from fixed addresses on one host. Declared here first, they hold the pip,
 setuptools and wheel that Debian packages as wheels, and the `installer` of our own lock. The rest serve rules_python's
-`compile_pip_requirements` only, which `python_lock` replaces; they exist, empty, because
-`whl_library` puts every one of them on its path.
+`compile_pip_requirements` and `whl_library` only, which `python_lock` and `wheel_library` replace; they exist, empty,
+because rules_python would declare them.
 """
 
 load("@rules_python//python/pip_install:repositories.bzl", "all_requirements")

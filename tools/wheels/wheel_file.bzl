@@ -10,23 +10,11 @@ load(":fetch_wheels.bzl", "FETCH_ATTRS", "fetch_wheels", "is_cached")
 _BUILD = """\
 package(default_visibility = ["//visibility:public"])
 
-exports_files(["annotation.json"])
-
 filegroup(
     name = "whl",
     srcs = ["{filename}"],
 )
 """
-
-# For rules_python's whl_library: programs of a wheel are files of its repository too.
-_ANNOTATION = {
-    "additive_build_content": "exports_files(glob([\"bin/*\"], allow_empty = True))",
-    "copy_executables": {},
-    "copy_files": {},
-    "data": [],
-    "data_exclude_glob": [],
-    "srcs_exclude_glob": [],
-}
 
 def _wheel_file_impl(ctx):
     wheel = struct(pin = ctx.attr.requirement, sha256 = ctx.attr.sha256, filename = ctx.attr.filename)
@@ -37,7 +25,6 @@ def _wheel_file_impl(ctx):
     if not cached:
         fetch_wheels(ctx, [wheel])
     ctx.file("BUILD.bazel", _BUILD.format(filename = wheel.filename))
-    ctx.file("annotation.json", json.encode(_ANNOTATION))
 
 wheel_file = repository_rule(
     implementation = _wheel_file_impl,

@@ -1,7 +1,6 @@
 """`wheel_program`: all wheels of a lock as one library, for a program of which nothing else is imported.
 
-rules_python's `whl_library` starts pip for each wheel. That takes a second, and a program such as checkov has a hundred
-wheels, which are of no use one by one: here one pip unpacks them all.
+A program such as checkov has a hundred wheels, which are of no use one by one: here one pip unpacks them all.
 """
 
 load("//tools/apt:compile_tree.bzl", "PYTHON_ENVIRONMENT")

@@ -1,10 +1,10 @@
 """The repositories behind the hubs that `pip_parse` makes of the wheel locks."""
 
-load("@rules_python//python/pip_install:pip_repository.bzl", "whl_library")
 load("//tools/apt:mirrors.bzl", "CPUS")
 load(":names.bzl", "canonical")
 load(":wheel_batch.bzl", "missing_wheels", "wheel_batch")
 load(":wheel_file.bzl", "wheel_file")
+load(":wheel_library.bzl", "wheel_library")
 load(":wheel_program.bzl", "wheel_program")
 
 def _repository(hub, package):
@@ -31,7 +31,7 @@ def declare_batch(hub, wheels):
     )
 
 def declare_library_hub(hub, wheels, batched):
-    """Declare Python libraries for tools and tests: rules_python's `whl_library`, fed from `wheel_file`.
+    """Declare Python libraries for tools and tests: a `wheel_library` for each `wheel_file`.
 
     Args:
       hub: the name of the `pip_parse` repository.
@@ -47,19 +47,11 @@ def declare_library_hub(hub, wheels, batched):
             requirement = wheel["pin"],
             sha256 = wheel["sha256"],
         )
-        whl_library(
+        wheel_library(
             name = name,
-            # The annotation's label is what makes the wheel be there before pip is started.
-            annotation = "@@{}//:annotation.json".format(canonical(name + "_wheel")),
-            download_only = True,
-            enable_implicit_namespace_pkgs = True,
-            # This machine's constraints and indexes have no say: the one wheel is in the next directory.
-            environment = {"PIP_CONFIG_FILE": "/dev/null"},
-            extra_pip_args = ["--no-index", "--no-cache-dir", "--find-links=../" + canonical(name + "_wheel")],
-            python_interpreter_target = Label("@pinned_image_cpython//:python3"),
-            repo = hub,
             repo_prefix = hub + "_",
             requirement = wheel["requirement"],
+            wheel = "@@{}//:BUILD.bazel".format(canonical(name + "_wheel")),
         )
 
 def declare_program(hub, wheels):
