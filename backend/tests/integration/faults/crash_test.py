@@ -158,12 +158,12 @@ def test_task_of_a_killed_celery_pool_process_is_redelivered(
     tmp_path: Path,
     long_clip: Path,
     slowly: dict[str, str],
-    new_postgres_url: Callable[[], str],
+    migrated_postgres: Callable[[], str],
 ) -> None:
     data = tmp_path / "data"
     with rabbitmq() as broker, broker.running():
         variables = (
-            PATIENT | slowly | {"DATABASE_URL": new_postgres_url(), "BROKER_URL": broker.url}
+            PATIENT | slowly | {"DATABASE_URL": migrated_postgres(), "BROKER_URL": broker.url}
         )
         with (
             servers.api(data, log=tmp_path / "api", variables=variables) as (url, _),
