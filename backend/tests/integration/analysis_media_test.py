@@ -81,7 +81,7 @@ def test_thumbnails_are_upright_and_have_square_pixels(clip: Path, clip_dir: Pat
     assert thumb(wide, 0, width=160).shape == (90, 160, 3)
 
 
-def test_aborted_clip_leaves_no_files(long_clip: Path, tmp_path: Path) -> None:
+def test_aborted_clip_leaves_no_files(heavy_clip: Path, tmp_path: Path) -> None:
     class StoppedError(Exception):
         pass
 
@@ -93,7 +93,7 @@ def test_aborted_clip_leaves_no_files(long_clip: Path, tmp_path: Path) -> None:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        cut_clip(long_clip, tools=clips.tools(), start=Fraction(0), end=Fraction(60),
+        cut_clip(heavy_clip, tools=clips.tools(), start=Fraction(0), end=Fraction(60),
                  target=tmp_path / "clip.mp4", checkpoint=checkpoint)  # fmt: skip
     assert seen
     assert list(tmp_path.iterdir()) == []

@@ -198,9 +198,9 @@ def test_progress_increases_to_one(long_clip: Path) -> None:
     assert 50 < len(reported) <= 101
 
 
-def test_progress_is_reported_without_a_known_duration(long_clip: Path, clip_dir: Path) -> None:
+def test_progress_is_reported_without_a_known_duration(heavy_clip: Path, clip_dir: Path) -> None:
     reported: list[float] = []
-    look(clips.without_duration(long_clip, clip_dir / "unknown.mkv"), progress=reported.append)
+    look(clips.without_duration(heavy_clip, clip_dir / "unknown.mkv"), progress=reported.append)
     assert reported == sorted(reported)
     assert reported[-1] == 1.0
     assert len(reported) > 10
@@ -368,7 +368,7 @@ def test_endless_file_times_out(clip_dir: Path, tmp_path: Path) -> None:
     assert children() == []
 
 
-def test_exception_from_the_checkpoint_aborts_the_analysis(long_clip: Path) -> None:
+def test_exception_from_the_checkpoint_aborts_the_analysis(heavy_clip: Path) -> None:
     calls = 0
 
     def checkpoint() -> None:
@@ -379,7 +379,7 @@ def test_exception_from_the_checkpoint_aborts_the_analysis(long_clip: Path) -> N
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        look(long_clip, checkpoint=checkpoint)
+        look(heavy_clip, checkpoint=checkpoint)
     assert calls == 21
     assert children() == []
 
@@ -410,9 +410,9 @@ analyse(Path(sys.argv[1]), tools=tools, parameters=Parameters(), progress=report
 """
 
 
-def test_ffmpeg_does_not_outlive_a_killed_worker(long_clip: Path, tmp_path: Path) -> None:
+def test_ffmpeg_does_not_outlive_a_killed_worker(heavy_clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "orphan.mp4"
-    path.symlink_to(long_clip)
+    path.symlink_to(heavy_clip)
     command = [
         sys.executable,
         "-c",

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def client(tmp_path: Path, migrated_url: str) -> Iterator[TestClient]:
         yield client
 
 
-def keys(tmp_path: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def keys_program(tmp_path: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "app.cli.keys", *arguments],
         cwd=BACKEND,
@@ -56,6 +56,23 @@ def keys(tmp_path: Path, url: str, *arguments: str) -> subprocess.CompletedProce
     )
 
 
+Keys = Callable[..., str]
+
+
+@pytest.fixture
+def keys(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Keys:
+    """Return a function that runs the command in this process, and returns what it prints."""
+    monkeypatch.setenv("DATABASE_URL", migrated_url)
+
+    def run(*arguments: str) -> str:
+        assert command.main(list(arguments)) == 0
+        return capsys.readouterr().out.strip()
+
+    return run
+
+
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
@@ -63,16 +80,16 @@ def bearer(key: str) -> dict[str, str]:
 def test_key_grants_access_until_it_is_revoked(
     client: TestClient, tmp_path: Path, migrated_url: str
 ) -> None:
-    key = keys(tmp_path, migrated_url, "create", "front door").stdout.strip()
+    key = keys_program(tmp_path, migrated_url, "create", "front door").stdout.strip()
     assert client.get(VIDEOS, headers=bearer(key)).status_code == 200
     assert client.get(VIDEOS, headers={"x-api-key": key}).status_code == 200
-    listing = keys(tmp_path, migrated_url, "list").stdout
+    listing = keys_program(tmp_path, migrated_url, "list").stdout
     assert key[3:11] in listing
     assert "front door" in listing
     assert key not in listing
     assert client.post(SESSION, headers=bearer(key)).status_code == 204
     assert client.get(VIDEOS).status_code == 200
-    assert keys(tmp_path, migrated_url, "revoke", key[3:11]).returncode == 0
+    assert keys_program(tmp_path, migrated_url, "revoke", key[3:11]).returncode == 0
     for reply in (client.get(VIDEOS, headers=bearer(key)), client.get(VIDEOS)):
         assert reply.status_code == 401
         assert reply.json()["type"] == "urn:problem:unauthorized"
@@ -96,9 +113,9 @@ def test_api_requires_a_valid_key_and_everything_else_does_not(client: TestClien
 
 
 def test_session_cookie_is_read_only_and_hidden_from_scripts(
-    client: TestClient, tmp_path: Path, migrated_url: str
+    client: TestClient, keys: Keys
 ) -> None:
-    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
+    key = keys("create", "page")
     cookie = client.post(SESSION, headers=bearer(key)).headers["set-cookie"]
     assert {"HttpOnly", "SameSite=strict", "Path=/api/v1"} <= set(cookie.split("; "))
     assert key not in cookie
@@ -113,9 +130,9 @@ def test_session_cookie_is_read_only_and_hidden_from_scripts(
 
 
 def test_nothing_in_the_database_is_a_valid_cookie(
-    client: TestClient, tmp_path: Path, migrated_url: str
+    client: TestClient, keys: Keys, migrated_url: str
 ) -> None:
-    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
+    key = keys("create", "page")
     client.post(SESSION, headers=bearer(key))
     client.cookies.clear()
     engine = make_engine(load_settings({"database_url": SecretStr(migrated_url)}).sqlalchemy_url())
@@ -140,9 +157,9 @@ def test_nothing_in_the_database_is_a_valid_cookie(
 
 
 def test_session_ends_at_log_out_with_its_key_and_after_twelve_hours(
-    client: TestClient, tmp_path: Path, migrated_url: str
+    client: TestClient, keys: Keys, migrated_url: str
 ) -> None:
-    key, other = (keys(tmp_path, migrated_url, "create", "a").stdout.strip() for _ in range(2))
+    key, other = (keys("create", "a") for _ in range(2))
 
     def start(key: str) -> dict[str, str]:
         client.cookies.clear()
@@ -163,7 +180,7 @@ def test_session_ends_at_log_out_with_its_key_and_after_twelve_hours(
         cookie.partition("=")[0] for cookie in ended.headers.get_list("set-cookie")
     }
     assert list(map(works, (first, second, third))) == [False, True, True]
-    assert keys(tmp_path, migrated_url, "revoke", key[3:11]).returncode == 0
+    keys("revoke", key[3:11])
     assert list(map(works, (first, second, third))) == [False, False, True]
     # A browser that starts a new session ends its old one.
     assert client.post(SESSION, headers=bearer(other) | third).status_code == 204
@@ -183,9 +200,9 @@ def test_session_ends_at_log_out_with_its_key_and_after_twelve_hours(
 
 @pytest.mark.parametrize("proof", ["scheme", "origin"])
 def test_cookie_over_tls_belongs_to_this_host_alone(
-    proof: str, client: TestClient, tmp_path: Path, migrated_url: str
+    proof: str, client: TestClient, keys: Keys
 ) -> None:
-    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
+    key = keys("create", "page")
     if proof == "scheme":
         client.base_url = "https://films.example"
         headers = {}
@@ -207,12 +224,11 @@ def test_cookie_over_tls_belongs_to_this_host_alone(
 
 def test_log_lines_say_who_asked(
     client: TestClient,
-    tmp_path: Path,
-    migrated_url: str,
+    keys: Keys,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    key = keys(tmp_path, migrated_url, "create", "page").stdout.strip()
+    key = keys("create", "page")
     with caplog.at_level(logging.INFO, logger="app"):
         lines: list[dict[str, object]] = []
         monkeypatch.setattr(
@@ -312,13 +328,18 @@ def test_keys_command_sets_quotas(
         assert words in capsys.readouterr().err
 
 
-def test_keys_command_reports_errors(tmp_path: Path, migrated_url: str) -> None:
+def test_keys_command_reports_errors(
+    tmp_path: Path,
+    migrated_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", migrated_url)
     for arguments, words in (
-        (("revoke", "nothere1"), "no key has the prefix 'nothere1'"),
-        (("create", ""), "1 to 100 printable characters"),
+        (["revoke", "nothere1"], "no key has the prefix 'nothere1'"),
+        (["create", ""], "1 to 100 printable characters"),
     ):
-        finished = keys(tmp_path, migrated_url, *arguments)
-        assert finished.returncode == 1
-        assert words in finished.stderr
-    finished = keys(tmp_path, f"sqlite:///{tmp_path}/empty.db", "list")
+        assert command.main(arguments) == 1
+        assert words in capsys.readouterr().err
+    finished = keys_program(tmp_path, f"sqlite:///{tmp_path}/empty.db", "list")
     assert (finished.returncode, "has it been migrated?" in finished.stderr) == (1, True)

@@ -471,9 +471,9 @@ def test_nothing_is_sent_without_a_key_and_with_one_nothing_twice_after_a_crash(
 
 
 def test_celery_workers_leave_captions_to_the_service_up_to_the_daily_limit(
-    tmp_path: Path, server: Gemini, yard: Path, redis_url: str, new_postgres_url: Callable[[], str]
+    tmp_path: Path, server: Gemini, yard: Path, redis_url: str, migrated_postgres: Callable[[], str]
 ) -> None:
-    shared = {"BROKER_URL": redis_url, "DATABASE_URL": new_postgres_url()}
+    shared = {"BROKER_URL": redis_url, "DATABASE_URL": migrated_postgres()}
     worker = tmp_path / "worker"
     with (
         service(tmp_path, server, **shared, GEMINI_DAILY_REQUESTS="1") as (url, _),

@@ -122,11 +122,21 @@ def clip(clip_dir: Path) -> Path:
     return clips.pattern(clip_dir / "pattern.mp4")
 
 
+def _minute(clip_dir: Path, name: str, *, size: str) -> Path:
+    part = clips.pattern(clip_dir / f"part-{name}", seconds=5, size=size, rate="30")
+    return clips.repeated(part, clip_dir / name, times=12)
+
+
 @pytest.fixture(scope="session")
 def long_clip(clip_dir: Path) -> Path:
-    """Return a clip that takes seconds to analyse, so that tests can act meanwhile."""
-    part = clips.pattern(clip_dir / "part.mp4", seconds=5, size="1280x720", rate="30")
-    return clips.repeated(part, clip_dir / "long.mp4", times=12)
+    """Return a clip of a minute; with `slowly`, tests can act while it is analysed."""
+    return _minute(clip_dir, "long.mp4", size="320x180")
+
+
+@pytest.fixture(scope="session")
+def heavy_clip(clip_dir: Path) -> Path:
+    """Return a clip of a minute that takes seconds to decode as fast as possible."""
+    return _minute(clip_dir, "heavy.mp4", size="1280x720")
 
 
 @pytest.fixture(scope="session")

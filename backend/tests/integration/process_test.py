@@ -141,8 +141,8 @@ def test_two_processes_on_one_data_directory_do_no_work_twice(
 
 
 @pytest.fixture
-def broker_variables(new_postgres_url: Callable[[], str], redis_url: str) -> dict[str, str]:
-    return {"DATABASE_URL": new_postgres_url(), "REDIS_URL": redis_url, "LEASE": "3"}
+def broker_variables(migrated_postgres: Callable[[], str], redis_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": migrated_postgres(), "REDIS_URL": redis_url, "LEASE": "3"}
 
 
 def test_celery_worker_runs_analyses_queued_by_the_api(
@@ -232,7 +232,7 @@ def test_video_that_crashes_its_worker_fails_and_the_next_one_is_analysed(
 def test_minimum_memory_limit_suffices_for_full_hd_and_is_reported_when_exceeded(
     tmp_path: Path, clip_dir: Path, broker_variables: dict[str, str]
 ) -> None:
-    ordinary = clips.pattern(clip_dir / "ordinary.mp4", seconds=3, size="1920x1080")
+    ordinary = clips.pattern(clip_dir / "ordinary.mp4", seconds=3, rate="10", size="1920x1080")
     large = clips.still_frames(clip_dir / "large.mkv", size="8192x4320")
     least = {"ANALYSIS_MEMORY": "256MiB"}
     for name, variables in ("embedded", least), ("celery", least | broker_variables):

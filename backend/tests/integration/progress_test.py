@@ -79,7 +79,7 @@ def test_stream_reports_every_change_to_the_end_and_resumes(url: str, long_clip:
 
 
 def test_all_listeners_are_notified(url: str, clip_dir: Path) -> None:
-    path = clips.pattern(clip_dir / "listened.mp4", seconds=20, size="640x480")
+    path = clips.pattern(clip_dir / "listened.mp4", seconds=20, size="320x240")
     analysis_id = request_analysis(url, path)
     with ThreadPoolExecutor(30) as pool:
         ends = list(pool.map(lambda _: follow(url, analysis_id)[-1]["event"], range(30)))

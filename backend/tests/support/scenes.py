@@ -115,7 +115,8 @@ def render(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
     width, height = scene.size
     wide = (width + 2 * _MARGIN, height + 2 * _MARGIN)
     grounds = [
-        texture(wide, level=scene.level, contrast=scene.contrast, seed=seed) for seed in (1, 2)
+        texture(wide, level=scene.level, contrast=scene.contrast, seed=seed)
+        for seed in ((1, 2) if scene.cut_at < scene.seconds else (1,))
     ]
     patches = [
         texture(mover.size, level=mover.shade, contrast=mover.texture, seed=10 + number)
@@ -125,21 +126,31 @@ def render(scene: Scene) -> Iterator[npt.NDArray[np.uint8]]:
     for number in range(round(scene.seconds * scene.rate)):
         time = number / scene.rate
         shift = random.uniform(-scene.jitter, scene.jitter, 2) if scene.jitter else (0.0, 0.0)
-        ground = grounds[time >= scene.cut_at]
         begin, end, way = scene.pan
         turned = way * min(1.0, max(0.0, (time - begin) / (end - begin))) if way else 0.0
-        moved = np.array([[1, 0, shift[0] - _MARGIN - turned], [0, 1, shift[1] - _MARGIN]])
-        frame: Image = np.array(
-            cv2.warpAffine(ground, moved, (width, height), borderMode=cv2.BORDER_REFLECT),
-            np.float32,
-        )
+        ground = grounds[time >= scene.cut_at]
+        frame = _window(ground, scene.size, shift=(shift[0] - turned, shift[1]))
         for _ in range(scene.flecks):
             x, y = random.integers(0, width), random.integers(0, height)
             frame[y : y + 4, x : x + 2] += 60
         for mover, patch in zip(scene.movers, patches, strict=True):
             _put(frame, mover, patch, time)
-        frame = frame * np.float32(scene.light(time)) + noises[random.integers(12)]
-        yield np.clip(np.rint(frame), 0, 255).astype(np.uint8)
+        light = scene.light(time)
+        if not isinstance(light, float) or light != 1.0:
+            frame *= np.float32(light)
+        noise = noises[random.integers(12)]
+        # Added, rounded and clipped in one pass.
+        yield np.asarray(cv2.add(frame, noise, dtype=cv2.CV_8U), np.uint8)
+
+
+def _window(ground: Image, size: tuple[int, int], *, shift: tuple[float, float]) -> Image:
+    """Return a copy of what the camera sees of the background."""
+    width, height = size
+    if not any(shift):
+        return ground[_MARGIN : _MARGIN + height, _MARGIN : _MARGIN + width].copy()
+    moved = np.array([[1, 0, shift[0] - _MARGIN], [0, 1, shift[1] - _MARGIN]])
+    seen = cv2.warpAffine(ground, moved, size, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(seen, np.float32)
 
 
 def _put(frame: Image, mover: Mover, patch: Image, time: float) -> None:
@@ -148,14 +159,22 @@ def _put(frame: Image, mover: Mover, patch: Image, time: float) -> None:
         return
     height, width = frame.shape
     x, y = place[0] - mover.size[0] / 2, place[1] - mover.size[1] / 2
-    matrix = np.array([[1, 0, x], [0, 1, y]])
-    cover = cv2.warpAffine(np.ones_like(patch), matrix, (width, height))
     if mover.shadow < 1:
         beside = np.array([[1, 0, x + mover.size[0] * 0.8], [0, 1, y + mover.size[1] * 0.3]])
         shade = cv2.warpAffine(np.ones_like(patch), beside, (width, height))
         frame *= 1 - (1 - mover.shadow) * cv2.GaussianBlur(shade, (0, 0), 2)
-    placed = cv2.warpAffine(patch, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    frame[:] = frame * (1 - cover) + placed * cover
+    # Only the pixels that it touches; from the corner, as the place of a pixel decides how it is
+    # rounded.
+    left, top = max(0, math.floor(x) - 1), max(0, math.floor(y) - 1)
+    right = min(width, math.ceil(x) + mover.size[0] + 1)
+    bottom = min(height, math.ceil(y) + mover.size[1] + 1)
+    if right <= left or bottom <= top:
+        return
+    matrix, size = np.array([[1, 0, x], [0, 1, y]]), (right, bottom)
+    touched = (slice(top, bottom), slice(left, right))
+    cover = cv2.warpAffine(np.ones_like(patch), matrix, size)[touched]
+    placed = cv2.warpAffine(patch, matrix, size, borderMode=cv2.BORDER_REPLICATE)[touched]
+    frame[touched] = frame[touched] * (1 - cover) + placed * cover
 
 
 def encode(scene: Scene, target: Path) -> Path:
@@ -172,7 +191,7 @@ def encode(scene: Scene, target: Path) -> Path:
         if process.stdin is None:
             raise AssertionError
         for frame in render(scene):
-            process.stdin.write(frame.tobytes())
+            process.stdin.write(frame.data)
         _, stderr = process.communicate()
     if process.returncode != 0:
         raise AssertionError(stderr.decode())

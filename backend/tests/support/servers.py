@@ -21,6 +21,8 @@ T = TypeVar("T")
 BACKEND = Path(unprivileged.__file__).absolute().parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+# Most waits end soon. In a long one, the requests of a poll take time from what is waited for.
+SOON_S, POLL_S, LATER_POLL_S = 2.0, 0.05, 0.2
 
 
 class ServerError(Exception):
@@ -29,12 +31,12 @@ class ServerError(Exception):
 
 def eventually(poll: Callable[[], T | None], *, timeout: float = START_TIMEOUT_S) -> T:
     """Poll until the result is neither None nor False; raise AssertionError after `timeout`."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < timeout:
         result = poll()
         if result is not None and result is not False:
             return result
-        time.sleep(0.05)
+        time.sleep(POLL_S if waited < SOON_S else LATER_POLL_S)
     raise AssertionError(f"the condition was not met within {timeout:g} s; last result: {result!r}")
 
 

@@ -103,18 +103,22 @@ def test_killing_broker_and_worker_loses_and_repeats_no_analysis(
         url,
         _,
     ):
+        # The first worker is killed while it analyses, the second one while it starts.
         for _ in range(2):
             with (
                 broker.running() as running,
                 servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
-                # All that is uploaded until the worker has started has to be analysed later.
-                uploader.busy(url, clients=2, pause=0.5),
             ):
-                wait_for_uploads(uploader)
+                # Few, because all of them have to be analysed.
+                with web.Client(timeout=60) as client:
+                    for _ in range(3):
+                        uploader.upload(client, url)
                 eventually(lambda: b'"analysis.started"' in (tmp_path / "w").read_bytes())
-                running.kill()
-                wait_for_uploads(uploader)
-                worker.kill()
+                with uploader.busy(url, clients=2, pause=0.2):
+                    wait_for_uploads(uploader)
+                    running.kill()
+                    wait_for_uploads(uploader)
+                    worker.kill()
         with (
             broker.running(),
             servers.celery_worker(data, log=tmp_path / "w", variables=variables) as worker,
@@ -154,12 +158,12 @@ def test_task_of_a_killed_celery_pool_process_is_redelivered(
     tmp_path: Path,
     long_clip: Path,
     slowly: dict[str, str],
-    new_postgres_url: Callable[[], str],
+    migrated_postgres: Callable[[], str],
 ) -> None:
     data = tmp_path / "data"
     with rabbitmq() as broker, broker.running():
         variables = (
-            PATIENT | slowly | {"DATABASE_URL": new_postgres_url(), "BROKER_URL": broker.url}
+            PATIENT | slowly | {"DATABASE_URL": migrated_postgres(), "BROKER_URL": broker.url}
         )
         with (
             servers.api(data, log=tmp_path / "api", variables=variables) as (url, _),

@@ -110,10 +110,10 @@ def assert_no_errors(process: Process) -> None:
 
 
 @pytest.fixture(scope="module")
-def large(service: tuple[str, Path, Process], long_clip: Path) -> str:
+def large(service: tuple[str, Path, Process], heavy_clip: Path) -> str:
     """Return the path of a video too large for the buffers between server and client."""
     url, _, _ = service
-    padded = long_clip.read_bytes() + (16 * 1024**2).to_bytes(4, "big") + b"free"
+    padded = heavy_clip.read_bytes() + (16 * 1024**2).to_bytes(4, "big") + b"free"
     content = padded + bytes(16 * 1024**2 - 8)
     reply = web.post(f"{url}{VIDEOS}?analyse=false", files={"file": ("a.mp4", content)}, timeout=60)
     return f"{VIDEOS}/{reply.json()['id']}"

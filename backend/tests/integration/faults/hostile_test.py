@@ -184,10 +184,10 @@ def test_aborted_uploads_leave_no_files(
 
 
 def test_aborted_downloads_and_streams_are_cleaned_up(
-    service: tuple[str, Path, Process], long_clip: Path
+    service: tuple[str, Path, Process], heavy_clip: Path
 ) -> None:
     url, _, process = service
-    content = long_clip.read_bytes()
+    content = heavy_clip.read_bytes()
     video = web.post(url + VIDEOS, files={"file": ("a.mp4", content)}, timeout=60).json()
     follow = f"/api/v1/analyses/{video['analysis']['id']}/progress"
     for path in [f"{VIDEOS}/{video['id']}/content", follow] * 20:
