@@ -23,6 +23,7 @@ from typing import Any
 from tools.apt.index import Index
 from tools.apt.intent import Intent
 from tools.apt.lockfile import Lock
+from tools.apt.paths import MERGED_DIRECTORIES
 from tools.archive.deb_extract import DebExtractor
 from tools.cli import ToolError
 from tools.linux import syscalls as linux
@@ -154,6 +155,10 @@ def _unpack(debs: Sequence[Path], root: Path) -> None:
             extractor.extract(deb)
         except (ToolError, OSError) as error:
             raise ToolError(f"{deb}: {error}") from error
+    # base-files, which has these links in Debian 13, is not among them.
+    for name in MERGED_DIRECTORIES:
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
     if not (root / _APT_GET).is_file():
         raise ToolError(f"no {_APT_GET} in: {', '.join(deb.name for deb in debs) or 'no packages'}")
 

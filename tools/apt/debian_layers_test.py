@@ -1,8 +1,10 @@
 """Layers of real packages: they run as a root, and do what Debian's own tools would have done."""
 
+import importlib.util
 import json
 import os
 import posixpath
+import sys
 import tarfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tools.archive.globs import Exclusions
 _SOURCES = Path(os.environ["TEST_SRCDIR"])
 _LAYERS = [_SOURCES / path for path in os.environ["LAYERS"].split()]
 _LOCK = json.loads((_SOURCES / os.environ["LOCK"]).read_text())
+_PYTHON = "python{}.{}".format(*sys.version_info)  # of the same suite as the layers
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +65,16 @@ def test_python_trusts_exactly_the_authorities_of_the_package(root: Path) -> Non
 def test_the_standard_library_is_compiled_for_this_interpreter_as_far_as_the_lock_says(
     root: Path,
 ) -> None:
-    library = root / "usr/lib/python3.11"
+    library = root / f"usr/lib/{_PYTHON}"
     excluded = Exclusions(tuple(rule["glob"] for rule in _LOCK["excluded_paths"]))
     sources = [path for path in library.rglob("*.py") if not path.is_symlink()]
     for source in sources:
-        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-311.pyc"
+        compiled = Path(importlib.util.cache_from_source(str(source)))
         assert compiled.is_file() != excluded.match(str(compiled.relative_to(root))), source
     assert len(sources) > 400
     program = (
         "import importlib.util, pathlib, sys\n"
-        "for path in pathlib.Path('/usr/lib/python3.11').rglob('*.pyc'):\n"
+        f"for path in pathlib.Path('/usr/lib/{_PYTHON}').rglob('*.pyc'):\n"
         "    head = path.read_bytes()[:16]\n"
         "    assert head[:4] == importlib.util.MAGIC_NUMBER, path\n"
         "    source = pathlib.Path(importlib.util.source_from_cache(str(path))).read_bytes()\n"

@@ -29,8 +29,9 @@ def unpacked_verifier(debs: Sequence[Path], *, directory: Path) -> Verifier:
             extractor.extract(deb)
         except (ToolError, OSError) as error:
             raise ToolError(f"{deb}: {error}") from error
-    # libc6 for amd64 also has a link /lib64/ld-linux…; the file itself is beside libc.so.6.
-    loaders = sorted(directory.glob("lib/*-linux-gnu/ld-linux-*.so.*"))
+    # libc6 for amd64 also has a link …/lib64/ld-linux…; the file itself is beside libc.so.6, below
+    # /lib until Debian 12, then /usr/lib.
+    loaders = sorted(directory.glob("**/*-linux-gnu/ld-linux-*.so.*"))
     gpgv = directory / _GPGV
     for wanted, there in (
         ("ld-linux-*.so.*", bool(loaders)),

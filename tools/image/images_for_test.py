@@ -33,6 +33,7 @@ PROGRAMS = (
 # How to start the Python of `python_layer`; -S because it has no site-packages.
 PYTHON = ("/py/loader", "--library-path", "/py/so", "/py/bin/python", "-S")
 PYTHON_ENV = "PYTHONHOME=/py"
+PYTHON_LIBRARY = "py/lib/python{}.{}".format(*sys.version_info)
 _PROBE = """
 import ctypes, encodings.idna, encodings.latin_1, encodings.ascii, http.server, json, os, signal
 import sys, urllib.request
@@ -231,10 +232,10 @@ def python_layer() -> list[Member]:
         [sys.executable, "-S", "-c", _PROBE], check=True, capture_output=True, timeout=60
     )
     library, mapped, modules = json.loads(probe.stdout)
-    members = [directory("py"), directory("py/lib/python3.11/lib-dynload")]
+    members = [directory("py"), directory(f"{PYTHON_LIBRARY}/lib-dynload")]
     for name in modules:
         if name.startswith(library):
-            inside = f"py/lib/python3.11{name[len(library) :]}"
+            inside = f"{PYTHON_LIBRARY}{name[len(library) :]}"
             members.append(Member(inside, Path(name).read_bytes()))
     for name in mapped:
         base = os.path.basename(name)

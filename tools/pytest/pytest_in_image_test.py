@@ -11,6 +11,7 @@ import pytest
 from tools.image.images_for_test import (
     PYTHON,
     PYTHON_ENV,
+    PYTHON_LIBRARY,
     Member,
     directory,
     program_layer,
@@ -34,7 +35,6 @@ def main(arguments):
         stream.write("\\n".join(seen))
     return 7
 """
-MODULES = "py/lib/python3.11"
 START = "#!/bin/sh\nexec " + " ".join(PYTHON) + ' "$@"\n'
 
 
@@ -47,7 +47,7 @@ def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         [
             directory("app/tests"),
             Member("bin/python3", START.encode(), mode=0o755),
-            Member(f"{MODULES}/in_both.py", b""),
+            Member(f"{PYTHON_LIBRARY}/in_both.py", b""),
         ],
     ]
     config = {"User": "app", "WorkingDir": "/app", "Env": ["PATH=/bin", PYTHON_ENV]}
@@ -79,7 +79,7 @@ def test_the_images_own_modules_come_before_those_of_wheels(
 ) -> None:
     assert main(flags) == 7
     in_both, only_brought, *seen = (tmp_path / "outputs" / "seen").read_text().split("\n")
-    assert in_both == f"/{MODULES}/in_both.py"
+    assert in_both == f"/{PYTHON_LIBRARY}/in_both.py"
     assert only_brought == "/srv/packages/only_brought.py"
     assert seen == ["/app", "value", "data", "a test", "tests", "-k", "wanted"]
     assert ET.parse(tmp_path / "report.xml").getroot().tag == "testsuites"

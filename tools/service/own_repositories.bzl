@@ -1,6 +1,6 @@
 """What only this repository declares: for its own tests, linters and release."""
 
-load("@pinned_image_suite//:defs.bzl", "wheels_lock")
+load("@pinned_image_suite//:defs.bzl", "DEFAULT_SUITE", "SUITE", "wheels_lock")
 load("//third_party/debian:servers.bzl", "conformance_programs", "test_servers")
 load("//tools/lint:repositories.bzl", "lint_sources")
 load(":example_files.bzl", "example_files")
@@ -20,6 +20,12 @@ _PROGRAMS = {
 _HUBS = {
     "conformance_pypi": wheels_lock("requirements_conformance", "amd64"),
 }
+
+# The example is of the default suite whatever the suite here, and so are the libraries of the tools that make it; those of
+# this suite are fetched anyway.
+_EXAMPLE_WHEELS = ["//tools/service:example/requirements.{}.txt"] + (
+    [] if SUITE == DEFAULT_SUITE else ["//third_party/python:requirements_dev.{}.txt"]
+)
 
 _SETUP = """\
 load("{declare}", "declare_libraries")
@@ -76,7 +82,8 @@ def own_repositories():
             "//tools/service:example/debian.lock.json": "base",
         },
         python_locks = {
-            "//tools/service:example/requirements.{}.txt".format(arch): arch
+            lock.format(arch): arch
+            for lock in _EXAMPLE_WHEELS
             for arch in ["amd64", "arm64"]
         },
     )

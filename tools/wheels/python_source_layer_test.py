@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def test_sources_are_roots_and_read_only_and_have_bytecode(tmp_path: Path) -> No
     assert set(members) == {
         "app",
         "app/__pycache__",
-        "app/__pycache__/main.cpython-311.pyc",
+        f"app/__pycache__/main.{sys.implementation.cache_tag}.pyc",
         "app/app",
         "app/app/templates",
         "app/app/templates/a.html",

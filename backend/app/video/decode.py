@@ -28,7 +28,7 @@ from app.video.inputs import open_input, tone_mapping
 from app.video.options import WHOLE_FRAME, Limits, Region, Tools
 from app.video.pipes import Pipes
 from app.video.probe import Probe
-from app.video.process import POLL_S, start
+from app.video.process import POLL_S, memory_limit_error, start
 
 GreyImage = npt.NDArray[np.uint8]
 ColourImage = npt.NDArray[np.uint8]
@@ -194,7 +194,13 @@ class FrameSource:
             pictures=self._pictures,
             picture_bytes=3 * width * height,
         ) as pipes:
-            for time, pixels, colours in pipes.frames(self._check):
+
+            def check() -> None:
+                self._check()
+                if pipes.log.endless:
+                    raise memory_limit_error(self._limits)
+
+            for time, pixels, colours in pipes.frames(check):
                 # Timestamps that go backwards are damage; drop these frames.
                 if frames and time <= self.end:
                     continue

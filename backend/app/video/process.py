@@ -23,6 +23,8 @@ OUT_OF_MEMORY = re.compile(
     "|Resource temporarily unavailable"  # cannot create another thread
     "|failed to map segment|cannot map zero-fill pages"
 )
+# After this message ffmpeg 7 may never end: it asks the decoder for the same frame again and again.
+DECODER_OUT_OF_MEMORY = b"Decoding error: Cannot allocate memory"
 # How ffmpeg and ffprobe report a frame larger than `-max_pixels`, or than they support at all.
 TOO_LARGE = re.compile(r"Picture size (\d+x\d+) (?:is invalid|exceeds)")
 # Environment variables passed on to programs. None of them is secret.
@@ -92,17 +94,22 @@ def run(
 ) -> Finished:
     """Run a program for at most `timeout` seconds; return its outcome whatever the exit code.
 
-    `checkpoint` is called ten times a second and may raise to abort; the exception propagates.
-    `read` and `write` as in `start`. Raise ToolError if the program cannot be started,
-    TimeLimitError if it times out. In every case it has exited when this returns or raises.
+    `checkpoint` is called at least ten times a second and may raise to abort; the exception
+    propagates. `read` and `write` as in `start`. Raise ToolError if the program cannot be started,
+    TimeLimitError if it times out, MemoryLimitError if a decoder runs out of memory. In every case
+    it has exited when this returns or raises.
     """
+    tail = b""
+
+    def keep(log: bytes) -> None:
+        nonlocal tail
+        tail = (tail + log)[-TAIL_LENGTH:]
+
     with start(arguments, limits=limits, read=read, write=write, niceness=niceness) as process:
-        try:
-            stdout, stderr = _wait(process, timeout=timeout, checkpoint=checkpoint)
-        except BaseException:
-            process.kill()
-            raise
-    return Finished(process.returncode, stdout, _tail(stderr))
+        output = b"".join(
+            _read(process, timeout=timeout, limits=limits, checkpoint=checkpoint, log=keep)
+        )
+    return Finished(process.returncode, output, tail.decode("utf-8", "replace").strip())
 
 
 def stream(
@@ -118,16 +125,26 @@ def stream(
 
     `log` is called with standard error.
     """
+    with start(arguments, limits=limits, read=read) as process:
+        yield from _read(process, timeout=timeout, limits=limits, checkpoint=checkpoint, log=log)
+
+
+def _read(
+    process: subprocess.Popen[bytes],
+    *,
+    timeout: float,
+    limits: Limits,
+    checkpoint: Callable[[], None],
+    log: Callable[[bytes], None] | None,
+) -> Iterator[bytes]:
+    """Yield standard output until the program has exited; kill it if anything raises."""
     deadline = time.monotonic() + timeout
-    with (
-        start(arguments, limits=limits, read=read) as process,
-        selectors.DefaultSelector() as selector,
-    ):
-        assert process.stdout is not None  # noqa: S101 - `start` creates pipes
-        assert process.stderr is not None  # noqa: S101 - same
-        selector.register(process.stdout, selectors.EVENT_READ)
-        selector.register(process.stderr, selectors.EVENT_READ)
-        try:
+    assert process.stdout is not None  # noqa: S101 - `start` creates pipes
+    assert process.stderr is not None  # noqa: S101 - same
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            selector.register(process.stderr, selectors.EVENT_READ)
             while selector.get_map():
                 checkpoint()
                 _check_time(process, deadline=deadline, timeout=timeout)
@@ -137,38 +154,29 @@ def stream(
                         selector.unregister(key.fileobj)
                     elif key.fileobj is process.stdout:
                         yield data
-                    elif log is not None:
-                        log(data)
-        except BaseException:
-            process.kill()
-            raise
-
-
-def _wait(
-    process: subprocess.Popen[bytes], *, timeout: float, checkpoint: Callable[[], None]
-) -> tuple[bytes, bytes]:
-    """Wait for a program to exit; return its stdout and stderr."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            return process.communicate(timeout=min(POLL_S, timeout))
-        except subprocess.TimeoutExpired:
+                    else:
+                        _check_memory(data, limits=limits)
+                        if log is not None:
+                            log(data)
+        while process.poll() is None:  # it has closed its output and goes on
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
             checkpoint()
-    raise _timed_out(process, timeout=timeout)
+            _check_time(process, deadline=deadline, timeout=timeout)
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _check_memory(log: bytes, *, limits: Limits) -> None:
+    if DECODER_OUT_OF_MEMORY in log:
+        raise memory_limit_error(limits)
 
 
 def _check_time(process: subprocess.Popen[bytes], *, deadline: float, timeout: float) -> None:
     if time.monotonic() > deadline:
-        raise _timed_out(process, timeout=timeout)
-
-
-def _timed_out(process: subprocess.Popen[bytes], *, timeout: float) -> TimeLimitError:
-    assert isinstance(process.args, list)  # noqa: S101 - set by `start`
-    return TimeLimitError(f"{Path(process.args[0]).name} timed out after {timeout:g} s")
-
-
-def _tail(stderr: bytes) -> str:
-    return stderr[-TAIL_LENGTH:].decode("utf-8", "replace").strip()
+        assert isinstance(process.args, list)  # noqa: S101 - set by `start`
+        raise TimeLimitError(f"{Path(process.args[0]).name} timed out after {timeout:g} s")
 
 
 def memory_limit_error(limits: Limits) -> MemoryLimitError:

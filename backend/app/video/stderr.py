@@ -8,7 +8,12 @@ from pathlib import Path
 from app.video.complaints import readable
 from app.video.errors import ToolError, UnreadableVideoError, VideoError, VideoTooBigError
 from app.video.options import Limits
-from app.video.process import OUT_OF_MEMORY, TOO_LARGE, memory_limit_error
+from app.video.process import (
+    DECODER_OUT_OF_MEMORY,
+    OUT_OF_MEMORY,
+    TOO_LARGE,
+    memory_limit_error,
+)
 
 _MAX_ERRORS = 4
 _MAX_LINE = 300
@@ -26,6 +31,8 @@ class FfmpegLog:
         self._rest = b""
         self._errors: deque[str] = deque(maxlen=_MAX_ERRORS)
         self.out_of_memory = False
+        self.endless = False
+        """ffmpeg may never end by itself."""
         self.too_large: str | None = None
         self.frames_decoded = 0
         self.damages = 0
@@ -34,6 +41,7 @@ class FfmpegLog:
 
     def add(self, data: bytes) -> None:
         """Parse a chunk of the log; b"" marks its end."""
+        self.endless = self.endless or DECODER_OUT_OF_MEMORY in data
         *lines, self._rest = (self._rest + data).split(b"\n")
         if not data or len(self._rest) > 1 << 16:
             lines, self._rest = [*lines, self._rest], b""

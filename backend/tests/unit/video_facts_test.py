@@ -18,7 +18,7 @@ from app.video.errors import (
 )
 from app.video.options import Limits
 from app.video.probe import parse
-from app.video.process import run
+from app.video.process import run, stream
 from app.video.stderr import FfmpegLog
 
 STREAM: dict[str, Any] = {
@@ -130,6 +130,18 @@ def test_missing_program_is_named_in_the_error() -> None:
 def test_hanging_program_times_out() -> None:
     with pytest.raises(TimeLimitError, match=r"^sleep timed out after 0\.5 s$"):
         run(["sleep", "60"], timeout=0.5)
+
+
+def test_decoder_that_asks_for_memory_for_ever_is_stopped() -> None:
+    endless = "while :; do echo '[h264] Decoding error: Cannot allocate memory' >&2; done"
+    for attempt in (run, lambda *words, **limits: list(stream(*words, **limits))):
+        with pytest.raises(MemoryLimitError, match="exceeded the memory limit of 7 MiB"):
+            attempt(["sh", "-c", endless], timeout=60, limits=Limits(memory=7 << 20))
+
+
+def test_program_that_closes_its_output_and_goes_on_times_out() -> None:
+    with pytest.raises(TimeLimitError, match=r"^sh timed out after 0\.5 s$"):
+        run(["sh", "-c", "exec >&- 2>&-; while :; do :; done"], timeout=0.5)
 
 
 def test_secrets_are_not_passed_to_programs(monkeypatch: pytest.MonkeyPatch) -> None:
