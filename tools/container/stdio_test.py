@@ -153,7 +153,8 @@ def test_a_log_file_of_the_host_can_only_be_appended_to(rootfs: Rootfs, tmp_path
         )  # fmt: skip
     found = log.read_text()
     assert found.startswith("what others wrote\n" * 3)
-    assert [line.partition("[")[0] for line in found.splitlines()[-3:]] == ["pipe:"] * 3
+    # Two pipes, each with a relay of its own: what came by which is in no order.
+    assert len([line for line in found.splitlines() if line.startswith("pipe:[")]) == 3
 
 
 def test_input_and_output_of_any_length_arrive_whole_and_in_order(rootfs: Rootfs) -> None:
