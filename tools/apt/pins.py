@@ -82,23 +82,23 @@ def _replaced_in(release: Package, lock: Mapping[str, Any], mirrors: Mirrors) ->
     if hashlib.sha256(signed).hexdigest() == release["sha256"]:
         return []
     packages = [each for each in lock["packages"] if each["archive"] == release["archive"]]
-    replaced: list[Package] = []
-    for arch in sorted({package["arch"] for package in packages}):
+
+    def replaced(arch: str) -> list[Package]:
         path = f"main/binary-{arch}/Packages.xz"
         size = re.search(rb"^ [0-9a-f]{64} +([0-9]+) " + path.encode() + b"$", signed, re.MULTILINE)
-        of_arch = {package["name"]: package for package in packages if package["arch"] == arch}
+        pinned = {package["name"]: package for package in packages if package["arch"] == arch}
         if size is None or int(size[1]) > _SMALL_INDEX_BYTES:
-            replaced += of_arch.values()
-            continue
+            return list(pinned.values())
         listed: dict[str, set[str]] = {}
-        for name, _, filename in _records(f"{suite}/{path}", of_arch.keys()) or ():
+        for name, _, filename in _records(f"{suite}/{path}", pinned.keys()) or ():
             listed.setdefault(name, set()).add(filename)
-        replaced += [
-            of_arch[name]
-            for name, files in listed.items()
-            if of_arch[name]["filename"] not in files
+        return [
+            pinned[name] for name, files in listed.items() if pinned[name]["filename"] not in files
         ]
-    return replaced
+
+    with ThreadPoolExecutor(_JOBS) as pool:
+        found = pool.map(replaced, sorted({package["arch"] for package in packages}))
+        return [package for each in found for package in each]
 
 
 def find_missing(

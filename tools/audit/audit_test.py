@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
 from datetime import date
@@ -341,6 +342,11 @@ def _osv(identifier: str, package: dict[str, str], *events: dict[str, str], **fi
 _INTRODUCED = {"introduced": "0"}
 _PYPI = {"ecosystem": "PyPI", "name": "OpenCV"}
 _CRATE = {"ecosystem": "crates.io", "name": "regex"}
+_RPM = {
+    "ecosystem": "AlmaLinux:8",
+    "name": "openssl-libs",
+    "purl": "pkg:rpm/almalinux/openssl-libs",
+}
 _GENERIC = {"ecosystem": "OSS-Fuzz", "name": "ffmpeg", "purl": "pkg:generic/ffmpeg"}
 
 
@@ -523,6 +529,47 @@ def test_a_statement_about_a_test_to_come_needs_no_test(
     record = _osv("CVE-2026-1", _GENERIC, _INTRODUCED)
     found = _findings(world, capsys, "--tracker", _tracker(world, [record]))
     assert found["vulnerability:ffmpeg:CVE-2026-1"]["not_affected"] is None
+
+
+def test_a_distributions_record_is_about_its_upstream_cve(
+    world: _World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {**_osv("ALPINE-CVE-2026-1", _GENERIC, _INTRODUCED), "upstream": ["CVE-2026-1"]}
+    several = {**_osv("DSA-1-1", _GENERIC, _INTRODUCED), "upstream": ["CVE-2026-2", "CVE-2026-3"]}
+    found = _findings(world, capsys, "--tracker", _tracker(world, [one, several]))
+    assert found["vulnerability:ffmpeg:CVE-2026-1"]["not_affected"]
+    assert "vulnerability:ffmpeg:DSA-1-1" in found
+
+
+@pytest.mark.parametrize(
+    ("fixed", "hit"), [("1:1.1.1k-16.el8_6", True), ("1:1.1.1k-15.el8_6", False), ("1.0", False)]
+)
+def test_versions_of_rpm_have_underscores_and_epochs(
+    world: _World, capsys: pytest.CaptureFixture[str], fixed: str, hit: bool
+) -> None:
+    record = _osv("ALSA-2026:1", _RPM, _INTRODUCED, {"fixed": fixed})
+    found = _findings(world, capsys, "--tracker", _tracker(world, [record]))
+    assert ("vulnerability:openssl-libs:ALSA-2026:1" in found) is hit
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [_osv("CVE-2026-1", _GENERIC, {"introduced": "<none>"})],
+        {
+            "glibc": {
+                "CVE-2026-1": {
+                    "releases": {"bookworm": {"status": "resolved", "fixed_version": "<none>"}}
+                }
+            }
+        },
+    ],
+)
+def test_what_is_no_version_in_a_tracker_is_named(
+    world: _World, capsys: pytest.CaptureFixture[str], data: Any
+) -> None:
+    said = _refusal(world, capsys, "--tracker", _tracker(world, data))
+    assert re.search("--tracker: CVE-2026-1, on (ffmpeg|libc6): '<none>' is not a Debian ver", said)
 
 
 def test_sarif_points_at_the_line_of_the_lock(

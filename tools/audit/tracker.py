@@ -45,6 +45,7 @@ _RATINGS = {
 }
 _DEBIAN = re.compile(r"Debian(?::(?P<number>\d+))?")
 _NOT_VULNERABLE = "0"
+_EPOCH = re.compile(r"^[0-9]+:")
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,23 @@ def vulnerabilities(
             for key in _keys(affected):
                 by_name.setdefault(key, []).append(record)
     for component in components:
-        if component.ecosystem == "Debian":
-            for identifier, issue in tracker.debian.get(component.source, {}).items():
-                finding = _debian(component, identifier, issue, series=series)
-                if finding is not None:
-                    yield finding
+        issues = tracker.debian.get(component.source, {}) if component.ecosystem == "Debian" else {}
         records = by_name.get(component.source or component.name, [])
-        for record in {each["id"]: each for each in records}.values():
-            finding = _osv(component, record, number=number)
+        about = [
+            *(
+                (name, partial(_debian, component, name, issue, series=series))
+                for name, issue in issues.items()
+            ),
+            *(
+                (name, partial(_osv, component, record, number=number))
+                for name, record in {each["id"]: each for each in records}.items()
+            ),
+        ]
+        for name, judge in about:
+            try:
+                finding = judge()
+            except ValueError as error:
+                raise ToolError(f"--tracker: {name}, on {component.name}: {error}") from error
             if finding is not None:
                 yield finding
 
@@ -176,17 +186,25 @@ def _osv(component: Component, record: Mapping[str, Any], *, number: str) -> Fin
         fixed = _affects(affected, component)
         if fixed is None:
             continue
-        aliases = [str(each) for each in [record["id"], *record.get("aliases", ())]]
-        identifier = next((each for each in aliases if each.startswith("CVE-")), aliases[0])
         return _vulnerability(
             component,
-            identifier,
+            _identifier(record),
             f"{f'fixed in {fixed}' if fixed else 'no fix is stated'}:"
             f" {_short(record.get('summary') or record.get('details'))}",
             severity=_severity(record, affected),
             step="update the lock" if fixed else "",
         )
     return None
+
+
+def _identifier(record: Mapping[str, Any]) -> str:
+    """Return the CVE that a record is about, else its own id.
+
+    A distribution's record has it in `upstream`; one that names several is an advisory on them all.
+    """
+    upstream = record.get("upstream", ())
+    names = [record["id"], *record.get("aliases", ()), *(upstream if len(upstream) == 1 else ())]
+    return str(next((each for each in names if str(each).startswith("CVE-")), record["id"]))
 
 
 def _is_about(package: Mapping[str, Any], component: Component, *, number: str) -> bool:
@@ -237,6 +255,9 @@ def _compare(one: str, other: str, component: Component) -> int:
         except InvalidVersion:
             return versions.compare(one, other)
         return (left > right) - (left < right)
+    if component.purl.startswith("pkg:rpm/"):
+        # Package URLs leave out the epoch; to rpm, an underscore is a separator like any other.
+        one, other = (_EPOCH.sub("", each).replace("_", ".") for each in (one, other))
     return versions.compare(one, other)
 
 
