@@ -130,7 +130,7 @@ def _minute(clip_dir: Path, name: str, *, size: str) -> Path:
 @pytest.fixture(scope="session")
 def long_clip(clip_dir: Path) -> Path:
     """Return a clip of a minute; with `slowly`, tests can act while it is analysed."""
-    return _minute(clip_dir, "long.mp4", size="320x180")
+    return _minute(clip_dir, "long.mp4", size="160x90")
 
 
 @pytest.fixture(scope="session")

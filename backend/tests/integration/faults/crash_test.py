@@ -62,7 +62,7 @@ def test_killing_the_database_rejects_uploads_until_it_is_back_and_loses_none(
         with (
             database.running() as running,
             servers.api(data, log=tmp_path / "log", variables=variables) as (url, _process),
-            uploader.busy(url),
+            uploader.busy(url, pause=0.3),
         ):
             wait_for_uploads(uploader)
             running.kill()
