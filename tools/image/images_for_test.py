@@ -6,8 +6,10 @@ so that a test starts real processes; nothing is downloaded.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -92,6 +94,22 @@ def hard_link(name: str, target: str) -> Member:
     return Member(name, kind=tarfile.LNKTYPE, link=target)
 
 
+# Tests of a file make the same layers again and again.
+_cached = functools.lru_cache(maxsize=8)
+
+
+@_cached
+def _compressed(content: bytes) -> tuple[bytes, str, str]:
+    """The blob of an archive, its digest and the archive's, in hexadecimal."""
+    blob = gzip.compress(content, compresslevel=1, mtime=0)
+    return blob, hashlib.sha256(blob).hexdigest(), hashlib.sha256(content).hexdigest()
+
+
+@_cached
+def _archive(members: tuple[Member, ...]) -> bytes:
+    return tar_bytes(members)
+
+
 def tar_bytes(members: Iterable[Member]) -> bytes:
     """An uncompressed archive with exactly these members, hostile names included."""
     buffer = io.BytesIO()
@@ -106,12 +124,10 @@ def tar_bytes(members: Iterable[Member]) -> bytes:
 
 def write_layer(folder: Path, content: bytes) -> TestLayer:
     """Stores archive bytes as a gzip'd layer blob below `folder`."""
-    blob = gzip.compress(content, compresslevel=1, mtime=0)
-    digest = hashlib.sha256(blob).hexdigest()
+    blob, digest, diff_id = _compressed(content)
     path = folder / digest
     path.write_bytes(blob)
-    diff_id = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    return TestLayer(path, f"sha256:{digest}", len(blob), diff_id)
+    return TestLayer(path, f"sha256:{digest}", len(blob), f"sha256:{diff_id}")
 
 
 def write_image(
@@ -127,7 +143,7 @@ def write_image(
     """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
-    written = tuple(write_layer(blobs, tar_bytes(members)) for members in layers)
+    written = tuple(write_layer(blobs, _archive(tuple(members))) for members in layers)
 
     def store(value: object) -> dict[str, Any]:
         data = json.dumps(value).encode()
@@ -168,6 +184,11 @@ def write_image(
 
 def program_layer(programs: Iterable[str] = PROGRAMS) -> list[Member]:
     """Members for a usable user land: programs in /bin, their loader and libraries, /etc files."""
+    return list(_program_layer(tuple(programs)))
+
+
+@_cached
+def _program_layer(programs: tuple[str, ...]) -> tuple[Member, ...]:
     files: dict[str, Path] = {}
     for name in programs:
         found = shutil.which(name)
@@ -191,7 +212,7 @@ def program_layer(programs: Iterable[str] = PROGRAMS) -> list[Member]:
     ]
     for name, path in sorted(files.items()):
         members.append(Member(name, path.resolve().read_bytes(), mode=0o755))
-    return members
+    return tuple(members)
 
 
 def _libraries(program: Path) -> list[str]:
@@ -226,8 +247,13 @@ def python_layer() -> list[Member]:
     """The Python that runs the test, with just the modules an HTTP server and client need.
 
     It is told from a running process which files those are, so that it does not matter how that
-    Python was installed or started.
+    Python was installed or started. Bytecode comes along where there is some.
     """
+    return list(_python_layer())
+
+
+@_cached
+def _python_layer() -> tuple[Member, ...]:
     probe = subprocess.run(
         [sys.executable, "-S", "-c", _PROBE], check=True, capture_output=True, timeout=60
     )
@@ -235,8 +261,10 @@ def python_layer() -> list[Member]:
     members = [directory("py"), directory(f"{PYTHON_LIBRARY}/lib-dynload")]
     for name in modules:
         if name.startswith(library):
-            inside = f"{PYTHON_LIBRARY}{name[len(library) :]}"
-            members.append(Member(inside, Path(name).read_bytes()))
+            files = [name, importlib.util.cache_from_source(name)] if name[-3:] == ".py" else [name]
+            for file in filter(os.path.exists, files):
+                inside = f"{PYTHON_LIBRARY}{file[len(library) :]}"
+                members.append(Member(inside, Path(file).read_bytes()))
     for name in mapped:
         base = os.path.basename(name)
         if base.startswith("python3"):
@@ -253,4 +281,4 @@ def python_layer() -> list[Member]:
                 short = base[: base.index(".so.") + 4] + version.split(".")[0]
                 members.append(link(f"py/so/{short}", base))
         members.append(Member(inside, Path(name).read_bytes(), mode=0o755))
-    return members
+    return tuple(members)

@@ -90,7 +90,8 @@ def run_tests(run: ImageTestRun, scratch: Path) -> int:
     for directory in (packages, results, outputs, scratch / "writes"):
         directory.mkdir()
     for package in run.packages:
-        copy_following_links(package, packages)
+        # With its bytecode: the image may not write any, and each process would compile it again.
+        shutil.copytree(package, packages, dirs_exist_ok=True)
     copy_following_links(run.tests, scratch / "tests")
     binds = [
         Bind(scratch / "tests", run.target, read_only=True),

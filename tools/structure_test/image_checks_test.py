@@ -208,7 +208,7 @@ def test_an_unknown_stop_signal_fails_only_the_tests_that_send_it(run: Run, tmp_
 
 SIZE_ERROR = "size: at most 10 bytes, found "
 INVARIANTS: list[tuple[dict[str, Any], str]] = [
-    ({"maxLayers": 3, "maxBytes": 10**9, "forbidden": ["**/*.pyc", "/nowhere"]}, ""),
+    ({"maxLayers": 3, "maxBytes": 10**9, "forbidden": ["**/*.pyo", "/nowhere"]}, ""),
     ({"uids": [0, 77, 1000], "gids": [0, 42, 88, 1000]}, ""),
     ({"worldWritable": ["/tmp", "/app/open"]}, ""),
     (
