@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ libfoo1 (1.0-1) unstable; urgency=medium
 TOML = "etc/tool.toml"
 LIBRARY = "usr/lib/libfoo.so.1.0"
 LINK = "usr/lib/libfoo.so.1"
-MODULE = "usr/local/lib/python3.11/dist-packages/six.py"
+MODULE = "usr/local/lib/python{}.{}/dist-packages/six.py".format(*sys.version_info)
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 Edit = Callable[[Members], Members]

@@ -138,7 +138,7 @@ def _wheels_file(images: Images, out: Path) -> Path:
 
 
 _STANZA = "var/lib/dpkg/status.d/tool"
-_RECORD = "usr/local/lib/python3.11/dist-packages/six-1.16.0.dist-info/RECORD"
+_RECORD = MODULE.replace("six.py", "six-1.16.0.dist-info/RECORD")
 _WHEEL = _RECORD.replace("RECORD", "WHEEL")
 XATTR = {"SCHILY.xattr.security.capability": "\x01\x00"}
 PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
@@ -236,7 +236,7 @@ PLANTED: dict[str, tuple[Callable[[Images, Path], Path], str]] = {
     "a wheel's file": (
         _wheels_file,
         (
-            "layer 2 (wheels): /usr/local/lib/python3.11/dist-packages/six.py: content differs "
+            f"layer 2 (wheels): /{MODULE}: content differs "
             "from byte 22 on, line 2: '    return 7' → '    return 6' (Python wheel six 1.16.0)"
         ),
     ),

@@ -98,10 +98,9 @@ def skipped(target: Path, *, frames: int) -> Path:
 
 
 def rotated(source: Path, target: Path, *, degrees: int) -> Path:
-    """Set a clip's rotation metadata (clockwise) without re-encoding it."""
-    # As an output option of ffmpeg 5 the angle is counter-clockwise.
-    mark = ["-metadata:s:v", f"rotate={360 - degrees}"]
-    return _ffmpeg(["-i", str(source), "-c", "copy", *mark], target)
+    """Copy an MP4 that players turn clockwise by 90, 180 or 270 degrees."""
+    turns = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+    return with_display_matrix(source, target, matrix=turns[degrees])
 
 
 def with_display_matrix(source: Path, target: Path, *, matrix: tuple[int, int, int, int]) -> Path:
