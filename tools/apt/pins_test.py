@@ -8,7 +8,7 @@ import json
 import lzma
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,15 @@ class _Mirror:
         packages, records = [], []
         for number in range(count):
             name = f"lib{number:02}+x"
-            versions = ["1"] if number >= _GONE else ["2"]
-            for version in versions:
-                path = self.directory / f"pool/{name}_{version}_amd64.deb"
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(b"a package")
-                os.utime(path, (_SINCE, _SINCE))
-                filename = f"pool/{path.name}"
-                records.append(
-                    f"Package: {name}\nVersion: {version}\nDescription: x\n Filename: no\n"
-                    f"Filename: {filename}\n"
-                )
+            version = "1" if number >= _GONE else "2"
+            path = self.directory / f"pool/{name}_{version}_amd64.deb"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"a package")
+            os.utime(path, (_SINCE, _SINCE))
+            records.append(
+                f"Package: {name}\nVersion: {version}\nDescription: x\n Filename: no\n"
+                f"Filename: pool/{path.name}\n"
+            )
             packages.append(
                 {
                     "name": name,
@@ -105,19 +103,31 @@ def mirror(tmp_path: Path) -> Iterator[_Mirror]:
         thread.join()
 
 
+@pytest.fixture
+def ask(
+    mirror: _Mirror,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., dict[str, str]]:
+    """Return a function that runs the command on a lock of 30 files and returns what is missing."""
+
+    def run(*flags: str, permanent: str) -> dict[str, str]:
+        lock, mirrors = tmp_path / "lock.json", tmp_path / "mirrors.json"
+        lock.write_text(json.dumps(mirror.lock(30)))
+        mirrors.write_text(json.dumps({"debian": [mirror.url]}))
+        monkeypatch.setenv("PERMANENT_ARCHIVE", permanent)
+        assert main([*flags, str(lock), str(mirrors)]) == 0
+        missing: dict[str, str] = json.loads(capsys.readouterr().out)["missing"]
+        return missing
+
+    return run
+
+
 def test_ten_files_that_are_gone_are_told_at_once_and_nothing_is_downloaded(
-    mirror: _Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mirror: _Mirror, ask: Callable[..., dict[str, str]]
 ) -> None:
-    lock, mirrors = tmp_path / "lock.json", tmp_path / "mirrors.json"
-    lock.write_text(json.dumps(mirror.lock(30)))
-    mirrors.write_text(json.dumps({"debian": [mirror.url]}))
-    os.environ["PERMANENT_ARCHIVE"] = mirror.url
-    try:
-        assert main([str(lock), str(mirrors)]) == 0
-    finally:
-        del os.environ["PERMANENT_ARCHIVE"]
-    found = json.loads(capsys.readouterr().out)
-    assert found["missing"] == {
+    assert ask(permanent=mirror.url) == {
         f"pool/lib{number:02}+x_1_amd64.deb": (
             f"lib{number:02}+x (amd64) 1: there is 2 in bookworm since 2026-11-24"
         )
@@ -129,18 +139,10 @@ def test_ten_files_that_are_gone_are_told_at_once_and_nothing_is_downloaded(
 
 
 def test_of_an_index_that_changed_only_what_it_has_in_another_version_is_asked_for(
-    mirror: _Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mirror: _Mirror, ask: Callable[..., dict[str, str]]
 ) -> None:
-    lock, mirrors = tmp_path / "lock.json", tmp_path / "mirrors.json"
-    lock.write_text(json.dumps(mirror.lock(30)))
-    mirrors.write_text(json.dumps({"debian": [mirror.url]}))
-    os.environ["PERMANENT_ARCHIVE"] = f"{mirror.url}/permanent"
-    try:
-        assert main(["--replaced", str(lock), str(mirrors)]) == 0
-    finally:
-        del os.environ["PERMANENT_ARCHIVE"]
-    found = json.loads(capsys.readouterr().out)
-    assert list(found["missing"].values()) == [
+    missing = ask("--replaced", permanent=f"{mirror.url}/permanent")
+    assert list(missing.values()) == [
         f"lib{number:02}+x (amd64) 1: there is 2 in bookworm since 2026-11-24"
         for number in range(_GONE)
     ]
