@@ -43,10 +43,6 @@ ETC = {
 }
 ENVIRONMENT = {
     **podman_for_test.ENVIRONMENT,
-    # Anybody but root, or Podman takes the namespace for the machine's own.
-    "_CONTAINERS_ROOTLESS_UID": "1000",
-    "_CONTAINERS_ROOTLESS_GID": "1000",
-    "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
     # diffoscope's Python asks ldconfig, which is not there, where a library is.
     "LIBARCHIVE": "libarchive.so.13",
 }

@@ -53,8 +53,10 @@ ENVIRONMENT = {
     "CONTAINERS_STORAGE_CONF": "/etc/containers/storage.conf",
     # Podman's marks of a user namespace of its own: it then maps no other ids.
     "_CONTAINERS_USERNS_CONFIGURED": "done",
-    "_CONTAINERS_ROOTLESS_UID": "0",
-    "_CONTAINERS_ROOTLESS_GID": "0",
+    # Anybody but root, or Podman takes the namespace for the machine's own.
+    "_CONTAINERS_ROOTLESS_UID": "1000",
+    "_CONTAINERS_ROOTLESS_GID": "1000",
+    "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
 }
 
 
