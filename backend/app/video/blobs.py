@@ -43,7 +43,7 @@ def find_blobs(moving: Image, foreground: Mask, residue: Image, *, min_area: flo
     whole = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, _3X3)
     whole = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, _5X5)
     count, labels, facts, _ = cv2.connectedComponentsWithStats(whole)
-    evidence = np.bincount(labels[moving.view(np.bool_)], minlength=count)
+    evidence = np.bincount(labels[moving.view(np.bool_)].astype(np.intp), minlength=count)
     areas = facts[:, cv2.CC_STAT_AREA]
     enough = (areas >= min_area) & (evidence >= np.maximum(3, _MOVING_SHARE * areas))
     enough[0] = False  # the background

@@ -88,7 +88,7 @@ def worst_psnr(one: Frames, other: Frames) -> float:
     """Return the PSNR in dB of the worst frame."""
     assert one.shape == other.shape
     difference = one.astype(np.float64) - other.astype(np.float64)
-    worst = np.mean(difference**2, axis=(1, 2, 3)).max()
+    worst = np.max(np.mean(difference**2, axis=(1, 2, 3)))
     return float(10 * np.log10(255**2 / max(worst, 1e-9)))
 
 
