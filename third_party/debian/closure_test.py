@@ -31,6 +31,7 @@ _ARCHS = sorted(ARCHITECTURES)
 _GLOBS = tuple(rule.glob for rule in _LOCK.excluded_paths)
 # What is started of each group, or loaded by name; `*` stands for what changes with a version.
 _PROGRAMS = {
+    "nginx": ["usr/sbin/nginx"],
     "postgres": ["usr/lib/postgresql/*/bin/*", "usr/lib/postgresql/*/lib/*.so"],
     "redis": ["usr/bin/redis-server", "usr/bin/redis-cli"],
     "registry": ["usr/bin/docker-registry"],

@@ -5,6 +5,7 @@ load("//tools/apt:repositories.bzl", "deb_tree")
 # A `*` stands for what changes with a version.
 _PROGRAMS = {
     "git": ["usr/bin/git"],
+    "nginx": ["usr/sbin/nginx"],
     "postgres": [
         "usr/lib/postgresql/*/bin/initdb",
         "usr/lib/postgresql/*/bin/postgres",

@@ -116,7 +116,7 @@ def running(
             "(Debian package docker-registry)"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     config = _config(directory, port)
     ca = None
     if tls:
@@ -196,7 +196,8 @@ def _config(directory: Path, port: int) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

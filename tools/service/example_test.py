@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tools.apt.gpgv_for_test import TESTDATA
-from tools.registry.registry_for_test import running
+from tools.registry.registry_for_test import free_port, running
 from tools.service.bazel_for_test import (
     ARCHITECTURE,
     MODES,
@@ -26,6 +26,7 @@ from tools.service.bazel_for_test import (
     differences,
     fill_repository_cache,
 )
+from tools.service.nginx_for_test import RemoteCache, remote_cache
 from tools.wheels.wheels_for_test import TinyWheel, write_index
 
 RUNFILES = Path(os.environ["TEST_SRCDIR"])
@@ -144,6 +145,22 @@ def workspaces(scratch: Path, release: Release, caches: Path) -> Iterator[dict[s
 
 
 @pytest.fixture(scope="module")
+def remote(scratch: Path) -> Iterator[RemoteCache]:
+    """A cache of several machines, empty at first."""
+    with remote_cache(scratch / "nginx", free_port()) as cache:
+        yield cache
+
+
+@pytest.fixture(scope="module")
+def clone(scratch: Path, release: Release, caches: Path) -> Iterator[Workspace]:
+    """The example of another user in another place."""
+    place = scratch / "somewhere else" / "two"
+    made = Workspace(place / "hello", home=place / "home", caches=caches, release=release)
+    yield made
+    made.bazel("shutdown")
+
+
+@pytest.fixture(scope="module")
 def actions() -> dict[str, dict[str, Action]]:
     """Mode → actions of the example's first build, by output; the first test fills it in."""
     return {}
@@ -159,10 +176,11 @@ def layers() -> dict[str, list[str]]:
 def test_the_example_builds_and_its_structure_test_passes(
     mode: str,
     workspaces: dict[str, Workspace],
+    remote: RemoteCache,
     actions: dict[str, dict[str, Action]],
     layers: dict[str, list[str]],
 ) -> None:
-    actions[mode] = workspaces[mode].build("image")
+    actions[mode] = workspaces[mode].build("image", f"--remote_cache={remote.url}")
     layers[mode] = workspaces[mode].layers("image")
     workspaces[mode].bazel("test", "//:image_test")
 
@@ -177,29 +195,42 @@ def test_bazelw_tells_its_version(workspaces: dict[str, Workspace]) -> None:
 
 
 def test_actions_have_the_same_keys_in_two_clones_and_none_runs_twice(
-    scratch: Path,
-    release: Release,
-    caches: Path,
-    workspaces: dict[str, Workspace],
-    actions: dict[str, dict[str, Action]],
+    clone: Workspace, workspaces: dict[str, Workspace], actions: dict[str, dict[str, Action]]
 ) -> None:
     first = actions["WORKSPACE"]
     assert len(first) >= 15
     assert {action["cacheHit"] for action in first.values()} == {False}
     again = workspaces["WORKSPACE"].build("image")
     assert again == {}, {name: differences(first[name], again[name]) for name in again}
-    place = scratch / "somewhere else" / "two"
-    clone = Workspace(place / "hello", home=place / "home", caches=caches, release=release)
-    try:
-        second = clone.build("image")
-    finally:
-        clone.bazel("shutdown")
+    second = clone.build("image")
     assert second.keys() == first.keys()
     assert {name: differences(first[name], second[name]) for name in first} == {
         name: [] for name in first
     }
     assert {action["cacheHit"] for action in second.values()} == {True}
     assert {action.get("exitCode", 0) for action in second.values()} == {0}
+
+
+def test_a_remote_cache_runs_no_action_and_sends_only_what_is_asked_for(
+    clone: Workspace,
+    workspaces: dict[str, Workspace],
+    remote: RemoteCache,
+    actions: dict[str, dict[str, Action]],
+) -> None:
+    uploaded = sum(path.stat().st_size for path in remote.log.parents[1].glob("cache/cas/*"))
+    assert uploaded > 5_000_000
+    clone.bazel("clean")
+    before = len(remote.requests())
+    flags = (f"--remote_cache={remote.url}", "--disk_cache=")
+    ran = clone.build("image", *flags, "--remote_download_outputs=minimal")
+    assert ran.keys() == actions["WORKSPACE"].keys()
+    assert {action["runner"] for action in ran.values()} == {"remote cache hit"}
+    requests = remote.requests()[before:]
+    assert {(method, status) for method, status, _ in requests} == {("GET", 200)}
+    assert sum(size for _, _, size in requests) < 100_000
+    clone.bazel("build", *flags, "--remote_download_outputs=toplevel", "//:image.digest")
+    digest = (clone.directory / f"bazel-bin/image_{ARCHITECTURE}.json.sha256").read_text().strip()
+    assert digest == workspaces["WORKSPACE"].digest("image")
 
 
 def test_workers_and_sandboxed_programs_make_the_same_image(
