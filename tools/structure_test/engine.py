@@ -42,7 +42,10 @@ KILLED = 137
 # Engines' messages for a command that cannot be executed, and a shell's exit code for it.
 _NOT_STARTED = (
     ("(?i)executable file.* not found|exec: .*no such file or directory", EXIT_NOT_FOUND),
-    ("(?i)(open executable|exec: .*): (permission denied|is a directory)", EXIT_NOT_EXECUTABLE),
+    (
+        "(?i)(open executable|exec: .*): (permission denied|is a directory)|is not executable",
+        EXIT_NOT_EXECUTABLE,
+    ),
 )
 _NEVER = "0001-01-01"  # Go's zero time.
 
