@@ -78,6 +78,23 @@ def test_api_starts_without_importing_heavy_libraries(tmp_path: Path) -> None:
     assert finished.stdout.strip() == "[]"
 
 
+def test_only_fastapis_models_of_openapi_are_built_when_they_are_used(tmp_path: Path) -> None:
+    program = (
+        "import main, fastapi.openapi.models, app.api.schemas; "
+        "print([model.__pydantic_complete__ "
+        "for model in (fastapi.openapi.models.OpenAPI, app.api.schemas.VideoOut)])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=BACKEND,
+        env=service_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stdout.strip() == "[False, True]"
+
+
 @pytest.mark.parametrize("statement", ["import main", "from app.worker import celery"])
 def test_invalid_setting_exits_with_a_message(statement: str, tmp_path: Path) -> None:
     finished = subprocess.run(
