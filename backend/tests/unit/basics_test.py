@@ -78,6 +78,17 @@ def test_api_starts_without_importing_heavy_libraries(tmp_path: Path) -> None:
     assert finished.stdout.strip() == "[]"
 
 
+def test_process_that_runs_analyses_starts_without_pydantic() -> None:
+    program = (
+        "import sys, app.worker.child; print(sorted({'pydantic', 'pydantic_core', 'fastapi', "
+        "'starlette', 'celery', 'alembic', 'cv2', 'numpy'} & set(sys.modules)))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "[]"
+
+
 def test_only_fastapis_models_of_openapi_are_built_when_they_are_used(tmp_path: Path) -> None:
     program = (
         "import main, fastapi.openapi.models, app.api.schemas; "
