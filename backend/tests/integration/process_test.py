@@ -80,8 +80,7 @@ LOADED_AT_START = {
     "main", "opentelemetry", "pydantic", "pydantic_core", "pydantic_settings", "python_multipart",
     "sitecustomize", "sqlalchemy", "starlette", "typing_extensions", "typing_inspection", "uvicorn",
     "uvloop",
-    # Optional for uvicorn and anyio, and not in the image: the tests' own packages.
-    "h11", "sniffio", "wsproto",
+    "sniffio",  # optional for anyio, and not in the image: the tests' own
 }  # fmt: skip
 # Of features that are off, of analyses, of metrics; what only an analysis or a migration needs.
 LOADED_LATER = {
