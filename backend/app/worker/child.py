@@ -1,10 +1,11 @@
-"""The process that runs analyses for `app.worker.embedded`: `python3 -m app.worker.child`.
+"""The process that runs analyses for `app.worker.embedded`, which calls `main` in it.
 
 It is controlled through standard input: the first line holds its `RunnerConfig`, each further line
 means there may be new work, and end of file means the service has stopped or died; the child then
 hands back its current analysis. It exits after a while without work, which frees its memory.
 """
 
+import gc
 import logging
 import signal
 import sys
@@ -29,6 +30,8 @@ POLL_S = 2.0
 
 def main() -> None:
     """Run analyses until there are none left or the service is gone."""
+    gc.freeze()
+    gc.enable()
     system.set_memory_hidden(True)
     config = RunnerConfig.from_json(sys.stdin.readline())
     configure_logging(config.log_level)
@@ -76,7 +79,3 @@ def work(
         if time.monotonic() - last > IDLE_S:
             return
         notified.wait(POLL_S)
-
-
-if __name__ == "__main__":
-    main()

@@ -33,6 +33,8 @@ INTERVAL_S = 2.0
 # A child that exits within EARLY_EXIT_S this many times in a row fails whatever the video.
 EARLY_EXIT_S = 5.0
 MAX_EARLY_EXITS = 5
+# As in `main`: imports create hardly any garbage. The child itself collects it again.
+_CHILD = "import gc; gc.disable(); from app.worker.child import main; main()"
 
 
 class EmbeddedWorker(BackgroundThread):
@@ -75,7 +77,7 @@ class EmbeddedWorker(BackgroundThread):
         assert self._lock is not None  # noqa: S101 - acquired by `step`
         path = os.pathsep.join(filter(None, sys.path))
         child = subprocess.Popen(
-            [sys.executable, "-m", "app.worker.child"],
+            [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,
             text=True,
             env={**_without_settings(os.environ), "PYTHONPATH": path},
