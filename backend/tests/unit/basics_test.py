@@ -121,6 +121,24 @@ def test_invalid_setting_exits_with_a_message(statement: str, tmp_path: Path) ->
     assert "Traceback" not in finished.stderr
 
 
+def test_invalid_setting_is_reported_before_the_application_is_loaded(tmp_path: Path) -> None:
+    program = (
+        "import atexit, sys; "
+        "atexit.register(lambda: print({'fastapi', 'app.api', 'app.worker'} & set(sys.modules))); "
+        "import main"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=BACKEND,
+        env=service_environment(tmp_path, LEASE="no"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout.strip()) == (1, "set()")
+    assert finished.stderr.startswith("backend: LEASE: invalid value 'no': ")
+
+
 def test_importing_the_worker_package_does_not_load_celery(tmp_path: Path) -> None:
     program = (
         "import sys, app.worker; print('celery' in sys.modules, hasattr(app.worker, 'other'));"
