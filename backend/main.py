@@ -18,7 +18,6 @@ def _build() -> "FastAPI":
     from app.sandbox.system import set_memory_hidden
 
     set_memory_hidden(True)  # before secrets are read, and before any decoder runs
-    from app.api.application import create_app
     from app.logs import configure_logging
     from app.services.private import keep_new_files_private
     from app.services.storage import Storage, StorageUnusableError
@@ -31,6 +30,8 @@ def _build() -> "FastAPI":
     except (SettingsError, StorageUnusableError) as error:
         raise SystemExit(f"backend: {error}") from None
     configure_logging(settings.log_level)
+    from app.api.application import create_app  # half of a start, which no mistake above waits for
+
     application = create_app(settings)
     gc.freeze()
     gc.enable()

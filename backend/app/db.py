@@ -10,6 +10,7 @@ with SQLITE_BUSY as soon as another writer commits in between, whatever the time
 import ctypes
 import ctypes.util
 import errno
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,19 +114,18 @@ def _limit_waits(engine: Engine) -> None:
         return Impatient.connect(*arguments, **options)
 
 
+@functools.cache
 def _patch_find_library() -> None:
     """Make `find_library` find libpq without running any program.
 
     psycopg locates libpq and the C library through `ctypes.util.find_library`, which runs ldconfig,
-    gcc or ld to look up names that the dynamic linker knows anyway. The image may have none of
-    them.
+    gcc or ld to look up names that the dynamic linker knows anyway. That takes time, and the image
+    may have none of them.
     """
     original = ctypes.util.find_library
-    if all(original(name) for name in _LIBRARIES):
-        return
 
     def find_library(name: str) -> str | None:
-        return original(name) or _if_loadable(_LIBRARIES.get(name))
+        return _if_loadable(_LIBRARIES.get(name)) or original(name)
 
     ctypes.util.find_library = find_library
 

@@ -6,7 +6,6 @@ in a compose file. Only entry points call `load_settings`; everything else recei
 """
 
 import ipaddress
-import json
 import os
 import re
 import urllib.parse
@@ -502,19 +501,6 @@ class Settings(BaseSettings):
         """Return whether `/api/v1` is closed to clients that are not known."""
         return self.require_api_key or self.signs_in()
 
-    def to_json(self) -> str:
-        """Return all settings including secrets; only for the pipe to a child process."""
-        values = {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in self
-        }
-        return json.dumps(values, default=_to_plain)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Settings":
-        """Return the settings from the output of `to_json`."""
-        return cls(**json.loads(text))
-
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
@@ -567,10 +553,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _to_plain(value: object) -> object:
-    return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
 def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr | None:

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -25,11 +25,8 @@ from app.api import (
     page,
     problems,
     progress,
-    sign_in,
     uploads,
     videos,
-    webhook_messages,
-    webhooks,
 )
 from app.api.clients import Shares
 from app.api.conditional import Conditional
@@ -53,19 +50,19 @@ from app.services.private import database_files, tighten
 from app.services.quotas import Quotas
 from app.services.readers import Readers
 from app.services.retention import Policy, Retention
-from app.services.sending import Sender
 from app.services.sign_in import Admission, SignIn
-from app.services.signing import SigningKey
 from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Limits, Tools
 from app.worker.background import BackgroundThread
 from app.worker.confine import log_isolation
-from app.worker.deliverer import Deliverer
 from app.worker.dispatch import CeleryDispatcher
 from app.worker.embedded import EmbeddedWorker
 from app.worker.janitor import Janitor
+
+if TYPE_CHECKING:
+    from app.worker.deliverer import Deliverer
 
 RETRY_S = 3.0
 # ffmpeg uses every core; running more in parallel only slows each one down.
@@ -169,13 +166,18 @@ def create_app(settings: Settings) -> FastAPI:
 def _include_routes(app: FastAPI, context: Context) -> None:
     for part in (health, metrics, page, auth, videos, uploads, progress, analyses, export, events):
         app.include_router(part.router)
+    # Each module builds its routes when it is imported: features that are off cost no time.
     if context.sign_in is not None:
+        from app.api import sign_in
+
         app.include_router(sign_in.router)
     if context.retention.policy.enabled:
         from app.api import retention
 
         app.include_router(retention.router)
     if context.deliverer is not None:
+        from app.api import webhook_messages, webhooks
+
         app.include_router(webhooks.router)
         app.webhooks.include_router(webhook_messages.router)
     app.mount("/static", page.PageFiles())
@@ -280,7 +282,11 @@ def _context(settings: Settings) -> Context:
     )
 
 
-def _deliverer(settings: Settings, database: Database) -> Deliverer:
+def _deliverer(settings: Settings, database: Database) -> "Deliverer":
+    from app.services.sending import Sender
+    from app.services.signing import SigningKey
+    from app.worker.deliverer import Deliverer
+
     timeout = settings.webhook_timeout.total_seconds()
     rules = FetchRules(
         hosts=settings.webhook_hosts,
@@ -297,6 +303,7 @@ def _deliverer(settings: Settings, database: Database) -> Deliverer:
 def _sign_in(settings: Settings) -> SignIn | None:
     if not settings.signs_in():
         return None
+    from app.api import sign_in
     from app.services import oidc  # Authlib takes 0.1 s, which others need not spend
 
     assert settings.google_client_id is not None  # noqa: S101 - Settings has checked these

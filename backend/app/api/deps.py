@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from anyio import CancelScope
 from fastapi import Depends, Request
@@ -24,7 +24,9 @@ from app.services.storage import Storage
 from app.services.uploads import Uploads
 from app.settings import Settings
 from app.video import Tools
-from app.worker.deliverer import Deliverer
+
+if TYPE_CHECKING:
+    from app.worker.deliverer import Deliverer
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Context:
     progress: ProgressHub
     meter: RequestMeter
     monitor: Monitor
-    deliverer: Deliverer | None
+    deliverer: "Deliverer | None"
     """Sends to webhooks; None without WEBHOOK_HOSTS."""
     writers: dict[uuid.UUID, CancelScope] = field(default_factory=dict)
     """Requests of this process that are writing to a resumable upload."""

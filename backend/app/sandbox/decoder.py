@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ _MAX_INTERPRETERS = 4
 _LONGEST_LINE = 256
 # Without these, a decoder can read files of the service, or reach others.
 WANTED = ("landlock", "seccomp")
+_ISOLATION = threading.Lock()
 
 
 def start(
@@ -52,12 +54,17 @@ def start(
     raise OSError(number, os.strerror(number))
 
 
-@lru_cache(maxsize=1)
 def isolation() -> tuple[str, ...]:
     """Return the names of the restrictions in force, for example ("landlock-abi-6", "seccomp").
 
     Raise OSError if no program can be started.
     """
+    with _ISOLATION:  # at a start, the log and the first health check ask at the same time
+        return _isolation()
+
+
+@lru_cache(maxsize=1)
+def _isolation() -> tuple[str, ...]:
     process, report = _launch([], [], environment={"LC_ALL": "C"}, pass_fds=())
     process.communicate()
     return tuple(report)

@@ -76,7 +76,7 @@ def _create_tables(database_url: str) -> bool:
         with connection, connection.begin():
             if inspect(connection).get_table_names():
                 return False
-            Base.metadata.create_all(connection)
+            Base.metadata.create_all(connection, checkfirst=False)  # there are none
             # As Alembic would create it.
             connection.execute(
                 text(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.video.errors import TimeLimitError, VideoTooBigError
-from app.video.events import EventBuilder
 from app.video.findings import Analysis, Event
 from app.video.options import DEFAULT_LIMITS, WHOLE_FRAME, Limits, Parameters, Tools
 from app.video.probe import Probe, last_packet, probe
@@ -53,6 +52,7 @@ def analyse(
     # OpenCV and numpy cost 0.2 s and 60 MB, so only an analysis loads them.
     from app.video.decode import FrameSource
     from app.video.detector import MotionDetector
+    from app.video.events import EventBuilder
 
     deadline = time.monotonic() + limits.wall_time
 

@@ -1,10 +1,11 @@
-"""The process that runs analyses for `app.worker.embedded`: `python3 -m app.worker.child`.
+"""The process that runs analyses for `app.worker.embedded`, which calls `main` in it.
 
-It is controlled through standard input: the first line holds the settings, each further line means
-there may be new work, and end of file means the service has stopped or died; the child then hands
-back its current analysis. It exits after a while without work, which frees its memory.
+It is controlled through standard input: the first line holds its `RunnerConfig`, each further line
+means there may be new work, and end of file means the service has stopped or died; the child then
+hands back its current analysis. It exits after a while without work, which frees its memory.
 """
 
+import gc
 import logging
 import signal
 import sys
@@ -19,7 +20,7 @@ from app.models.base import utc_now
 from app.sandbox import system
 from app.services import leases
 from app.services.storage import Storage
-from app.settings import Settings
+from app.worker.config import RunnerConfig
 from app.worker.confine import confine
 from app.worker.runner import AnalysisRunner
 
@@ -29,10 +30,12 @@ POLL_S = 2.0
 
 def main() -> None:
     """Run analyses until there are none left or the service is gone."""
+    gc.freeze()
+    gc.enable()
     system.set_memory_hidden(True)
-    settings = Settings.from_json(sys.stdin.readline())
-    configure_logging(settings.log_level)
-    confine(memory=int(settings.analysis_memory))
+    config = RunnerConfig.from_json(sys.stdin.readline())
+    configure_logging(config.log_level)
+    confine(memory=config.analysis_memory)
     stopping, notified = threading.Event(), threading.Event()
 
     def listen() -> None:
@@ -45,10 +48,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     threading.Thread(target=listen, name="listen", daemon=True).start()
-    database = Database(settings.sqlalchemy_url())
-    runner = AnalysisRunner(
-        settings=settings, database=database, storage=Storage(settings.data_dir)
-    )
+    database = Database(config.database_url)
+    runner = AnalysisRunner(config=config, database=database, storage=Storage(config.data_dir))
     try:
         work(database, runner, stopping=stopping, notified=notified)
     finally:
@@ -78,7 +79,3 @@ def work(
         if time.monotonic() - last > IDLE_S:
             return
         notified.wait(POLL_S)
-
-
-if __name__ == "__main__":
-    main()

@@ -27,11 +27,14 @@ from app.services.queue import WorkerState
 from app.services.storage import Storage
 from app.settings import FILE_SUFFIX, Settings
 from app.worker.background import STOP_TIMEOUT_S, BackgroundThread
+from app.worker.config import RunnerConfig
 
 INTERVAL_S = 2.0
 # A child that exits within EARLY_EXIT_S this many times in a row fails whatever the video.
 EARLY_EXIT_S = 5.0
 MAX_EARLY_EXITS = 5
+# As in `main`: imports create hardly any garbage. The child itself collects it again.
+_CHILD = "import gc; gc.disable(); from app.worker.child import main; main()"
 
 
 class EmbeddedWorker(BackgroundThread):
@@ -74,7 +77,7 @@ class EmbeddedWorker(BackgroundThread):
         assert self._lock is not None  # noqa: S101 - acquired by `step`
         path = os.pathsep.join(filter(None, sys.path))
         child = subprocess.Popen(
-            [sys.executable, "-m", "app.worker.child"],
+            [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,
             text=True,
             env={**_without_settings(os.environ), "PYTHONPATH": path},
@@ -84,9 +87,7 @@ class EmbeddedWorker(BackgroundThread):
         event("worker.started", pid=child.pid)
         assert child.stdin is not None  # noqa: S101 - requested above
         with contextlib.suppress(BrokenPipeError):
-            # Captions are not its work, so it does not get the key.
-            settings = self._settings.model_copy(update={"gemini_api_key": None})
-            child.stdin.write(settings.to_json() + "\n")
+            child.stdin.write(RunnerConfig.from_settings(self._settings).to_json() + "\n")
             child.stdin.flush()
         return child
 

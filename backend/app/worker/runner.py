@@ -31,7 +31,6 @@ from app.services.leases import Claim
 from app.services.pictures import PREVIEW, event_picture, video_picture
 from app.services.results import Findings
 from app.services.storage import Storage
-from app.settings import Settings
 from app.video import (
     Limits,
     MemoryLimitError,
@@ -43,6 +42,7 @@ from app.video import (
     probe,
 )
 from app.video.probe import check_size
+from app.worker.config import RunnerConfig
 
 # Interval between progress updates; also how quickly a cancelled analysis stops.
 HEARTBEAT_S = 1.0
@@ -113,9 +113,9 @@ class _Album:
 class AnalysisRunner:
     """Run analyses; built once per process."""
 
-    def __init__(self, *, settings: Settings, database: Database, storage: Storage) -> None:
+    def __init__(self, *, config: RunnerConfig, database: Database, storage: Storage) -> None:
         """Store the dependencies; open nothing."""
-        self._settings = settings
+        self._config = config
         self._database = database
         self._storage = storage
 
@@ -145,8 +145,8 @@ class AnalysisRunner:
                 session,
                 analysis_id=analysis_id,
                 now=utc_now(),
-                lease=self._settings.lease,
-                max_attempts=self._settings.analysis_attempts,
+                lease=self._config.lease,
+                max_attempts=self._config.analysis_attempts,
             )
         if claim is None:
             event("analysis.not_claimed", analysis_id=analysis_id)
@@ -183,7 +183,7 @@ class AnalysisRunner:
                 lambda session: leases.release(session, claim=claim), Outcome.HANDED_BACK
             )
         except (MemoryError, MemoryLimitError):
-            limit = f"{self._settings.analysis_memory >> 20} MiB (ANALYSIS_MEMORY)"
+            limit = f"{self._config.analysis_memory >> 20} MiB (ANALYSIS_MEMORY)"
             return self._fail(claim, reason=f"the analysis exceeded the memory limit of {limit}")
         except VideoError as error:
             return self._fail(claim, reason=str(error), detail=error.log)
@@ -211,13 +211,13 @@ class AnalysisRunner:
         def progress(share: float) -> None:
             state.progress = share if facts.playable else share * _SHARE_BEFORE_PREVIEW
 
-        settings = self._settings
-        deadline = time.monotonic() + settings.analysis_timeout.total_seconds()
-        tools = Tools(ffmpeg=settings.ffmpeg, ffprobe=settings.ffprobe)
+        config = self._config
+        deadline = time.monotonic() + config.analysis_timeout.total_seconds()
+        tools = Tools(ffmpeg=config.ffmpeg, ffprobe=config.ffprobe)
         limits = Limits(
-            memory=int(settings.analysis_memory),
-            wall_time=settings.analysis_timeout.total_seconds(),
-            duration=Fraction(settings.max_duration.total_seconds()),
+            memory=config.analysis_memory,
+            wall_time=config.analysis_timeout.total_seconds(),
+            duration=Fraction(config.max_duration.total_seconds()),
         )
         path = self._storage.path(claim.video_id)
         checkpoint()
@@ -340,7 +340,7 @@ class AnalysisRunner:
             thread.join()
 
     def _renew(self, claim: Claim, state: _RunState, done: threading.Event) -> None:
-        lease = self._settings.lease
+        lease = self._config.lease
         interval = min(HEARTBEAT_S, lease.total_seconds() / 3)
         written, reachable = 0.0, True
         while not done.wait(interval):

@@ -26,6 +26,7 @@ from app.services.storage import Storage, StorageUnusableError
 from app.settings import Settings, SettingsError, load_settings
 from app.worker.background import STOP_TIMEOUT_S
 from app.worker.broker import TASK, make_celery
+from app.worker.config import RunnerConfig
 from app.worker.confine import confine, log_isolation
 from app.worker.runner import AnalysisRunner, Outcome
 
@@ -65,9 +66,11 @@ def create_celery(settings: Settings) -> Celery:
     @lru_cache(maxsize=1)
     def runner() -> AnalysisRunner:
         # Built on first use in the child process: connections must not be shared across a fork.
-        database = Database(settings.sqlalchemy_url())
+        config = RunnerConfig.from_settings(settings)
         return AnalysisRunner(
-            settings=settings, database=database, storage=Storage(settings.data_dir)
+            config=config,
+            database=Database(config.database_url),
+            storage=Storage(config.data_dir),
         )
 
     @application.task(name=TASK)

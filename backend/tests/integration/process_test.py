@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -71,6 +72,38 @@ def test_healthcheck_tracks_the_state_of_the_service(tmp_path: Path) -> None:
         assert healthcheck(url) == 1
         assert process.stop() == STOPPED
         assert healthcheck(url) == 1
+
+
+# All that the first healthy answer needs beside the standard library.
+LOADED_AT_START = {
+    "annotated_doc", "annotated_types", "anyio", "app", "click", "dotenv", "fastapi", "httptools",
+    "main", "opentelemetry", "pydantic", "pydantic_core", "pydantic_settings", "python_multipart",
+    "sitecustomize", "sqlalchemy", "starlette", "typing_extensions", "typing_inspection", "uvicorn",
+    "uvloop",
+    "sniffio",  # optional for anyio, and not in the image: the tests' own
+}  # fmt: skip
+# Of features that are off, of analyses, of metrics; what only an analysis or a migration needs.
+LOADED_LATER = {
+    "app.api.retention", "app.api.sign_in", "app.api.webhook_messages", "app.api.webhooks",
+    "app.services.gemini", "app.services.oidc", "app.services.sending", "app.services.signing",
+    "app.video.decode", "app.video.detector", "app.video.events", "app.worker.broker",
+    "app.worker.captions", "app.worker.child", "app.worker.deliverer", "app.worker.runner",
+    "app.worker.tasks", "http.server", "pydantic.v1", "statistics",
+}  # fmt: skip
+
+
+def test_service_becomes_healthy_without_loading_what_only_later_work_needs(
+    tmp_path: Path,
+) -> None:
+    with servers.api(tmp_path / "data", log=tmp_path / "log", variables={"PYTHONVERBOSE": "1"}) as (
+        _,
+        process,
+    ):
+        loaded = set(re.findall(r"^import '([\w.]+)' #", process.output(), re.MULTILINE))
+    assert {"main", "app.api.health", "sqlalchemy.orm", "uvicorn.server"} <= loaded
+    packages = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
+    assert packages <= LOADED_AT_START
+    assert loaded & LOADED_LATER == set()
 
 
 def test_every_log_line_is_json_and_contains_no_secret(tmp_path: Path) -> None:

@@ -78,6 +78,34 @@ def test_api_starts_without_importing_heavy_libraries(tmp_path: Path) -> None:
     assert finished.stdout.strip() == "[]"
 
 
+def test_process_that_runs_analyses_starts_without_pydantic() -> None:
+    program = (
+        "import sys, app.worker.child; print(sorted({'pydantic', 'pydantic_core', 'fastapi', "
+        "'starlette', 'celery', 'alembic', 'cv2', 'numpy'} & set(sys.modules)))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "[]"
+
+
+def test_only_fastapis_models_of_openapi_are_built_when_they_are_used(tmp_path: Path) -> None:
+    program = (
+        "import main, fastapi.openapi.models, app.api.schemas; "
+        "print([model.__pydantic_complete__ "
+        "for model in (fastapi.openapi.models.OpenAPI, app.api.schemas.VideoOut)])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=BACKEND,
+        env=service_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stdout.strip() == "[False, True]"
+
+
 @pytest.mark.parametrize("statement", ["import main", "from app.worker import celery"])
 def test_invalid_setting_exits_with_a_message(statement: str, tmp_path: Path) -> None:
     finished = subprocess.run(
@@ -91,6 +119,24 @@ def test_invalid_setting_exits_with_a_message(statement: str, tmp_path: Path) ->
     assert finished.returncode == 1
     assert "MAX_UPLOAD_BYTES: invalid value 'lots'" in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def test_invalid_setting_is_reported_before_the_application_is_loaded(tmp_path: Path) -> None:
+    program = (
+        "import atexit, sys; "
+        "atexit.register(lambda: print({'fastapi', 'app.api', 'app.worker'} & set(sys.modules))); "
+        "import main"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=BACKEND,
+        env=service_environment(tmp_path, LEASE="no"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout.strip()) == (1, "set()")
+    assert finished.stderr.startswith("backend: LEASE: invalid value 'no': ")
 
 
 def test_importing_the_worker_package_does_not_load_celery(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, SettingsError, load_settings
+from app.worker.config import RunnerConfig
 
 SIGN_IN = {
     "GOOGLE_CLIENT_ID": "films",
@@ -177,17 +178,32 @@ def test_settings_reach_a_child_process_unchanged(
     for name, value in (
         ("DATABASE_URL", "postgres://user:hunter2@host/db"),
         ("LEASE", "1.5"),
+        ("LOG_LEVEL", "debug"),
+        ("DATA_DIR", str(tmp_path / "data")),
+        ("FFMPEG", "/opt/ffmpeg"),
+        ("MAX_DURATION", "PT36H0.25S"),
+        ("ANALYSIS_MEMORY", "512MiB"),
+        ("ANALYSIS_ATTEMPTS", "7"),
         ("MAX_UPLOAD_BYTES", "5MiB"),
         ("IMPORT_HOSTS", "a.example,b.example"),
         ("ALLOWED_HOSTS", "a.example,[::1]"),
         ("IMPORT_DIR", str(tmp_path)),
         ("REQUIRE_API_KEY", "true"),
+        ("GEMINI_API_KEY", "hunter3"),
+        ("REDIS_URL", "redis://:hunter4@host/0"),
     ):
         monkeypatch.setenv(name, value)
     settings = load_settings()
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    assert Settings.from_json(settings.to_json()) == settings
+    config = RunnerConfig.from_settings(settings)
+    assert config.database_url == settings.sqlalchemy_url()
+    for name in RunnerConfig.__dataclass_fields__.keys() - {"database_url"}:
+        assert getattr(config, name) == getattr(settings, name)
+    text = config.to_json()
+    assert RunnerConfig.from_json(text) == config
+    assert "\n" not in text
+    assert [secret for secret in ("hunter2", "hunter3", "hunter4") if secret in text] == ["hunter2"]
 
 
 def test_sizes_and_durations_accept_common_notation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +287,7 @@ def test_sign_in_is_off_unless_it_is_configured(monkeypatch: pytest.MonkeyPatch)
         "https://films.example",
         "https://accounts.google.com",
     )
-    assert Settings.from_json(settings.to_json()) == settings
+    assert "hunter2" not in RunnerConfig.from_settings(settings).to_json()
 
 
 @pytest.mark.parametrize(
