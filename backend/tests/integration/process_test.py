@@ -77,18 +77,18 @@ def test_healthcheck_tracks_the_state_of_the_service(tmp_path: Path) -> None:
 # All that the first healthy answer needs beside the standard library.
 LOADED_AT_START = {
     "annotated_doc", "annotated_types", "anyio", "app", "click", "dotenv", "fastapi", "httptools",
-    "main", "opentelemetry", "pydantic", "pydantic_core", "pydantic_settings", "python_multipart",
-    "sitecustomize", "sqlalchemy", "starlette", "typing_extensions", "typing_inspection", "uvicorn",
-    "uvloop",
+    "main", "opentelemetry", "prometheus_client", "pydantic", "pydantic_core", "pydantic_settings",
+    "python_multipart", "sitecustomize", "sqlalchemy", "starlette", "typing_extensions",
+    "typing_inspection", "uvicorn", "uvloop",
     "sniffio",  # optional for anyio, and not in the image: the tests' own
 }  # fmt: skip
-# Of features that are off, of analyses, of metrics; what only an analysis or a migration needs.
+# Of features that are off, of analyses; what only an analysis or a migration needs.
 LOADED_LATER = {
     "app.api.retention", "app.api.sign_in", "app.api.webhook_messages", "app.api.webhooks",
     "app.services.gemini", "app.services.oidc", "app.services.sending", "app.services.signing",
     "app.video.decode", "app.video.detector", "app.video.events", "app.worker.broker",
     "app.worker.captions", "app.worker.child", "app.worker.deliverer", "app.worker.runner",
-    "app.worker.tasks", "http.server", "pydantic.v1", "statistics",
+    "app.worker.tasks", "pydantic.v1", "statistics",
 }  # fmt: skip
 
 
