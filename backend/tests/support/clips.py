@@ -175,7 +175,7 @@ def growing_frames(target: Path) -> Path:
     with target.open("wb") as stream:
         for size in ("320x240", "1920x1080"):
             part = target.with_name(f"{size}-{target.name}")
-            stream.write(pattern(part, seconds=2, size=size).read_bytes())
+            stream.write(pattern(part, seconds=1, size=size).read_bytes())
     return target
 
 

@@ -185,7 +185,7 @@ def encode(scene: Scene, target: Path) -> Path:
         programs.find("ffmpeg", variable="FFMPEG"), "-v", "error", "-y",
         "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-r", str(scene.rate),
         "-i", "pipe:0", *filters, "-fps_mode", "vfr", "-c:v", "libx264", "-preset", "veryfast",
-        "-crf", str(scene.quality), "-pix_fmt", "yuv420p", str(target),
+        "-threads", "1", "-crf", str(scene.quality), "-pix_fmt", "yuv420p", str(target),
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         if process.stdin is None:
