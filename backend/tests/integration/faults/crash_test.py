@@ -12,7 +12,7 @@ from tests.support.uploads import Uploader
 
 # Each kill costs the current analysis one attempt.
 PATIENT = {"ANALYSIS_ATTEMPTS": "20", "LEASE": "2"}
-KILLS = 2  # the second one hits a service that cleans up after the first
+KILLS = 3
 
 
 @pytest.fixture
