@@ -35,6 +35,13 @@ done
 PYTHONPATH=${{path#:}} exec "$runfiles/{python}" -P "$runfiles/{main}" "$@"
 """
 
+def _import_root(ctx, relative):
+    # As `py_library` has them. Without "..", which leads nowhere from a directory that the runfiles lack.
+    parts = [ctx.label.workspace_name or ctx.workspace_name] + ctx.label.package.split("/")
+    for part in relative.split("/"):
+        parts = parts[:-1] if part == ".." else parts + [part]
+    return "/".join(parts)
+
 def _python_tool_impl(ctx):
     main = ctx.file.main
     if not main:
@@ -44,14 +51,17 @@ def _python_tool_impl(ctx):
         main = found[0]
     runtime = ctx.attr._runtime[PyRuntimeInfo]
     sources = depset(ctx.files.srcs + [main], transitive = [dep[PyInfo].transitive_sources for dep in ctx.attr.deps])
-    imports = depset(transitive = [dep[PyInfo].imports for dep in ctx.attr.deps])
+    imports = depset(
+        [_import_root(ctx, relative) for relative in ctx.attr.imports],
+        transitive = [dep[PyInfo].imports for dep in ctx.attr.deps],
+    )
     root = runfiles_path(ctx, main).partition("/")[0]
     executable = ctx.actions.declare_file(ctx.label.name)
     ctx.actions.write(
         executable,
         _LAUNCHER.format(
             main = runfiles_path(ctx, main),
-            path = " ".join([root] + imports.to_list()),
+            path = " ".join([root] + [each for each in imports.to_list() if each != root]),
             python = runfiles_path(ctx, runtime.interpreter),
         ),
         is_executable = True,
@@ -76,6 +86,7 @@ _ATTRS = {
     "data": attr.label_list(allow_files = True, doc = "Files it reads."),
     "deps": attr.label_list(doc = "Its libraries.", providers = [PyInfo]),
     "env": attr.string_dict(doc = "Its environment; may use $(rootpath) of `data`."),
+    "imports": attr.string_list(doc = "Further import roots, relative to the package."),
     "main": attr.label(allow_single_file = [".py"], doc = "The file that is started; by default `<name>.py`."),
     "srcs": attr.label_list(allow_files = [".py"], doc = "Its files."),
     "_runtime": attr.label(cfg = "exec", default = Label("@pinned_image_cpython//:runtime"), providers = [PyRuntimeInfo]),

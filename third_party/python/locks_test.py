@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import replace
@@ -126,7 +127,9 @@ def test_the_wheels_need_each_other_and_nothing_else(arch: str) -> None:
     } == {name: (wheel.extras, wheel.via) for name, wheel in lock.items()}
 
 
+@functools.cache
 def _trees() -> list[tuple[str, list[WheelTree]]]:
+    """Return each architecture's wheels; reading them takes most of this file's time."""
     return [(arch, [read_wheel(wheel) for wheel in _wheels(arch)]) for arch in _ARCHITECTURES]
 
 

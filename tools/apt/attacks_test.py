@@ -95,7 +95,7 @@ def liar(
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     settings.url = f"{scheme}://127.0.0.1:{server.server_port}/debian"
     monkeypatch.setenv("DEBIAN_MIRROR", settings.url)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield settings
     server.shutdown()
     server.server_close()

@@ -10,7 +10,8 @@ and one process compiles all files in sorted order: marshal marks shared objects
 and the counts of interned strings depend on everything a process did before.
 
 Only built-in and frozen modules are imported: what a process has loaded is part of its history too.
-Files that do not compile, such as a test suite's bad examples, are left alone.
+Files that do not compile, such as a test suite's bad examples, are left alone. So is what nobody
+imports: packages of tests, and modules beside their compiled form (mypy's), which Python prefers.
 """
 
 import importlib.util
@@ -26,13 +27,20 @@ def sources(directory: str) -> "list[str]":
     found = []
     pending = [directory]
     while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+        with os.scandir(pending.pop()) as listing:
+            entries = list(listing)
+        extensions = {e.name.partition(".")[0] for e in entries if e.name.endswith(".so")}
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "tests":
                     pending.append(entry.path)
-                # A link to a file counts: the interpreter would write bytecode beside it too.
-                elif entry.is_file() and entry.name.endswith(".py"):
-                    found.append(entry.path)
+            # A link to a file counts: the interpreter would write bytecode beside it too.
+            elif (
+                entry.is_file()
+                and entry.name.endswith(".py")
+                and entry.name.removesuffix(".py") not in extensions
+            ):
+                found.append(entry.path)
     return sorted(found)
 
 

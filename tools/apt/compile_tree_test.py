@@ -88,3 +88,13 @@ def test_a_link_to_a_file_is_compiled_and_one_to_a_directory_is_not_followed(
     (tmp_path / "lib" / "link.py").symlink_to("../elsewhere.py")
     (tmp_path / "lib" / "loop").symlink_to("..")
     assert compile_tree.sources(str(tmp_path / "lib")) == [str(tmp_path / "lib" / "link.py")]
+
+
+def test_tests_and_what_an_extension_replaces_are_left_alone(tmp_path: Path) -> None:
+    names = ("a/b.py", "a/fast.py", "a/fast.cpython-311-x86_64-linux-gnu.so", "a/tests/c.py")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    _compile(tmp_path, "a")
+    (name,) = _bytecode(tmp_path)
+    assert name == f"a/__pycache__/b.{sys.implementation.cache_tag}.pyc"

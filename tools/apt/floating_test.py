@@ -40,7 +40,7 @@ def _current(
         lock,
         {package.filename for package in lock.packages},
         mirrors={"debian": [workspace.mirror.as_uri()]},
-        verifier=verifier(workspace.lock.parent / "again"),
+        verifier=verifier(),
         now=now,
     )
 

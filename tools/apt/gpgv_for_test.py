@@ -1,6 +1,8 @@
 """Give tests a real gpgv and apt: that of the locked packages under Bazel, else the host's."""
 
+import functools
 import os
+import tempfile
 from pathlib import Path
 
 from tools.apt.signature import Verifier
@@ -22,8 +24,16 @@ def apt_debs() -> list[Path]:
     return [runfiles / path for path in os.environ["APT_DEBS"].split()]
 
 
-def verifier(directory: Path, *, keyring: Path = KEYRING) -> Verifier:
-    """Return a verifier that trusts `keyring`; `directory` is scratch space."""
+def verifier(*, keyring: Path = KEYRING) -> Verifier:
+    """Return a verifier that trusts `keyring`."""
+    return Verifier(command=_gpgv(), keyring=keyring)
+
+
+@functools.cache
+def _gpgv() -> tuple[str, ...]:
+    """Return the command that starts gpgv, unpacked once for all tests of a process."""
     debs = signing_debs()
-    command = unpacked_verifier(debs, directory=directory).command if debs else ("gpgv",)
-    return Verifier(command=command, keyring=keyring)
+    if not debs:
+        return ("gpgv",)
+    directory = Path(tempfile.mkdtemp(prefix="gpgv", dir=os.environ["TEST_TMPDIR"]))
+    return unpacked_verifier(debs, directory=directory).command

@@ -168,7 +168,7 @@ def test_a_release_with_a_bad_field_is_refused(text: str, cause: str) -> None:
 
 def test_a_signed_release_is_fetched_from_the_first_mirror_that_has_it(tmp_path: Path) -> None:
     mirrors = [(tmp_path / "empty").as_uri(), (TESTDATA / "archive").resolve().as_uri()]
-    release = fetch_release(_SUITE, mirrors=mirrors, verifier=verifier(tmp_path / "gpgv"))
+    release = fetch_release(_SUITE, mirrors=mirrors, verifier=verifier())
     assert release.date == datetime(2020, 1, 1, tzinfo=UTC)
     packages = fetch_index(release, arch="arm64", mirrors=mirrors).packages()
     assert [package.name for package in packages] == [
@@ -190,7 +190,7 @@ def test_a_tampered_release_is_refused_even_when_another_mirror_has_a_good_one(
         fetch_release(
             _SUITE,
             mirrors=[tmp_path.as_uri(), good.resolve().as_uri()],
-            verifier=verifier(tmp_path / "gpgv"),
+            verifier=verifier(),
         )
 
 

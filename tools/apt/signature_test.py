@@ -16,8 +16,8 @@ def _refusal(checker: Verifier, content: bytes) -> str:
     return str(caught.value)
 
 
-def test_the_text_that_a_trusted_key_signed_comes_back(tmp_path: Path) -> None:
-    text = verifier(tmp_path).signed_text(_SIGNED, name="InRelease")
+def test_the_text_that_a_trusted_key_signed_comes_back() -> None:
+    text = verifier().signed_text(_SIGNED, name="InRelease")
     assert text.startswith("Origin: Test\n")
     assert "PGP" not in text
 
@@ -25,28 +25,28 @@ def test_the_text_that_a_trusted_key_signed_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "forged", [b"Codename: forged\n\n" + _SIGNED, _SIGNED + b"\nCodename: forged\n"]
 )
-def test_text_around_the_signed_part_is_ignored(tmp_path: Path, forged: bytes) -> None:
-    text = verifier(tmp_path).signed_text(forged, name="InRelease")
+def test_text_around_the_signed_part_is_ignored(forged: bytes) -> None:
+    text = verifier().signed_text(forged, name="InRelease")
     assert text.startswith("Origin: Test\n")
     assert "forged" not in text
 
 
-def test_a_changed_file_is_refused(tmp_path: Path) -> None:
-    message = _refusal(verifier(tmp_path), _SIGNED.replace(b"amd64", b"amd46", 1))
+def test_a_changed_file_is_refused() -> None:
+    message = _refusal(verifier(), _SIGNED.replace(b"amd64", b"amd46", 1))
     assert message.startswith(
         "InRelease: no good signature by a key of keyring.gpg (gpgv says BADSIG"
     )
     assert "use another one, or renew the keyring" in message
 
 
-def test_a_key_that_is_not_in_the_keyring_is_refused(tmp_path: Path) -> None:
-    message = _refusal(verifier(tmp_path, keyring=TESTDATA / "stranger.gpg"), _SIGNED)
+def test_a_key_that_is_not_in_the_keyring_is_refused() -> None:
+    message = _refusal(verifier(keyring=TESTDATA / "stranger.gpg"), _SIGNED)
     assert "no good signature by a key of stranger.gpg (gpgv says ERRSIG, NO_PUBKEY" in message
 
 
-def test_a_key_that_has_expired_is_refused(tmp_path: Path) -> None:
+def test_a_key_that_has_expired_is_refused() -> None:
     content = (TESTDATA / "signed/expired_key.InRelease").read_bytes()
-    assert "(gpgv says EXPKEYSIG" in _refusal(verifier(tmp_path), content)
+    assert "(gpgv says EXPKEYSIG" in _refusal(verifier(), content)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_a_key_that_has_expired_is_refused(tmp_path: Path) -> None:
         ("dsa2048", "(gpgv says GOODSIG, but by a DSA key"),
     ],
 )
-def test_a_weak_signature_is_refused(tmp_path: Path, signed: str, reason: str) -> None:
+def test_a_weak_signature_is_refused(signed: str, reason: str) -> None:
     content = (TESTDATA / f"signed/{signed}.InRelease").read_bytes()
-    assert reason in _refusal(verifier(tmp_path), content)
+    assert reason in _refusal(verifier(), content)
 
 
 @pytest.mark.parametrize("signed", ["rsa2048", "rsa1024_and_archive"])
-def test_one_strong_signature_suffices(tmp_path: Path, signed: str) -> None:
+def test_one_strong_signature_suffices(signed: str) -> None:
     content = (TESTDATA / f"signed/{signed}.InRelease").read_bytes()
-    assert verifier(tmp_path).signed_text(content, name="InRelease").startswith("Origin: Test\n")
+    assert verifier().signed_text(content, name="InRelease").startswith("Origin: Test\n")
 
 
 def test_a_strong_but_expired_key_does_not_make_up_for_a_weak_one(tmp_path: Path) -> None:
@@ -84,13 +84,13 @@ def test_a_strong_but_expired_key_does_not_make_up_for_a_weak_one(tmp_path: Path
     assert "(gpgv says EXPKEYSIG, GOODSIG, but of a digest weaker than SHA256" in message
 
 
-def test_a_file_without_a_signature_is_refused(tmp_path: Path) -> None:
-    assert "(gpgv says NODATA" in _refusal(verifier(tmp_path), b"Codename: bookworm\n")
+def test_a_file_without_a_signature_is_refused() -> None:
+    assert "(gpgv says NODATA" in _refusal(verifier(), b"Codename: bookworm\n")
 
 
 def test_a_keyring_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.gpg"
-    message = _refusal(verifier(tmp_path, keyring=missing), _SIGNED)
+    message = _refusal(verifier(keyring=missing), _SIGNED)
     assert message == f"InRelease: the keyring {missing} does not exist"
 
 

@@ -32,7 +32,7 @@ class Workspace:
         security = (TESTDATA / "security").resolve()
         monkeypatch.setenv("DEBIAN_SECURITY_MIRROR", security.as_uri())
         # The tests' own gpgv, behind a launcher, since the command wants one program.
-        command = verifier(directory / "gpgv").command
+        command = verifier().command
         self.gpgv = directory / "run_gpgv"
         self.gpgv.write_text(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n', encoding="utf-8")
         self.gpgv.chmod(0o755)

@@ -116,7 +116,7 @@ def compile_all(
 def _compile(sources: Sequence[Source], *, jobs: int | None) -> list[tuple[int, bytes]]:
     if not sources:
         return []
-    workers = max(1, min(jobs or os.cpu_count() or 1, len(sources)))
+    workers = max(1, min(jobs or len(os.sched_getaffinity(0)), len(sources)))
     # Neighbours are of similar size; dealing them out keeps the workers equally busy.
     shares = [sources[start::workers] for start in range(workers)]
     results: list[tuple[int, bytes]] = [(0, b"")] * len(sources)

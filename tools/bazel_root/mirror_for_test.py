@@ -49,7 +49,7 @@ def mirror(directory: Path) -> Iterator[Mirror]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     settings.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield settings

@@ -85,7 +85,7 @@ def forward_proxy(*, user: str, password: str) -> Iterator[ForwardProxy]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     running = ForwardProxy(address=f"127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield running
     finally:

@@ -104,7 +104,7 @@ def proxying(
     Handler.upstream = upstream
     Handler.kept = {}
     server = _QuietServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield Proxy(port=server.server_address[1], seen=seen)

@@ -125,7 +125,7 @@ def token_server(directory: Path, *, lives: Sequence[float] = (300,)) -> Iterato
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     realm = f"http://127.0.0.1:{server.server_address[1]}/token"
     running = TokenServer(realm=realm, ca=directory / "tokens-ca.pem")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield running
     finally:

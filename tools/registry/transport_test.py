@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from tools.registry.transport import (
     retry_after,
     without_query,
 )
+
+_FIN_WAIT_2 = 5  # linux/tcp_states.h
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def _proxy(seen: list[tuple[str, str, str | None]]) -> Iterator[int]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server.server_address[1]
     finally:
@@ -157,14 +160,15 @@ def test_a_backoff_is_at_most_half_a_minute(attempt: int) -> None:
 
 def test_a_stale_connection_is_not_reused() -> None:
     served: list[int] = []
+    connections: list[socket.socket] = []
     warnings: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 0.2
 
         def do_GET(self) -> None:
             served.append(self.client_address[1])
+            connections.append(self.connection)
             self.send_response_only(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -173,18 +177,28 @@ def test_a_stale_connection_is_not_reused() -> None:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         transport = Transport(Options(retries=0), warn=warnings.append)
         url = f"http://127.0.0.1:{server.server_address[1]}/"
-        for pause in (0.0, 0.0, 0.6):
-            time.sleep(pause)
+        for _ in range(2):
             assert transport.request("GET", url, headers={}).status == 200
+        connections[-1].shutdown(socket.SHUT_WR)
+        _wait_until_the_peer_knows(connections[-1])
+        assert transport.request("GET", url, headers={}).status == 200
     finally:
         server.shutdown()
         server.server_close()
     assert served[0] == served[1] != served[2]
     assert warnings == []
+
+
+def _wait_until_the_peer_knows(connection: socket.socket) -> None:
+    """Wait until the other end's kernel has acknowledged the end of this one."""
+    end = time.monotonic() + 30
+    while connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _FIN_WAIT_2:
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_waits_double_up_to_a_limit() -> None:

@@ -26,7 +26,7 @@ _TIMEOUT = 850  # seconds
 _NOWHERE = "file:///nowhere"
 # Java's second compiler and parallel collector cost a third of a build that takes a minute.
 _STARTUP = [
-    "--max_idle_secs=60",
+    "--max_idle_secs=900",  # Longer than a workspace waits while others are built.
     "--host_jvm_args=-XX:TieredStopAtLevel=1",
     "--host_jvm_args=-XX:+UseSerialGC",
 ]
