@@ -140,7 +140,8 @@ FILES = {
     "WMV": ("x.wmv", ("-c:v", "wmv2", "-q:v", "3")),
     "MXF": ("x.mxf", MPEG2),
     "GIF": ("x.gif", ("-r", "10")),
-    "animated PNG": ("x.apng", ("-r", "25/2", "-plays", "0")),
+    # "-r" would choose frames up to two earlier, depending on the version of ffmpeg.
+    "animated PNG": ("x.apng", ("-vf", "framestep=2", "-plays", "0")),
     "RealMedia": ("x.rm", ("-c:v", "rv20", "-vf", "scale=352:288")),
     "DV": ("x.dv", ("-vf", "scale=720:576,setsar=1", "-pix_fmt", "yuv420p", "-c:v", "dvvideo")),
     "NUT": ("x.nut", ("-c:v", "ffv1")),
