@@ -176,6 +176,15 @@ def test_accepted_formats_are_analysed(name: str, film: Path, clip_dir: Path) ->
     assert clips.block_time(picture) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize("suffix", [".h264", ".h265", ".m2v"])
+def test_stream_without_container_has_the_rate_it_states(suffix: str, clip_dir: Path) -> None:
+    plain = clips.pattern(clip_dir / "ntsc-base.mkv", rate="30000/1001", size="160x120")
+    codec = {".h264": H264, ".h265": HEVC, ".m2v": MPEG2}[suffix]
+    facts = probe(clips.converted(plain, clip_dir / f"ntsc{suffix}", *codec), tools=clips.tools())
+    assert (facts.frame_rate, facts.frames) == (Fraction(30000, 1001), 60)
+    assert facts.duration == Fraction(60 * 1001, 30000)
+
+
 def test_refused_kinds_are_named_with_what_is_accepted(film: Path, tmp_path: Path) -> None:
     image = clips.converted(film, tmp_path / "image.jpg", "-frames:v", "1")
     image = image.rename(tmp_path / "image")  # the content counts, not the name
