@@ -8,6 +8,8 @@ from app.video.formats import ACCEPTED
 
 ENCRYPTED = re.compile("DRM protected")
 _REFUSED = re.compile(r"\[(\w+)(?: @ 0x[0-9a-f]+)?\] Format not on whitelist")
+# FFmpeg 7 does not even consider a playlist whose name does not end like one.
+_PLAYLIST = "Not detecting m3u8/hls"
 _REFUSED_CODEC = re.compile(r"Codec \(([\w-]+)\) not on whitelist")
 # What ffmpeg's demuxers read, where their names do not say it.
 _KINDS = {
@@ -32,7 +34,7 @@ _SENTENCES = (
 _NOISE = re.compile(
     r"^\s*$|Last message repeated|Error marking filters as finished|Conversion failed"
     r"|thread_get_buffer\(\) failed|Error while (?:filtering|processing)|Task finished with error"
-    r"|Terminating thread|not on whitelist|Nothing was written"
+    r"|Terminating thread|not on whitelist|Nothing was written|Not detecting m3u8/hls"
 )
 # "[h264 @ 0x55d0…] [error] text"; the start of the first line may be cut off.
 _PREFIX = re.compile(r"(?:\[?(\w+)?[^\[\]]* @ )?\[?0x[0-9a-f]+\]\s*(?:\[\w+\] )?")
@@ -43,8 +45,8 @@ def explain(output: str, *, path: Path) -> UnreadableVideoError:
     """Return the error of a file that ffprobe refuses, from its log."""
     log = readable(output, path=path)
     refused = _REFUSED.search(output)
-    if refused is not None:
-        kind = _name(refused[1])
+    if refused is not None or _PLAYLIST in output:
+        kind = _name(refused[1] if refused is not None else "hls")
         return UnreadableVideoError(f"{kind} is not accepted; accepted are {ACCEPTED}", log=log)
     refused = _REFUSED_CODEC.search(output)
     if refused is not None:

@@ -29,6 +29,7 @@ from app.video.options import WHOLE_FRAME, Limits, Region, Tools
 from app.video.pipes import Pipes
 from app.video.probe import Probe
 from app.video.process import POLL_S, memory_limit_error, start
+from app.video.stderr import MAX_ERROR_RATE
 
 GreyImage = npt.NDArray[np.uint8]
 ColourImage = npt.NDArray[np.uint8]
@@ -37,8 +38,6 @@ ColourImage = npt.NDArray[np.uint8]
 WORKING_PIXELS = 288 * 162
 MAX_SIDE = 1024
 _MAX_THREADS = 8
-# Share of frames that may be damaged before the file counts as unreadable.
-_MAX_ERROR_RATE = 0.1
 # ffmpeg filters by clockwise rotation in degrees.
 _ROTATIONS = {0: (), 90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
 
@@ -173,7 +172,7 @@ class FrameSource:
     def _command(self, *, times_in: int, pictures_in: int) -> list[str]:
         command = [
             *self._input.arguments, "-filter_threads", "1", "-filter_complex_threads", "1",
-            "-max_error_rate", str(_MAX_ERROR_RATE), "-filter_complex", self._graph,
+            "-max_error_rate", str(MAX_ERROR_RATE), "-filter_complex", self._graph,
             "-map", "[grey]", "-fps_mode", "passthrough", "-enc_time_base", "-1",
             "-c:v", "rawvideo", "-threads", "1", "-f", "tee",
             f"[f=rawvideo:flush_packets=1]pipe\\:1|[f=framecrc:flush_packets=1]pipe\\:{times_in}",

@@ -75,9 +75,10 @@ def thumbnail(
             [*work.filters(), source.video_filter, part, *_picture(facts, width, box)]
         )
         chunks = stream(
-            [*source.arguments, "-map", f"0:{facts.index}", "-vf", filters, *_NO_METADATA,
-             "-c:v", "mjpeg", "-q:v", "4", "-pix_fmt", "yuvj420p", "-flags", "+bitexact",
-             "-fps_mode", "passthrough", "-f", "image2pipe",
+            [*source.arguments, "-filter_threads", "1", "-map", f"0:{facts.index}",
+             "-vf", filters, *_NO_METADATA,
+             "-c:v", "mjpeg", "-threads", "1", "-q:v", "4", "-pix_fmt", "yuvj420p",
+             "-flags", "+bitexact", "-fps_mode", "passthrough", "-f", "image2pipe",
              *(() if end_at is not None else ("-frames:v", "1")), "pipe:1"],
             timeout=max(0.1, deadline - clock.monotonic()), limits=limits, checkpoint=checkpoint,
             log=work.read,

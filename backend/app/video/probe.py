@@ -46,10 +46,13 @@ _ENTRIES = (
     ":stream=index,codec_type,codec_name,codec_tag_string,width,height,sample_aspect_ratio"
     ",pix_fmt,color_transfer,avg_frame_rate,r_frame_rate,time_base,start_time,duration,nb_frames"
     ":stream_disposition=attached_pic:stream_tags=rotate,DURATION,creation_time"
-    ":stream_side_data=displaymatrix:packet=stream_index:packet_side_data=side_data_type"
+    ":stream_side_data=displaymatrix:packet=stream_index,duration:packet_side_data=side_data_type"
 )
-# Enough to see whether they are encrypted (ISO 23001-7, Common Encryption).
+# Enough to see whether they are encrypted (ISO 23001-7, Common Encryption), and for how long a
+# picture of a raw stream is shown.
 _FIRST_PACKETS = "%+#8"
+# Without an end, ffprobe compares with memory it has never written, and may read nothing.
+_END_S = 10**9
 _ENCRYPTION = "Encryption info"
 # Faster than any camera: such a "rate" is a container's unit of time.
 _MAX_FRAME_RATE = 960
@@ -212,7 +215,8 @@ def last_packet(
     """Return the time of the file's last packet of any stream, reading from `after` (seconds)."""
     begin = max(Fraction(0), after + facts.start)
     command = [tools.ffprobe, "-v", "quiet", *RESTRICTIONS, "-of", "csv=p=0",
-               "-read_intervals", f"{float(begin):.3f}%", "-show_entries", "packet=dts_time",
+               "-read_intervals", f"{float(begin):.3f}%{_END_S}",
+               "-show_entries", "packet=dts_time",
                f"file:{path}"]  # fmt: skip
     timeout = PROBE_TIMEOUT_S + path.stat().st_size / _SCAN_RATE
     chunks = stream(command, timeout=timeout, checkpoint=checkpoint, read=(path,))
@@ -275,7 +279,9 @@ def parse(output: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Probe:
         for data in packet.get("side_data_list", [])
     ):
         raise _encrypted()
-    facts = _to_probe(videos[0], document["format"], container=container, streams=streams)
+    facts = _to_probe(
+        videos[0], document["format"], container=container, streams=streams, packets=packets
+    )
     check_size(facts, limits=limits)
     return facts
 
@@ -297,6 +303,7 @@ def _to_probe(
     *,
     container: str,
     streams: list[dict[str, Any]],
+    packets: list[dict[str, Any]],
 ) -> Probe:
     width, height = int(video.get("width", 0)), int(video.get("height", 0))
     if width <= 0 or height <= 0:
@@ -313,6 +320,10 @@ def _to_probe(
     )
     audio = [stream for stream in streams if stream.get("codec_type") == "audio"]
     frames = _count(video.get("nb_frames"))
+    rate = _fraction(video.get("avg_frame_rate"))
+    time_base = _fraction(video.get("time_base")) or Fraction(1, 1000)
+    if container in RAW:
+        rate = _raw_rate(packets, time_base=time_base) or rate
     return Probe(
         container=container,
         codec=str(video.get("codec_name", "unknown")),
@@ -320,10 +331,10 @@ def _to_probe(
         height=height,
         rotation=rotation,
         mirrored=mirrored,
-        frame_rate=_frame_rate(video, frames=frames, duration=length, container=container),
+        frame_rate=_credible(rate, frames=frames, duration=length),
         duration=video_duration or file_duration,
         video_duration=video_duration or (None if audio else file_duration),
-        time_base=_fraction(video.get("time_base")) or Fraction(1, 1000),
+        time_base=time_base,
         has_audio=bool(audio),
         index=int(video.get("index", 0)),
         frames=frames,
@@ -337,20 +348,20 @@ def _to_probe(
     )
 
 
-def _frame_rate(
-    video: dict[str, Any], *, frames: int | None, duration: Fraction | None, container: str
-) -> Fraction | None:
-    """Return the average rate, or None if what the file says cannot be its frames per second."""
-    rate = _fraction(video.get("avg_frame_rate"))
-    if container in RAW:
-        # ffprobe assumes 25 for the stream, and reads the rate of its codec if there is one.
-        rate = _fraction(video.get("r_frame_rate")) or rate
-    return _credible(rate, frames=frames, duration=duration)
+def _raw_rate(packets: list[dict[str, Any]], *, time_base: Fraction) -> Fraction | None:
+    """Return the rate at which a stream without container says its pictures follow, if it does.
+
+    The rates of the stream are no help: one may be the 25 that ffprobe assumes, the other the rate
+    of fields.
+    """
+    lasting = [ticks for packet in packets if (ticks := _fraction(packet.get("duration")))]
+    return len(lasting) / (sum(lasting) * time_base) if lasting else None
 
 
 def _credible(
     rate: Fraction | None, *, frames: int | None, duration: Fraction | None
 ) -> Fraction | None:
+    """Return a rate, or None if it cannot be that of the file's frames."""
     if rate is None or rate > _MAX_FRAME_RATE:
         return None
     # The rate of fields, or of a timestamp unit, is twice the rate of frames or more.

@@ -16,6 +16,7 @@ from app.video.errors import MemoryLimitError, TimeLimitError, ToolError
 from app.video.options import DEFAULT_LIMITS, Limits, no_checkpoint
 
 POLL_S = 0.1
+_STACK_BYTES = 2 << 20
 TAIL_LENGTH = 4000
 # Messages by which programs, and the dynamic loader, report that memory ran out.
 OUT_OF_MEMORY = re.compile(
@@ -76,6 +77,8 @@ def _resource_limits(limits: Limits) -> dict[int, int]:
     return {
         # Not RLIMIT_AS: memory reserved but never written costs nothing, and grows with the cores.
         resource.RLIMIT_DATA: limits.memory,
+        # Stacks of threads count as data, in full; FFmpeg 7 has a thread for each of its parts.
+        resource.RLIMIT_STACK: _STACK_BYTES,
         # Ends even an orphaned child.
         resource.RLIMIT_CPU: max(1, int(limits.wall_time)) * (os.cpu_count() or 1),
         resource.RLIMIT_CORE: 0,

@@ -15,10 +15,12 @@ from app.video.process import (
     memory_limit_error,
 )
 
+# Share of frames that may be damaged before the file counts as unreadable.
+MAX_ERROR_RATE = 0.1
 _MAX_ERRORS = 4
 _MAX_LINE = 300
 _LEVEL = re.compile(r"^(?:\[[^]]*\] )*\[(error|fatal|panic)\] ")
-_DECODED = re.compile(r"(\d+) frames decoded")
+_DECODED = re.compile(r"(\d+) frames decoded(?:; (\d+) decode errors)?")
 # Logged when the first frame arrives. Errors before it are no damage: a recording may begin in the
 # middle of a group of pictures.
 _FIRST_FRAME = re.compile(r"^\[graph 0 input from stream ")
@@ -35,6 +37,7 @@ class FfmpegLog:
         """ffmpeg may never end by itself."""
         self.too_large: str | None = None
         self.frames_decoded = 0
+        self._undecoded = 0
         self.damages = 0
         """Number of errors while frames were decoded."""
         self._begun = False
@@ -51,7 +54,7 @@ class FfmpegLog:
     def _parse_line(self, line: str) -> None:
         decoded = _DECODED.search(line)
         if decoded is not None and "(video)" in line:
-            self.frames_decoded = int(decoded[1])
+            self.frames_decoded, self._undecoded = int(decoded[1]), int(decoded[2] or 0)
         self.out_of_memory = self.out_of_memory or OUT_OF_MEMORY.search(line) is not None
         too_large = TOO_LARGE.search(line)
         if too_large is not None:
@@ -69,7 +72,9 @@ class FfmpegLog:
 
     def failure(self, code: int, *, path: Path, limits: Limits) -> VideoError | None:
         """Return the error for an exit code, or None if ffmpeg succeeded."""
-        if code == 0:
+        # FFmpeg 7 forgives every error rate below 1 (it divides integers), but counts.
+        tried = self.frames_decoded + self._undecoded
+        if code == 0 and self._undecoded <= tried * MAX_ERROR_RATE:
             return None
         if self.too_large is not None:
             return VideoTooBigError(

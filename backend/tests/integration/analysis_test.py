@@ -374,9 +374,8 @@ def test_exception_from_the_checkpoint_aborts_the_analysis(heavy_clip: Path) -> 
 
     def checkpoint() -> None:
         nonlocal calls
-        calls += 1
+        calls += children() == ["ffmpeg"]  # on a busy machine ffprobe takes seconds before
         if calls > 20:
-            assert children() == ["ffmpeg"]
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

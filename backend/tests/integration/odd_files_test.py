@@ -140,7 +140,8 @@ FILES = {
     "WMV": ("x.wmv", ("-c:v", "wmv2", "-q:v", "3")),
     "MXF": ("x.mxf", MPEG2),
     "GIF": ("x.gif", ("-r", "10")),
-    "animated PNG": ("x.apng", ("-r", "25/2", "-plays", "0")),
+    # "-r" would choose frames up to two earlier, depending on the version of ffmpeg.
+    "animated PNG": ("x.apng", ("-vf", "framestep=2", "-plays", "0")),
     "RealMedia": ("x.rm", ("-c:v", "rv20", "-vf", "scale=352:288")),
     "DV": ("x.dv", ("-vf", "scale=720:576,setsar=1", "-pix_fmt", "yuv420p", "-c:v", "dvvideo")),
     "NUT": ("x.nut", ("-c:v", "ffv1")),
@@ -173,6 +174,15 @@ def test_accepted_formats_are_analysed(name: str, film: Path, clip_dir: Path) ->
     )
     assert picture is not None
     assert clips.block_time(picture) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".h265", ".m2v"])
+def test_stream_without_container_has_the_rate_it_states(suffix: str, clip_dir: Path) -> None:
+    plain = clips.pattern(clip_dir / "ntsc-base.mkv", rate="30000/1001", size="160x120")
+    codec = {".h264": H264, ".h265": HEVC, ".m2v": MPEG2}[suffix]
+    facts = probe(clips.converted(plain, clip_dir / f"ntsc{suffix}", *codec), tools=clips.tools())
+    assert (facts.frame_rate, facts.frames) == (Fraction(30000, 1001), 60)
+    assert facts.duration == Fraction(60 * 1001, 30000)
 
 
 def test_refused_kinds_are_named_with_what_is_accepted(film: Path, tmp_path: Path) -> None:

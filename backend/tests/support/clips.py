@@ -216,8 +216,9 @@ def crossing(target: Path, *, seconds: int = 10) -> Path:
     """Create a still scene that a blue block crosses twice; where it is tells the time."""
     begin = "if(gte(t,6),6,2)"
     scene = (
+        # A tick is a frame: "N/25/TB" is a rounding error below the whole number in places.
         f"testsrc2=size=320x180:rate=25:duration={seconds},trim=end_frame=1,loop=-1:1,"
-        f"setpts=N/25/TB,trim=duration={seconds},hue=s=0,gblur=sigma=1[back];"
+        f"setpts=N,trim=duration={seconds},hue=s=0,gblur=sigma=1[back];"
         f"color=c=blue:size=40x40:rate=25:duration={seconds}[block];"
         f"[back][block]overlay=x='-40+(t-{begin})*180':y=70"
         ":enable='between(t,2,4)+between(t,6,8)'"
@@ -263,7 +264,9 @@ def hdr(target: Path, *, transfer: str) -> Path:
     dark, white = {"smpte2084": (250, 594), "arib-std-b67": (200, 721)}[transfer]
     scene = (
         "color=black:size=160x90:rate=10:duration=1,format=yuv420p10le,"
-        f"geq=lum='if(lt(X,80),{dark},{white})':cb=512:cr=512"
+        f"geq=lum='if(lt(X,80),{dark},{white})':cb=512:cr=512,"
+        # FFmpeg 7 encodes the tags of the frames, 5 those of the options.
+        f"setparams=color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc"
     )
     colours = ["-color_primaries", "bt2020", "-color_trc", transfer, "-colorspace", "bt2020nc"]
     encoding = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"]

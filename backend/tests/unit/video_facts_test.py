@@ -196,6 +196,21 @@ def test_log_yields_frame_count_and_errors() -> None:
     assert "MB 3 4" not in str(failure)
 
 
+@pytest.mark.parametrize(("errors", "failed"), [(33, False), (34, True)])
+def test_more_than_a_tenth_of_frames_undecoded_is_a_failure_whatever_the_exit_code(
+    errors: int, failed: bool
+) -> None:
+    log = FfmpegLog()
+    counts = f"300 packets read (41 bytes); 300 frames decoded; {errors} decode errors; "
+    log.add(f"[in#0/mov @ 0x5] [verbose]   Input stream #0:0 (video): {counts}\n".encode())
+    assert (log.failure(0, path=Path("x"), limits=Limits()) is not None) == failed
+    too_large = b"[h264 @ 0x5] [error] Picture size 1920x1080 exceeds specified max pixel count\n"
+    log.add(too_large)
+    assert isinstance(
+        log.failure(0, path=Path("x"), limits=Limits()), VideoTooBigError if failed else type(None)
+    )
+
+
 def test_endless_log_is_kept_in_part() -> None:
     log = FfmpegLog()
     for number in range(3000):
@@ -249,6 +264,26 @@ def test_frame_rate_is_that_of_frames_or_unknown(
     facts: dict[str, Any], rate: Fraction | None
 ) -> None:
     assert parse(ffprobe_output(STREAM | facts)).frame_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("durations", "rate"),
+    [
+        (("48000", "48000"), Fraction(25)),
+        (("40040",), Fraction(30000, 1001)),
+        (("40040", "60060"), Fraction(24000, 1001)),  # a film in a broadcast, with fields repeated
+        (("N/A", "48000"), Fraction(25)),
+        ((), Fraction(24)),
+    ],
+)
+def test_rate_of_a_stream_without_container_is_that_of_its_packets(
+    durations: tuple[str, ...], rate: Fraction
+) -> None:
+    rates = {"avg_frame_rate": "24/1", "r_frame_rate": "50/1", "time_base": "1/1200000"}
+    stream = {name: value for name, value in STREAM.items() if name != "duration"} | rates
+    document = json.loads(ffprobe_output(stream, format_name="h264"))
+    document["packets"] = [{"stream_index": 0, "duration": value} for value in durations]
+    assert parse(json.dumps(document).encode()).frame_rate == rate
 
 
 def test_times_count_from_the_first_packet_of_any_stream() -> None:
@@ -306,6 +341,11 @@ def test_encrypted_video_is_called_encrypted() -> None:
             "[hls @ 0x55dbb553e500] Format not on whitelist 'mov'\nfile:/d: Invalid argument",
             "an HLS playlist is not accepted; accepted are MP4, MOV",
             "the file: Invalid argument",
+        ),
+        (
+            "Not detecting m3u8/hls with non standard extension\n[mov @ 0x5] moov atom not found",
+            "an HLS playlist is not accepted; accepted are MP4, MOV",
+            "mov: moov atom not found",
         ),
         (
             "[png_pipe @ 0x55dbb553e500] Format not on whitelist 'mov,matroska'",
