@@ -10,7 +10,6 @@ of processors differ.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
@@ -18,14 +17,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.cli import ToolError, tool
 from tools.linux import syscalls as linux
 from tools.linux.namespaces import unshare_as
-from tools.proof import compare, run_programs
+from tools.proof import compare
 
 # Each of these has changed the bytes of somebody's image.
 ODD_ENVIRONMENT: Mapping[str, str] = {
@@ -125,39 +124,29 @@ def _odd_process() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-@contextlib.contextmanager
-def elsewhere(root: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start the one process, with the odd environment and on one processor, that runs commands."""
-    command = [sys.executable, "-P", run_programs.__file__, str(STEP_TIMEOUT_SECONDS)]
-    with subprocess.Popen(
-        command,
-        cwd=root,
-        env={**ODD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
-        preexec_fn=_odd_process,  # noqa: PLW1509 - this process has one thread
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as programs:
-        yield programs
-
-
-def run_step(step: Step, *, runfiles: Path, root: Path, programs: subprocess.Popen[str]) -> None:
-    """Run one command below `root`.
+def run_step(step: Step, *, runfiles: Path, root: Path) -> None:
+    """Run one command below `root` with the odd environment, on one processor.
 
     Raise ToolError with its last output if it fails.
     """
-    assert programs.stdin is not None  # noqa: S101 - for the type checker
-    assert programs.stdout is not None  # noqa: S101 - for the type checker
     for output in step.outputs:
         # Bazel makes the parents beforehand, and an output directory too.
         path = root / output.path
         (path if output.directory else path.parent).mkdir(parents=True, exist_ok=True)
-    script = script_of(step, runfiles)
-    print(json.dumps([str(script), *step.argv[1:]]), file=programs.stdin, flush=True)
-    code, said = json.loads(programs.stdout.readline())
-    if code:
+    done = subprocess.run(
+        [sys.executable, str(script_of(step, runfiles)), *step.argv[1:]],
+        cwd=root,
+        env={**ODD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=_odd_process,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=STEP_TIMEOUT_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        tail = done.stdout.decode("utf-8", "replace")[-4000:]
         raise ToolError(
-            f"{step.mnemonic} {step.outputs[0].path} ended with {code}:\n{said[-4000:]}"
+            f"{step.mnemonic} {step.outputs[0].path} ended with {done.returncode}:\n{tail}"
         )
 
 
@@ -168,16 +157,13 @@ def rebuild(build: Steps, *, runfiles: Path, root: Path) -> list[str]:
     """
     place_inputs(build, runfiles=runfiles, root=root)
     differences = []
-    with elsewhere(root) as programs:
-        for step in build.steps:
-            run_step(step, runfiles=runfiles, root=root, programs=programs)
-            for output in step.outputs:
-                made = root / output.path
-                difference = compare.first_difference(runfiles / output.short_path, made)
-                verdict = "DIFFERS" if difference else "same"
-                print(f"{verdict:8}{step.mnemonic:18}{output.short_path}")
-                if difference:
-                    differences.append(f"{output.short_path}: {difference}")
+    for step in build.steps:
+        run_step(step, runfiles=runfiles, root=root)
+        for output in step.outputs:
+            difference = compare.first_difference(runfiles / output.short_path, root / output.path)
+            print(f"{'DIFFERS' if difference else 'same':8}{step.mnemonic:18}{output.short_path}")
+            if difference:
+                differences.append(f"{output.short_path}: {difference}")
     return differences
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.cli import ToolError
-from tools.proof.rebuild import Steps, read_steps, rebuild
+from tools.proof.rebuild import read_steps, rebuild
 
 _PROGRAM = """
 import os, pathlib, sys, time
@@ -73,18 +73,6 @@ def test_a_tool_of_another_repository_is_found_beside_our_own(tmp_path: Path) ->
         (tmp_path / name).rename(runfiles / name)
     (tmp_path / "second").mkdir()
     assert rebuild(read_steps(steps), runfiles=runfiles, root=tmp_path / "second") == []
-
-
-def test_a_command_finds_nothing_of_the_one_before(tmp_path: Path) -> None:
-    steps = read_steps(_build(tmp_path, "'input' if os.environ.pop('HOME', None) else 'changed'"))
-    twice = Steps(steps.steps * 2, steps.files)
-    (tmp_path / "second").mkdir()
-    assert rebuild(twice, runfiles=tmp_path, root=tmp_path / "second") == []
-
-
-def test_a_command_that_a_signal_ends_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match=r"Tool .* ended with -9:"):
-        _rebuild(tmp_path, "os.kill(os.getpid(), 9)")
 
 
 def test_a_failing_command_is_an_error_with_its_output(tmp_path: Path) -> None:
