@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,6 +16,27 @@ from tests.support.servers import BACKEND, service_environment
 from app.errors import AppError
 from app.logs import JsonFormatter, request_id
 from app.models.base import UtcDateTime, new_id
+
+
+def run(
+    program: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python program that imports the service; its output is kept, its exit code allowed."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=BACKEND,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def output_of(program: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return what a program prints that must succeed."""
+    finished = run(program, environment)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
 
 
 def test_ids_are_version_7_and_sort_by_time() -> None:
@@ -67,15 +89,7 @@ def test_api_starts_without_importing_heavy_libraries(tmp_path: Path) -> None:
         "'prometheus_client', 'authlib', 'cryptography'} "
         "& set(sys.modules)))"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=BACKEND,
-        env=service_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert finished.stdout.strip() == "[]"
+    assert output_of(program, service_environment(tmp_path)) == "[]"
 
 
 def test_process_that_runs_analyses_starts_without_pydantic() -> None:
@@ -83,10 +97,7 @@ def test_process_that_runs_analyses_starts_without_pydantic() -> None:
         "import sys, app.worker.child; print(sorted({'pydantic', 'pydantic_core', 'fastapi', "
         "'starlette', 'celery', 'alembic', 'cv2', 'numpy'} & set(sys.modules)))"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
-    )
-    assert finished.stdout.strip() == "[]"
+    assert output_of(program) == "[]"
 
 
 def test_only_fastapis_models_of_openapi_are_built_when_they_are_used(tmp_path: Path) -> None:
@@ -95,27 +106,12 @@ def test_only_fastapis_models_of_openapi_are_built_when_they_are_used(tmp_path: 
         "print([model.__pydantic_complete__ "
         "for model in (fastapi.openapi.models.OpenAPI, app.api.schemas.VideoOut)])"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=BACKEND,
-        env=service_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert finished.stdout.strip() == "[False, True]"
+    assert output_of(program, service_environment(tmp_path)) == "[False, True]"
 
 
 @pytest.mark.parametrize("statement", ["import main", "from app.worker import celery"])
 def test_invalid_setting_exits_with_a_message(statement: str, tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-c", statement],
-        cwd=BACKEND,
-        env=service_environment(tmp_path, MAX_UPLOAD_BYTES="lots"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = run(statement, service_environment(tmp_path, MAX_UPLOAD_BYTES="lots"))
     assert finished.returncode == 1
     assert "MAX_UPLOAD_BYTES: invalid value 'lots'" in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -127,14 +123,7 @@ def test_invalid_setting_is_reported_before_the_application_is_loaded(tmp_path: 
         "atexit.register(lambda: print({'fastapi', 'app.api', 'app.worker'} & set(sys.modules))); "
         "import main"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=BACKEND,
-        env=service_environment(tmp_path, LEASE="no"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = run(program, service_environment(tmp_path, LEASE="no"))
     assert (finished.returncode, finished.stdout.strip()) == (1, "set()")
     assert finished.stderr.startswith("backend: LEASE: invalid value 'no': ")
 
@@ -144,15 +133,9 @@ def test_importing_the_worker_package_does_not_load_celery(tmp_path: Path) -> No
         "import sys, app.worker; print('celery' in sys.modules, hasattr(app.worker, 'other'));"
         "from app.worker import celery; print(type(celery).__name__, celery is app.worker.celery)"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=BACKEND,
-        env=service_environment(tmp_path, BROKER_URL="redis://127.0.0.1:1/0"),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert finished.stdout.splitlines() == ["False False", "Celery True"]
+    assert output_of(
+        program, service_environment(tmp_path, BROKER_URL="redis://127.0.0.1:1/0")
+    ).splitlines() == ["False False", "Celery True"]
 
 
 def test_confined_process_hits_its_own_memory_limit() -> None:
@@ -162,10 +145,7 @@ def test_confined_process_hits_its_own_memory_limit() -> None:
         "try: bytearray(400 << 20)\n"
         "except MemoryError: print('rejected', len(kept) >> 20)"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program], cwd=BACKEND, capture_output=True, text=True, check=True
-    )
-    assert finished.stdout.strip() == "rejected 50"
+    assert output_of(program) == "rejected 50"
 
 
 def test_worker_without_a_broker_names_the_setting(tmp_path: Path) -> None:
