@@ -56,8 +56,4 @@ def remote_cache(directory: Path, port: int) -> Iterator[RemoteCache]:
 
 def _run(command: list[str]) -> None:
     # Root's nginx would become another user, whom a test's sandbox may not have.
-    subprocess.run(command, check=True, timeout=60, preexec_fn=_be_no_root)
-
-
-def _be_no_root() -> None:
-    unshare_as(1000, 1000)
+    subprocess.run(command, check=True, timeout=60, preexec_fn=lambda: unshare_as(1000, 1000))

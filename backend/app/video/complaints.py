@@ -34,7 +34,7 @@ _SENTENCES = (
 _NOISE = re.compile(
     r"^\s*$|Last message repeated|Error marking filters as finished|Conversion failed"
     r"|thread_get_buffer\(\) failed|Error while (?:filtering|processing)|Task finished with error"
-    r"|Terminating thread|not on whitelist|Nothing was written|Not detecting m3u8/hls"
+    rf"|Terminating thread|not on whitelist|Nothing was written|{_PLAYLIST}"
 )
 # "[h264 @ 0x55d0…] [error] text"; the start of the first line may be cut off.
 _PREFIX = re.compile(r"(?:\[?(\w+)?[^\[\]]* @ )?\[?0x[0-9a-f]+\]\s*(?:\[\w+\] )?")
