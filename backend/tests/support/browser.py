@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import (
+    StaleElementReferenceException,
+    TimeoutException,
+    WebDriverException,
+)
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -106,13 +110,27 @@ class Browser:
         return self.driver.execute_script(code, *arguments)
 
     def until(self, poll: Callable[[], Any], what: str, *, timeout: float = TIMEOUT_S) -> Any:
-        """Wait until `poll` returns something true, and return it. Raise TimeoutException."""
+        """Wait until `poll` returns something true, and return it.
+
+        An element that the page replaces while it is read is read again.
+
+        Raises:
+            TimeoutException: nothing true within `timeout` seconds.
+        """
 
         def condition(_driver: object) -> Any:
             return poll()
 
-        wait = WebDriverWait(self.driver, timeout, poll_frequency=0.1)
-        return wait.until(condition, f"expected {what}; the page shows:\n{self.text()}")
+        wait = WebDriverWait(
+            self.driver,
+            timeout,
+            poll_frequency=0.1,
+            ignored_exceptions=[StaleElementReferenceException],
+        )
+        try:
+            return wait.until(condition)
+        except TimeoutException as error:
+            raise TimeoutException(f"expected {what}; the page shows:\n{self.text()}") from error
 
     def until_text(self, text: str, selector: str = "body", *, timeout: float = TIMEOUT_S) -> None:
         """Wait until an element shows a text."""
