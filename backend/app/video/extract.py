@@ -13,12 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from app.video.complaints import readable
-from app.video.errors import NoVideoStreamError, UnreadableVideoError
+from app.video.errors import NoVideoStreamError, UnreadableVideoError, VideoError
 from app.video.findings import Box
 from app.video.inputs import open_input, tone_mapping
 from app.video.options import DEFAULT_LIMITS, Limits, Tools, no_checkpoint
 from app.video.probe import Probe, probe
-from app.video.process import run, stream
+from app.video.process import OUT_OF_MEMORY, memory_limit_error, run, stream
 from app.video.work import Work
 
 THUMBNAIL_TIMEOUT_S = 30.0
@@ -85,12 +85,14 @@ def thumbnail(
             read=(path,),
         )  # fmt: skip
         picture = _last_picture(chunks)
+        log = work.log
         exhausted = work.add()
         if picture and not exhausted:
             return picture
         if exhausted:
             raise work.error(f"the frame at {float(time):.1f} s")
-    raise UnreadableVideoError(f"no frame can be extracted at {float(time):.1f} s")
+    message = f"no frame can be extracted at {float(time):.1f} s"
+    raise _failure(message, log, path=path, limits=limits)
 
 
 def _attempts(
@@ -163,10 +165,8 @@ def cut_clip(
             read=(path,), write=(file,), niceness=_CLIP_NICENESS,
         )  # fmt: skip
         if finished.code != 0:
-            raise UnreadableVideoError(
-                "no clip can be extracted; the file is damaged there",
-                log=readable(finished.error_tail, path=path),
-            )
+            message = "no clip can be extracted; the file is damaged there"
+            raise _failure(message, finished.error_tail, path=path, limits=limits)
         _check_not_empty(file, tools=tools, start=start)
 
 
@@ -209,10 +209,14 @@ def convert(
             if finished.code == 0:
                 break
         else:
-            raise UnreadableVideoError(
-                "no preview can be made", log=readable(finished.error_tail, path=path)
-            )
+            raise _failure("no preview can be made", finished.error_tail, path=path, limits=limits)
         _check_not_empty(file, tools=tools, start=Fraction(0))
+
+
+def _failure(message: str, log: str, *, path: Path, limits: Limits) -> VideoError:
+    if OUT_OF_MEMORY.search(log):
+        return memory_limit_error(limits)
+    return UnreadableVideoError(message, log=readable(log, path=path))
 
 
 def _video_size(facts: Probe, longer: int) -> Iterator[str]:

@@ -37,6 +37,11 @@ class Work:
         """Return the filter that ends the run when more has been decoded than was left."""
         return () if self._left is None else (f"trim=end_frame={self._left + 1}",)
 
+    @property
+    def log(self) -> str:
+        """Return the end of the last run's log."""
+        return self._log.decode("utf-8", "replace")
+
     def read(self, log: bytes) -> None:
         """Read ffmpeg's log."""
         self._log = (self._log + log)[-_TAIL:]

@@ -90,7 +90,7 @@ def test_link_to_a_missing_video_says_so(browser: Browser, service: str, video: 
         assert urlsplit(browser.driver.current_url).fragment == ""
         browser.until_text("linked.mp4", "#videos")
         browser.screenshot(f"missing-{size[0]}")
-        browser.find(f"#videos a[href='#video={video}']").click()
+        browser.click(f"#videos a[href='#video={video}']")
         browser.until_text("linked.mp4", "#detail h2")
         assert not browser.find("#notice").is_displayed()
 
@@ -108,7 +108,7 @@ def test_uploads_do_not_take_the_page_away_from_who_watches(
     assert browser.text("#detail h2") == "linked.mp4"
     assert "Stored." in browser.text("#uploads li")
     browser.screenshot("uploads-stored")
-    browser.find("#uploads a").click()
+    browser.click("#uploads a")
     browser.until_text("red.mp4", "#detail h2")
     assert len(browser.all("#uploads li")) == 1
 
@@ -145,19 +145,19 @@ def test_several_videos_are_selected_and_deleted(
         stored(service, clips.brightness(clip_dir / f"{colour}.mp4", colour=colour))
     browser.open(f"{service}/#video={video}")
     browser.until_text("green.mp4", "#videos")
-    browser.find("#select").click()
-    browser.find("#select-all").click()
+    browser.click("#select")
+    browser.click("#select-all")
     boxes = browser.all("#videos input")
     assert [box.is_selected() for box in boxes] == [True] * len(boxes)
-    browser.find("#select").click()
+    browser.click("#select")
     assert browser.all("#videos input") == []
-    browser.find("#select").click()
+    browser.click("#select")
     for name in ("green.mp4", "gray.mp4"):
-        browser.find(f"#videos input[aria-label='Select {name}']").click()
+        browser.click(f"#videos input[aria-label='Select {name}']")
     browser.screenshot("selection-desktop-light")
-    browser.find("#delete-selected").click()
+    browser.click("#delete-selected")
     browser.until_text("Delete 2 videos", "#confirm")
-    browser.find("#confirm button[value=yes]").click()
+    browser.click("#confirm button[value=yes]")
     browser.until(lambda: "green.mp4" not in browser.text("#videos"), "the videos to be gone")
     browser.until(lambda: not browser.all("#videos input"), "the selection to end")
     assert "gray.mp4" not in browser.text("#videos")
@@ -211,7 +211,7 @@ def test_video_that_the_browser_cannot_play_is_shown_as_stills(
     browser.until(
         lambda: "thumbnail?time=0.0" in browser.script("return player.poster"), "a still picture"
     )
-    browser.find("#events button").click()
+    browser.click("#events button")
     browser.until(lambda: browser.script("return player.videoWidth > 0"), "the clip of the event")
     browser.screenshot("stills-desktop-light")
 
@@ -250,7 +250,7 @@ def test_areas_are_drawn_and_sent(browser: Browser, service: str, video: str) ->
     with browser.before_load(several):
         browser.open(f"{service}/#video={video}")
         browser.until_text("2 events", "#events-note")
-        browser.find("#again-box summary").click()
+        browser.click("#again-box summary")
         browser.until(
             lambda: browser.script(
                 "return document.getElementById('canvas-picture')?.naturalWidth"
@@ -268,14 +268,14 @@ def test_areas_are_drawn_and_sent(browser: Browser, service: str, video: str) ->
         mouse = ActionChains(browser.driver, duration=20)
         mouse.move_to_element_with_offset(canvas, *point(0.1, 0.2)).click_and_hold()
         mouse.move_to_element_with_offset(canvas, *point(0.6, 0.9)).release().perform()
-        browser.find("#again [name=kind][value=mask]").click()
-        browser.find("#again [name=shape][value=polygon]").click()
+        browser.click("#again [name=kind][value=mask]")
+        browser.click("#again [name=shape][value=polygon]")
         browser.script("arguments[0].scrollIntoView({block: 'center'})", canvas)
         for corner in ((0.5, 0.1), (0.9, 0.1), (0.9, 0.5)):
             ActionChains(browser.driver, duration=20).move_to_element_with_offset(
                 canvas, *point(*corner)
             ).click().perform()
-        browser.find("#close-area").click()
+        browser.click("#close-area")
         assert len(browser.all("#area-list li")) == 2
         browser.screenshot("areas-desktop-light")
         browser.theme("dark")
@@ -285,7 +285,7 @@ def test_areas_are_drawn_and_sent(browser: Browser, service: str, video: str) ->
         assert browser.overflow() == []
         browser.screenshot("areas-phone-dark")
         browser.resize(DESKTOP)
-        browser.find("#again button.main").click()
+        browser.click("#again button.main")
         sent = browser.until(lambda: browser.script("return window.sent"), "the request")
     (zone,), (mask,) = sent["zones"], sent["masks"]
     assert "region" not in sent
@@ -316,7 +316,7 @@ def test_screenshots_in_both_themes_on_both_sizes(
             browser.theme(theme)
             browser.open(service)
             browser.until_text("linked.mp4", "#videos")
-            browser.find("#select").click()
+            browser.click("#select")
             assert browser.overflow() == []
             browser.screenshot(f"list-{name}-{theme}")
             browser.open(f"{service}/#video={video}&t=3")

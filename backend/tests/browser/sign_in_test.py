@@ -51,9 +51,9 @@ def until_shown(browser: Browser, selector: str) -> None:
 
 def sign_in(browser: Browser, *, until: str = "#who") -> None:
     until_shown(browser, "#sign-in")
-    browser.find("#sign-in").click()
+    browser.click("#sign-in")
     until_shown(browser, "button[name=user]")
-    browser.find("button[name=user]").click()
+    browser.click("button[name=user]")
     until_shown(browser, until)
 
 
@@ -81,7 +81,7 @@ def test_signing_in_and_out(
     browser.until(lambda: browser.script(loaded), "pictures, which only have the cookie")
     browser.screenshot("signed-in")
     browser.console()  # 401 before the sign-in
-    browser.find("#sign-out").click()
+    browser.click("#sign-out")
     until_shown(browser, "#sign-in")
     script = "return fetch('/api/v1/videos').then((reply) => reply.status)"
     assert browser.script(script) == 401
@@ -100,7 +100,7 @@ def test_readers_are_not_offered_what_they_cannot_do(
     browser.until_text("rob@films.example (read only)", "#who")
     provider.faults.claims = {}
     browser.until_text("yard.mp4", "#videos")
-    browser.find("#videos a").click()
+    browser.click("#videos a")
     browser.until_text("2 events", "#events-note")
     for selector in ("#upload", "#select", "#again-box", "#delete"):
         assert not browser.find(selector).is_displayed(), selector
@@ -108,7 +108,7 @@ def test_readers_are_not_offered_what_they_cannot_do(
     assert browser.script(
         "return fetch('/api/v1/analyses/x', {method: 'DELETE'}).then((reply) => reply.status)"
     ) == 403  # fmt: skip
-    browser.find("#sign-out").click()
+    browser.click("#sign-out")
     until_shown(browser, "#sign-in")
     browser.console()
 
@@ -121,6 +121,6 @@ def test_refusal_is_shown_as_a_page(browser: Browser, films: tuple[str, Process,
     browser.until_text("<i>@elsewhere.example is not among the people", ".note")
     provider.faults.claims = {}
     browser.screenshot("sign-in-refused")
-    browser.find("main a[href='/']").click()
+    browser.click("main a[href='/']")
     until_shown(browser, "#sign-in")
     browser.console()

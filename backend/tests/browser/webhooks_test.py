@@ -46,7 +46,7 @@ def until_shown(browser: Browser, text: str, selector: str = "#webhooks") -> Non
 
 def add(browser: Browser, url: str) -> str:
     """Add a webhook; return its secret."""
-    browser.find("#webhook-new summary").click()
+    browser.click("#webhook-new summary")
     browser.find("#webhook-new [name=url]").send_keys(url + Keys.ENTER)
     browser.until(lambda: shown(browser, "#webhooks .secret code"), "the secret")
     return shown(browser, "#webhooks .secret code")
@@ -57,7 +57,7 @@ def test_webhooks_are_managed_and_deliveries_shown(
 ) -> None:
     browser.open(url)
     browser.until(lambda: browser.all("#webhooks-link"), "the link")
-    browser.find("#webhooks-link").click()
+    browser.click("#webhooks-link")
     until_shown(browser, "There are no webhooks yet.")
     secret = add(browser, f"{receiver.url}/<b>hook</b>")
     assert browser.all("#webhooks b") == []
@@ -75,19 +75,19 @@ def test_webhooks_are_managed_and_deliveries_shown(
     )
     check_secrets(browser, receiver, secret)
     fail_and_pause(browser, receiver)
-    browser.find("#webhooks-title").click()
+    browser.click("#webhooks-title")
     browser.screenshot("webhooks-light")
     browser.theme("dark")
     browser.resize(PHONE)
     browser.screenshot("webhooks-phone-dark")
     browser.resize((1280, 900))
-    browser.find("#webhook-new summary").click()
+    browser.click("#webhook-new summary")
     browser.find("#webhook-new [name=url]").send_keys("https://elsewhere.example/" + Keys.ENTER)
     until_shown(browser, "elsewhere.example is not in WEBHOOK_HOSTS.")
     press(browser, "Enable")
     until_shown(browser, "active", "#webhooks .badge")
     press(browser, "Delete")
-    browser.find("#confirm .danger").click()
+    browser.click("#confirm .danger")
     until_shown(browser, "There are no webhooks yet.", "#webhooks")
     # The page of the test before may still ask for its service.
     assert [each for each in browser.console() if url in each and "403" not in each] == []

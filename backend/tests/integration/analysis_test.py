@@ -31,6 +31,7 @@ from app.video import (
     VideoError,
     VideoTooBigError,
     analyse,
+    cut_clip,
     probe,
     thumbnail,
 )
@@ -301,11 +302,18 @@ def test_frames_that_grow_midway_are_rejected(clip_dir: Path) -> None:
         look(path, limits=Limits(pixels=640 * 480, wall_time=60))
 
 
-def test_memory_is_limited(large_frames: Path) -> None:
+def test_memory_is_limited(large_frames: Path, clip_dir: Path) -> None:
     with pytest.raises(MemoryLimitError, match="exceeded the memory limit of 256 MiB"):
         look(large_frames, limits=Limits(memory=256 << 20, wall_time=60))
     with pytest.raises(MemoryLimitError, match="exceeded the memory limit of 1 MiB"):
         probe(large_frames, tools=clips.tools(), limits=Limits(memory=1 << 20))
+    limits = Limits(memory=96 << 20, wall_time=60)
+    facts = probe(large_frames, tools=clips.tools())
+    with pytest.raises(MemoryLimitError, match="exceeded the memory limit of 96 MiB"):
+        thumbnail(large_frames, tools=clips.tools(), time=Fraction(0), facts=facts, limits=limits)
+    with pytest.raises(MemoryLimitError, match="exceeded the memory limit of 96 MiB"):
+        cut_clip(large_frames, tools=clips.tools(), start=Fraction(0), end=Fraction(1),
+                 target=clip_dir / "part.mp4", facts=facts, limits=limits)  # fmt: skip
     assert look(large_frames).frames_decoded == 3
 
 

@@ -359,7 +359,8 @@ def test_metrics_cover_the_service_and_its_requests(
 
 def test_liveness_and_readiness_probes_differ(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "alive"}
-    ready = client.get("/health/ready").json()
+    # A check may take too long once on a busy machine.
+    ready = eventually(lambda: (it := client.get("/health/ready")).is_success and it.json())
     assert ready["status"] == "ready"
     assert set(ready["checks"]) == {"database", "migrations", "disk"}
 

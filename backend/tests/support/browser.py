@@ -101,6 +101,15 @@ class Browser:
         """Return all elements that match a CSS selector."""
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
+    def click(self, selector: str) -> None:
+        """Click on the first element that matches, as soon as there is one."""
+
+        def click() -> bool:
+            self.find(selector).click()
+            return True
+
+        self.until(click, f"an element {selector}")
+
     def text(self, selector: str = "body") -> str:
         """Return the visible text of an element."""
         return self.find(selector).text

@@ -45,6 +45,7 @@ function route() {
   clearTimeout(timer);
   if (!here()) {
     shown = open = null;
+    list.replaceChildren(); // A hidden view does not keep a secret, nor buttons that a returning user could press.
     return;
   }
   if (!wasHere) $("webhooks-title").focus();
