@@ -180,7 +180,7 @@ def _parse_one_line(text: str, path: Path) -> Iterator[Source]:
         if not match:
             raise ToolError(
                 f"{path}:{number}: {redacted(line)!r} is not 'deb [options] URL SUITE COMPONENT...'"
-                "; mend the file, or set DEBIAN_MIRROR to the mirror to use"
+                "; fix the file, or set DEBIAN_MIRROR to the mirror to use"
             )
         kind, options, url, suite, components = match.groups()
         if kind == "deb":
@@ -222,7 +222,7 @@ def _stanzas(text: str, path: Path) -> Iterator[dict[str, str]]:
             if not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name):
                 raise ToolError(
                     f"{path}:{number}: {redacted(line.strip())!r} is not a 'Name: value' line; "
-                    "mend the file, or set DEBIAN_MIRROR to the mirror to use"
+                    "fix the file, or set DEBIAN_MIRROR to the mirror to use"
                 )
             last = name.strip().lower()
             fields[last] = value.strip()
