@@ -69,7 +69,7 @@ def _has_soft_border(residue: Image, inside: npt.NDArray[np.bool_]) -> bool:
     height = np.partition(heights, rank := int(len(heights) * 0.9))[rank]
     # The 95th percentile of the slopes, without sorting them.
     soft = np.count_nonzero((steep < _SOFT_SLOPE * height) & inside)
-    return soft > int(len(heights) * 0.95)
+    return bool(soft > int(len(heights) * 0.95))
 
 
 def same_texture(frame: GreyImage, before: GreyImage) -> Mask:

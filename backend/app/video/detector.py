@@ -145,7 +145,8 @@ class MotionDetector:
         moved = _above(near, threshold)
         still = self._moved_at
         around = cv2.dilate(moved, _5X5)
-        self._moved_at = cv2.copyTo(np.full_like(still, now), around, still.copy())
+        latest = cv2.copyTo(np.full_like(still, now), around, still.copy())
+        self._moved_at = np.asarray(latest, np.float32)
         if cv2.countNonZero(cv2.bitwise_and(moved, foreground)) >= min_area:
             return moved  # motion at an ordinary pace, so no need to look for slow motion
         then, image = self._reference(now, FAR_S)
