@@ -14,6 +14,7 @@ _DIRECTORIES = [
 # Programs of others, by the repository that has them: each in a lock of its own.
 _PROGRAMS = {
     "checkov_pypi": wheels_lock("requirements_checkov", "amd64"),
+    "dvr_scan_pypi": wheels_lock("requirements_dvr_scan", "amd64"),
 }
 
 # The same, by their hub: each test needs one or two of them.

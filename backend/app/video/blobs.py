@@ -42,14 +42,14 @@ def find_blobs(moving: Image, foreground: Mask, residue: Image, *, min_area: flo
     """
     whole = cv2.morphologyEx(foreground, cv2.MORPH_OPEN, _3X3)
     whole = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, _5X5)
-    count, labels, facts, _ = cv2.connectedComponentsWithStats(whole)
-    evidence = np.bincount(labels[moving.view(np.bool_)].astype(np.intp), minlength=count)
+    count, labels, facts, _ = cv2.connectedComponentsWithStats(whole, ltype=cv2.CV_16U)
+    evidence = cv2.calcHist([labels], [0], moving, [count], [0, count]).ravel()
     areas = facts[:, cv2.CC_STAT_AREA]
     enough = (areas >= min_area) & (evidence >= np.maximum(3, _MOVING_SHARE * areas))
     enough[0] = False  # the background
     found: list[Blob] = []
-    for number in sorted(np.flatnonzero(enough), key=lambda number: -int(areas[number])):
-        x, y, width, height, area = (int(value) for value in facts[number])
+    for number in np.argsort(-areas * enough, kind="stable")[: np.count_nonzero(enough)]:
+        x, y, width, height, area = facts[number].tolist()
         part = (slice(y, y + height), slice(x, x + width))
         if not _has_soft_border(residue[part], labels[part] == number):
             found.append(Blob(area, x, y, width, height))
@@ -65,15 +65,14 @@ def _has_soft_border(residue: Image, inside: npt.NDArray[np.bool_]) -> bool:
         np.abs(cv2.Sobel(values, cv2.CV_32F, 1, 0, scale=1 / 8)),
         np.abs(cv2.Sobel(values, cv2.CV_32F, 0, 1, scale=1 / 8)),
     )
-    return _quantile(steep[inside], 0.95) < _SOFT_SLOPE * _quantile(np.abs(values[inside]), 0.9)
+    heights = np.abs(values[inside])
+    height = np.partition(heights, rank := int(len(heights) * 0.9))[rank]
+    # The 95th percentile of the slopes, without sorting them.
+    soft = np.count_nonzero((steep < _SOFT_SLOPE * height) & inside)
+    return bool(soft > int(len(heights) * 0.95))
 
 
-def _quantile(values: Image, share: float) -> float:
-    index = int(len(values) * share)
-    return float(np.partition(values, index)[index])
-
-
-def same_texture(frame: GreyImage, before: GreyImage) -> npt.NDArray[np.bool_]:
+def same_texture(frame: GreyImage, before: GreyImage) -> Mask:
     """Return where the texture of `before` is still visible, so that only the light changed."""
     height, width = frame.shape
     half = (max(1, width // 2), max(1, height // 2))
@@ -87,7 +86,7 @@ def same_texture(frame: GreyImage, before: GreyImage) -> npt.NDArray[np.bool_]:
         & (both * both > _ALIKE * variance_now * variance_then)
     )
     full_size = cv2.resize(same.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(full_size).view(np.bool_)
+    return np.asarray(full_size, np.uint8)
 
 
 def _detail(frame: GreyImage, size: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -38,6 +38,8 @@ ColourImage = npt.NDArray[np.uint8]
 WORKING_PIXELS = 288 * 162
 MAX_SIDE = 1024
 _MAX_THREADS = 8
+# Where a frame is made this many times smaller, averages hide the edges of blocks in it.
+_AVERAGED = 4
 # ffmpeg filters by clockwise rotation in degrees.
 _ROTATIONS = {0: (), 90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
 
@@ -101,16 +103,14 @@ class FrameSource:
         self._check = check
         self._limits = limits
         coded = to_coded(region or WHOLE_FRAME, rotation=probe.rotation, mirrored=probe.mirrored)
-        width, height = working_size(
-            max(1, round(probe.width * coded.width)), max(1, round(probe.height * coded.height))
-        )
+        watched = max(1, round(probe.width * coded.width))
+        width, height = working_size(watched, max(1, round(probe.height * coded.height)))
         sideways = probe.rotation in {90, 270}
         self.width, self.height = (height, width) if sideways else (width, height)
         upright = (*(("hflip",) if probe.mirrored else ()), *_ROTATIONS[probe.rotation])
         self.picture_size = _picture_size(probe, picture_width)
-        self._input = open_input(
-            path, facts=probe, tools=tools, limits=limits, options=self._options()
-        )
+        options = self._options(averaged=watched >= _AVERAGED * width)
+        self._input = open_input(path, facts=probe, tools=tools, limits=limits, options=options)
         head = f"[0:{probe.index}]{self._input.video_filter},{_selection(rate)}"
         grey = ",".join([*_grey(coded, size=(width, height)), *upright])
         if picture_width:
@@ -162,12 +162,14 @@ class FrameSource:
                 pipe.close()
 
     @staticmethod
-    def _options() -> tuple[str, ...]:
+    def _options(*, averaged: bool) -> tuple[str, ...]:
         # Only decoding benefits from threads; each costs memory, and by default every stage starts
         # one per core. Our own filters apply the display matrix, because rotating small grey frames
         # is cheap.
         threads = min(_MAX_THREADS, len(os.sched_getaffinity(0)) + 1)
-        return ("-nostats", "-v", "level+verbose", "-noautorotate", "-threads", str(threads))
+        options = ("-nostats", "-v", "level+verbose", "-noautorotate", "-threads", str(threads))
+        # Frames to which no other refers are not deblocked.
+        return (*options, "-skip_loop_filter", "noref") if averaged else options
 
     def _command(self, *, times_in: int, pictures_in: int) -> list[str]:
         command = [

@@ -88,21 +88,24 @@ class MotionDetector:
         frame = light.logarithmic(cv2.GaussianBlur(image, (5, 5), 0).astype(np.uint8, copy=False))
         now = float(time)
         if not self._past:
-            self._background.reset(frame)
+            self._background.reset(frame, now)
             self._moved_at = np.full(frame.shape, -1.0, np.float32)
             self._remember(frame, now)
             return Motion(time, 0.0, sure=False)
         min_area = max(_MIN_BLOB_AREA, self._thresholds.area * self._pixels)
         reference = self._background.image
         frame, residue, difference = stabilize(frame, reference, light.change(frame, reference))
-        foreground = self._background.update(residue, now)
-        evidence = self._evidence(frame, now, foreground, min_area=min_area)
+        recent = self._reference(now, NEAR_S)[1]
+        since = light.change(frame, recent)
         if difference > _OUTDATED:
             # After a fade there is a new background; while the camera pans there is none.
-            self._background.reset(frame)
-            reference = self._reference(now, NEAR_S)[1]
-            residue = light.change(frame, reference)
+            self._background.reset(frame, now)
+            reference, residue = recent, since
+            evidence = self._evidence(frame, now, since, np.ones_like(frame), min_area=min_area)
             foreground = np.asarray(cv2.dilate(evidence, _5X5), np.uint8)
+        else:
+            foreground = self._background.update(residue, now)
+            evidence = self._evidence(frame, now, since, foreground, min_area=min_area)
         self._remember(frame, now)
         if self._watched is not None:
             foreground = np.asarray(cv2.bitwise_and(foreground, self._watched), np.uint8)
@@ -110,9 +113,9 @@ class MotionDetector:
         area = cv2.countNonZero(moving)
         if area < min_area / 4:
             return Motion(time, 0.0, sure=False)
-        foreground[same_texture(frame, reference)] = 0
+        foreground = np.asarray(cv2.subtract(foreground, same_texture(frame, reference)), np.uint8)
         if area > _EVERYWHERE * self._pixels:
-            self._background.reset(frame)
+            self._background.reset(frame, now)
         return self._to_motion(time, moving, foreground, residue, min_area=min_area)
 
     def _remember(self, frame: GreyImage, now: float) -> None:
@@ -127,20 +130,29 @@ class MotionDetector:
                 return past
         return self._past[0]
 
-    def _evidence(self, frame: GreyImage, now: float, foreground: Mask, *, min_area: float) -> Mask:
-        """Return where the frame differs from a recent one, or has gradually changed."""
-        near = cv2.convertScaleAbs(light.change(frame, self._reference(now, NEAR_S)[1]))
+    def _evidence(
+        self,
+        frame: GreyImage,
+        now: float,
+        recent: light.Grid,
+        foreground: Mask,
+        *,
+        min_area: float,
+    ) -> Mask:
+        """Return where the frame differs by `recent` from a recent one, or gradually changed."""
+        near = cv2.convertScaleAbs(recent)
         threshold = max(self._thresholds.change, _NOISE_SIGMAS * self._noise.level(near))
-        moved = (near > threshold).view(np.uint8)
+        moved = _above(near, threshold)
         still = self._moved_at
-        around = np.asarray(cv2.dilate(moved, _5X5)).view(np.bool_)
-        self._moved_at = np.where(around, np.float32(now), still)
+        around = cv2.dilate(moved, _5X5)
+        latest = cv2.copyTo(np.full_like(still, now), around, still.copy())
+        self._moved_at = np.asarray(latest, np.float32)
         if cv2.countNonZero(cv2.bitwise_and(moved, foreground)) >= min_area:
             return moved  # motion at an ordinary pace, so no need to look for slow motion
         then, image = self._reference(now, FAR_S)
         # Exclude places that changed abruptly since then: that motion was not slow.
         far = cv2.convertScaleAbs(light.change(frame, image))
-        slow = ((far > threshold) & (still <= then)).view(np.uint8)
+        slow = _above(far, threshold) & (still <= then).view(np.uint8)
         wide = cv2.morphologyEx(slow, cv2.MORPH_OPEN, _2X2)
         return np.asarray(cv2.bitwise_or(moved, wide), np.uint8)
 
@@ -166,6 +178,10 @@ class MotionDetector:
         )
 
 
+def _above(image: Image, threshold: float) -> Mask:
+    return np.asarray(cv2.threshold(image, threshold, 1, cv2.THRESH_BINARY)[1], np.uint8)
+
+
 def _watched(parameters: Parameters, shape: tuple[int, ...]) -> Mask | None:
     """Return where to look (1) in the rectangle around the zones; None means everywhere in it."""
     zones, masks = parameters.zones, parameters.masks
@@ -188,17 +204,14 @@ def _watched(parameters: Parameters, shape: tuple[int, ...]) -> Mask | None:
 class _Background:
     """Model of the scene without motion; `image` is its current estimate."""
 
-    _updated_at = 0.0
-
     def __init__(self) -> None:
-        self.reset(np.zeros((1, 1), np.uint8))
-
-    def reset(self, frame: GreyImage) -> None:
-        """Start over from this frame."""
         self._model = cv2.createBackgroundSubtractorMOG2(detectShadows=False)
         self._model.setNMixtures(_STATES)
-        self._model.apply(frame, learningRate=1.0)
-        self._frames = 1
+        self.reset(np.zeros((1, 1), np.uint8), 0.0)
+
+    def reset(self, frame: GreyImage, now: float) -> None:
+        """Start over from this frame."""
+        self._frames, self._updated_at = 1, now
         self.image = frame
 
     def update(self, residue: light.Grid, now: float) -> Mask:
@@ -206,6 +219,8 @@ class _Background:
 
         `residue` is the difference without what light explains.
         """
+        if self._frames == 1:
+            self._model.apply(self.image, learningRate=1.0)
         frame = cv2.add(residue, self.image, dtype=cv2.CV_8U)
         self._frames += 1
         # The rate depends on time, not on the number of frames, but is high at first.

@@ -34,7 +34,9 @@ def change(image: GreyImage, before: GreyImage) -> Grid:
     height, width = difference.shape[:2]
     cell = max(1, max(width, height) // _CELLS)
     grid = (max(1, width // cell), max(1, height // cell))
-    coarse = cv2.resize(difference, grid, interpolation=cv2.INTER_AREA)
+    # Whole cells only, which is four times as fast.
+    whole = difference[: grid[1] * cell, : grid[0] * cell]
+    coarse = cv2.resize(whole, grid, interpolation=cv2.INTER_AREA)
     # Halved, because medianBlur with a large window needs bytes: -256 to 254 in steps of two.
     half = np.clip(coarse // 2 + 128, 0, 255).astype(np.uint8)
     smooth = cv2.blur(cv2.medianBlur(half, _WINDOW), (3, 3)).astype(np.int16)

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.support import clips, scenes
+from tests.support import clips, films, scenes
 from tests.support.servers import BACKEND, eventually
 
 from app.video import (
@@ -281,6 +281,27 @@ def test_corrupt_data_does_not_crash_the_worker(seed: int, clip: Path, tmp_path:
     else:
         assert found.frames_decoded > 0
     assert children() == []
+
+
+def test_what_decoding_leaves_out_changes_neither_frames_nor_reports_of_damage(
+    clip_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bunny = films.film("bigbuckbunny.mp4")
+    intact = clips.reencoded(bunny, clip_dir / "intact.mp4", size="1280x720")
+    content = bytearray(intact.read_bytes())
+    for place in range(len(content) // 4, len(content), len(content) // 4):
+        content[place : place + 300] = b"\x55" * 300
+    damaged = clip_dir / "damaged.mp4"
+    damaged.write_bytes(content)
+    quick, report = frames(intact, rate=30), look(damaged)
+    monkeypatch.setattr("app.video.decode._AVERAGED", 1000)
+    full, complete = frames(intact, rate=30), look(damaged)
+    assert [frame.time for frame in quick] == [frame.time for frame in full]
+    pairs = zip(quick, full, strict=True)
+    differences = [int(cv2.absdiff(one.image, other.image).max()) for one, other in pairs]
+    assert 0 < max(differences) <= 4  # of 255; 0 if nothing were left out
+    assert report.warning is not None
+    assert (report.warning, report.log) == (complete.warning, complete.log)
 
 
 @pytest.fixture(scope="module")
