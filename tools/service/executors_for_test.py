@@ -32,10 +32,10 @@ def executors(directory: Path) -> Iterator[str]:
     readme = _README.read_text("utf-8")
     (settings,), (commands,) = _SETTINGS.findall(readme), _COMMANDS.findall(readme)
     ports = {program: free_port() for program in _PORTS}
-    for program, port in _PORTS.items():
-        assert port in commands + settings
+    for program, shown in _PORTS.items():
+        assert shown in commands + settings
         settings, commands = (
-            re.sub(rf"\b{port}\b", str(ports[program]), text) for text in (settings, commands)
+            re.sub(rf"\b{shown}\b", str(ports[program]), text) for text in (settings, commands)
         )
     directory.mkdir()
     (directory / "buildgrid.yml").write_text(settings)
