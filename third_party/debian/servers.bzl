@@ -55,3 +55,23 @@ def conformance_programs():
         launchers = {},
         lock = Label(":conformance.lock.json"),
     )
+
+def executors():
+    """Declare a cache and a worker for remote execution, of the same lock: only Debian's testing suite has them."""
+    deb_tree(
+        name = "buildbox",
+        build_file = Label(":service.BUILD"),
+        groups = [
+            "executors",
+            "libraries",
+        ],
+        launchers = {
+            "usr/bin/buildbox-" + program: "usr/bin/buildbox-" + program
+            for program in [
+                "casd",
+                "run-hosttools",
+                "worker",
+            ]
+        },
+        lock = Label(":conformance.lock.json"),
+    )

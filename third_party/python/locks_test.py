@@ -33,7 +33,12 @@ _DIRECTORY = Path(os.environ["LOCK"]).parent
 _ARCHITECTURES = tuple(target.arch for target in targets_from_debian_lock(_DEBIAN_LOCK))
 _INPUTS = ("requirements", "requirements_dev")
 # Programs that tests start: each lock stands alone, and none is for arm64.
-_PROGRAMS = ("requirements_conformance", "requirements_checkov", "requirements_dvr_scan")
+_PROGRAMS = (
+    "requirements_conformance",
+    "requirements_checkov",
+    "requirements_buildgrid",
+    "requirements_dvr_scan",
+)
 _LOCKS = [(name, arch) for name in _INPUTS for arch in _ARCHITECTURES]
 _LOCKS += [(name, "amd64") for name in _PROGRAMS]
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,30 @@ def fill_repository_cache(directory: Path, files: Iterable[Path]) -> None:
             (entry / "file").symlink_to(path.resolve())
 
 
+def files_to_fetch(runfiles: Path) -> list[Path]:
+    """Return the packages and wheels of the example among a test's runfiles."""
+    return [
+        path
+        for repository in ("example_files", "pinned_image_pypi_*_wheel")
+        for path in runfiles.glob(f"{repository}/**/*")
+        if path.suffix in {".deb", ".whl"}
+    ]
+
+
 @dataclass(frozen=True)
 class Release:
     """The archive, and where it was unpacked, for its bazelw and its registry.py."""
 
     archive: Path
     directory: Path
+
+    @classmethod
+    def unpack(cls, runfiles: Path, directory: Path) -> Release:
+        """Unpack the archive among a test's runfiles."""
+        (archive,) = (runfiles / "pinned_image/tools/service").glob("pinned_image-*.tar.gz")
+        with tarfile.open(archive) as stream:
+            stream.extractall(directory)
+        return cls(archive.resolve(), next(directory.iterdir()))
 
     @property
     def example(self) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,13 +23,13 @@ from tools.service.bazel_for_test import (
     Release,
     Workspace,
     differences,
+    files_to_fetch,
     fill_repository_cache,
 )
 from tools.service.nginx_for_test import RemoteCache, remote_cache
 from tools.wheels.wheels_for_test import TinyWheel, write_index
 
 RUNFILES = Path(os.environ["TEST_SRCDIR"])
-ARCHIVE = next((RUNFILES / "pinned_image/tools/service").glob("pinned_image-*.tar.gz")).resolve()
 README = RUNFILES / "pinned_image/README.md"
 _OTHER_SERVICE = """
 python_service_image(
@@ -106,22 +105,14 @@ def scratch() -> Path:
 
 @pytest.fixture(scope="module")
 def release(scratch: Path) -> Release:
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(scratch / "unpacked")
-    return Release(ARCHIVE, next((scratch / "unpacked").iterdir()))
+    return Release.unpack(RUNFILES, scratch / "unpacked")
 
 
 @pytest.fixture(scope="module")
 def caches(scratch: Path) -> Path:
     """What the users share: this test's packages and wheels, an empty disk cache, Bazel's root."""
     directory = scratch / "caches"
-    files = [
-        path
-        for repository in ("example_files", "pinned_image_pypi_*_wheel")
-        for path in RUNFILES.glob(f"{repository}/**/*")
-        if path.suffix in {".deb", ".whl"}
-    ]
-    fill_repository_cache(directory / "repository", files)
+    fill_repository_cache(directory / "repository", files_to_fetch(RUNFILES))
     return directory
 
 

@@ -1,7 +1,7 @@
 """What only this repository declares: for its own tests, linters and release."""
 
 load("@pinned_image_suite//:defs.bzl", "DEFAULT_SUITE", "SUITE", "wheels_lock")
-load("//third_party/debian:servers.bzl", "conformance_programs", "test_servers")
+load("//third_party/debian:servers.bzl", "conformance_programs", "executors", "test_servers")
 load("//tools/lint:repositories.bzl", "lint_sources")
 load(":example_files.bzl", "example_files")
 load(":release_sources.bzl", "release_sources")
@@ -13,6 +13,7 @@ _DIRECTORIES = [
 
 # Programs of others, by the repository that has them: each in a lock of its own.
 _PROGRAMS = {
+    "buildgrid_pypi": wheels_lock("requirements_buildgrid", "amd64"),
     "checkov_pypi": wheels_lock("requirements_checkov", "amd64"),
     "dvr_scan_pypi": wheels_lock("requirements_dvr_scan", "amd64"),
 }
@@ -73,6 +74,7 @@ def own_repositories():
     """
     test_servers()
     conformance_programs()
+    executors()
 
     # Labels in a directory that .bazelignore hides: to Bazel they are files of tools/service.
     example_files(
