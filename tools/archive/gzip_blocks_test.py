@@ -18,6 +18,7 @@ from tools.archive.gzip_blocks import read_blocks
 
 _RANDOM = random.Random(7)
 CONTENT = _RANDOM.randbytes(2_500_000) + bytes(3_000_000) + _RANDOM.randbytes(70)
+BLOCK = bytes(deflate.gzip_compress(CONTENT[:100], 6))
 
 
 def packed(content: bytes, *, method: str = "gzip", level: int | None = None) -> bytes:
@@ -28,7 +29,7 @@ def packed(content: bytes, *, method: str = "gzip", level: int | None = None) ->
 
 
 def read(data: bytes) -> bytes:
-    return b"".join(read_blocks(io.BytesIO(data)))
+    return b"".join(read_blocks([data]))
 
 
 @pytest.mark.parametrize("level", [1, 6, 9, 12])
@@ -59,22 +60,12 @@ def test_files_of_others_are_read_as_by_gzip(data: bytes) -> None:
     assert read(data) == content
 
 
-class _Slow(io.BytesIO):
-    """A file that gives few bytes at a time."""
-
-    size = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(self.size)
-
-
 @given(st.lists(st.binary(max_size=300), max_size=6), st.integers(10, 3000))
 @settings(max_examples=50, deadline=None)
 def test_any_members_in_any_chunks_are_read(contents: list[bytes], size: int) -> None:
     data = b"".join(packed(each) for each in contents)
-    stream = _Slow(data)
-    stream.size = size
-    assert b"".join(read_blocks(stream)) == b"".join(contents)
+    chunks = [data[begin : begin + size] for begin in range(0, len(data), size)]
+    assert b"".join(read_blocks(chunks)) == b"".join(contents)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +75,10 @@ def test_any_members_in_any_chunks_are_read(contents: list[bytes], size: int) ->
         (lambda data: data[: len(data) // 2], "gzip data ends before its end mark"),
         (lambda data: data[:5000] + b"??" + data[5002:], "gzip data is corrupt"),
         (lambda data: data + bytes(512), "followed by zeros"),
+        # Garbage that ends as the block before it does, and garbage that makes it end twice.
+        (lambda data: data + b"garbage?" + data[-8:], "gzip data is corrupt"),
+        (lambda data: BLOCK + b"garbage!" + BLOCK[-8:] + data, "gzip data is corrupt"),
+        (lambda data: data[:-8] + data[-8:] * 2, "gzip data is corrupt"),
     ],
 )
 def test_damage_is_found_as_by_zlib(damage: object, cause: str) -> None:

@@ -5,8 +5,8 @@
 
 The layer is read once, front to back. While it streams past, its SHA-256 and size are compared
 with the descriptor, and the SHA-256 of the decompressed bytes with the layer's `diff_id`.
-Decompression and hashing run in a second thread (zlib and hashlib release the interpreter lock),
-so that parsing and writing files overlap with them.
+Decompression and hashing run in other threads (zlib, libdeflate and hashlib release the interpreter
+lock), so that parsing and writing files overlap with them.
 
 A layer is gzip (RFC 1952, several members allowed), zstd when the `zstandard` module is there, or
 not compressed; its first bytes say which.
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tools.archive.decompress import CHUNK, DecompressionError, Decompressor, sniff
+from tools.archive.decompress import CHUNK, DecompressionError
+from tools.archive.gzip_blocks import read_blocks
 from tools.archive.tar_stream import LayerError, TarStream
 
 QUEUE_DEPTH = 96  # Decompressed chunks waiting to be parsed: at most 96 MiB a layer.
@@ -127,8 +127,7 @@ def _verified_chunks(layer: LayerBlob, *, max_bytes: int) -> Iterator[bytes]:
 
 
 def _content(chunks: Iterator[bytes], *, source: str) -> Iterator[bytes]:
-    first = next(chunks, b"")
     try:
-        yield from Decompressor(itertools.chain([first], chunks), sniff(first))
+        yield from read_blocks(chunks)
     except DecompressionError as error:
         raise LayerError(f"{source}: {error}; build the layer again") from error

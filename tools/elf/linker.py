@@ -305,16 +305,20 @@ def unmet_versions(loading: Loading) -> list[Unmet]:
 
 def undefined_symbols(loaded: Loaded, scope: Iterable[Loaded]) -> list[str]:
     """Return the symbols of `loaded` that nothing in `scope` defines, as do_lookup_x does."""
-    exports = [each.elf.exports for each in scope]
+    wanted: dict[str, set[str]] = {}
+    for symbol in loaded.elf.imports:
+        if not symbol.weak:
+            wanted.setdefault(symbol.name, set()).add(symbol.version)
+    for each in scope:
+        for name in wanted.keys() & each.elf.exports.keys():
+            versions = each.elf.exports[name]
+            left = {version for version in wanted.pop(name) if not _matches(version, versions)}
+            if left:
+                wanted[name] = left
     return sorted(
-        f"{symbol.name}@{symbol.version}" if symbol.version else symbol.name
-        for symbol in loaded.elf.imports
-        if not symbol.weak
-        and not any(
-            _matches(symbol.version, versions)
-            for table in exports
-            if (versions := table.get(symbol.name)) is not None
-        )
+        f"{name}@{version}" if version else name
+        for name, versions in wanted.items()
+        for version in versions
     )
 
 

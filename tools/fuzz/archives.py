@@ -252,7 +252,7 @@ def _decompress(method: str, content: bytes, _: Path) -> None:
 
 def read_gzip_blocks(content: bytes, _: Path) -> None:
     """Read what our own compressor wrote; the fast reader and the general one agree."""
-    found = b"".join(read_blocks(io.BytesIO(content)))
+    found = b"".join(read_blocks([content]))
     assert found == Decompressor([content], "gzip" if content[:2] == b"\x1f\x8b" else "none").read(
         _UNPACKED
     )

@@ -264,7 +264,7 @@ def _chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
     left = max_bytes
     with path.open("rb") as stream:
         try:
-            for chunk in read_blocks(stream):
+            for chunk in read_blocks(iter(lambda: stream.read(CHUNK), b"")):
                 left -= len(chunk)
                 if left < 0:
                     raise LayerError(f"{path}: unpacks to more than {max_bytes} bytes")

@@ -13,7 +13,7 @@ load(":names.bzl", "canonical")
 # Wheel → the directories in it that rules_python's wheel installer imports.
 _BUNDLED = {
     "pip": ["pip"],
-    "setuptools": ["pkg_resources"],
+    "setuptools": [],
     "wheel": [],
 }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,6 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--requirement", required=True, help="the wheel's line in the lock")
     parser.add_argument("--wheel", required=True, help="the wheel's file")
     arguments = parser.parse_args(argv)
+    # The installer needs one class of setuptools' module, and the rest of that is slow to load.
+    sys.modules["pkg_resources"] = importlib.import_module("pip._vendor.packaging.requirements")
     tools = "python.pip_install.tools"  # rules_python's, which no linter sees
     installer = importlib.import_module(f"{tools}.wheel_installer.wheel_installer")
     annotation = importlib.import_module(f"{tools}.lib.annotation")

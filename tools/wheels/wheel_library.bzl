@@ -6,28 +6,25 @@ bytecode: each of some hundred tests would compile pytest, and what else it impo
 
 load("//tools/apt:compile_tree.bzl", "COMPILE_ATTR", "PYTHON_ENVIRONMENT", "compile_tree")
 
+# One directory instead of its files, of which a test has thousands: each would be a link in its sandbox. Bazel does
+# not look for changes in directories, and a fetched repository never changes.
 _ANNOTATION = {
     # Programs of a wheel are files of its repository too.
     "additive_build_content": """\
 exports_files(glob(["bin/*"], allow_empty = True))
-
-filegroup(
-    name = "bytecode",
-    srcs = glob(["site-packages/**/*.pyc"], allow_empty = True),
-)
 """,
     "copy_executables": {},
     "copy_files": {},
-    "data": [":bytecode"],
-    "data_exclude_glob": [],
-    "srcs_exclude_glob": [],
+    "data": ["site-packages"],
+    "data_exclude_glob": ["site-packages/**"],
+    "srcs_exclude_glob": ["site-packages/**"],
 }
 
 def _wheel_library_impl(ctx):
     wheel = [entry for entry in ctx.path(ctx.attr.wheel).dirname.readdir() if entry.basename.endswith(".whl")][0]
     ctx.symlink(wheel, wheel.basename)
     ctx.file("annotation.json", json.encode(_ANNOTATION))
-    roots = [ctx.attr._rules_python, ctx.attr._installer, ctx.attr._pip, ctx.attr._setuptools]
+    roots = [ctx.attr._rules_python, ctx.attr._installer, ctx.attr._pip]
     result = ctx.execute(
         [
             ctx.path(ctx.attr._python),
@@ -57,7 +54,6 @@ wheel_library = repository_rule(
         "_pip": attr.label(default = "@pypi__pip//:BUILD.bazel"),
         "_python": attr.label(default = Label("@pinned_image_cpython//:python3")),
         "_rules_python": attr.label(default = "@rules_python//:BUILD.bazel"),
-        "_setuptools": attr.label(default = "@pypi__setuptools//:BUILD.bazel"),
         "_unpack_library": attr.label(default = Label("//tools/wheels:unpack_library.py")),
     },
 )

@@ -15,16 +15,7 @@ exports_files(glob(["site-packages/bin/*"], allow_empty = True))
 
 py_library(
     name = "libraries",
-    srcs = glob(["site-packages/**/*.py"]),
-    data = glob(
-        ["site-packages/**"],
-        exclude = [
-            "**/* *",
-            "**/*.dist-info/RECORD",
-            "**/*.py",
-            "site-packages/bin/**",
-        ],
-    ),
+    data = ["site-packages"],  # one directory, as in `wheel_library`
     imports = ["site-packages"],
 )
 """
