@@ -56,6 +56,12 @@ class Broker:
                 found = re.findall(r"\w+", needed[1]) if needed else []
                 names += [each for each in found if each not in names]
 
+    def _modules(self) -> str:
+        """Return the modules that every start loads, which is faster together than one by one."""
+        applications = [*self._home.glob("lib/*"), *self._erlang.glob("lib/inets-*"),
+                        *self._erlang.glob("lib/compiler-*")]  # fmt: skip
+        return ",".join(beam.stem for path in applications for beam in path.glob("ebin/*.beam"))
+
     def _only(self, pattern: str) -> Path:
         found = sorted(self._root.glob(pattern))
         if len(found) != 1:
@@ -96,9 +102,11 @@ class Broker:
         names = [str(self._programs / "epmd"), "-address", "127.0.0.1"]
         rabbit = self._server / "plugins"
         command = [
-            str(self._programs / "erlexec"), "-noinput", "-s", "rabbit", "boot",
+            str(self._programs / "erlexec"), "-noinput",
             "-boot", "start_sasl", "-pa", *map(str, sorted(rabbit.glob("rabbit-*/ebin"))),
+            "-eval", f"code:ensure_modules_loaded([{self._modules()}]).",
             "-kernel", "inet_dist_use_interface", "{127,0,0,1}", *_ONE_THREAD_EACH,
+            "-s", "rabbit", "boot",
         ]  # fmt: skip
         log = self._home / "rabbitmq.log"
         with (
