@@ -376,6 +376,7 @@ def test_only_a_trusted_certificate_is_accepted(
     context, certificate = certificates.make(tmp_path)
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    office.rules = replace(RULES, timeout=30)
     with receiving(context) as receiver:
         office.test(office.add(receiver.url).webhook.id)
         office.deliver()

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 
 import httpx2
 
+TIMEOUT_S = 60.0  # httpx2's own, 5 s, says more about a loaded machine than about the service
 _BARE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without certificates: nothing here is encrypted
 
-get = functools.partial(httpx2.get, verify=_BARE, trust_env=False)
-post = functools.partial(httpx2.post, verify=_BARE, trust_env=False)
-delete = functools.partial(httpx2.delete, verify=_BARE, trust_env=False)
-stream = functools.partial(httpx2.stream, verify=_BARE, trust_env=False)
-Client = functools.partial(httpx2.Client, verify=_BARE, trust_env=False)
+get = functools.partial(httpx2.get, verify=_BARE, trust_env=False, timeout=TIMEOUT_S)
+post = functools.partial(httpx2.post, verify=_BARE, trust_env=False, timeout=TIMEOUT_S)
+delete = functools.partial(httpx2.delete, verify=_BARE, trust_env=False, timeout=TIMEOUT_S)
+stream = functools.partial(httpx2.stream, verify=_BARE, trust_env=False, timeout=TIMEOUT_S)
+Client = functools.partial(httpx2.Client, verify=_BARE, trust_env=False, timeout=TIMEOUT_S)
 
 
 _POLICY = {"default-src 'self'", "base-uri 'none'", "form-action 'self'", "object-src 'none'",
