@@ -66,6 +66,9 @@ def _deb_tree_impl(ctx):
     for deb in download_debs(ctx, packages, lock, "debs/", ctx.attr.lock):
         extract_deb(ctx, deb)
     ctx.delete("usr/share/doc")
+
+    # A directory with a link to nowhere, such as one to the machine's time zone, cannot be an input of an action.
+    _run(ctx, ["find", ".", "-type", "l", "!", "-exec", "test", "-e", "{}", ";", "-exec", "rm", "{}", "+"])
     triplet, loader = _LOADERS[arch]
 
     # Since Debian 13, packages ship in /usr what the root has links to.

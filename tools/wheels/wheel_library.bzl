@@ -6,16 +6,28 @@ bytecode: each of some hundred tests would compile pytest, and what else it impo
 
 load("//tools/apt:compile_tree.bzl", "COMPILE_ATTR", "PYTHON_ENVIRONMENT", "compile_tree")
 
-# One directory instead of its files, of which a test has thousands: each would be a link in its sandbox. Bazel does
-# not look for changes in directories, and a fetched repository never changes.
+# Tests have one directory instead of its files, of which there are thousands: each would be a link in the sandbox. Tools
+# that actions run have the files, for the reason in third_party/debian/cpython.BUILD.
 _ANNOTATION = {
     # Programs of a wheel are files of its repository too.
     "additive_build_content": """\
 exports_files(glob(["bin/*"], allow_empty = True))
-""",
+
+filegroup(
+    name = "library",
+    srcs = select({{
+        "{exec}": glob(
+            ["site-packages/**"],
+            allow_empty = True,
+            exclude = ["**/* *", "**/*.dist-info/RECORD"],
+        ),
+        "//conditions:default": ["site-packages"],
+    }}),
+)
+""".format(exec = Label("@pinned_image_cpython//:exec")),
     "copy_executables": {},
     "copy_files": {},
-    "data": ["site-packages"],
+    "data": [":library"],
     "data_exclude_glob": ["site-packages/**"],
     "srcs_exclude_glob": ["site-packages/**"],
 }
