@@ -63,12 +63,12 @@ def copy_following_links(source: Path, target: Path) -> None:
 
 
 def tree_root(directory: Path) -> Path:
-    """Return the repository of which a runfiles directory shows the files, one by one.
+    """Return the repository of which a runfiles directory shows files and directories by links.
 
-    Raise FileNotFoundError if there is no file in it.
+    Raise FileNotFoundError if there is nothing in it.
     """
     for path in sorted(directory.rglob("*")):
-        if path.is_file():
+        if path.is_symlink() or path.is_file():
             depth = len(path.relative_to(directory).parts)
             real = path.resolve()
             # A link inside the repository may lead elsewhere in it; a plain file leads to itself.

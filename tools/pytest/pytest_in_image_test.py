@@ -120,12 +120,13 @@ def test_a_flag_without_a_value_is_refused(
     assert "wanted NAME=VALUE, found 'NAME'" in capsys.readouterr().err
 
 
-def test_a_tree_is_the_repository_behind_its_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shown", ["usr/bin/tool", "usr/bin", "usr"])
+def test_a_tree_is_the_repository_behind_its_links(tmp_path: Path, shown: str) -> None:
     repository, runfiles = tmp_path / "repository", tmp_path / "runfiles"
     (repository / "usr" / "bin").mkdir(parents=True)
     (repository / "usr" / "bin" / "tool").write_text("")
-    (runfiles / "usr" / "bin").mkdir(parents=True)
-    (runfiles / "usr" / "bin" / "tool").symlink_to(repository / "usr" / "bin" / "tool")
+    (runfiles / shown).parent.mkdir(parents=True)
+    (runfiles / shown).symlink_to(repository / shown)
     assert tree_root(runfiles) == repository
 
 
